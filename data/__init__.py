@@ -1,0 +1,1 @@
+"""Data-set code: sources, checks, splits, loaders. The data themselves are artifacts."""

@@ -1,0 +1,1 @@
+"""Hardware: devices, budgets, latency tables, measuring, one backend per runtime."""

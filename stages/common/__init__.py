@@ -1,0 +1,1 @@
+"""What every stage needs: params, files, checkpoints, progress, and the machine's settings."""

@@ -1,0 +1,59 @@
+"""Checkpoints beside a stage's output, so that a killed run continues where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.common.files import atomic_path
+
+
+class Checkpoint:
+    """The last saved state of one long loop.
+
+    It lives in a hidden folder BESIDE the stage's output (DVC clears the output itself before
+    a stage runs) and carries a fingerprint of the stage's inputs: a state begun from other
+    inputs is never resumed.
+
+    Args:
+        output: the stage's declared output folder.
+        inputs: fingerprint of everything the result depends on.
+    """
+
+    def __init__(self, output: Path, inputs: str) -> None:
+        self.folder = output.with_name(f".{output.name}.partial")
+        self.inputs = inputs
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state, or None when there is none for these inputs."""
+        file = self.folder / "state.pt"
+        if not file.is_file():
+            return None
+        # weights_only: tensors and plain values, never arbitrary objects.
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        if content["inputs"] != self.inputs:
+            return None
+        return dict(content["state"])
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state; `state` holds tensors, numbers, strings, lists and dicts."""
+        with atomic_path(self.folder / "state.pt") as temporary:
+            torch.save({"inputs": self.inputs, "state": state}, temporary)
+
+    def clear(self) -> None:
+        """Remove the state: the stage's output is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def generator_state(generator: Any) -> str:
+    """A NumPy generator's state as a string that a checkpoint can hold."""
+    return json.dumps(generator.bit_generator.state)
+
+
+def restore_generator(generator: Any, state: str) -> None:
+    """Put a NumPy generator back into a state that `generator_state` gave."""
+    generator.bit_generator.state = json.loads(state)

@@ -1,0 +1,116 @@
+"""Files written whole or not at all, and JSON that says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class FileFormatError(ValueError):
+    """A file that is not what its reader expects; the message names the file and the rule."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it when the block ends without an error.
+
+    A process killed inside the block leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:
+    """Write `content` with its schema, as JSON with sorted keys: the same bytes for equal content.
+
+    Args:
+        path: the file to write.
+        schema: name and version, such as `netwright/release/1`.
+        content: JSON values; a number nobody measured is None, never NaN.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps({"schema": schema, **content}, indent=2, sort_keys=True, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path, schema: str) -> dict[str, Any]:
+    """Read a JSON file of exactly this schema.
+
+    Raises:
+        FileFormatError: the file is missing, is not JSON, or has another schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: no such file; run the stage that writes it.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is not JSON: {error}") from error
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != schema:
+        raise FileFormatError(f"{path} has schema {found!r}; this version reads {schema!r}.")
+    return dict(content)
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as `.npy`, readable with `mmap_mode="r"`."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of values and files: paths count by what they hold, everything else by its JSON.
+
+    Checkpoints carry it, so that a run resumes only what the same inputs had begun.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = sorted(p for p in part.rglob("*") if p.is_file()) if part.is_dir() else [part]
+            for file in files:
+                digest.update(f"{file.relative_to(part)}:{sha256_file(file)};".encode())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b";")
+    return digest.hexdigest()
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """`value` for a JSON file: rounded, and None when it is None or not finite."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(float(value), digits)

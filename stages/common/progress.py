@@ -1,0 +1,92 @@
+"""Progress of one stage: a bar on a terminal, sparse plain lines elsewhere.
+
+The plain line is also what `netwright run` reads to draw its live view, so its form is fixed:
+`progress 120/420 loss=0.532 images/s=1010 left=32s`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+LINE = re.compile(r"progress (\d+)/(\d+)(?: (.*?))? left=(\d+|\?)s$")
+
+
+@dataclass(frozen=True)
+class Update:
+    """One parsed progress line."""
+
+    step: int
+    steps: int
+    values: str
+    seconds_left: int | None
+
+
+def parse(line: str) -> Update | None:
+    """The update that a plain progress line carries, or None for any other line."""
+    match = LINE.search(line.strip())
+    if match is None:
+        return None
+    step, steps, values, left = match.groups()
+    return Update(int(step), int(steps), values or "", None if left == "?" else int(left))
+
+
+class Progress:
+    """Report the steps of a loop: `with Progress("supernet", steps) as progress: ...`.
+
+    Args:
+        title: what is under way.
+        steps: how many steps there are in all.
+        start: steps already done before (a resumed run).
+        interval: least seconds between two plain lines.
+    """
+
+    def __init__(self, title: str, steps: int, start: int = 0, interval: float = 2.0) -> None:
+        self.title, self.steps, self.start, self.interval = title, steps, start, interval
+        self._began = self._printed = time.monotonic()
+        self._rich: RichProgress | None = None
+        if sys.stdout.isatty():
+            self._rich = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[values]}"),
+                TimeRemainingColumn(),
+            )
+            self._task = self._rich.add_task(title, total=steps, completed=start, values="")
+
+    def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
+        """Say that `step` steps are done; `values` (loss, accuracy, ...) are shown beside."""
+        text = " ".join(f"{name}={value:.4g}" for name, value in (values or {}).items())
+        if self._rich is not None:
+            self._rich.update(self._task, completed=step, values=text)
+            return
+        now = time.monotonic()
+        if now - self._printed < self.interval and step != self.steps:
+            return
+        self._printed = now
+        done = step - self.start
+        left = f"{(now - self._began) / done * (self.steps - step):.0f}" if done > 0 else "?"
+        print(f"progress {step}/{self.steps} {text + ' ' if text else ''}left={left}s", flush=True)
+
+    def __enter__(self) -> Self:
+        if self._rich is not None:
+            self._rich.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._rich is not None:
+            self._rich.stop()

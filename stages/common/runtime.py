@@ -1,0 +1,56 @@
+"""The machine's settings for a stage: threads, memory allocator, determinism; and its `main`."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import random
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import numpy as np
+import torch
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def prepare_machine(threads: int, seed: int) -> None:
+    """Make this process reproducible and quick: thread count, seeds, allocator.
+
+    The thread count is part of a stage's params because floating-point sums depend on it.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries may still read the old global state
+    random.seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory instead of handing it back to the kernel.
+
+    A training step frees and allocates the same large activations again and again; with the
+    defaults most of its element-wise time goes into page faults. Other C libraries have no
+    `mallopt` and are left as they are.
+    """
+    library = ctypes.util.find_library("c")
+    if library is None or not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(library), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def run_main(main: Callable[[], None]) -> NoReturn:
+    """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
