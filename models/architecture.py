@@ -1,0 +1,180 @@
+"""One network as a value: hashable, readable as JSON, with a short stable id. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+Setting = int | float | str
+SCHEMA = "netwright/architecture/1"
+SKIP = "skip"
+
+
+class ArchitectureError(ValueError):
+    """JSON that describes no architecture; the message names the block and the rule."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network, with everything needed to build it, cost it, or measure it.
+
+    Attributes:
+        operator: name in the operator table.
+        in_channels: channels it reads.
+        out_channels: channels it writes.
+        size: height and width of its input, in pixels.
+        stride: 1 keeps the size, 2 halves it (rounded up).
+        settings: the operator's settings by name, sorted by name.
+    """
+
+    operator: str
+    in_channels: int
+    out_channels: int
+    size: int
+    stride: int
+    settings: tuple[tuple[str, Setting], ...] = ()
+
+    @cached_property
+    def options(self) -> Mapping[str, Setting]:
+        """The settings as a mapping."""
+        return dict(self.settings)
+
+    @property
+    def out_size(self) -> int:
+        """Height and width of the output, in pixels."""
+        return -(-self.size // self.stride)
+
+    @property
+    def key(self) -> str:
+        """A readable name, unique among blocks: the row of a latency table."""
+        settings = "".join(f" {name}={value}" for name, value in self.settings)
+        shape = f"{self.in_channels}->{self.out_channels} {self.size}px /{self.stride}"
+        return f"{self.operator} {shape}{settings}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `from_json` makes an equal block."""
+        return {
+            "operator": self.operator,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "size": self.size,
+            "stride": self.stride,
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Block:
+        """The block that `to_json` described.
+
+        Raises:
+            ArchitectureError: a key is missing, unknown, or of the wrong type.
+        """
+        expected = {"operator", "in_channels", "out_channels", "size", "stride", "settings"}
+        if not isinstance(content, Mapping) or set(content) != expected:
+            raise ArchitectureError(f"a block needs exactly the keys {sorted(expected)}: {content}")
+        numbers = [content[key] for key in ("in_channels", "out_channels", "size", "stride")]
+        if any(type(number) is not int or number < 1 for number in numbers):
+            raise ArchitectureError(f"a block's channels, size and stride are >= 1: {content}")
+        settings = content["settings"]
+        if not isinstance(settings, Mapping) or not isinstance(content["operator"], str):
+            raise ArchitectureError(f"a block needs an operator's name and settings: {content}")
+        in_channels, out_channels, size, stride = numbers
+        return cls(
+            content["operator"],
+            in_channels,
+            out_channels,
+            size,
+            stride,
+            tuple(sorted(settings.items())),
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network: its blocks from the image to the logits.
+
+    A position whose layer is left out holds None, so that positions keep their meaning in the
+    supernet. Whatever a skipped layer would have been is not stored: architectures that differ
+    only there are equal.
+    """
+
+    blocks: tuple[Block | None, ...]
+
+    def __post_init__(self) -> None:
+        present = self.present
+        if not present:
+            raise ArchitectureError("an architecture needs at least one block.")
+        for before, after in zip(present, present[1:], strict=False):
+            if (before.out_channels, before.out_size) != (after.in_channels, after.size):
+                raise ArchitectureError(
+                    f"block '{after.key}' cannot follow '{before.key}': it reads "
+                    f"{after.in_channels} channels of {after.size} pixels, and gets "
+                    f"{before.out_channels} of {before.out_size}."
+                )
+
+    @cached_property
+    def present(self) -> tuple[Block, ...]:
+        """The blocks that are not skipped."""
+        return tuple(block for block in self.blocks if block is not None)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The input image as (channels, height, width)."""
+        first = self.present[0]
+        return (first.in_channels, first.size, first.size)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network tells apart."""
+        return self.present[-1].out_channels
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that depend on the network alone."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+    def canonical(self) -> str:
+        """The one JSON text of this architecture: sorted keys, no spaces."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values with a schema, from which `from_json` makes an equal architecture."""
+        blocks = [{"operator": SKIP} if b is None else b.to_json() for b in self.blocks]
+        return {"schema": SCHEMA, "blocks": blocks}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Architecture:
+        """The architecture that `to_json` described.
+
+        Raises:
+            ArchitectureError: wrong schema, a malformed block, or blocks that do not fit.
+        """
+        if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+            raise ArchitectureError(f"an architecture's schema is {SCHEMA!r}.")
+        blocks = content.get("blocks")
+        if not isinstance(blocks, Sequence) or isinstance(blocks, str):
+            raise ArchitectureError("an architecture needs a list of blocks.")
+        return cls(
+            tuple(None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks)
+        )
+
+    def short(self) -> str:
+        """One line for tables: `16 k3e6 | 24/2 k5e3 - | ...`; `-` is a skipped layer."""
+        words: list[str] = []
+        channels: int | None = None
+        for block in self.blocks[1:-1]:
+            if block is None:
+                words.append("-")
+                continue
+            if channels is None or block.stride > 1 or block.out_channels != channels:
+                words.append(f"| {block.out_channels}" + (f"/{block.stride}" if block.stride > 1 else ""))
+            channels = block.out_channels
+            words.append(
+                "".join(f"{name[0]}{value}" for name, value in reversed(block.settings) if isinstance(value, int))
+                or block.operator
+            )
+        return " ".join(words).removeprefix("| ")

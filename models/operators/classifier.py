@@ -1,0 +1,29 @@
+"""The end of every network: widen with 1x1, average over the image, classify."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from models.architecture import Block
+from models.operators.base import Cell, Conv, Linear, Operator, Run
+
+
+class Classifier(Operator):
+    """1x1 convolution to `width` channels, global average pooling, fully connected layer."""
+
+    name = "classifier"
+    settings = {"width": tuple(range(8, 4097))}
+
+    def cells(self, block: Block) -> dict[str, Cell]:
+        """The widening convolution and the fully connected layer."""
+        width = int(block.options["width"])
+        return {
+            "widen": Conv(block.in_channels, width, block.size),
+            "linear": Linear(width, block.out_channels),
+        }
+
+    def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
+        """(N, in, H, W) to logits (N, classes)."""
+        features_NC = relu(run("widen", x_NCHW), inplace=True).mean((2, 3))
+        return run("linear", features_NC)
