@@ -1,0 +1,85 @@
+"""A plain network: what leaves the supernet, is trained, exported and shipped.
+
+Nothing here knows of a supernet. Axes: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.architecture import Architecture, Block
+from models.operators import OPERATORS, cells
+from models.operators.base import Conv
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, then batch normalisation."""
+
+    def __init__(self, cell: Conv) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            cell.in_channels,
+            cell.out_channels,
+            cell.kernel,
+            cell.stride,
+            padding=cell.kernel // 2,
+            groups=cell.in_channels if cell.depthwise else 1,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(cell.out_channels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H/stride, W/stride)."""
+        out: Tensor = self.norm(self.conv(x_NCHW))
+        return out
+
+
+class PlainBlock(nn.Module):
+    """One block with its own weights."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.operator = OPERATORS[block.operator]
+        self.cells = nn.ModuleDict(
+            {
+                name: ConvNorm(cell)
+                if isinstance(cell, Conv)
+                else nn.Linear(cell.in_features, cell.out_features)
+                for name, cell in cells(block).items()
+            }
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Compute the block."""
+        return self.operator.forward(self.block, x_NCHW, self._run)
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        out: Tensor = self.cells[name](x)
+        return out
+
+
+class Subnet(nn.Module):
+    """The network of one architecture, with freshly initialised weights.
+
+    Args:
+        architecture: what to build; skipped layers leave no trace.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.blocks = nn.ModuleList(PlainBlock(block) for block in architecture.present)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Normalised images (N, C, H, W) to logits (N, classes)."""
+        x = images_NCHW
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+__all__ = ["ConvNorm", "PlainBlock", "Subnet"]
