@@ -12,7 +12,9 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class Budget(_Strict):
@@ -30,7 +32,7 @@ class Budget(_Strict):
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
         if all(value is None for value in self.model_dump().values()):
-            raise ValueError("a budget needs at least one of latency_ms, flops, parameters, size_mb")
+            raise ValueError("needs at least one of latency_ms, flops, parameters, size_mb")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Architecture:
         present = self.present
         if not present:
             raise ArchitectureError("an architecture needs at least one block.")
-        for before, after in zip(present, present[1:], strict=False):
+        for before, after in itertools.pairwise(present):
             if (before.out_channels, before.out_size) != (after.in_channels, after.size):
                 raise ArchitectureError(
                     f"block '{after.key}' cannot follow '{before.key}': it reads "
@@ -159,7 +160,9 @@ class Architecture:
         if not isinstance(blocks, Sequence) or isinstance(blocks, str):
             raise ArchitectureError("an architecture needs a list of blocks.")
         return cls(
-            tuple(None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks)
+            tuple(
+                None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks
+            )
         )
 
     def short(self) -> str:
@@ -171,10 +174,13 @@ class Architecture:
                 words.append("-")
                 continue
             if channels is None or block.stride > 1 or block.out_channels != channels:
-                words.append(f"| {block.out_channels}" + (f"/{block.stride}" if block.stride > 1 else ""))
+                stride = f"/{block.stride}" if block.stride > 1 else ""
+                words.append(f"| {block.out_channels}{stride}")
             channels = block.out_channels
-            words.append(
-                "".join(f"{name[0]}{value}" for name, value in reversed(block.settings) if isinstance(value, int))
-                or block.operator
-            )
+            words.append(_short(block))
         return " ".join(words).removeprefix("| ")
+
+
+def _short(block: Block) -> str:
+    numbers = [(name, value) for name, value in block.settings if isinstance(value, int)]
+    return "".join(f"{name[0]}{value}" for name, value in reversed(numbers)) or block.operator

@@ -10,66 +10,20 @@ expansion, ...), in which a candidate is a point; one that a skip hides is inact
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from models.architecture import SKIP, Architecture, Block, Setting
-from models.operators import OPERATORS
+from models.space_spec import SpaceError, SpaceSpec, StageSpec, check_spec, read_spec
+
+__all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
 
 INACTIVE = -1
-
-
-class SpaceError(ValueError):
-    """A space's YAML that cannot be used, or an architecture that is not in the space."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class StemSpec(_Strict):
-    """The fixed first block."""
-
-    operator: str
-    channels: int = Field(ge=1)
-    stride: int = Field(ge=1, le=2)
-    settings: dict[str, Setting] = {}
-
-
-class StageSpec(_Strict):
-    """A run of layers of equal width; the first one changes size and channels."""
-
-    layers: int = Field(ge=1)
-    stride: int = Field(ge=1, le=2)
-    channels: list[int] = Field(min_length=1)
-    skip: bool = False
-    operators: dict[str, dict[str, list[Setting]]] = Field(min_length=1)
-
-
-class HeadSpec(_Strict):
-    """The fixed last block."""
-
-    operator: str
-    settings: dict[str, Setting] = {}
-
-
-class SpaceSpec(_Strict):
-    """A space as its YAML file gives it."""
-
-    name: str
-    sizes: tuple[int, int]
-    stem: StemSpec
-    stages: list[StageSpec] = Field(min_length=1)
-    head: HeadSpec
 
 
 @dataclass(frozen=True)
@@ -124,7 +78,7 @@ class SearchSpace:
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
-        _check(spec, image_shape)
+        check_spec(spec, image_shape)
         self.spec, self.name = spec, spec.name
         self.image_shape, self.classes = image_shape, classes
         groups: list[Group] = []
@@ -135,7 +89,9 @@ class SearchSpace:
             self._channel_groups.append(len(groups))
             widths = Variable("channels", tuple(stage.channels))
             groups.append(
-                Group(f"{name}.channels", (widths,), tuple((i,) for i in range(len(stage.channels))))
+                Group(
+                    f"{name}.channels", (widths,), tuple((i,) for i in range(len(stage.channels)))
+                )
             )
             for layer in range(stage.layers):
                 self._layers.append(_Layer(number, stage.stride if layer == 0 else 1, len(groups)))
@@ -254,13 +210,14 @@ class SearchSpace:
         """Per position (stem, layers, head) every block that some architecture puts there."""
         stem = self._stem()
         positions: list[tuple[Block, ...]] = [(stem,)]
-        channels, size = {spec_channels(self.spec)}, stem.out_size
+        channels, size = {self.spec.stem.channels}, stem.out_size
         for layer in self._layers:
             widths = self.spec.stages[layer.stage].channels
-            first = self._is_first(layer)
             here: dict[Block, None] = {}
             for choice in range(len(self.groups[layer.group].candidates)):
-                pairs = product(sorted(channels), widths) if first else zip(widths, widths, strict=True)
+                pairs = (
+                    product(sorted(channels), widths) if first else zip(widths, widths, strict=True)
+                )
                 for before, width in pairs:
                     block = self._block(layer, choice, before, width, size)
                     if block is not None:
@@ -284,7 +241,7 @@ class SearchSpace:
         sign = -1.0 if largest else 1.0
         stem = self._stem()
         # best[channels] = (cost so far, choices so far)
-        best: dict[int, tuple[float, tuple[int, ...]]] = {spec_channels(self.spec): (0.0, ())}
+        best: dict[int, tuple[float, tuple[int, ...]]] = {self.spec.stem.channels: (0.0, ())}
         size = stem.out_size
         for number, stage in enumerate(self.spec.stages):
             layers = [layer for layer in self._layers if layer.stage == number]
@@ -320,8 +277,11 @@ class SearchSpace:
             rows.append((0.0 if block is None else sign * cost(block), choice))
         return min(rows)
 
-    def _is_first(self, layer: _Layer) -> bool:
-        return layer.group == self._channel_groups[layer.stage] + 1
+    def _shapes(self, layer: _Layer, channels: set[int]) -> Iterable[tuple[int, int]]:
+        widths = self.spec.stages[layer.stage].channels
+        if layer.group == self._channel_groups[layer.stage] + 1:  # a stage's first layer
+            return product(sorted(channels), widths)
+        return zip(widths, widths, strict=True)
 
     def _stem(self) -> Block:
         stem = self.spec.stem
@@ -344,30 +304,6 @@ class SearchSpace:
         return Block(operator, channels, width, size, layer.stride, tuple(sorted(settings.items())))
 
 
-def spec_channels(spec: SpaceSpec) -> int:
-    """Channels that the first stage reads."""
-    return spec.stem.channels
-
-
-def read_spec(path: Path) -> SpaceSpec:
-    """Read a space's YAML.
-
-    Raises:
-        SpaceError: the file is missing, is not YAML, or has a wrong key or value.
-    """
-    if not path.is_file():
-        raise SpaceError(f"{path}: no such search space. Presets are in models/spaces/.")
-    try:
-        content: Any = YAML(typ="safe", pure=True).load(path)
-        # JSON mode: YAML has lists where the spec wants a pair.
-        return SpaceSpec.model_validate(content, strict=False)
-    except YAMLError as error:
-        raise SpaceError(f"{path} is not valid YAML:\n{error}") from error
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SpaceError(f"{path} is not a search space:\n" + "\n".join(lines)) from error
-
-
 def _layer_group(name: str, stage: StageSpec, first: bool) -> Group:
     operators = [*stage.operators, *([SKIP] if stage.skip and not first else [])]
     variables = [Variable("operator", tuple(operators))]
@@ -381,37 +317,3 @@ def _layer_group(name: str, stage: StageSpec, first: bool) -> Group:
         ]
         candidates += [(number, *point) for point in product(*axes)]
     return Group(name, tuple(variables), tuple(candidates))
-
-
-def _check(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
-    _, height, width = image_shape
-    smallest, largest = spec.sizes
-    if height != width or not smallest <= height <= largest:
-        raise SpaceError(
-            f"space '{spec.name}' is for square images of {smallest} to {largest} pixels, "
-            f"not {height}x{width}. Change data.size or choose another space."
-        )
-    _check_operator("stem", spec.stem.operator, {k: [v] for k, v in spec.stem.settings.items()})
-    _check_operator("head", spec.head.operator, {k: [v] for k, v in spec.head.settings.items()})
-    for number, stage in enumerate(spec.stages):
-        if len(set(stage.channels)) != len(stage.channels) or min(stage.channels) < 1:
-            raise SpaceError(f"stages.{number}.channels: positive and each once: {stage.channels}")
-        for operator, settings in stage.operators.items():
-            _check_operator(f"stages.{number}", operator, settings)
-
-
-def _check_operator(where: str, operator: str, settings: dict[str, list[Setting]]) -> None:
-    if operator not in OPERATORS:
-        raise SpaceError(f"{where}: no operator '{operator}'. Known: {', '.join(OPERATORS)}.")
-    known = OPERATORS[operator].settings
-    if set(settings) != set(known):
-        raise SpaceError(
-            f"{where}.{operator} needs exactly the settings {', '.join(known)}; "
-            f"given: {', '.join(settings) or 'none'}."
-        )
-    for name, options in settings.items():
-        wrong = [option for option in options if option not in known[name]]
-        if wrong or not options or len(set(options)) != len(options):
-            allowed = known[name]
-            shown = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 12 else f"{list(allowed)}"
-            raise SpaceError(f"{where}.{operator}.{name}: {options} must be distinct, of {shown}.")

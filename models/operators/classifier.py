@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import relu
 
-from models.architecture import Block
+from models.architecture import Block, Setting
 from models.operators.base import Cell, Conv, Linear, Operator, Run
 
 
@@ -13,7 +16,7 @@ class Classifier(Operator):
     """1x1 convolution to `width` channels, global average pooling, fully connected layer."""
 
     name = "classifier"
-    settings = {"width": tuple(range(8, 4097))}
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {"width": tuple(range(8, 4097))}
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The widening convolution and the fully connected layer."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import relu
 
-from models.architecture import Block
+from models.architecture import Block, Setting
 from models.operators.base import Cell, Conv, Operator, Run
 
 
@@ -13,7 +16,7 @@ class PlainConv(Operator):
     """Convolution, batch norm, ReLU."""
 
     name = "conv"
-    settings = {"kernel": (1, 3, 5, 7)}
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {"kernel": (1, 3, 5, 7)}
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """One convolution."""

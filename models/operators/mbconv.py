@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import relu
 
-from models.architecture import Block
+from models.architecture import Block, Setting
 from models.operators.base import Cell, Conv, Operator, Run
 
 
@@ -13,7 +16,10 @@ class MBConv(Operator):
     """Expand with 1x1, filter each channel, project with 1x1; a residual where shapes allow."""
 
     name = "mbconv"
-    settings = {"kernel": (3, 5, 7), "expansion": (1, 2, 3, 4, 5, 6)}
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
+        "kernel": (3, 5, 7),
+        "expansion": (1, 2, 3, 4, 5, 6),
+    }
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Expansion (left out at 1), depthwise convolution, projection."""

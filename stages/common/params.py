@@ -21,7 +21,9 @@ class ParamsError(ValueError):
 class Params(BaseModel):
     """Base of every params section: immutable, strict about types, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 T = TypeVar("T")
