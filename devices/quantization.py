@@ -1,0 +1,134 @@
+"""Lower precisions of an ONNX model: static int8 in Q/DQ form, and float16.
+
+A file suits one family of runtimes. ONNX Runtime and OpenVINO want unsigned 8-bit activations;
+TensorRT knows only signed symmetric ones, which ONNX Runtime would run slower than float32.
+Axes: N images (1 here), C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Activations = Literal["uint8", "int8"]
+
+
+class QuantizationError(ValueError):
+    """A model or calibration set that cannot be quantised; the message says why."""
+
+
+def quantize_static(
+    model: Path,
+    out: Path,
+    calibration: Iterable[npt.NDArray[np.float32]],
+    activations: Activations,
+) -> None:
+    """Quantise weights and activations to 8 bits, with ranges observed on calibration images.
+
+    Weights are signed, symmetric, one scale per output channel; activations have one scale per
+    tensor, from the smallest and largest value seen. Equal inputs give equal bytes.
+
+    Args:
+        model: a float32 ONNX file with one input of batch 1.
+        out: the file to write, replaced whole.
+        calibration: normalised images, each float32 (1, C, H, W).
+        activations: `uint8` (ONNX Runtime, OpenVINO) or `int8`, symmetric with float biases
+            (TensorRT).
+
+    Raises:
+        QuantizationError: there is no calibration image.
+    """
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
+    with tempfile.TemporaryDirectory(dir=out.parent) as name, _quiet():
+        folded, quantised = Path(name) / "folded.onnx", Path(name) / "quantised.onnx"
+        # Batch norms are folded into convolutions and shapes inferred, or they stay in float.
+        quant_pre_process(model, folded, skip_symbolic_shape=True)
+        quantize_static(
+            folded,
+            quantised,
+            _reader(input_name(model), calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options=symmetric if activations == "int8" else {},
+        )
+        quantised.replace(out)
+
+
+def to_float16(model: Path, out: Path) -> None:
+    """Convert weights and arithmetic to float16; input and output stay float32.
+
+    Args:
+        model: a float32 ONNX file.
+        out: the file to write, replaced whole.
+    """
+    import onnx
+    from onnxconverter_common.float16 import convert_float_to_float16
+
+    half = convert_float_to_float16(onnx.load(model), keep_io_types=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        temporary = Path(name) / "half.onnx"
+        temporary.write_bytes(half.SerializeToString(deterministic=True))
+        temporary.replace(out)
+
+
+def input_name(model: Path) -> str:
+    """The name of an ONNX model's only input.
+
+    Raises:
+        QuantizationError: the model has none, or several.
+    """
+    import onnx
+
+    graph = onnx.load(model).graph
+    weights = {weight.name for weight in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in weights]
+    if len(names) != 1:
+        raise QuantizationError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
+    return str(names[0])
+
+
+def _reader(name: str, images: Iterable[npt.NDArray[np.float32]]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rows = iter(images)
+            self.count = 0
+
+        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+            row_1CHW = next(self.rows, None)
+            if row_1CHW is None and self.count == 0:
+                raise QuantizationError("static quantisation needs at least one calibration image.")
+            self.count += 1
+            return None if row_1CHW is None else {name: row_1CHW}
+
+    return Reader()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice about its own use out of the user's log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
