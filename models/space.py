@@ -215,10 +215,7 @@ class SearchSpace:
             widths = self.spec.stages[layer.stage].channels
             here: dict[Block, None] = {}
             for choice in range(len(self.groups[layer.group].candidates)):
-                pairs = (
-                    product(sorted(channels), widths) if first else zip(widths, widths, strict=True)
-                )
-                for before, width in pairs:
+                for before, width in self._shapes(layer, channels):
                     block = self._block(layer, choice, before, width, size)
                     if block is not None:
                         here[block] = None
