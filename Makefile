@@ -1,0 +1,52 @@
+# The environment lives in .venv, made by pip from constraints.txt; everything else runs in it.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help release test lint bench install freeze clean
+
+help:
+	@echo "make release   build every bundle that is stale, then show the summary"
+	@echo "make test      run the test suite"
+	@echo "make lint      check style, types and import rules"
+	@echo "make bench     run the benchmarks"
+
+release: $(INSTALLED)
+	$(BIN)/netwright run
+
+# One process: what measures time must not share the processor with another test.
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.step
+
+install: $(INSTALLED)
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the pinned packages into .venv: some minutes and 6 GB the first time."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@began=$$(date +%s) \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--constraint constraints.txt setuptools \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--constraint constraints.txt --no-build-isolation --editable '.[dev]' \
+		&& echo "Installed in $$(( $$(date +%s) - began )) s."
+	@touch $@
+
+freeze: $(INSTALLED)
+	@sed '/^[^#]/d' constraints.txt > constraints.new
+	@$(BIN)/python -m pip freeze --all --exclude-editable \
+		| grep -viE '^(pip|tensorrt)==' | sort -f >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv .netwright
