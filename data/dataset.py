@@ -1,0 +1,162 @@
+"""The prepared data set: what it is, and its arrays.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import DataError
+from data.images import Fit
+
+SCHEMA = "netwright/dataset/1"
+FILE = "dataset.json"
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training images are varied.
+
+    Attributes:
+        flip: mirror every second image on average, left to right.
+        shift: move every image by up to this many pixels each way; black comes in.
+    """
+
+    flip: bool
+    shift: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a prepared data set is.
+
+    Attributes:
+        name: the source it came from.
+        image_shape: (C, H, W).
+        classes: names, in the order of the labels.
+        mean: per channel, of the train split's pixels / 255.
+        std: per channel, of the train split's pixels / 255; at least one grey level.
+        counts: images per class name, per split.
+        augment: how training images are varied.
+        fit: how images of other shapes are brought to this one.
+        source: the originals' checksums, unreadable files, and what became of duplicates.
+        arrays: SHA-256 of every array file, by name.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    counts: Mapping[SplitName, Mapping[str, int]]
+    augment: Augment
+    fit: Fit
+    source: Mapping[str, Any]
+    arrays: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `from_json` makes an equal description."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DatasetInfo:
+        """The description that `to_json` gave; a `schema` key beside it is ignored."""
+        channels, height, width = content["image_shape"]
+        return cls(
+            name=content["name"],
+            image_shape=(channels, height, width),
+            classes=tuple(content["classes"]),
+            mean=tuple(content["mean"]),
+            std=tuple(content["std"]),
+            counts=content["counts"],
+            augment=Augment(**content["augment"]),
+            fit=content["fit"],
+            source=content["source"],
+            arrays=content["arrays"],
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> DatasetInfo:
+        """Read the description of the data set prepared in `folder`.
+
+        Raises:
+            DataError: it is missing, damaged, or of another version.
+        """
+        file = folder / FILE
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{file}: no such file; run the prepare stage.") from None
+        except ValueError as error:
+            raise DataError(f"{file} is not JSON ({error}); run the prepare stage.") from error
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA:
+            raise DataError(f"{file} has schema {schema!r}; this version reads {SCHEMA!r}.")
+        try:
+            return cls.from_json(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{file} is incomplete ({error}); run the prepare stage.") from error
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's arrays, mapped into memory rather than read.
+
+    Attributes:
+        images_NHWC: uint8.
+        labels_N: int64, indices into `DatasetInfo.classes`.
+    """
+
+    images_NHWC: npt.NDArray[np.uint8]
+    labels_N: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+
+def images_file(name: SplitName) -> str:
+    """File name of a split's images."""
+    return f"{name}.images.npy"
+
+
+def labels_file(name: SplitName) -> str:
+    """File name of a split's labels."""
+    return f"{name}.labels.npy"
+
+
+def read_split(folder: Path, name: SplitName) -> Split:
+    """Open one split of the data set prepared in `folder`.
+
+    Raises:
+        DataError: a file is missing, damaged, or does not fit the other.
+    """
+    images_NHWC = _open(folder / images_file(name))
+    labels_N = _open(folder / labels_file(name))
+    fits = images_NHWC.ndim == 4 and labels_N.shape == images_NHWC.shape[:1]
+    if not fits or images_NHWC.dtype != np.uint8 or labels_N.dtype != np.int64:
+        raise DataError(
+            f"{folder}: the '{name}' arrays are {images_NHWC.dtype} {images_NHWC.shape} and "
+            f"{labels_N.dtype} {labels_N.shape}, not uint8 (N, H, W, C) and int64 (N,); "
+            "run the prepare stage."
+        )
+    return Split(images_NHWC, labels_N)
+
+
+def _open(file: Path) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file; run the prepare stage.") from None
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{file} is damaged ({error}); run the prepare stage.") from error
+    return array

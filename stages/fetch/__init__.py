@@ -1,0 +1,1 @@
+"""The fetch stage: get the data set, or note that the user brings it."""

@@ -1,0 +1,1 @@
+"""The prepare stage: originals in, checked and split arrays out."""

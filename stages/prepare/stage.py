@@ -1,0 +1,64 @@
+"""Turn the originals into checked, split, memory-mappable arrays."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from data.dataset import FILE, SCHEMA, DatasetInfo, images_file, labels_file
+from data.sources import SOURCES
+from data.sources.base import Loaded, LoadOptions
+from stages.common.data_params import DataParams
+from stages.common.files import sha256_file, write_array, write_json
+from stages.common.params import read_section
+from stages.common.progress import Progress
+from stages.prepare.prepare import Prepared, prepare
+
+
+def load(params: DataParams, folder: Path) -> Loaded:
+    """Decode the data set in `folder`, showing progress."""
+    options = LoadOptions(params.size, params.fit, params.max_corrupt)
+    source = SOURCES[params.source]
+    progress: Progress | None = None
+
+    def on_done(done: int, of: int) -> None:
+        nonlocal progress
+        if progress is None:
+            progress = Progress("decoding", of)
+            progress.__enter__()
+        progress.update(done)
+
+    try:
+        return source.load(folder, options, on_done)
+    finally:
+        if progress is not None:
+            progress.__exit__(None, None, None)
+
+
+def write(prepared: Prepared, out: Path) -> DatasetInfo:
+    """Write the arrays, then their description; a folder with the description is complete."""
+    arrays = {}
+    for name, part in prepared.splits.items():
+        for file, array in (
+            (images_file(name), part.images_NHWC),
+            (labels_file(name), part.labels_N),
+        ):
+            write_array(out / file, array)
+            arrays[file] = sha256_file(out / file)
+    info = replace(prepared.info, arrays=arrays)
+    write_json(out / FILE, SCHEMA, info.to_json())
+    return info
+
+
+def main() -> None:
+    """Parse the flags of `dvc.yaml`, decode, prepare, write."""
+    parser = argparse.ArgumentParser(prog="python -m stages.prepare", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    flags = parser.parse_args()
+    params = read_section(flags.params, "data", DataParams)
+    info = write(prepare(load(params, flags.source), params), flags.out)
+    sizes = ", ".join(f"{name} {sum(counts.values())}" for name, counts in info.counts.items())
+    print(f"{info.name}: {len(info.classes)} classes of {info.image_shape} images; {sizes}")
