@@ -11,6 +11,10 @@ Precision = Literal["float32", "float16", "int8"]
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 
+class DeviceError(ValueError):
+    """A device's settings that cannot work; the message names the setting and the way out."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True

@@ -1,0 +1,37 @@
+"""The table of backends. A new one is one file here and one line below."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from devices.backends.base import Backend, Built, Capabilities, Session
+from devices.backends.onnxruntime import OnnxRuntime
+from devices.backends.openvino import OpenVino
+from devices.backends.tensorrt import TensorRt
+from devices.device import DeviceError
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        OnnxRuntime(),
+        OpenVino(),
+        TensorRt(),
+    )
+}
+
+
+def backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        DeviceError: there is none; the message has the nearest name.
+    """
+    if name not in BACKENDS:
+        match = difflib.get_close_matches(name, BACKENDS, n=1)
+        hint = f" Did you mean '{match[0]}'?" if match else ""
+        raise DeviceError(f"backend: no backend '{name}'.{hint} Known: {', '.join(BACKENDS)}.")
+    return BACKENDS[name]
+
+
+__all__ = ["BACKENDS", "Backend", "Built", "Capabilities", "Session", "backend"]

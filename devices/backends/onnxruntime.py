@@ -1,0 +1,83 @@
+"""ONNX Runtime on this machine's processor."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.backends.base import MODEL, Backend, Built, Session
+from devices.device import Device, DeviceError
+
+_ONLY_ERRORS = 3
+
+
+class OnnxRuntime(Backend):
+    """Run ONNX files as they are; the deliverable is the ONNX file itself."""
+
+    name = "onnxruntime"
+    runtime = "ONNX Runtime"
+    package = "onnxruntime"
+    install_hint = "pip install onnxruntime"
+    activations = "uint8"
+    native_precisions = ("float32", "int8")
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        """Deliver the ONNX file after loading it once, so that a broken one never ships."""
+        details = self.start_build(onnx_model, precision, device)
+        self.open(onnx_model, device.threads).close()
+        entry = f"{MODEL}.onnx"
+        shutil.copyfile(onnx_model, folder / entry)
+        details["rebuild"] = "portable: any ONNX Runtime of this version or newer loads the file"
+        return Built((entry,), entry, details)
+
+    def open(self, entry: Path, threads: int) -> Session:
+        """Load an ONNX file on the processor."""
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ONLY_ERRORS
+        # Idle sessions would otherwise spin and disturb whatever else is measured.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        refusals = (
+            state.Fail,
+            state.InvalidArgument,
+            state.InvalidGraph,
+            state.InvalidProtobuf,
+            state.NoSuchFile,
+            state.NotImplemented,
+            state.RuntimeException,
+        )
+        try:
+            session = onnxruntime.InferenceSession(
+                str(entry), options, providers=["CPUExecutionProvider"]
+            )
+        except refusals as error:
+            raise DeviceError(f"ONNX Runtime cannot load {entry}: {error}") from error
+        return _OnnxRuntimeSession(session)
+
+
+class _OnnxRuntimeSession(Session):
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0]
+        self._outputs = [session.get_outputs()[0].name]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self._input.shape)
+
+    def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        logits_1K: npt.NDArray[np.float32] = self._session.run(
+            self._outputs, {self._input.name: images_1CHW}
+        )[0]
+        return logits_1K
+
+    def close(self) -> None:
+        del self._session

@@ -1,0 +1,266 @@
+"""TensorRT on NVIDIA GPUs: the regular one on its own GPU, TensorRT-RTX ahead of time elsewhere.
+
+An engine is bound to GPU generations ("compute capabilities" such as SM89) and to the version of
+the runtime, and is not the same bytes twice; the portable ONNX file is delivered beside it. What
+needs a GPU's driver (`open`, and the regular TensorRT) follows the documented API and is
+UNVERIFIED: it has only been run up to the point where the driver is missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.backends.base import MODEL, Backend, Built, Capabilities, Session
+from devices.device import Device, DeviceError
+
+REGULAR, RTX = "tensorrt", "tensorrt_rtx"
+_NO_FLOAT32_GEMM = "SM75"
+_MAJOR, _MINOR = 75, 76  # CUDA's attribute numbers of a device's compute capability
+
+
+class TensorRt(Backend):
+    """Build and run engines; the deliverable is the engine and the ONNX file it came from."""
+
+    name = "tensorrt"
+    runtime = "TensorRT"
+    package = RTX
+    install_hint = "pip install tensorrt-rtx-cu12 (or tensorrt, on a machine with its GPU)"
+    activations = "int8"
+    native_precisions = ("float32", "float16", "int8")
+
+    def capabilities(self) -> Capabilities:
+        """Builds wherever a TensorRT is installed; runs where a GPU's driver answers."""
+        precisions = frozenset(self.native_precisions)
+        gpu = gpu_capability()
+        if not (_installed(RTX) or (_installed(REGULAR) and gpu)):
+            reason = f"TensorRT is not installed. Install it: {self.install_hint}."
+            return Capabilities(precisions, builds_here=False, runs_here=False, reason=reason)
+        if gpu is None:
+            reason = "No NVIDIA GPU answers on this machine; engines are built but cannot be run."
+            return Capabilities(precisions, builds_here=True, runs_here=False, reason=reason)
+        return Capabilities(precisions, builds_here=True, runs_here=True)
+
+    def version(self) -> str:
+        """The version of the TensorRT that would be used here, or `not installed`."""
+        if not self.capabilities().builds_here:
+            return "not installed"
+        return str(_import(REGULAR if _regular_answers() else RTX).__version__)
+
+    def why_not_measured(self, device: Device) -> str:
+        """Also names a GPU of another generation than the device's."""
+        gpu, reason = gpu_capability(), super().why_not_measured(device)
+        if not reason and gpu not in device.compute_capabilities:
+            wanted = ", ".join(device.compute_capabilities)
+            return f"This machine's GPU is {gpu}, and the device is {wanted}."
+        return reason
+
+    def check_capabilities(self, device: Device) -> None:
+        """At least one compute capability, each known, each able to run the precision.
+
+        Raises:
+            DeviceError: none, an unknown one, or one that lacks what the precision needs.
+        """
+        wanted = device.compute_capabilities
+        provider = provider_for(wanted)
+        known = [gpu_capability() or ""] if provider == REGULAR else _known()
+        if not wanted:
+            raise DeviceError(
+                "compute_capabilities: backend 'tensorrt' needs the GPU generations to build for, "
+                f"such as [SM89]. Known: {', '.join(known)}."
+            )
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise DeviceError(
+                f"compute_capabilities: TensorRT-RTX cannot build for {', '.join(unknown)}. "
+                f"Known: {', '.join(known)}. Others (SM87: Jetson Orin, SM90: Hopper) need the "
+                "regular TensorRT, on a machine with that GPU alone in the list."
+            )
+        if len(set(wanted)) != len(wanted):
+            raise DeviceError(f"compute_capabilities: each only once: {', '.join(wanted)}.")
+        if _NO_FLOAT32_GEMM in wanted and device.precision != "float16":
+            raise DeviceError(
+                f"compute_capabilities: {_NO_FLOAT32_GEMM} has no float32 matrix product in "
+                "TensorRT-RTX. Set precision: float16, or leave it out of the list."
+            )
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        """Build one engine for all of the device's compute capabilities."""
+        details = self.start_build(onnx_model, precision, device)
+        provider = provider_for(device.compute_capabilities)
+        engine, layers = _build_engine(provider, onnx_model, device.compute_capabilities)
+        entry, portable = f"{MODEL}.engine", f"{MODEL}.onnx"
+        (folder / entry).write_bytes(engine)
+        shutil.copyfile(onnx_model, folder / portable)
+        details |= {
+            "provider": provider,
+            "runtime_version": str(_import(provider).__version__),
+            "compute_capabilities": list(device.compute_capabilities),
+            "layers": layers,
+            "rebuild": (
+                f"the engine runs only with this version of {provider} on these compute "
+                f"capabilities; for others parse {portable} into a strongly typed network with "
+                f"{provider}.OnnxParser, set the compute capabilities on the builder's config, "
+                "and call build_serialized_network"
+            ),
+        }
+        return Built((entry, portable), entry, details)
+
+    def open(self, entry: Path, threads: int) -> Session:
+        """Load an engine, or build one from an ONNX file for this machine's GPU. UNVERIFIED."""
+        here = self.capabilities()
+        if not here.runs_here:
+            raise DeviceError(f"{entry} cannot be run here. {here.reason}")
+        provider = REGULAR if _regular_answers() else RTX
+        engine = entry.read_bytes()
+        if entry.suffix == ".onnx":
+            engine, _ = _build_engine(provider, entry, (gpu_capability() or "",))
+        return _TensorRtSession(provider, engine)
+
+
+class _TensorRtSession(Session):
+    """UNVERIFIED: needs a GPU. Copies to and from the GPU are part of every call."""
+
+    def __init__(self, provider: str, engine: bytes) -> None:
+        import torch
+
+        trt, log = _import(provider), _logger(provider)
+        self._runtime = trt.Runtime(log)
+        self._engine = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            raise DeviceError(f"{provider} cannot load the engine: {_said(log)}")
+        self._context = self._engine.create_execution_context()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._buffers = {}
+        for number in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(number)
+            shape = tuple(self._engine.get_tensor_shape(name))
+            self._buffers[name] = torch.empty(shape, dtype=torch.float32, device="cuda")
+            self._context.set_tensor_address(name, self._buffers[name].data_ptr())
+        self._images_1CHW, self._logits_1K = self._buffers.values()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self._images_1CHW.shape)
+
+    def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        import torch
+
+        with torch.cuda.stream(self._stream):
+            self._images_1CHW.copy_(torch.from_numpy(images_1CHW), non_blocking=True)
+            self._context.execute_async_v3(self._stream.cuda_stream)
+            logits_1K: npt.NDArray[np.float32] = self._logits_1K.cpu().numpy()
+        return logits_1K
+
+    def close(self) -> None:
+        del self._context, self._engine, self._runtime, self._buffers
+
+
+def provider_for(compute_capabilities: Sequence[str]) -> str:
+    """The module that builds for these GPUs: the regular one only for exactly this machine's."""
+    own = (gpu_capability(),) == tuple(compute_capabilities)
+    return REGULAR if own and _regular_answers() else RTX
+
+
+def gpu_capability() -> str | None:
+    """The first NVIDIA GPU's compute capability, such as SM89; None where no driver answers."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    answers = (
+        cuda.cuInit(0) == 0
+        and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0
+        and cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device) == 0
+        and cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device) == 0
+    )
+    return f"SM{major.value}{minor.value}" if answers else None
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _regular_answers() -> bool:
+    return _installed(REGULAR) and gpu_capability() is not None
+
+
+def _import(provider: str) -> Any:
+    return importlib.import_module(provider)
+
+
+def _known() -> list[str]:
+    """Compute capabilities TensorRT-RTX builds for, lowest first."""
+    names = [name for name in dir(_import(RTX).ComputeCapability) if name.startswith("SM")]
+    return sorted(names, key=lambda name: int(name.removeprefix("SM")))
+
+
+def _build_engine(
+    provider: str, onnx_model: Path, compute_capabilities: Sequence[str]
+) -> tuple[bytes, dict[str, int]]:
+    """An engine, and how many layers of each type the network had before building.
+
+    An engine cannot be inspected without a GPU, so the layers come from the parsed network.
+
+    Raises:
+        DeviceError: a setting did not take, or the model was refused; with the logger's errors,
+            which are the only ones there are.
+    """
+    trt, log = _import(provider), _logger(provider)
+    builder = trt.Builder(log)
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(onnx_model.read_bytes()):
+        said = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+        raise DeviceError(f"{provider} cannot read {onnx_model.name}: {said or _said(log)}")
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    config = builder.create_builder_config()
+    if provider == RTX:
+        _set_capabilities(trt, config, compute_capabilities, log)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise DeviceError(f"{provider} cannot build {onnx_model.name}: {_said(log)}")
+    return bytes(engine), dict(sorted(Counter(layer.type.name for layer in layers).items()))
+
+
+def _set_capabilities(trt: Any, config: Any, names: Sequence[str], log: Any) -> None:
+    wanted = [getattr(trt.ComputeCapability, name) for name in names]
+    config.num_compute_capabilities = len(wanted)
+    for number, capability in enumerate(wanted):
+        config.set_compute_capability(capability, number)
+    # A rejected setter only logs, so what was set is read back.
+    got = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
+    if got != wanted:
+        raise DeviceError(f"TensorRT-RTX did not accept {', '.join(names)}: {_said(log)}")
+
+
+def _logger(provider: str) -> Any:
+    trt = _import(provider)
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        """Keep errors: TensorRT reports them nowhere else."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return Log()
+
+
+def _said(log: Any) -> str:
+    return "; ".join(log.errors) or "it gave no reason"
