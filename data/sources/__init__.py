@@ -6,5 +6,6 @@ from collections.abc import Mapping
 
 from data.sources.base import Source
 from data.sources.digits import Digits
+from data.sources.fashion_mnist import FashionMnist
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (Digits(),)}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (FashionMnist(), Digits())}

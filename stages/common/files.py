@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -82,9 +81,8 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array as `.npy`, readable with `mmap_mode="r"`."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def sha256_file(path: Path) -> str:
