@@ -10,6 +10,7 @@ over the source pixels when shrinking. Of an animation the first frame counts.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -65,40 +66,55 @@ def load_image(path: Path, image_shape: tuple[int, int, int], fit: Fit = "crop")
     channels, height, width = image_shape
     if channels not in (1, 3) or height != width:
         raise ImageError(f"images are (1 or 3, size, size), not {image_shape}.")
-    rgb_HW3 = decode(path, height, fit)
+    rgb_HW3 = decode(read_image_file(path), str(path), height, fit)
     if channels == 3:
         return rgb_HW3
     return np.asarray(Image.fromarray(rgb_HW3).convert("L"))[..., None]
 
 
-def decode(path: Path, size: int, fit: Fit) -> UInt8:
-    """Read one image file as RGB: uint8 (size, size, 3); see the module for the rules.
+def read_image_file(path: Path) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        ImageError: it is missing, no regular file, or cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ImageError(f"{path} is not a file.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def decode(content: bytes, name: str, size: int, fit: Fit) -> UInt8:
+    """Turn one image file into RGB: uint8 (size, size, 3); see the module for the rules.
 
     A grey image has three equal channels.
 
+    Args:
+        content: the file.
+        name: what messages call it.
+        size: height and width of the result, in pixels.
+        fit: how the aspect ratio is kept.
+
     Raises:
-        ImageError: the file is missing, truncated, too large, or no image.
+        ImageError: it is truncated, too large, or no image.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file.")
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{path}: {image.width} x {image.height} pixels are more than the "
-                    f"{MAX_PIXELS} allowed; make the image smaller."
-                )
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
+                raise ValueError(f"{pixels} pixels, more than the {MAX_PIXELS} allowed")
             image.load()
             upright = ImageOps.exif_transpose(image)
             return np.asarray(_fitted(_rgb(upright), size, fit))
-    except ImageError:
-        raise
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{path}: not an image that can be read; use one of {', '.join(FORMATS)}."
-        ) from None
+        formats = ", ".join(FORMATS)
+        raise ImageError(f"{name} is not an image that can be read; use {formats}.") from None
     except _UNREADABLE as error:
-        raise ImageError(f"{path}: damaged or unsupported image ({error}).") from error
+        raise ImageError(f"{name} is damaged or unsupported ({error}).") from error
 
 
 def is_grey(rgb_HW3: UInt8) -> bool:

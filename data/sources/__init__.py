@@ -7,5 +7,13 @@ from collections.abc import Mapping
 from data.sources.base import Source
 from data.sources.digits import Digits
 from data.sources.fashion_mnist import FashionMnist
+from data.sources.folder import ImageFolder
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (FashionMnist(), Digits())}
+SOURCES: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        FashionMnist(),
+        Digits(),
+        ImageFolder(),
+    )
+}
