@@ -1,0 +1,1 @@
+"""Stage `bundle`: everything one device needs, in one verifiable archive."""

@@ -1,0 +1,186 @@
+"""`MODEL_CARD.md`: what a person wants to know before running the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data.dataset import DatasetInfo
+from models.architecture import Block
+from stages.bundle.content import Results
+from stages.bundle.gate import MEGABYTE
+
+
+def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) -> str:
+    """The card as Markdown.
+
+    Args:
+        content: of the manifest; see `content.manifest_content`.
+        info: the data set.
+        results: of the stages before.
+    """
+    parts = [
+        f"# {content['name']}: {info.name}, {len(info.classes)} classes",
+        _what(content, info),
+        "## Use\n\n" + _use(content),
+        "## Quality\n\n" + _quality(content, info),
+        "## Speed and size\n\n" + _speed(content),
+        "## Precisions tried\n\n" + _candidates(content),
+        "## Architecture\n\n" + _architecture(content, results),
+        "## The same network at every step\n\n" + _chain(content),
+        "## Limits\n\n" + _limits(content),
+        "## Provenance\n\n" + _provenance(content),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(content: Mapping[str, Any], info: DatasetInfo) -> str:
+    channels, height, width = info.image_shape
+    colour = {1: "grey", 3: "RGB"}[channels]
+    return (
+        f"An image classifier for `{content['name']}`: {content['precision']}, run by "
+        f"{content['model']['runtime']} on {content['device']['threads']} thread(s). It reads one "
+        f"{height} x {width} {colour} image and tells {len(info.classes)} classes apart: "
+        f"{', '.join(info.classes)}."
+    )
+
+
+def _use(content: Mapping[str, Any]) -> str:
+    return (
+        f"`python run.py` checks the {content['golden']['images']} golden outputs; "
+        "`python run.py image.npy` classifies. It needs NumPy and "
+        f"{content['model']['runtime']} alone. `preprocess.json` says how pixels become inputs. "
+        f"`{content['model']['portable']}` is the same network for any ONNX runtime."
+    )
+
+
+def _quality(content: Mapping[str, Any], info: DatasetInfo) -> str:
+    accuracy = content["accuracy"]
+    rows = [
+        ["delivered", _number(accuracy["delivered"]), _number(content["device"]["min_accuracy"])],
+        ["float32", _number(accuracy["float32"]), ""],
+        ["int8", _number(accuracy["int8"]), ""],
+    ]
+    test = sum(info.counts["test"].values())
+    train = sum(info.counts["train"].values())
+    return (
+        _table(["form", "top-1", "asked for"], rows)
+        + f"\n\nOn the {test:,} images of the test split, which took no part in any choice; "
+        f"trained on {train:,}. `delivered` was measured on {accuracy['measured_on']}."
+    )
+
+
+def _speed(content: Mapping[str, Any]) -> str:
+    latency, budget = content["latency_ms"], content["device"]["budget"]
+    costs, size = content["costs"], budget["size_mb"]
+    rows = [
+        ["latency, predicted", _number(latency["predicted"], " ms"), ""],
+        [
+            "latency, measured",
+            _number(latency["measured"], " ms"),
+            _number(latency["budget"], " ms", "no limit"),
+        ],
+        ["FLOPs", f"{costs['flops']:,}", _number(budget["flops"], "", "no limit")],
+        ["parameters", f"{costs['parameters']:,}", _number(budget["parameters"], "", "no limit")],
+        ["bundle size", "see the archive", _number(size, " MB", "no limit")],
+    ]
+    return (
+        _table(["what", "found", "budget"], rows)
+        + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
+        "device's runtime. FLOPs: multiply-accumulate operations per image."
+    )
+
+
+def _candidates(content: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            row["precision"] + (" (delivered)" if row["precision"] == content["precision"] else ""),
+            _number(row["accuracy"]),
+            _number(row["val_accuracy"]),
+            _number(row["agreement"]),
+            _number(row["latency_ms"], " ms"),
+            f"{row['size_bytes'] / MEGABYTE:.3f} MB",
+        ]
+        for row in content["candidates"]
+    ]
+    heads = ["precision", "test top-1", "val top-1", "agrees with float32", "latency", "ONNX size"]
+    return _table(heads, rows) + f"\n\nChosen: {content['choice']}."
+
+
+def _architecture(content: Mapping[str, Any], results: Results) -> str:
+    rows = [[str(i), *_block(block)] for i, block in enumerate(results.architecture.present)]
+    kept = len(results.ranking["ranked"])
+    return (
+        f"`{content['architecture_short']}` (id `{content['architecture_id']}`), the best of "
+        f"{kept} candidates by {results.ranking['indicator'].replace('_', ' ')}.\n\n"
+        + _table(["block", "operator", "settings", "channels", "input", "stride"], rows)
+    )
+
+
+def _block(block: Block) -> list[str]:
+    settings = ", ".join(f"{name} {value}" for name, value in block.settings)
+    channels = f"{block.in_channels} to {block.out_channels}"
+    return [block.operator, settings, channels, f"{block.size} px", str(block.stride)]
+
+
+def _chain(content: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"{hop['from']} to {hop['to']}",
+            f"{hop['max_difference']:.3g}",
+            _number(hop["agreement"]),
+            f"{hop['images']:,}",
+        ]
+        for hop in content["hops"]
+    ]
+    heads = ["hop", "largest logit difference", "same prediction", "real images"]
+    return _table(heads, rows)
+
+
+def _limits(content: Mapping[str, Any]) -> str:
+    lines = []
+    why = content["latency_ms"]["why_not_measured"]
+    if why is not None:
+        lines.append(f"Latency was not measured: {why}")
+    if content["latency_ms"]["predicted"] is None:
+        lines.append("Latency was not predicted: there is no measured table for this device.")
+    lines.append(
+        f"Golden outputs were computed by {content['golden']['computed_by']}; another processor "
+        f"may differ by up to {content['golden']['tolerance']:.3g} per logit."
+    )
+    for name in content["model"]["not_reproducible"]:
+        lines.append(f"`{name}` has other bytes at every build, though the same network.")
+    rebuild = content["model"]["details"].get("rebuild")
+    if rebuild:
+        lines.append(f"Model files: {rebuild}.")
+    capabilities = content["model"]["details"].get("compute_capabilities")
+    if capabilities:
+        version = content["model"]["runtime_version"]
+        lines.append(
+            f"The engine is for runtime version {version} and the GPU generations "
+            f"{', '.join(capabilities)}."
+        )
+    lines.append(
+        "It knows the classes above and no others: whatever it is shown, it answers with one."
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _provenance(content: Mapping[str, Any]) -> str:
+    found = content["provenance"]
+    rows = [["params", found["params_sha256"]], [found["dataset"], found["dataset_sha256"]]]
+    rows += [[name, value] for name, value in sorted(found["inputs"].items())]
+    versions = ", ".join(f"{name} {v}" for name, v in sorted(content["versions"].items()))
+    short = [[name, f"`{value[:16]}`"] for name, value in rows]
+    return _table(["input", "SHA-256"], short) + f"\n\nMade with {versions}."
+
+
+def _number(value: float | None, unit: str = "", absent: str = "not measured") -> str:
+    if value is None:
+        return absent
+    return f"{value:,}{unit}" if isinstance(value, int) else f"{value:.4g}{unit}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,5 @@
+"""What is wrong with a bundle."""
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be trusted or used; the message names the file, the rule, the way out."""

@@ -1,0 +1,207 @@
+"""`manifest.json`: what a bundle says of itself, closed to everything else.
+
+Its last line of defence is `digest`, a hash over all its other fields. Hashes show damage and
+careless edits; against a forger compare the archive's SHA-256 with the one in `release.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from devices.device import Device, Precision
+from stages.bundle.errors import BundleError
+
+MANIFEST = "manifest.json"
+SCHEMA = "netwright/bundle/1"
+MAX_BYTES = 1 << 24
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Model(_Part):
+    """The delivered network's files."""
+
+    runtime: str
+    """The device's runtime, as people write it."""
+    runtime_version: str
+    """The version the files were built and checked with."""
+    entry: str
+    """The file that the runtime opens."""
+    files: tuple[str, ...] = Field(min_length=1, strict=False)
+    """All files of the delivered form."""
+    portable: str
+    """The same network as ONNX, for any machine."""
+    not_reproducible: tuple[str, ...] = Field(strict=False)
+    """Files whose bytes differ from one build to the next: build, do not compare, them."""
+    details: dict[str, Any]
+    """What the backend says of its files: inputs, outputs, how to rebuild."""
+
+
+class Accuracy(_Part):
+    """Top-1 shares on the test split."""
+
+    float32: Share
+    int8: Share | None
+    delivered: Share
+    measured_on: str
+    """What ran when `delivered` was measured."""
+
+
+class Latency(_Part):
+    """Milliseconds per image at batch 1, median; None for what was not measured."""
+
+    predicted: Milliseconds | None
+    measured: Milliseconds | None
+    budget: Milliseconds | None
+    why_not_measured: str | None
+
+
+class Costs(_Part):
+    """What the network costs by its shape."""
+
+    flops: int = Field(ge=0)
+    """Multiply-accumulate operations per image."""
+    parameters: int = Field(ge=0)
+    """Trainable numbers."""
+
+
+class Golden(_Part):
+    """Real inputs with the outputs they must give."""
+
+    images: int = Field(ge=1)
+    tolerance: float = Field(gt=0)
+    """Largest absolute difference of any logit."""
+    computed_by: str
+    """What computed the outputs."""
+
+
+class Provenance(_Part):
+    """What the bundle was made from."""
+
+    params_sha256: Sha256
+    """Of the sections that this stage reads, as canonical JSON."""
+    dataset: str
+    dataset_sha256: Sha256
+    """Of `dataset.json`, which lists the arrays' own hashes."""
+    inputs: dict[str, Sha256]
+    """The stages' results that it was made from."""
+
+
+class Manifest(_Part):
+    """The whole manifest."""
+
+    schema_: Literal["netwright/bundle/1"] = Field(alias="schema")
+    name: str
+    """The device's name."""
+    device: Device
+    architecture: dict[str, Any]
+    architecture_id: str
+    architecture_short: str
+    precision: Precision
+    model: Model
+    accuracy: Accuracy
+    latency_ms: Latency
+    costs: Costs
+    candidates: tuple[dict[str, Any], ...] = Field(strict=False)
+    """Every precision that was built, as the stage `quantize` judged it."""
+    choice: str
+    """Why this precision was delivered."""
+    hops: tuple[dict[str, Any], ...] = Field(strict=False)
+    """The identity chain, from the supernet to the delivered file."""
+    golden: Golden
+    provenance: Provenance
+    versions: dict[str, str]
+    """Packages that made the bundle."""
+    files: dict[str, Sha256]
+    """SHA-256 of every other file."""
+    digest: Sha256
+    """SHA-256 of this manifest without this field, as canonical JSON."""
+
+
+def to_bytes(content: Mapping[str, Any]) -> bytes:
+    """The manifest's file, with schema and digest added.
+
+    Args:
+        content: all fields of `Manifest` but those two, as JSON values.
+    """
+    whole = {"schema": SCHEMA, **content}
+    whole["digest"] = _digest(whole)
+    return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
+    """The manifest among a bundle's files.
+
+    Args:
+        path: the bundle, for messages.
+        files: its files' bytes by name.
+
+    Raises:
+        BundleError: it is missing, of another schema, malformed, or was edited.
+    """
+    content = parse_json(path, MANIFEST, files)
+    if content.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path}: its manifest has schema {content.get('schema')!r}; this version reads "
+            f"{SCHEMA!r}."
+        )
+    if content.get("digest") != _digest(content):
+        raise BundleError(f"{path}: its manifest was changed after it was written.")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise BundleError(
+            f"{path}: its manifest is malformed at '{key}': {first['msg']}."
+        ) from error
+    named = {*manifest.model.files, manifest.model.entry, manifest.model.portable}
+    if not named <= set(manifest.files):
+        unknown = ", ".join(sorted(named - set(manifest.files)))
+        raise BundleError(
+            f"{path}: its manifest names model files that it does not list: {unknown}."
+        )
+    return manifest
+
+
+def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """One of a bundle's JSON files, which must hold an object.
+
+    Raises:
+        BundleError: it is missing, too large, or no JSON object.
+    """
+    if name not in files:
+        raise BundleError(f"{path} has no {name}; it is no bundle of Netwright's.")
+    if len(files[name]) > MAX_BYTES:
+        raise BundleError(f"{path}: {name} is larger than the {MAX_BYTES} bytes allowed.")
+    try:
+        content = json.loads(files[name], parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: {name} is not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: {name} is not a JSON object.")
+    return content
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

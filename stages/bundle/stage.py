@@ -1,0 +1,168 @@
+"""Pack everything one device needs into one archive, and hold it against the device's limits."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.dataset import DatasetInfo, read_split
+from devices.backends import backend
+from devices.device import Device
+from stages.bundle.archive import pack
+from stages.bundle.card import model_card
+from stages.bundle.content import (
+    PORTABLE,
+    Results,
+    make_golden,
+    manifest_content,
+    provenance_of,
+    read_results,
+)
+from stages.bundle.gate import Verdict, judge
+from stages.bundle.golden import GOLDEN, LABELS, PREPROCESS, Golden, golden_bytes
+from stages.bundle.manifest import MANIFEST, Manifest, read_manifest, to_bytes
+from stages.bundle.params import BundleParams
+from stages.common.devices import pick_device
+from stages.common.files import write_bytes, write_json
+from stages.common.params import read_section
+from stages.common.runtime import prepare_machine
+
+SUMMARY_SCHEMA = "netwright/bundle-summary/1"
+CARD, RUN = "MODEL_CARD.md", "run.py"
+_TEMPLATE = Path(__file__).with_name("run_template.py")
+
+
+def main() -> None:
+    """Parse the flags, read the stages' results, write the archive and its summary."""
+    parser = argparse.ArgumentParser(prog="python -m stages.bundle", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--device", required=True)
+    for name in ("data", "profile", "rank", "train", "quantize", "export", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    flags = parser.parse_args()
+    params = read_section(flags.params, "bundle", BundleParams)
+    device = pick_device(flags.params, flags.device)
+    prepare_machine(1, 0)
+    results = read_results(flags.profile, flags.rank, flags.train, flags.quantize, flags.export)
+
+    info = DatasetInfo.read(flags.data)
+    files = model_files(results, flags.quantize, flags.export)
+    golden, computed_by = golden_of(results, device, params, info, flags)
+    files |= {GOLDEN: golden_bytes(golden), RUN: _TEMPLATE.read_bytes(), **readable_files(info)}
+    sections = [params.model_dump(mode="json"), device.model_dump(mode="json")]
+    content = manifest_content(
+        flags.device,
+        device,
+        results,
+        {
+            "images": len(golden.labels_N),
+            "tolerance": golden.tolerance,
+            "computed_by": computed_by,
+        },
+        provenance_of(sections, flags.data, info, results),
+    )
+    files[CARD] = model_card(content, info, results).encode()
+    manifest, packed = assemble(content, files)
+    verdict = judge(manifest, len(packed))
+    archive = flags.out / f"{flags.device}.tar.gz"
+    write_bytes(archive, packed)
+    write_json(
+        flags.out / "bundle.json", SUMMARY_SCHEMA, summary(manifest, archive, packed, verdict)
+    )
+    for reason in verdict.reasons:
+        print(f"{flags.device}: {reason}")
+
+
+def model_files(results: Results, quantize: Path, export: Path) -> dict[str, bytes]:
+    """The delivered files, and the portable ONNX file where it is not among them."""
+    files = {name: (export / name).read_bytes() for name in results.export["files"]}
+    if PORTABLE not in files:
+        files[PORTABLE] = (quantize / f"{results.export['precision']}.onnx").read_bytes()
+    return files
+
+
+def golden_of(
+    results: Results,
+    device: Device,
+    params: BundleParams,
+    info: DatasetInfo,
+    flags: argparse.Namespace,
+) -> tuple[Golden, str]:
+    """Golden inputs and outputs, and what computed them.
+
+    That is the delivered file in the device's runtime; where that does not run, the ONNX file
+    it was built from, in ONNX Runtime.
+    """
+    precision = str(results.export["precision"])
+    runtime, entry = backend(device.backend), flags.export / results.export["entry"]
+    if runtime.why_not_measured(device):
+        runtime, entry = backend("onnxruntime"), flags.quantize / f"{precision}.onnx"
+    golden = make_golden(
+        runtime,
+        entry,
+        device.threads,
+        read_split(flags.data, "test"),
+        info,
+        params.golden_images,
+        getattr(params.tolerance, precision),
+    )
+    return golden, f"{runtime.runtime} {runtime.version()}"
+
+
+def readable_files(info: DatasetInfo) -> dict[str, bytes]:
+    """`preprocess.json` and `labels.json`."""
+    preprocess = {
+        "layout": "NCHW",
+        "image_shape": list(info.image_shape),
+        "fit": info.fit,
+        "scale": 255.0,
+        "mean": list(info.mean),
+        "std": list(info.std),
+    }
+    return {
+        PREPROCESS: json_bytes("netwright/preprocess/1", preprocess),
+        LABELS: json_bytes("netwright/labels/1", {"labels": list(info.classes)}),
+    }
+
+
+def assemble(content: Mapping[str, Any], files: Mapping[str, bytes]) -> tuple[Manifest, bytes]:
+    """The manifest over these files, and the archive of both."""
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    whole = {**files, MANIFEST: to_bytes({**content, "files": hashes})}
+    # What was written is read back by the reader's own rules before it ships.
+    return read_manifest(Path(MANIFEST), whole), pack(whole)
+
+
+def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) -> dict[str, Any]:
+    """The device's entry of `release.json`, and what the release's picture shows beside it."""
+    latency = manifest.latency_ms
+    return {
+        "device": manifest.name,
+        "architecture": manifest.architecture,
+        "architecture_id": manifest.architecture_id,
+        "architecture_short": manifest.architecture_short,
+        "precision": manifest.precision,
+        "accuracy": manifest.accuracy.model_dump(include={"float32", "int8", "delivered"}),
+        "latency_ms": latency.model_dump(include={"predicted", "measured", "budget"}),
+        "why_not_measured": latency.why_not_measured,
+        "costs": manifest.costs.model_dump(),
+        "budget": manifest.device.budget.model_dump(),
+        "min_accuracy": manifest.device.min_accuracy,
+        "candidates": list(manifest.candidates),
+        "hops": list(manifest.hops),
+        "size_bytes": len(packed),
+        "bundle": archive.as_posix(),
+        "sha256": hashlib.sha256(packed).hexdigest(),
+        "passed": verdict.passed,
+        "reasons": list(verdict.reasons),
+    }
+
+
+def json_bytes(schema: str, content: Mapping[str, Any]) -> bytes:
+    """A JSON file for a bundle: sorted keys, so that equal content gives equal bytes."""
+    text = json.dumps({"schema": schema, **content}, indent=2, sort_keys=True, allow_nan=False)
+    return (text + "\n").encode()

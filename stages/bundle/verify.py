@@ -1,0 +1,198 @@
+"""Checking a bundle and predicting with it, from its archive alone. Axes: N images, K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.images import load_image
+from devices.backends import Session, backend
+from devices.device import DeviceError
+from stages.bundle.errors import BundleError
+from stages.bundle.gate import judge
+from stages.bundle.golden import Preprocess, read_golden, read_labels, read_preprocess
+from stages.bundle.manifest import read_manifest
+from stages.bundle.read import Bundle, Limits, check_hashes, read_archive, read_bundle
+
+PORTABLE = "onnxruntime"
+"""The backend that runs the portable file of a bundle whose own runtime is not here."""
+
+INPUT_TOLERANCE = 1e-4
+"""Largest difference of a normalised input: only rounding may differ."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked, its outcome, and a sentence."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "passed": self.passed, "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of all checks in the order they ran; a refused archive ends the list."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `netwright verify --json`."""
+        return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
+
+
+def verify(bundle: Path) -> Verification:
+    """Check an archive that nobody vouches for: form, manifest, hashes, golden outputs, limits.
+
+    A bad bundle is an outcome, not an exception.
+    """
+    done: list[Check] = []
+
+    def step(name: str, check: Callable[[], tuple[str, Any]]) -> Any:
+        try:
+            detail, value = check()
+        except (BundleError, DeviceError) as error:
+            done.append(Check(name, False, str(error)))
+            return None
+        done.append(Check(name, True, detail))
+        return value
+
+    archive = step("archive", lambda: _archive(bundle))
+    if archive is None:
+        return Verification(tuple(done))
+    files, _ = archive
+    manifest = step("manifest", lambda: _manifest(bundle, files))
+    if manifest is None:
+        return Verification(tuple(done))
+    if step("hashes", lambda: _hashes(bundle, files, manifest)) is None:
+        return Verification(tuple(done))
+    whole = Bundle(manifest, *archive)
+    step("golden", lambda: _golden(bundle, whole))
+    done.append(_limits(whole))
+    return Verification(tuple(done))
+
+
+def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
+    """Classify image files with a bundle's delivered network.
+
+    Args:
+        bundle: the archive.
+        images: image files of any size and mode.
+
+    Returns:
+        Per image the most probable label and its probability.
+
+    Raises:
+        BundleError: the bundle is refused, or cannot run on this machine.
+        ValueError: an image cannot be read.
+    """
+    content = read_bundle(bundle)
+    labels = read_labels(bundle, content.files)
+    how = read_preprocess(bundle, content.files)
+    fit = "pad" if how.fit == "pad" else "crop"
+    # All images are read first, so that a wrong one costs nothing.
+    inputs = [how(load_image(path, how.image_shape, fit)[np.newaxis]) for path in images]
+    with _session(content, (1, *how.image_shape)) as (session, _):
+        rows = [_logits(bundle, session, input_1CHW, len(labels)) for input_1CHW in inputs]
+    return [_most_probable(logits_1K[0], labels) for logits_1K in rows]
+
+
+def _archive(path: Path) -> tuple[str, Any]:
+    files, size = read_archive(path, Limits())
+    return f"{len(files)} files in {size:,} bytes, exactly as written", (files, size)
+
+
+def _manifest(path: Path, files: dict[str, bytes]) -> tuple[str, Any]:
+    manifest = read_manifest(path, files)
+    found = f"device '{manifest.name}', {manifest.precision}, architecture"
+    return f"{found} {manifest.architecture_id}", manifest
+
+
+def _hashes(path: Path, files: dict[str, bytes], manifest: Any) -> tuple[str, Any]:
+    check_hashes(path, files, manifest)
+    return f"all {len(manifest.files)} files have the SHA-256 of the manifest", True
+
+
+def _golden(path: Path, bundle: Bundle) -> tuple[str, Any]:
+    how: Preprocess = read_preprocess(path, bundle.files)
+    labels = read_labels(path, bundle.files)
+    count = bundle.manifest.golden.images
+    golden = read_golden(path, bundle.files, count, how.image_shape, len(labels))
+    off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
+    if not off <= INPUT_TOLERANCE:
+        raise BundleError(
+            f"{path}: preprocessing gives other inputs than the golden ones ({off:g})."
+        )
+    with _session(bundle, (1, *how.image_shape)) as (session, runtime):
+        rows = [_logits(path, session, row[np.newaxis], len(labels)) for row in golden.inputs_NCHW]
+    difference = float(np.abs(np.concatenate(rows) - golden.outputs_NK).max())
+    # Written so that a difference that is not a number fails.
+    if not difference <= golden.tolerance:
+        raise BundleError(
+            f"{path}: golden outputs differ by {difference:.4g}, and {golden.tolerance:.4g} is "
+            f"allowed, with {runtime}."
+        )
+    return (
+        f"{count} outputs within {golden.tolerance:.4g} (largest difference {difference:.4g}) "
+        f"with {runtime}"
+    ), True
+
+
+def _limits(bundle: Bundle) -> Check:
+    verdict = judge(bundle.manifest, bundle.size_bytes)
+    return Check("limits", verdict.passed, "; ".join((*verdict.reasons, *verdict.kept)))
+
+
+@contextmanager
+def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, str]]:
+    """The delivered network in its runtime; where that is not here, its portable form, said so."""
+    manifest = bundle.manifest
+    runtime, entry = backend(manifest.device.backend), manifest.model.entry
+    away = runtime.why_not_measured(manifest.device)
+    said = f"{runtime.runtime} {runtime.version()}"
+    if away:
+        runtime, entry = backend(PORTABLE), manifest.model.portable
+        here = runtime.capabilities()
+        if not here.runs_here:
+            raise BundleError(f"the bundle cannot be run here. {away} {here.reason}")
+        said = f"{runtime.runtime} {runtime.version()} on {entry} ({away})"
+    with (
+        bundle.unpacked() as folder,
+        runtime.open(folder / entry, manifest.device.threads) as opened,
+    ):
+        if tuple(opened.input_shape) != shape:
+            raise BundleError(f"{entry} reads {opened.input_shape}, not {shape}.")
+        yield opened, said
+
+
+def _logits(
+    path: Path, session: Session, input_1CHW: npt.NDArray[np.float32], classes: int
+) -> npt.NDArray[np.float32]:
+    logits_1K = session(input_1CHW)
+    if logits_1K.shape != (1, classes):
+        raise BundleError(f"{path}: the network gives {logits_1K.shape}, not {(1, classes)}.")
+    return logits_1K
+
+
+def _most_probable(logits_K: npt.NDArray[np.float32], labels: tuple[str, ...]) -> tuple[str, float]:
+    weights_K = np.exp(logits_K.astype(np.float64) - logits_K.max())
+    best = int(logits_K.argmax())
+    return labels[best], float(weights_K[best] / weights_K.sum())
+
+
+__all__ = ["BundleError", "Check", "Verification", "predict", "verify"]

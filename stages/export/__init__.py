@@ -1,0 +1,1 @@
+"""Stage `export`: the delivered file in the device's own format, checked and measured."""

@@ -1,0 +1,26 @@
+"""Params of the stage `export`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stages.common.params import Params
+
+
+class ExportParams(Params):
+    """Section `export` of `params.yaml`."""
+
+    max_difference: float = Field(0.001, gt=0)
+    """Largest absolute difference of any logit between a float32 ONNX file and the delivered."""
+    float32_agreement: float = Field(0.999, ge=0, le=1)
+    """Share of test images on which a delivered float32 file must predict what its ONNX does."""
+    min_agreement: float = Field(0.95, ge=0, le=1)
+    """The same for lower precisions, where two runtimes round differently."""
+    blocks: int = Field(7, ge=3)
+    """Interleaved blocks of the latency measurement."""
+    calls: int = Field(50, ge=1)
+    """Calls per block."""
+    max_spread: float = Field(0.5, gt=0)
+    """A measurement whose blocks differ by more than this share is refused."""
+    seed: int = Field(0, ge=0)
+    """Seed of the process."""

@@ -1,0 +1,159 @@
+"""From the chosen ONNX file to what the device gets, checked on real images and measured.
+
+Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.dataset import DatasetInfo, Split, read_split
+from data.stream import eval_batches
+from devices.backends import Backend, Built, backend
+from devices.device import Device
+from devices.fingerprint import machine_state
+from devices.measure import Protocol, measure
+from stages.common.devices import pick_device
+from stages.common.files import read_json, rounded, write_json
+from stages.common.hops import Hop, compare
+from stages.common.params import read_section
+from stages.common.runtime import prepare_machine
+from stages.export.params import ExportParams
+
+SCHEMA = "netwright/export/1"
+QUANTIZE_SCHEMA = "netwright/quantize/1"
+FLOAT32 = "float32"
+BATCH = 256
+"""Images normalised at once; each is run alone, as on the device."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The delivered file on its own runtime."""
+
+    hop: Hop
+    accuracy: float
+    latency_ms: float
+    spread: float
+
+
+def main() -> None:
+    """Parse the flags, build, check and measure the delivered file, write `export.json`."""
+    parser = argparse.ArgumentParser(prog="python -m stages.export", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    flags = parser.parse_args()
+    params = read_section(flags.params, "export", ExportParams)
+    device = pick_device(flags.params, flags.device)
+    prepare_machine(1, params.seed)
+    runtime = backend(device.backend)
+    precision = str(read_json(flags.model / "quantize.json", QUANTIZE_SCHEMA)["chosen"])
+    flags.out.mkdir(parents=True, exist_ok=True)
+
+    built = runtime.build(flags.model / f"{precision}.onnx", precision, flags.out, device)
+    away = runtime.why_not_measured(device)
+    checked = None
+    if not away:
+        info, test = DatasetInfo.read(flags.data), read_split(flags.data, "test")
+        checked = check(
+            flags.model, flags.out / built.entry, precision, device, (test, info), params
+        )
+        checked.hop.require()
+    content = describe(runtime, precision, built, checked, away)
+    write_json(flags.out / "export.json", SCHEMA, content)
+
+
+def check(
+    folder: Path,
+    entry: Path,
+    precision: str,
+    device: Device,
+    test: tuple[Split, DatasetInfo],
+    params: ExportParams,
+) -> Checked:
+    """Compare the delivered file with the ONNX file it was built from, and measure it.
+
+    The float32 ONNX file is the reference of the measurement: the same network on the same
+    runtime, so that its ratio to the delivered file is steadier than either's time.
+
+    Args:
+        folder: with the ONNX files.
+        entry: the delivered file.
+        precision: which ONNX file it was built from.
+        device: whose runtime and threads count.
+        test: the test split and its description.
+        params: limits and the measuring protocol.
+    """
+    split, info = test
+    runtime = backend(device.backend)
+    expected_NK = logits(backend("onnxruntime"), folder / f"{precision}.onnx", split, info)
+    found_NK = logits(runtime, entry, split, info)
+    exact = precision == FLOAT32
+    hop = compare(
+        f"{precision} ONNX",
+        f"delivered file in {runtime.runtime}",
+        expected_NK,
+        found_NK,
+        params.max_difference if exact else None,
+        params.float32_agreement if exact else params.min_agreement,
+    )
+    protocol = Protocol(params.blocks, params.calls, params.max_spread)
+    reference = folder / f"{FLOAT32}.onnx"
+    latency = measure(runtime.name, {"delivered": entry}, reference, device.threads, protocol)
+    accuracy = float((found_NK.argmax(1) == np.asarray(split.labels_N)).mean())
+    return Checked(hop, accuracy, latency["delivered"].ms, latency["delivered"].spread)
+
+
+def logits(
+    runtime: Backend, model: Path, split: Split, info: DatasetInfo
+) -> npt.NDArray[np.float32]:
+    """Logits (N, K) of a file on a runtime, one image at a time, as on the device.
+
+    One thread, so that the sums do not depend on the machine.
+    """
+    with runtime.open(model, threads=1) as session:
+        return np.concatenate([session(image_1CHW) for image_1CHW in _images(split, info)])
+
+
+def describe(
+    runtime: Backend, precision: str, built: Built, checked: Checked | None, away: str
+) -> dict[str, Any]:
+    """The content of `export.json`.
+
+    Args:
+        runtime: the device's backend.
+        precision: what was delivered.
+        built: the files.
+        checked: what was found on the device's runtime; None where it does not run here.
+        away: why it does not, or "".
+    """
+    return {
+        "precision": precision,
+        "files": list(built.files),
+        "entry": built.entry,
+        "runtime": runtime.runtime,
+        "runtime_version": runtime.version(),
+        "details": dict(built.details),
+        "accuracy": rounded(checked.accuracy) if checked else None,
+        "measured_ms": rounded(checked.latency_ms) if checked else None,
+        "spread": rounded(checked.spread) if checked else None,
+        "why_not_measured": away or None,
+        "hops": [checked.hop.to_json()] if checked else [],
+        "machine": machine_state(runtime.name) if checked else None,
+    }
+
+
+def _images(split: Split, info: DatasetInfo) -> Iterator[npt.NDArray[np.float32]]:
+    for batch in eval_batches(split, info, BATCH):
+        images_NCHW = np.ascontiguousarray(batch.images_NCHW.numpy())
+        yield from images_NCHW[:, np.newaxis]
