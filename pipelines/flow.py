@@ -1,0 +1,106 @@
+"""The Prefect flow: every stale stage as a task, after its upstreams.
+
+The flow holds no description of the graph: it reads DVC's. Prefect runs the tasks, retries them
+and keeps their history; `Schedule` says which may start; DVC runs the stage.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from rich.console import Console
+
+from pipelines.graph import Graph, Stage, find_root
+from pipelines.plan import make_plan
+from pipelines.process import StageFailedError, StageProcesses
+from pipelines.schedule import Outcome, Schedule
+from pipelines.view import View, choose_view
+from pipelines.workspace import Workspace
+
+
+@dataclass
+class Report:
+    """How every stage of a run ended."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    """What the failed stages said."""
+
+
+class RunFailedError(ValueError):
+    """At least one stage failed."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        failed = [name for name, outcome in report.outcomes.items() if outcome == "failed"]
+        lost = sum(outcome == "not started" for outcome in report.outcomes.values())
+        what = "\n".join(f"{name}: {report.messages[name]}" for name in failed)
+        after = f"\n{lost} stages that need it were not started." if lost else ""
+        super().__init__(f"{what}{after}")
+
+
+@flow(name="release", persist_result=False)
+def release_flow(
+    devices: list[str], jobs: int, stages: list[str] | None = None, verbose: bool = False
+) -> Report:
+    """Run what is stale.
+
+    Args:
+        devices: only what these devices need; empty: everything.
+        jobs: how many stages may run at once.
+        stages: names of the stages to run if the caller has them already; None: find them.
+        verbose: print all that the stages print.
+
+    Raises:
+        RunFailedError: a stage failed; independent stages were still brought to their end.
+    """
+    workspace = Workspace(find_root(Path.cwd()))
+    plan = make_plan(workspace.root, devices)
+    names = list(plan.stale) if stages is None else stages
+    with workspace.lock() as lock, choose_view(Console(), verbose) as view:
+        processes = StageProcesses(workspace.root, workspace.logs, view.line, inherited=(lock,))
+        report = _run(Schedule(plan.graph, names, jobs), plan.graph, processes, view)
+    if "failed" in report.outcomes.values():
+        raise RunFailedError(report)
+    return report
+
+
+def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View) -> Report:
+    """Start what the schedule allows, wait for any stage to end, and so on."""
+    report = Report(schedule.outcomes)
+    began: dict[str, float] = {}
+    ran: dict[str, Outcome] = {}
+    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+    def run_stage(name: str) -> None:
+        try:
+            ran[name] = processes.run(graph[name])
+        except StageFailedError as error:
+            report.messages[name] = str(error)
+            raise
+
+    def start(stage: Stage) -> None:
+        began[stage.name] = time.monotonic()
+        view.started(stage)
+        future = run_stage.with_options(retries=stage.meta.retries).submit(stage.name)
+        future.add_done_callback(lambda _: ended.put(stage.name))
+
+    try:
+        while not schedule.complete:
+            while (stage := schedule.next()) is not None:
+                start(stage)
+            name = ended.get()
+            outcome = ran.get(name, "failed")
+            schedule.finish(name, outcome)
+            message = report.messages.get(name, "") if outcome == "failed" else ""
+            view.ended(graph[name], outcome, time.monotonic() - began[name], message)
+    except BaseException:
+        processes.stop()  # Ctrl-C: no stage outlives the run
+        raise
+    return report

@@ -1,0 +1,236 @@
+"""The stage graph, read from `dvc.yaml` through DVC, and what of it is stale.
+
+DVC's Python interface below `Repo.status` is not public. This module alone uses it; the version
+of DVC is pinned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from stages.common.params import Params, ParamsError, bind, nearest
+
+NEVER = "has never run"
+
+
+class GraphError(ValueError):
+    """`dvc.yaml` cannot be used, or does not hold what was asked for."""
+
+
+class StageMeta(Params):
+    """The `meta` of a stage in `dvc.yaml`; it does not make a stage stale."""
+
+    exclusive: bool = False
+    """Runs while nothing else runs: it measures time."""
+    first: bool = False
+    """Runs as early as it can."""
+    retries: int = Field(0, ge=0)
+    """How often it is started again after a failure."""
+    timeout_s: float | None = Field(None, gt=0)
+    """Seconds after which it is stopped; None: never."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph.
+
+    Attributes:
+        name: DVC's address, such as `train@edge-cpu`.
+        command: what it runs.
+        deps: files and folders it reads, from the repository's root.
+        outs: files and folders it writes.
+        upstreams: names of the stages whose outs it reads.
+        meta: how to run it.
+    """
+
+    name: str
+    command: str
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    upstreams: frozenset[str]
+    meta: StageMeta
+
+    @property
+    def kind(self) -> str:
+        """The name without the device."""
+        return self.name.partition("@")[0]
+
+    @property
+    def device(self) -> str | None:
+        """The device of a fanned-out stage, None for a shared one."""
+        return self.name.partition("@")[2] or None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All stages by name; a stage always comes after its upstreams."""
+
+    stages: Mapping[str, Stage]
+
+    def __getitem__(self, name: str) -> Stage:
+        """The stage of that name.
+
+        Raises:
+            GraphError: there is none.
+        """
+        if name not in self.stages:
+            raise GraphError(f"dvc.yaml has no stage '{name}'.{nearest(name, self.stages)}")
+        return self.stages[name]
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages.values())
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that stages are fanned out over, in the order of the params."""
+        return tuple(dict.fromkeys(stage.device for stage in self if stage.device is not None))
+
+    def with_ancestors(self, names: Iterable[str]) -> frozenset[str]:
+        """These stages and everything they need."""
+        found: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending.extend(self[name].upstreams)
+        return frozenset(found)
+
+    def with_descendants(self, names: Iterable[str]) -> frozenset[str]:
+        """These stages and everything that needs them."""
+        found = set(names)
+        for stage in self:  # upstreams come first
+            if stage.upstreams & found:
+                found.add(stage.name)
+        return frozenset(found)
+
+
+def find_root(start: Path) -> Path:
+    """The repository's root: the nearest folder with a `dvc.yaml`, `start` or above it.
+
+    Raises:
+        GraphError: there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise GraphError(
+        f"no dvc.yaml in {start} or above it: this is not a Netwright repository. "
+        "Run inside the folder that was cloned."
+    )
+
+
+def read_graph(root: Path) -> Graph:
+    """Read the graph of the repository at `root`.
+
+    Raises:
+        GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
+    """
+    import networkx as nx
+
+    with _repository(root) as repo:
+        edges = repo.index.graph  # from a stage to the stages it reads from
+        order = list(nx.topological_sort(edges.reverse(copy=False)))
+        position = {stage.addressing: number for number, stage in enumerate(repo.index.stages)}
+        stages = [
+            _stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order
+        ]
+    return Graph(_in_file_order(stages, position))
+
+
+def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
+    """The stages that would run, in order, and why.
+
+    A stage downstream of a stale one is listed too: whether it really runs is known only when
+    its inputs are there, and DVC skips it if they turn out to be what they were.
+
+    Raises:
+        GraphError: DVC cannot tell.
+    """
+    with _repository(root) as repo:
+        status = repo.status()
+    result: dict[str, list[str]] = {}
+    for stage in graph:
+        before = sorted(stage.upstreams & result.keys())
+        explained = {out for name in before for out in graph[name].outs}
+        reasons = [
+            text for path, text in _reasons(status.get(stage.name, [])) if path not in explained
+        ]
+        if NEVER in reasons:
+            result[stage.name] = [NEVER]
+        elif reasons or before:
+            result[stage.name] = reasons or [f"after {', '.join(before)}"]
+    return result
+
+
+@contextmanager
+def _repository(root: Path) -> Iterator[Any]:
+    """DVC's view of the repository; its exceptions become GraphError."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except DvcException as error:
+        cause = error.__cause__
+        detail = f": {cause}" if cause is not None and str(cause) not in str(error) else ""
+        raise GraphError(f"DVC cannot read this repository: {error}{detail}") from error
+
+
+def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
+    try:
+        meta = bind(node.meta, f"dvc.yaml: stages.{node.name}.meta", StageMeta)
+    except ParamsError as error:
+        raise GraphError(str(error)) from error
+    return Stage(
+        name=node.addressing,
+        command=str(node.cmd),
+        deps=tuple(_relative(dep, root) for dep in node.deps if not hasattr(dep, "params")),
+        outs=tuple(_relative(out, root) for out in node.outs),
+        upstreams=frozenset(upstreams),
+        meta=meta,
+    )
+
+
+def _relative(output: Any, root: Path) -> str:
+    path = Path(output.fs_path)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _in_file_order(stages: list[Stage], position: Mapping[str, int]) -> dict[str, Stage]:
+    """Topological order that follows the file where the graph leaves a choice."""
+    depth: dict[str, int] = {}
+    for stage in stages:
+        depth[stage.name] = 1 + max((depth[name] for name in stage.upstreams), default=-1)
+    ordered = sorted(stages, key=lambda s: (depth[s.name], position[s.name]))
+    return {stage.name: stage for stage in ordered}
+
+
+def _reasons(entries: Iterable[Any]) -> list[tuple[str, str]]:
+    """DVC's status of one stage as (what changed, a short sentence)."""
+    reasons: list[tuple[str, str]] = []
+    for entry in entries:
+        if isinstance(entry, str):  # "changed command", "always changed"
+            reasons.append(("", entry))
+            continue
+        for changes in entry.values():
+            for path, change in changes.items():
+                if isinstance(change, dict):  # a params file: key -> modified, new, deleted
+                    reasons.extend((key, f"{key} {kind}") for key, kind in change.items())
+                elif change == "new":  # DVC's lock file knows no such input
+                    reasons.append((path, NEVER))
+                else:
+                    reasons.append((path, f"{path} {'missing' if change == 'deleted' else change}"))
+    return reasons

@@ -1,0 +1,66 @@
+"""What a run would do: the stages asked for, and which of them are stale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.graph import Graph, GraphError, read_graph, stale
+from stages.common.params import nearest
+
+GATE = "release"
+"""The stage that judges all bundles together."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        graph: all stages.
+        devices: those asked for.
+        stale: the stages to run, in order, and why.
+    """
+
+    graph: Graph
+    devices: tuple[str, ...]
+    stale: Mapping[str, list[str]]
+
+
+def make_plan(root: Path, devices: Sequence[str] = ()) -> Plan:
+    """Find the stale stages that the devices need.
+
+    With some devices only, the other branches are left as they are, and so is the release,
+    unless every other bundle is up to date.
+
+    Args:
+        root: the repository.
+        devices: names of devices; empty: everything.
+
+    Raises:
+        GraphError: a device is unknown, or the graph cannot be read.
+    """
+    graph = read_graph(root)
+    check_devices(graph, devices)
+    all_stale = stale(root, graph)
+    chosen = tuple(name for name in graph.devices if not devices or name in devices)
+    wanted = frozenset(stage.name for stage in graph)
+    if devices:
+        bundles = [f"bundle@{name}" for name in chosen]
+        wanted = graph.with_ancestors(bundles)
+        others = graph[GATE].upstreams - set(bundles)
+        if not others & all_stale.keys():
+            wanted |= {GATE}
+    return Plan(graph, chosen, {name: why for name, why in all_stale.items() if name in wanted})
+
+
+def check_devices(graph: Graph, devices: Sequence[str]) -> None:
+    """Refuse unknown devices.
+
+    Raises:
+        GraphError: the message has the nearest name.
+    """
+    for name in devices:
+        if name not in graph.devices:
+            raise GraphError(f"params.yaml has no device '{name}'.{nearest(name, graph.devices)}")

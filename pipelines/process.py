@@ -1,0 +1,163 @@
+"""One stage as a child process: DVC decides whether it is stale, runs it, records its outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipelines.graph import Stage
+from pipelines.schedule import Outcome
+
+GRACE_S = 10.0
+"""Seconds between asking a stage to stop and killing it."""
+TAIL_LINES = 12
+"""Lines shown of a stage that failed without an error message of its own."""
+
+
+class StageFailedError(ValueError):
+    """A stage did not succeed; the message is the stage's own."""
+
+
+class StageProcesses:
+    """The children of one run.
+
+    Args:
+        root: the repository.
+        logs: folder for one log a stage.
+        on_line: called with the stage and every line it prints.
+        inherited: file descriptors the children keep open (the run's lock).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        logs: Path,
+        on_line: Callable[[Stage, str], None],
+        inherited: tuple[int, ...] = (),
+    ) -> None:
+        self.root, self.logs, self._on_line, self._inherited = root, logs, on_line, inherited
+        self._children: dict[str, subprocess.Popen[str]] = {}
+        self._guard = threading.Lock()
+        self._stopping = False
+
+    def run(self, stage: Stage, force: bool = False) -> Outcome:
+        """Bring one stage up to date; its upstreams must be.
+
+        Raises:
+            StageFailedError: it failed, took longer than its `timeout_s`, or was stopped.
+        """
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
+        child = self._start(stage, [*command, *(["--force"] if force else []), stage.name])
+        expired = threading.Event()
+        timer = None
+        if stage.meta.timeout_s is not None:
+            timer = threading.Timer(stage.meta.timeout_s, _expire, (child, expired))
+            timer.daemon = True
+            timer.start()
+        try:
+            lines = self._follow(stage, child)
+            code = child.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            with self._guard:
+                del self._children[stage.name]
+        if expired.is_set():
+            raise StageFailedError(
+                f"stopped after {stage.meta.timeout_s:g} s, its limit (meta.timeout_s in dvc.yaml)."
+            )
+        if self._stopping:
+            raise StageFailedError("stopped before it was done.")
+        if code != 0:
+            raise StageFailedError(_message(lines, self.logs / f"{stage.name}.log"))
+        return "ran" if any(line.startswith("Running stage ") for line in lines) else "fresh"
+
+    def stop(self) -> None:
+        """Stop every child and start no other; returns when they are gone."""
+        with self._guard:
+            self._stopping = True
+            children = list(self._children.values())
+        for child in children:
+            _signal(child, signal.SIGTERM)
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_S)
+            # The shell may be gone before what it started.
+            _signal(child, signal.SIGKILL)
+
+    def _start(self, stage: Stage, command: list[str]) -> subprocess.Popen[str]:
+        with self._guard:
+            if self._stopping:
+                raise StageFailedError("not started: the run was stopped.")
+            child = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=stage_environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                # A group of its own, so that the stage and all it started stop together.
+                start_new_session=True,
+                pass_fds=self._inherited,
+            )
+            self._children[stage.name] = child
+            return child
+
+    def _follow(self, stage: Stage, child: subprocess.Popen[str]) -> list[str]:
+        """Pass every line on and to the log; the first and last ones come back."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        head: list[str] = []
+        tail: deque[str] = deque(maxlen=200)
+        assert child.stdout is not None
+        with (self.logs / f"{stage.name}.log").open("w", encoding="utf-8") as log:
+            for raw in child.stdout:
+                log.write(raw)
+                log.flush()
+                line = raw.rstrip()
+                head.append(line) if len(head) < 50 else tail.append(line)
+                self._on_line(stage, line)
+        return [*head, *tail]
+
+
+def stage_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a stage: this interpreter's programs first, nothing sent anywhere."""
+    programs = str(Path(sys.executable).parent)
+    path = base.get("PATH", "")
+    return {
+        **base,
+        "PATH": f"{programs}{os.pathsep}{path}" if path else programs,
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
+    expired.set()
+    _signal(child, signal.SIGKILL)
+
+
+def _signal(child: subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def _message(lines: list[str], log: Path) -> str:
+    """What a failed stage said: its `error:` lines, else the end of what it printed."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    said = lines[starts[-1] :] if starts else lines
+    # DVC's own closing words only repeat the command.
+    said = [line for line in said if line and not line.startswith(("ERROR: failed to ", "> "))]
+    if starts:
+        return "\n".join([said[0].removeprefix("error: "), *said[1:]])
+    if any(line.startswith("Traceback ") for line in said):
+        said = said[-1:]
+    return "\n".join([*(said or lines)[-TAIL_LINES:], f"All it printed: {log}"])
