@@ -5,6 +5,9 @@ Nothing here knows of a supernet. Axes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from models.architecture import Architecture, Block
@@ -64,15 +67,16 @@ class Subnet(nn.Module):
 
     Args:
         architecture: what to build; skipped layers leave no trace.
+        generator: of the initial weights; None takes torch's own.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(
+        self, architecture: Architecture, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.blocks = nn.ModuleList(PlainBlock(block) for block in architecture.present)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise(self, generator)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) to logits (N, classes)."""
@@ -82,4 +86,23 @@ class Subnet(nn.Module):
         return x
 
 
-__all__ = ["ConvNorm", "PlainBlock", "Subnet"]
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw all convolutions and fully connected layers anew; batch norms stay as they are.
+
+    Convolutions: normal, variance 2 / fan-out (He et al. 2015, section 2.2, backward case).
+    Fully connected layers: uniform within 1 / sqrt(inputs).
+    """
+    for name, weight in module.named_parameters():
+        if weight.dim() == 4:
+            nn.init.kaiming_normal_(
+                weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+        elif weight.dim() == 2:
+            bound = 1 / math.sqrt(weight.shape[1])
+            nn.init.uniform_(weight, -bound, bound, generator=generator)
+            bias = module.get_parameter(f"{name.removesuffix('weight')}bias")
+            nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
+__all__ = ["ConvNorm", "PlainBlock", "Subnet", "initialise"]

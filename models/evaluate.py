@@ -1,0 +1,72 @@
+"""Judging a network: batch-norm recalibration, logits, accuracy.
+
+Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.batch import LabelledImages
+
+Model = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Recompute the batch norms' running statistics as averages over batches, in place.
+
+    A slice of a supernet carries statistics of many other paths; without this its accuracy means
+    little (Pi-NAS, and every single-path method). Weights stay as they are.
+
+    Args:
+        subnet: a plain network; it keeps its training mode.
+        batches: normalised images (N, C, H, W) of the training split.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    was_training, batch_count = subnet.training, 0
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's way to ask for a plain average over batches
+    subnet.train()
+    for images_NCHW in batches:
+        subnet(images_NCHW)
+        batch_count += 1
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    subnet.train(was_training)
+    if batch_count == 0:
+        raise ValueError("recalibration needs at least one batch of training images.")
+
+
+@torch.inference_mode()
+def logits(model: Model, batches: Iterable[LabelledImages]) -> npt.NDArray[np.float32]:
+    """The model's logits (N, K) on all batches, in order."""
+    rows = [model(batch.images_NCHW).numpy() for batch in batches]
+    return np.concatenate(rows).astype(np.float32, copy=False)
+
+
+@torch.inference_mode()
+def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
+    """Top-1 accuracy as a fraction of all images.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    correct = images = 0
+    for batch in batches:
+        predicted_N = model(batch.images_NCHW).argmax(1)
+        correct += int((predicted_N == batch.labels_N).sum())
+        images += len(batch.labels_N)
+    if images == 0:
+        raise ValueError("accuracy needs at least one image.")
+    return correct / images

@@ -1,0 +1,289 @@
+"""The one training loop: supernet, teacher and final networks all learn here.
+
+The loop owns the optimiser, the schedule, the averaged weights and the state that a checkpoint
+needs; what a step computes is the caller's `learn`. Everything random is a pure function of the
+step (see `Batches`), so a run that continues from a saved state gives the same bytes as one that
+was never interrupted. Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.batch import Batch
+
+_HOPELESS = 100.0
+"""A mean loss beyond this many nats is divergence: no useful run comes back from it."""
+
+
+class DivergedError(ValueError):
+    """The loss left every useful range; the message says when, and what to lower."""
+
+
+class Outcome(NamedTuple):
+    """What one step found."""
+
+    loss: Tensor
+    """Scalar, detached."""
+    accuracy: Tensor
+    """Fraction of the batch, on the augmented images; scalar."""
+
+
+Batches = Callable[[int], Batch]
+"""The batch of a step: a pure function, so that resuming needs no generator's state."""
+Learn = Callable[[int, Batch], Outcome]
+"""Compute one step's loss and add its gradients to the parameters."""
+
+
+class Companion(Protocol):
+    """What learns beside the module and must be resumed with it, such as a mean teacher."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` gave."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum, linear warm-up, cosine decay to zero.
+
+    Attributes:
+        steps: optimiser steps in all.
+        learning_rate: its highest value.
+        momentum: of SGD.
+        weight_decay: of convolutions and fully connected layers, not of batch norms and biases.
+        warmup_fraction: of the steps.
+        ema_decay: of the averaged weights; None keeps no average.
+        window: steps that one row of the history summarises.
+        checkpoint_every: steps between two calls of `save`.
+    """
+
+    steps: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup_fraction: float = 0.1
+    ema_decay: float | None = None
+    window: int = 10
+    checkpoint_every: int = 50
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warmup = round(self.warmup_fraction * self.steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.steps - warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Cross-entropy, mixed with a teacher's soft labels where there are any.
+
+    `(1 - weight) * CE + weight * T^2 * KL(teacher || student)`, both softened by temperature T
+    (Hinton et al. 2015, section 2).
+
+    Attributes:
+        classes: how many there are.
+        label_smoothing: share of the target spread over all classes.
+        teacher_logits_NK: for every training image, in order; None does not distil.
+        distill_weight: share of the teacher in the loss, 0 to 1.
+        temperature: T.
+    """
+
+    classes: int
+    label_smoothing: float = 0.0
+    teacher_logits_NK: npt.NDArray[np.float32] | None = None
+    distill_weight: float = 0.0
+    temperature: float = 1.0
+
+    def __call__(self, logits_NK: Tensor, batch: Batch) -> Tensor:
+        """The batch's mean loss, a scalar."""
+        loss = functional.cross_entropy(
+            logits_NK, batch.labels_N, label_smoothing=self.label_smoothing
+        )
+        if self.teacher_logits_NK is None or self.distill_weight == 0:
+            return loss
+        rows = self.teacher_logits_NK[batch.indices_N.numpy()]
+        divergence = functional.kl_div(
+            functional.log_softmax(logits_NK / self.temperature, 1),
+            functional.log_softmax(torch.from_numpy(rows) / self.temperature, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        share = self.distill_weight
+        return (1 - share) * loss + share * self.temperature**2 * divergence
+
+
+def supervised(model: Callable[[Tensor], Tensor], objective: Objective) -> Learn:
+    """The `learn` of an ordinary network: one forward, one backward."""
+
+    def learn(_: int, batch: Batch) -> Outcome:
+        logits_NK = model(batch.images_NCHW)
+        loss = objective(logits_NK, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return outcome(loss, logits_NK, batch)
+
+    return learn
+
+
+def outcome(loss: Tensor, logits_NK: Tensor, batch: Batch) -> Outcome:
+    """Loss and accuracy of a step, detached from its graph."""
+    correct_N = logits_NK.detach().argmax(1) == batch.labels_N
+    return Outcome(loss.detach(), correct_N.float().mean())
+
+
+@dataclass
+class Run:
+    """A training run between two steps: everything that a checkpoint must hold.
+
+    Attributes:
+        module: what is trained.
+        recipe: how.
+        trainable: the parameters that learn; None for all.
+        companion: further state of the run, if any.
+        step: steps done.
+        history: one row a window: step, mean loss, mean accuracy, learning rate.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    trainable: Iterable[nn.Parameter] | None = None
+    companion: Companion | None = None
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        chosen = self.module.parameters() if self.trainable is None else self.trainable
+        self.parameters = list(chosen)
+        self._weights: list[Tensor] = [*self.parameters]
+        self.optimizer = _optimizer(self.parameters, self.recipe)
+        self.average: list[Tensor] = []
+        if self.recipe.ema_decay is not None:
+            self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self._window: list[tuple[float, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which `restore` continues exactly."""
+        return {
+            "step": self.step,
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "history": self.history,
+            "window": [list(row) for row in self._window],
+            "companion": {} if self.companion is None else self.companion.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where `state` was taken."""
+        self.step = state["step"]
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = list(state["average"])
+        self.history = list(state["history"])
+        self._window = [(loss, accuracy) for loss, accuracy in state["window"]]
+        if self.companion is not None:
+            self.companion.restore(state["companion"])
+
+    def advance(self, batches: Batches, learn: Learn) -> None:
+        """Do one step.
+
+        Raises:
+            DivergedError: the loss is not finite, or far beyond that of guessing.
+        """
+        rate = self.recipe.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, accuracy = (float(value) for value in learn(self.step, batches(self.step)))
+        if not math.isfinite(loss) or loss > _HOPELESS:
+            raise DivergedError(
+                f"training diverged at step {self.step + 1} of {self.recipe.steps}: the loss is "
+                f"{loss:.4g} at learning rate {rate:.4g}. Lower learning_rate of this stage, or "
+                f"raise its warmup_fraction."
+            )
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        self._window.append((loss, accuracy))
+        if len(self._window) == self.recipe.window or self.step == self.recipe.steps:
+            losses, accuracies = zip(*self._window, strict=True)
+            self.history.append(
+                {
+                    "step": self.step,
+                    "loss": sum(losses) / len(losses),
+                    "accuracy": sum(accuracies) / len(accuracies),
+                    "learning_rate": rate,
+                }
+            )
+            self._window.clear()
+
+    def latest(self) -> dict[str, float]:
+        """The last window's loss and accuracy, for a progress line; empty before the first."""
+        row = self.history[-1] if self.history else {}
+        return {name: row[name] for name in ("loss", "accuracy") if name in row}
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Replace the module's weights by their moving average, where one is kept."""
+        for parameter, mean in zip(self.parameters, self.average, strict=bool(self.average)):
+            parameter.copy_(mean)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.recipe.ema_decay is None:
+            return
+        # Early on the average forgets faster, or it would be mostly the initial weights.
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, self._weights, 1 - decay)
+
+
+def train(
+    run: Run,
+    batches: Batches,
+    learn: Learn,
+    *,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Take `run` from where it is to its last step.
+
+    Args:
+        run: new, or restored.
+        batches: the batch of each step.
+        learn: computes a step's gradients.
+        save: called with the whole state every `checkpoint_every` steps.
+        report: called after every step with the steps done and the latest values.
+
+    Raises:
+        DivergedError: see `Run.advance`.
+    """
+    run.module.train()
+    while run.step < run.recipe.steps:
+        run.advance(batches, learn)
+        if save is not None and run.step % run.recipe.checkpoint_every == 0:
+            save(run.state())
+        if report is not None:
+            report(run.step, run.latest())
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+    )

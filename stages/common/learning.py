@@ -1,0 +1,150 @@
+"""What the stages that train share: params, data, resuming, progress, history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import data
+import models
+import stages
+from data.dataset import DatasetInfo, Split, SplitName, read_split
+from data.stream import TrainStream, eval_batches
+from models.evaluate import accuracy
+from models.training import Learn, Recipe, Run, train
+from stages.common.checkpoint import Checkpoint
+from stages.common.files import fingerprint, rounded
+from stages.common.params import Params
+from stages.common.progress import Progress
+
+EVAL_BATCH = 500
+"""Images per forward pass where nothing is learned; results do not depend on it."""
+
+
+class LearningParams(Params):
+    """How a stage trains: SGD with Nesterov momentum, warm-up, cosine decay."""
+
+    epochs: float = Field(gt=0)
+    """Passes over the training split; fractions are allowed."""
+    batch: int = Field(ge=2)
+    """Images per step."""
+    learning_rate: float = Field(gt=0)
+    """Highest learning rate, reached after the warm-up."""
+    momentum: float = Field(ge=0, lt=1)
+    """Of SGD; 0 for none."""
+    weight_decay: float = Field(ge=0)
+    """Of convolutions and fully connected layers; batch norms and biases have none."""
+    label_smoothing: float = Field(ge=0, lt=1)
+    """Share of each target spread over all classes."""
+    warmup_fraction: float = Field(ge=0, le=1)
+    """Share of the steps in which the learning rate rises."""
+    checkpoint_every: int = Field(ge=1)
+    """Steps between two checkpoints."""
+    threads: int = Field(ge=1)
+    """Processor threads; part of the params because floating-point sums depend on it."""
+    seed: int = Field(ge=0)
+    """Of initial weights, batches, augmentation and sampling."""
+
+    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+        """The recipe for a training split that gives this many steps per epoch."""
+        steps = max(1, round(self.epochs * steps_per_epoch))
+        return Recipe(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            warmup_fraction=self.warmup_fraction,
+            ema_decay=ema_decay,
+            window=max(1, steps // 50),
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """A prepared data set, opened."""
+
+    info: DatasetInfo
+    train: Split
+    val: Split
+    test: Split
+
+    @classmethod
+    def open(cls, folder: Path) -> Images:
+        """Open the folder that the prepare stage wrote.
+
+        Raises:
+            DataError: something is missing or damaged.
+        """
+        info = DatasetInfo.read(folder)
+        train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))
+        return cls(info, train, val, test)
+
+    def stream(self, params: LearningParams) -> TrainStream:
+        """Augmented training batches."""
+        return TrainStream(self.train, self.info, params.batch, params.seed, augment=True)
+
+    def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
+        """Plain training images, for batch norms' statistics."""
+        stream = TrainStream(self.train, self.info, batch, seed, augment=False)
+        return [stream.at(step).images_NCHW for step in range(batches)]
+
+    def accuracy(self, network: nn.Module, split: SplitName, limit: int | None = None) -> float:
+        """Top-1 accuracy of a network in evaluation mode on one split.
+
+        Args:
+            network: it is left in evaluation mode.
+            split: the split.
+            limit: judge on at most this many images, spread evenly over the split.
+        """
+        images = {"train": self.train, "val": self.val, "test": self.test}[split]
+        some = images if limit is None else spread(images, limit)
+        return accuracy(network.eval(), eval_batches(some, self.info, EVAL_BATCH))
+
+
+def spread(split: Split, limit: int) -> Split:
+    """At most `limit` images of a split, evenly spaced."""
+    stride = -(-len(split) // limit)
+    return Split(split.images_NHWC[::stride], split.labels_N[::stride])
+
+
+def inputs_fingerprint(stage: str, params: Params, *files: Path) -> str:
+    """What a training run depends on: params, files, this code and torch.
+
+    Args:
+        stage: the stage's name.
+        params: its params; how often it saves is left out, for it changes nothing.
+        files: the files and folders it reads.
+    """
+    folders = [package.__path__[0] for package in (models, data)]
+    folders += [f"{stages.__path__[0]}/{name}" for name in ("common", stage)]
+    code = [p.read_text(encoding="utf-8") for f in folders for p in sorted(Path(f).rglob("*.py"))]
+    values = params.model_dump(exclude={"checkpoint_every"})
+    return fingerprint(stage, values, code, torch.__version__, *files)
+
+
+def learn_with_checkpoints(
+    title: str, run: Run, stream: TrainStream, learn: Learn, checkpoint: Checkpoint
+) -> None:
+    """Take `run` to its end, from the checkpoint where there is one, with progress.
+
+    The finished state is saved too, so that a kill during what follows costs no training.
+    """
+    state = checkpoint.load()
+    if state is not None:
+        run.restore(state)
+    resumed_at = run.step
+    with Progress(title, run.recipe.steps, start=resumed_at) as progress:
+        train(run, stream.at, learn, save=checkpoint.save, report=progress.update)
+    if run.step != resumed_at:
+        checkpoint.save(run.state())
+
+
+def history_rows(run: Run) -> list[dict[str, Any]]:
+    """The run's history for a JSON file."""
+    return [{name: rounded(value) for name, value in row.items()} for row in run.history]

@@ -1,0 +1,1 @@
+"""Train one weight-sharing supernet over the whole search space."""

@@ -1,0 +1,1 @@
+"""Train one device's network from its supernet slice, distilled from the teacher."""

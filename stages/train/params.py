@@ -1,0 +1,24 @@
+"""Params of the train stage."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stages.common.learning import LearningParams
+
+
+class TrainParams(LearningParams):
+    """How a device's network is trained."""
+
+    distill_weight: float = Field(ge=0, le=1)
+    """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
+    temperature: float = Field(gt=0)
+    """Softens teacher and student alike; 1 leaves them as they are."""
+    from_slice: bool
+    """Start from the supernet's weights; otherwise from random ones."""
+    ema_decay: float = Field(ge=0, lt=1)
+    """Of the moving average of the weights; the average is what the stage delivers."""
+    recalibration_batches: int = Field(16, ge=1)
+    """Training batches for the final batch norms' statistics."""
+    slice_images: int = Field(1000, ge=1)
+    """Test images on which the slice is compared with the supernet."""

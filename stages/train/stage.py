@@ -1,0 +1,167 @@
+"""The train stage: a chosen architecture in, the weights that its device will run out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from data.stream import eval_batches
+from models.architecture import SCHEMA, Architecture
+from models.evaluate import logits, recalibrate
+from models.operators import macs, parameters
+from models.space import SearchSpace
+from models.subnet import Subnet
+from models.supernet import Supernet, extract
+from models.training import Objective, Run, supervised
+from models.weights import load_into, to_bytes
+from stages.common.checkpoint import Checkpoint
+from stages.common.files import FileFormatError, read_json, rounded, write_bytes, write_json
+from stages.common.learning import (
+    EVAL_BATCH,
+    Images,
+    history_rows,
+    inputs_fingerprint,
+    learn_with_checkpoints,
+    spread,
+)
+from stages.common.params import read_section
+from stages.common.runtime import prepare_machine
+from stages.train.params import TrainParams
+
+SLICE_LIMIT = 1e-3
+"""Largest difference of a logit between supernet and slice that rounding can explain."""
+
+
+class SliceError(ValueError):
+    """A slice that does not compute what the supernet computes for its architecture."""
+
+
+def train_network(
+    start: Subnet,
+    images: Images,
+    teacher_logits_NK: npt.NDArray[np.float32],
+    params: TrainParams,
+    checkpoint: Checkpoint,
+) -> Run:
+    """Train a network in place, from the weights it has, distilled from the teacher.
+
+    It ends with the averaged weights, and batch norms recalibrated for them: the average is
+    never worse by much, often better, and choosing between the two would overfit `val`.
+    """
+    stream = images.stream(params)
+    run = Run(start, params.recipe(stream.steps_per_epoch, params.ema_decay))
+    objective = Objective(
+        start.architecture.classes,
+        params.label_smoothing,
+        teacher_logits_NK,
+        params.distill_weight,
+        params.temperature,
+    )
+    learn_with_checkpoints("train", run, stream, supervised(start, objective), checkpoint)
+    run.use_average()
+    recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
+    start.eval()
+    return run
+
+
+def compare_slice(
+    supernet: Supernet, subnet: Subnet, images: Images, limit: int
+) -> dict[str, float | int | None]:
+    """The first hop of the identity chain: the slice against the supernet, on test images.
+
+    Raises:
+        SliceError: they differ by more than rounding.
+    """
+    test = spread(images.test, limit)
+    architecture = subnet.architecture
+    shared_NK = logits(
+        lambda x_NCHW: supernet.eval()(x_NCHW, architecture),
+        eval_batches(test, images.info, EVAL_BATCH),
+    )
+    plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
+    difference = float(np.abs(shared_NK - plain_NK).max())
+    if difference > SLICE_LIMIT * max(1.0, float(np.abs(shared_NK).max())):
+        raise SliceError(
+            f"the slice of architecture {architecture.id} differs from the supernet by "
+            f"{difference:.3g}; run the supernet stage again, its weights may be damaged."
+        )
+    return {
+        "max_difference": rounded(difference),
+        "agreement": rounded(float((shared_NK.argmax(1) == plain_NK.argmax(1)).mean())),
+        "images": len(test),
+    }
+
+
+def read_teacher(folder: Path, images: Images) -> npt.NDArray[np.float32]:
+    """The teacher's logits for every training image.
+
+    Raises:
+        FileFormatError: they are missing, or of another data set.
+    """
+    file = folder / "train_logits.npy"
+    if not file.is_file():
+        raise FileFormatError(f"{file}: no such file; run the teacher stage.")
+    teacher_logits_NK: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
+    wanted = (len(images.train), len(images.info.classes))
+    if teacher_logits_NK.shape != wanted or teacher_logits_NK.dtype != np.float32:
+        raise FileFormatError(
+            f"{file} is {teacher_logits_NK.dtype} {teacher_logits_NK.shape}, not float32 {wanted}; "
+            "run the teacher stage on this data set."
+        )
+    return teacher_logits_NK
+
+
+def main() -> None:
+    """Parse the flags, read, train, write."""
+    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    for flag in ("--params", "--space", "--data", "--supernet", "--teacher", "--rank", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    args = parser.parse_args()
+    params = read_section(args.params, "train", TrainParams)
+    prepare_machine(params.threads, params.seed)
+    images = Images.open(args.data)
+    space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
+    ranking = read_json(args.rank / "ranking.json", "netwright/ranked/1")
+    architecture = Architecture.from_json(ranking["chosen"]["architecture"])
+    supernet = Supernet(space)
+    load_into(supernet, args.supernet / "supernet.safetensors")
+    teacher_logits_NK = read_teacher(args.teacher, images)
+    files = (args.space, args.data, args.supernet, args.teacher, args.rank / "ranking.json")
+    checkpoint = Checkpoint(args.out, inputs_fingerprint("train", params, *files))
+
+    network = extract(supernet, architecture)
+    hop = compare_slice(supernet, network, images, params.slice_images)
+    if not params.from_slice:
+        network = Subnet(architecture, torch.Generator().manual_seed(params.seed))
+    run = train_network(network, images, teacher_logits_NK, params, checkpoint)
+    write_bytes(args.out / "model.safetensors", to_bytes(network))
+    write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
+    write_json(
+        args.out / "train.json", "netwright/train/1", summary(network, images, params, hop, run)
+    )
+    write_json(args.out / "history.json", "netwright/history/1", {"steps": history_rows(run)})
+    checkpoint.clear()
+
+
+def summary(
+    network: Subnet,
+    images: Images,
+    params: TrainParams,
+    hop: dict[str, Any],
+) -> dict[str, Any]:
+    """What `train.json` says of the trained network."""
+    blocks = network.architecture.present
+    return {
+        "architecture_id": network.architecture.id,
+        "short": network.architecture.short(),
+        "accuracy": {split: rounded(images.accuracy(network, split)) for split in ("val", "test")},
+        "slice": hop,
+        "epochs": params.epochs,
+        "flops": sum(map(macs, blocks)),
+        "parameters": sum(map(parameters, blocks)),
+    }
