@@ -1,0 +1,141 @@
+"""Measure latency where the machine's speed drifts: against a reference, in interleaved blocks.
+
+A processor shared with others changes speed for seconds at a time, which moves every absolute
+time by a tenth or more. So each block of calls to a model stands beside a block of calls to one
+reference network, and only their RATIO is kept; the median over blocks, times the reference's
+median over the whole session, is the model's latency. Calls are not alternated one by one: that
+would evict each model's caches and measure the eviction.
+
+The measuring is done by `devices.measure_worker` in a process of its own, away from the caller's
+threads and memory. One process serves a whole batch of models, because sessions do not spin when
+idle and a session is closed before the next one opens; only the reference stays.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+WORKER = "devices.measure_worker"
+LINE = "measure "
+"""Start of every line by which the worker reports; the runtimes may print others."""
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+class MeasurementError(ValueError):
+    """A latency that could not be measured well enough; the message has the model and why."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How carefully to measure.
+
+    Attributes:
+        blocks: interleaved blocks per model.
+        calls: least calls per block; quick models get more, so that a block lasts long enough.
+        max_spread: largest accepted interquartile range of the blocks' ratios over their median.
+    """
+
+    blocks: int
+    calls: int
+    max_spread: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model's latency.
+
+    Attributes:
+        ms: milliseconds per image at batch 1: `ratio` times the reference's median.
+        ratio: median over blocks of the model's time over the reference's.
+        spread: interquartile range of the ratios over their median.
+    """
+
+    ms: float
+    ratio: float
+    spread: float
+
+
+def measure(
+    backend: str,
+    models: Mapping[str, Path],
+    reference: Path,
+    threads: int,
+    protocol: Protocol,
+    on_done: Callable[[str], None] | None = None,
+) -> dict[str, Measurement]:
+    """Measure models one after the other in a process of their own.
+
+    Args:
+        backend: name in the backend table; it must run on this machine.
+        models: files the backend can open, by a name of the caller's choice.
+        reference: a network every model is compared with; keep it the same to compare runs.
+        threads: threads a session may use.
+        protocol: how carefully.
+        on_done: called with each model's name as it is done.
+
+    Raises:
+        MeasurementError: a model cannot be opened, or its blocks differ too much even after
+            more of them; the message names it.
+    """
+    job = {
+        "backend": backend,
+        "models": {name: str(path.resolve()) for name, path in models.items()},
+        "reference": str(reference.resolve()),
+        "threads": threads,
+        "protocol": asdict(protocol),
+    }
+    ratios: dict[str, tuple[float, float]] = {}
+    reference_ms: float | None = None
+    for report in _reports(job):
+        if "error" in report:
+            raise MeasurementError(report["error"])
+        if "reference_ms" in report:
+            reference_ms = float(report["reference_ms"])
+            continue
+        ratios[report["done"]] = (float(report["ratio"]), float(report["spread"]))
+        if on_done is not None:
+            on_done(report["done"])
+    assert reference_ms is not None
+    return {
+        name: Measurement(ratio * reference_ms, ratio, spread)
+        for name, (ratio, spread) in ratios.items()
+    }
+
+
+def _reports(job: Mapping[str, Any]) -> Any:
+    """Run the worker and yield its reports as they come.
+
+    Raises:
+        MeasurementError: the worker died without saying why; its last words are in the message.
+    """
+    command = [sys.executable, "-m", WORKER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=_ROOT
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        words: list[str] = []
+        # stderr is read beside, or a talkative runtime would fill its pipe and stop the worker.
+        listener = threading.Thread(target=lambda: words.extend(worker.stderr or ()), daemon=True)
+        listener.start()
+        try:
+            worker.stdin.write(json.dumps(job))
+            worker.stdin.close()
+            for line in worker.stdout:
+                if line.startswith(LINE):
+                    yield json.loads(line.removeprefix(LINE))
+            code = worker.wait()
+        finally:
+            worker.kill()
+        listener.join()
+        if code != 0:
+            last = "".join(words[-5:]).strip() or "it said nothing"
+            raise MeasurementError(f"the measuring process ended with code {code}: {last}")
