@@ -1,5 +1,5 @@
 import json
-from itertools import islice, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,7 @@ def test_by_probability_visits_every_architecture_once_in_order(seed: int, form:
     visited = list(here.by_probability())
     assert sorted(visited) == ALL
     likely = [here.log_prob(choices) for choices in visited]
-    assert all(a >= b - 1e-9 for a, b in zip(likely, likely[1:], strict=False))
+    assert all(a >= b - 1e-9 for a, b in pairwise(likely))
 
 
 @given(seeds, forms)

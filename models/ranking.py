@@ -1,0 +1,143 @@
+"""Whether a ranking can be trusted: Kendall's tau-b with its interval, against baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau
+
+SCHEMA = "netwright/ranking/1"
+BASELINES = ("depth", "flops", "parameters", "random")
+"""What an indicator must beat: larger networks first, or any order at all."""
+CONFIDENCE = 0.95
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau-b with its bootstrap interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain values, rounded."""
+        pairs = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if x is None else round(x, 6) for name, x in pairs.items()}
+
+
+def tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's tau-b: agreement of two orders, -1 to 1, corrected for ties.
+
+    None where it is not defined: fewer than two values, or one side all equal.
+    """
+    if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(kendalltau(first, second, variant="b").statistic)
+
+
+def resamples(count: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of a bootstrap: `draws` rows, each of `count` with replacement."""
+    return rng.integers(0, count, (draws, count))
+
+
+def bootstrap(
+    truth: Scores, scores: Scores, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """tau-b of every resample, shape (draws,); NaN where a resample leaves it undefined."""
+    values = (tau_b(truth[row].tolist(), scores[row].tolist()) for row in rows)
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def interval(values: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """The central CONFIDENCE share of bootstrap values, without the undefined ones."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None, None
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about how well indicators order architectures.
+
+    Attributes:
+        count: architectures with ground truth.
+        tau: per indicator and baseline.
+        best_baseline: the one with the highest tau; None without ground truth.
+        beats: per indicator whether it beats the best baseline: the interval of the difference
+            of their taus, over the same resamples, lies above 0.
+    """
+
+    count: int
+    tau: Mapping[str, Tau]
+    best_baseline: str | None
+    beats: Mapping[str, bool]
+
+    def statement(self, indicator: str) -> str:
+        """In plain words, what the evidence says about one indicator."""
+        found = self.tau[indicator]
+        if self.best_baseline is None or found.value is None:
+            return (
+                f"There is no evidence on how well {indicator} orders architectures: it was "
+                f"compared on {self.count} architectures trained on their own."
+            )
+        baseline = self.tau[self.best_baseline].value
+        verdict = (
+            "beats" if self.beats[indicator] else "does not beat"
+        ) + f" the best baseline, {self.best_baseline} (tau {baseline:.2f})"
+        return (
+            f"On {self.count} architectures trained on their own, {indicator} has tau "
+            f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}) "
+            f"and {verdict}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `certificate.json`."""
+        return {
+            "num_architectures": self.count,
+            "tau": {name: tau.to_json() for name, tau in self.tau.items()},
+            "best_baseline": self.best_baseline,
+            "beats_best_baseline": dict(self.beats),
+        }
+
+
+def certify(
+    truth: Sequence[float],
+    scores: Mapping[str, Sequence[float]],
+    draws: int,
+    rng: np.random.Generator,
+) -> Certificate:
+    """Judge indicators and baselines by ground truth.
+
+    Args:
+        truth: accuracy of each architecture trained on its own, shape (m,).
+        scores: per indicator and per name in BASELINES, the same architectures' scores; higher
+            is better.
+        draws: bootstrap resamples.
+        rng: of the resamples, which all scores share.
+    """
+    wanted = np.asarray(truth, dtype=np.float64)
+    rows = resamples(len(wanted), draws, rng) if len(wanted) else np.empty((0, 0), np.int64)
+    values: dict[str, npt.NDArray[np.float64]] = {}
+    taus: dict[str, Tau] = {}
+    for name, column in scores.items():
+        found = np.asarray(column, dtype=np.float64)
+        value = tau_b(wanted.tolist(), found.tolist())
+        values[name] = bootstrap(wanted, found, rows)
+        taus[name] = Tau(value, *((None, None) if value is None else interval(values[name])))
+    known = [name for name in BASELINES if taus[name].value is not None]
+    best = max(known, key=lambda name: taus[name].value or 0.0, default=None)
+    beats: dict[str, bool] = {}
+    for name in (name for name in scores if name not in BASELINES):
+        low = None if best is None else interval(values[name] - values[best])[0]
+        beats[name] = taus[name].value is not None and low is not None and low > 0
+    return Certificate(len(wanted), taus, best, beats)

@@ -1,0 +1,166 @@
+"""A device's budgets as costs of architectures: what is predicted, and what can be met at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from devices.latency import LatencyTable
+
+from devices.device import Device, Precision
+from models.architecture import Architecture, Block
+from models.constrained import random_within
+from models.costs import block_flops, block_parameters, flops, parameters
+from models.space import SearchSpace
+from stages.common.files import read_json, rounded
+
+BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
+LATENCY_SCHEMA = "netwright/latency/1"
+_ATTEMPTS = 50
+
+
+class InfeasibleBudgetError(ValueError):
+    """No architecture of the space meets a device's budgets; the message names the nearest."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One budget of a device.
+
+    Attributes:
+        key: its name under `devices.NAME.budget`, such as `latency_ms`.
+        budget: the largest cost allowed, in the key's unit.
+        cost: an architecture's cost in that unit.
+        block_cost: a block's share; the architecture with the smallest sum has the smallest cost.
+    """
+
+    key: str
+    budget: float
+    cost: Callable[[Architecture], float]
+    block_cost: Callable[[Block], float]
+
+    def excess(self, architecture: Architecture) -> float:
+        """By what fraction of the budget the cost passes it; 0 within it."""
+        return max(0.0, self.cost(architecture) / self.budget - 1.0)
+
+
+def read_latency_table(profile: Path) -> LatencyTable:
+    """The table that the stage `profile` left in a folder."""
+    return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY_SCHEMA))
+
+
+def search_precision(device: Device) -> Precision:
+    """The precision whose latency and size are predicted before any exists.
+
+    With `auto` it is float32, which every backend has: a lower precision is delivered only where
+    it is faster, so what fits in float32 fits.
+    """
+    return "float32" if device.precision == "auto" else device.precision
+
+
+def predicted_latency(
+    device: Device, table: LatencyTable
+) -> Callable[[Architecture], float] | None:
+    """Milliseconds per image of an architecture on the device; None where nothing was measured."""
+    if not table.measured:
+        return None
+    precision = search_precision(device)
+
+    def predict(architecture: Architecture) -> float:
+        return table.predict([block.key for block in architecture.present], precision)
+
+    return predict
+
+
+def limits(device: Device, table: LatencyTable) -> tuple[Limit, ...]:
+    """The device's budgets that can be predicted.
+
+    A latency budget is left out where the device was not measured; `size_mb` counts the weights
+    alone (their number times the bytes of `search_precision`), the gate weighs the whole bundle.
+    """
+    budget, found = device.budget, []
+    latency = predicted_latency(device, table)
+    if budget.latency_ms is not None and latency is not None:
+        block_ms = table.block_ms
+        found.append(
+            Limit("latency_ms", budget.latency_ms, latency, lambda block: block_ms[block.key])
+        )
+    if budget.flops is not None:
+        found.append(Limit("flops", budget.flops, flops, block_flops))
+    if budget.parameters is not None:
+        found.append(Limit("parameters", budget.parameters, parameters, block_parameters))
+    if budget.size_mb is not None:
+        scale = BYTES[search_precision(device)] / 1e6
+        found.append(
+            Limit(
+                "size_mb",
+                budget.size_mb,
+                lambda architecture: parameters(architecture) * scale,
+                block_parameters,
+            )
+        )
+    return tuple(found)
+
+
+def predicted_costs(
+    device: Device, table: LatencyTable
+) -> Callable[[Architecture], dict[str, float | None]]:
+    """What an architecture costs on the device; None for a latency that was not measured."""
+    latency = predicted_latency(device, table)
+
+    def costs(architecture: Architecture) -> dict[str, float | None]:
+        return {
+            "latency_ms": None if latency is None else rounded(latency(architecture)),
+            "flops": flops(architecture),
+            "parameters": parameters(architecture),
+        }
+
+    return costs
+
+
+def total_excess(architecture: Architecture, limits: Sequence[Limit]) -> float:
+    """The sum over the limits of the fraction by which each is passed; 0 within all of them."""
+    return sum(limit.excess(architecture) for limit in limits)
+
+
+def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], seed: int = 0) -> None:
+    """Stop at once when no architecture of the space can meet the device's budgets.
+
+    Each budget alone is decided exactly, by its cheapest architecture. Several together are
+    searched for from many starts; finding none is reported as such.
+
+    Args:
+        space: the architectures there are.
+        name: the device's name, for the message.
+        limits: its budgets.
+        seed: of the starts.
+
+    Raises:
+        InfeasibleBudgetError: a budget, or all of them together, cannot be met.
+    """
+    cheapest = [space.extreme(limit.block_cost) for limit in limits]
+    for limit, architecture in zip(limits, cheapest, strict=True):
+        least = limit.cost(architecture)
+        if least > limit.budget:
+            raise InfeasibleBudgetError(
+                f"no architecture of space '{space.name}' keeps {limit.key} within "
+                f"{limit.budget:g} on '{name}': the nearest, {architecture.id} "
+                f"({architecture.short()}), needs {least:.4g}. Raise "
+                f"devices.{name}.budget.{limit.key} or add smaller options to the space."
+            )
+    if len(limits) < 2 or any(total_excess(a, limits) == 0 for a in cheapest):
+        return
+
+    def excess(choices: tuple[int, ...]) -> float:
+        return total_excess(space.architecture(choices), limits)
+
+    if random_within(space.groups, excess, np.random.default_rng(seed), _ATTEMPTS) is None:
+        nearest = min(cheapest, key=lambda architecture: total_excess(architecture, limits))
+        costs = ", ".join(f"{x.key} {x.cost(nearest):.4g} of {x.budget:g}" for x in limits)
+        raise InfeasibleBudgetError(
+            f"each budget of '{name}' can be met alone, but no architecture of space "
+            f"'{space.name}' that meets all together was found in {_ATTEMPTS} searches; the "
+            f"nearest seen is {nearest.id} with {costs}. Raise one under devices.{name}.budget."
+        )

@@ -1,0 +1,42 @@
+"""The section `rank` of `params.yaml`."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from stages.common.params import Params, nearest
+from stages.rank.indicators import INDICATORS
+
+
+class RankParams(Params):
+    """How candidates are ordered, and how much is spent on judging the order."""
+
+    images: int = Field(ge=1)
+    """Validation images per candidate; at most the whole split."""
+    recalibration_batches: int = Field(ge=1)
+    """Training batches that each candidate's batch norms are recalibrated on."""
+    batch: int = Field(ge=2)
+    """Images per batch, in recalibration and evaluation."""
+    indicator: str
+    """What orders the candidates: supernet_accuracy, bn_indicator, bn_indicator_per_layer."""
+    truth_architectures: int = Field(ge=0)
+    """Candidates trained on their own, to judge the order by; 0 leaves the certificate empty."""
+    truth_steps: int = Field(ge=1)
+    """Training steps of each of them, from scratch."""
+    truth_batch: int = Field(ge=2)
+    """Images per such step."""
+    truth_learning_rate: float = Field(gt=0)
+    """Highest learning rate of that training: SGD, momentum 0.9, warm-up, cosine decay."""
+    bootstrap: int = Field(ge=1)
+    """Resamples behind the intervals of tau."""
+    threads: int = Field(ge=1)
+    """Threads of this stage; results depend on it."""
+    seed: int = Field(ge=0)
+    """Of batches, initial weights, resamples and the random baseline."""
+
+    @field_validator("indicator")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in INDICATORS:
+            raise ValueError(f"there is no such indicator.{nearest(name, INDICATORS)}")
+        return name

@@ -1,0 +1,210 @@
+"""From a search's candidates to the chosen architecture and the ranking's certificate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.stream import TrainStream, eval_batches
+from models.architecture import Architecture
+from models.costs import depth, flops, parameters
+from models.ranking import SCHEMA as CERTIFICATE_SCHEMA
+from models.ranking import certify
+from models.space import SearchSpace
+from models.supernet import Supernet
+from models.weights import load_into
+from stages.common.checkpoint import Checkpoint
+from stages.common.files import read_json, rounded, write_json
+from stages.common.learning import Images, inputs_fingerprint
+from stages.common.params import read_section
+from stages.common.progress import Progress
+from stages.common.runtime import prepare_machine
+from stages.rank.indicators import INDICATORS, Evidence
+from stages.rank.params import RankParams
+from stages.rank.truth import spread, train_alone
+
+SCHEMA = "netwright/ranked/1"
+CANDIDATES_SCHEMA = "netwright/candidates/1"
+# Separate the generators of one seed.
+_RANDOM_BASELINE, _BOOTSTRAP = 0, 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One architecture of the search, and what the search says it costs."""
+
+    architecture: Architecture
+    costs: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate with every indicator's score."""
+
+    candidate: Candidate
+    scores: Mapping[str, float]
+
+
+def main() -> None:
+    """Parse the flags, score, train the ground truth, write ranking and certificate."""
+    flags = _flags()
+    params = read_section(flags.params, "rank", RankParams)
+    prepare_machine(params.threads, params.seed)
+    candidates = read_candidates(flags.search / "candidates.json")
+    images = Images.open(flags.data)
+    space = SearchSpace.load(flags.space, images.info.image_shape, len(images.info.classes))
+    supernet = Supernet(space)
+    load_into(supernet, flags.supernet / "supernet.safetensors")
+    read = (flags.space, flags.data, flags.supernet, flags.search)
+    checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
+    batches = eval_batches(images.val, images.info, params.batch)
+    evidence = Evidence(
+        supernet,
+        images.calibration(params.recalibration_batches, params.batch, params.seed),
+        list(islice(batches, -(-params.images // params.batch))),
+    )
+    ranked, truth = judge(candidates, evidence, images, params, checkpoint)
+    write(flags.out, ranked, truth, params)
+    checkpoint.clear()
+
+
+def rank(candidates: Sequence[Ranked], indicator: str) -> list[Ranked]:
+    """Order candidates from best to worst; ties keep the input order."""
+    return sorted(candidates, key=lambda ranked: -ranked.scores[indicator])
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    evidence: Evidence,
+    images: Images,
+    params: RankParams,
+    checkpoint: Checkpoint,
+) -> tuple[list[Ranked], dict[str, float]]:
+    """Score and order all candidates, then train some on their own.
+
+    Every score and every training is saved, so that a killed run repeats at most one of them.
+
+    Returns:
+        The candidates, best first, and the accuracy of each one trained, by architecture id.
+    """
+    state = checkpoint.load() or {"scores": {}, "truth": {}}
+    scores: dict[str, dict[str, float]] = state["scores"]
+    truth: dict[str, float] = state["truth"]
+    trained = min(params.truth_architectures, len(candidates))
+    with Progress("rank", len(candidates) + trained, len(scores) + len(truth)) as progress:
+        for candidate in candidates:
+            key = candidate.architecture.id
+            if key not in scores:
+                scores[key] = {
+                    name: score(evidence, candidate.architecture)
+                    for name, score in INDICATORS.items()
+                }
+                checkpoint.save(state)
+                progress.update(len(scores), {params.indicator: scores[key][params.indicator]})
+        ranked = rank([Ranked(c, scores[c.architecture.id]) for c in candidates], params.indicator)
+        stream = TrainStream(
+            images.train, images.info, params.truth_batch, params.seed, augment=True
+        )
+        for one in spread(ranked, trained):
+            key = one.candidate.architecture.id
+            if key not in truth:
+                truth[key] = train_alone(
+                    one.candidate.architecture,
+                    stream,
+                    evidence.calibration,
+                    evidence.held_out,
+                    params,
+                )
+                checkpoint.save(state)
+                progress.update(len(scores) + len(truth), {"accuracy": truth[key]})
+    return ranked, truth
+
+
+def write(
+    out: Path, ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
+) -> None:
+    """Write `ranking.json` and `certificate.json`; equal results give equal bytes."""
+    chosen = ranked[0].candidate.architecture
+    write_json(
+        out / "ranking.json",
+        SCHEMA,
+        {
+            "chosen": {"architecture": chosen.to_json(), "architecture_id": chosen.id},
+            "indicator": params.indicator,
+            "ranked": [_entry(one) for one in ranked],
+        },
+    )
+    write_json(out / "certificate.json", CERTIFICATE_SCHEMA, certificate(ranked, truth, params))
+
+
+def certificate(
+    ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
+) -> dict[str, Any]:
+    """What ground truth says about each indicator, beside the baselines."""
+    judged = [one for one in ranked if one.candidate.architecture.id in truth]
+    architectures = [one.candidate.architecture for one in judged]
+    rng = np.random.default_rng([params.seed, _RANDOM_BASELINE])
+    scores: dict[str, list[float]] = {
+        name: [one.scores[name] for one in judged] for name in INDICATORS
+    } | {
+        "depth": [depth(architecture) for architecture in architectures],
+        "flops": [flops(architecture) for architecture in architectures],
+        "parameters": [parameters(architecture) for architecture in architectures],
+        "random": rng.random(len(architectures)).tolist(),
+    }
+    accuracies = [truth[architecture.id] for architecture in architectures]
+    found = certify(
+        accuracies, scores, params.bootstrap, np.random.default_rng([params.seed, _BOOTSTRAP])
+    )
+    return found.to_json() | {
+        "statement": found.statement(params.indicator),
+        "evidence": _evidence(len(judged), params),
+        "truth": [
+            {"architecture_id": architecture.id, "accuracy": rounded(accuracy)}
+            for architecture, accuracy in zip(architectures, accuracies, strict=True)
+        ],
+    }
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """The candidates that the search left, its own answer first.
+
+    Raises:
+        FileFormatError: the file is missing or of another kind.
+        ArchitectureError: one of its architectures is malformed.
+    """
+    rows = read_json(path, CANDIDATES_SCHEMA)["candidates"]
+    return [Candidate(Architecture.from_json(row["architecture"]), row["costs"]) for row in rows]
+
+
+def _entry(one: Ranked) -> dict[str, Any]:
+    architecture = one.candidate.architecture
+    return {
+        "architecture_id": architecture.id,
+        "short": architecture.short(),
+        "scores": {name: rounded(score) for name, score in one.scores.items()},
+        "costs": dict(one.candidate.costs),
+    }
+
+
+def _evidence(count: int, params: RankParams) -> str:
+    if count == 0:
+        return "None: no architecture was trained on its own (rank.truth_architectures is 0)."
+    return (
+        f"Weak: {count} of the search's candidates, each trained on its own from scratch for "
+        f"{params.truth_steps} steps of {params.truth_batch} images with one seed. So short a "
+        "training also orders by how fast networks learn, and its seed noise was not measured."
+    )
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.rank", description=__doc__)
+    for name in ("params", "space", "data", "supernet", "search", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()

@@ -1,0 +1,47 @@
+"""Ground truth for a ranking: architectures trained on their own, from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from data.stream import Batch, TrainStream
+from models.architecture import Architecture
+from models.evaluate import accuracy, recalibrate
+from models.subnet import Subnet
+from models.training import Objective, Recipe, Run, supervised, train
+from stages.rank.params import RankParams
+
+T = TypeVar("T")
+
+
+def spread(ordered: Sequence[T], count: int) -> list[T]:
+    """`count` items at even distances, first and last among them; all when there are fewer."""
+    if count >= len(ordered):
+        return list(ordered)
+    if count == 1:
+        return [ordered[0]]
+    return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
+
+
+def train_alone(
+    architecture: Architecture,
+    stream: TrainStream,
+    calibration: Sequence[Tensor],
+    held_out: Sequence[Batch],
+    params: RankParams,
+) -> float:
+    """The held-out accuracy of an architecture after `truth_steps` steps from scratch.
+
+    A short training orders architectures by how fast they learn as much as by how good they
+    become, so it is weak evidence; but it owes nothing to the supernet.
+    """
+    generator = torch.Generator().manual_seed(params.seed)
+    network = Subnet(architecture, generator).to(memory_format=torch.channels_last)
+    run = Run(network, Recipe(params.truth_steps, params.truth_learning_rate))
+    train(run, stream.at, supervised(network, Objective(architecture.classes)))
+    recalibrate(network, calibration)
+    return accuracy(network.eval(), held_out)

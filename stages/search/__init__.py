@@ -1,0 +1,1 @@
+"""Search a device's architecture: FP-NAS, PARSEC or random, within the device's budgets."""

@@ -1,0 +1,16 @@
+"""The table of search algorithms. A new one is one file here and one line below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stages.search.algorithms.base import Algorithm
+from stages.search.algorithms.fp_nas import FpNas
+from stages.search.algorithms.parsec import Parsec
+from stages.search.algorithms.random import RandomSearch
+
+ALGORITHMS: Mapping[str, type[Algorithm]] = {
+    algorithm.name: algorithm for algorithm in (FpNas, Parsec, RandomSearch)
+}
+
+__all__ = ["ALGORITHMS", "Algorithm"]

@@ -1,0 +1,41 @@
+"""Random search: the baseline every algorithm must beat at an equal number of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.distribution import Choices, Distribution
+from stages.search.algorithms.base import Algorithm, Problem, Result
+
+if TYPE_CHECKING:
+    from stages.search.params import SearchParams
+
+
+class RandomSearch(Algorithm):
+    """`fixed_samples` a step, all within the budgets; the answer has the lowest NLL."""
+
+    name = "random"
+
+    def __init__(self, problem: Problem, params: SearchParams) -> None:
+        super().__init__(problem, params)
+        self._uniform = Distribution(problem.groups, "joint")
+
+    @property
+    def distribution(self) -> Distribution:
+        """Uniform, and never anything else."""
+        return self._uniform
+
+    def propose(self, rng: np.random.Generator) -> list[Choices]:
+        """Random architectures within the budgets."""
+        return [self.random_feasible(rng) for _ in range(self.params.fixed_samples)]
+
+    def learn(self, results: Sequence[Result]) -> list[float]:
+        """Nothing is learnt; all weigh the same."""
+        return [1.0 / len(results)] * len(results)
+
+    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
+        """The evaluated architectures with the lowest NLL."""
+        return self.filled(self.seen.best(), count, rng)

@@ -1,0 +1,45 @@
+"""`history.csv`: one line for every evaluated architecture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from models.architecture import Architecture
+from models.space import SearchSpace
+from stages.search.loop import Row
+
+COLUMNS = (
+    "step", "architecture_id", "nll", "omega", "latency_ms", "flops", "parameters",
+    "excess", "entropy", "samples", "choices",
+)  # fmt: skip
+
+
+def history_csv(
+    rows: Sequence[Row],
+    space: SearchSpace,
+    costs: Callable[[Architecture], dict[str, float | None]],
+) -> bytes:
+    """The evaluated architectures in order, as CSV; what was not measured is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        cost = costs(space.architecture([int(word) for word in row.choices.split()]))
+        writer.writerow(
+            [
+                row.step,
+                row.architecture_id,
+                f"{row.nll:.6f}",
+                f"{row.weight:.6f}",
+                "" if cost["latency_ms"] is None else cost["latency_ms"],
+                cost["flops"],
+                cost["parameters"],
+                f"{row.excess:.6f}",
+                f"{row.entropy:.6f}",
+                row.samples,
+                row.choices,
+            ]
+        )
+    return text.getvalue().encode()

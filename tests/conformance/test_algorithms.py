@@ -1,0 +1,311 @@
+"""One suite over every search algorithm, on a tabular problem with a known optimum."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models.architecture import Architecture
+from models.costs import block_flops, flops
+from models.distribution import Choices
+from models.space import SearchSpace
+from models.space_spec import SpaceSpec
+from stages.common.budgets import InfeasibleBudgetError, Limit, require_feasible
+from stages.search.algorithms import ALGORITHMS, Algorithm
+from stages.search.algorithms.base import Problem, Result
+from stages.search.algorithms.fp_nas import FpNas, importance_weights
+from stages.search.loop import Row, Snapshot, answer, problem_of, search
+from stages.search.params import SearchParams
+
+IMAGES = 256
+PARAMS = SearchParams(
+    algorithm="fp_nas",
+    steps=40,
+    batch=IMAGES,
+    learning_rate=1.0,
+    inverse_temperature=0.3,
+    cost_weight=10.0,
+    samples_per_nat=0.25,
+    min_samples=3,
+    max_samples=16,
+    fixed_samples=4,
+    coarse_fraction=0.5,
+    candidates=6,
+    checkpoint_every=5,
+    threads=1,
+    seed=0,
+)
+STAGE = {
+    "layers": 3,
+    "stride": 2,
+    "channels": [8, 12, 16],
+    "skip": True,
+    "operators": {"mbconv": {"kernel": [3, 5], "expansion": [3, 6]}},
+}
+SPEC = {
+    "name": "tabular",
+    "sizes": (8, 64),
+    "stem": {"operator": "conv", "channels": 8, "stride": 2, "settings": {"kernel": 3}},
+    "stages": [STAGE, STAGE],
+    "head": {"operator": "classifier", "settings": {"width": 16}},
+}
+SPACE = SearchSpace(SpaceSpec.model_validate(SPEC), (1, 28, 28), 10)
+SMALLEST = flops(SPACE.extreme(block_flops))
+LARGEST = flops(SPACE.extreme(block_flops, largest=True))
+
+
+def limit(budget: float) -> Limit:
+    return Limit("flops", budget, flops, block_flops)
+
+
+LIMITS = [limit(SMALLEST + 0.3 * (LARGEST - SMALLEST))]
+
+
+class Table:
+    """NLLs that grow towards small networks, with every candidate's own offset, and noise."""
+
+    def __init__(self, seed: int, noise: float = 0.01) -> None:
+        rng = np.random.default_rng(seed)
+        self.seed, self.noise = seed, noise
+        self.offsets = [rng.normal(scale=0.03, size=len(g.candidates)) for g in SPACE.groups]
+
+    def true(self, architecture: Architecture) -> float:
+        choices = SPACE.choices(architecture)
+        offsets = sum(o[c] for o, c in zip(self.offsets, choices, strict=True))
+        return float(0.6 - 0.05 * math.log(flops(architecture) / SMALLEST) + offsets)
+
+    def __call__(self, step: int, architectures: Sequence[Architecture]) -> list[float]:
+        rng = np.random.default_rng([self.seed, step])
+        batch = rng.normal(scale=0.03)  # a hard batch is hard for all
+        noise = rng.normal(scale=self.noise, size=len(architectures))
+        return [self.true(a) + batch + e for a, e in zip(architectures, noise, strict=True)]
+
+
+def make(name: str, limits: Sequence[Limit] = (), **changes: object) -> Algorithm:
+    params = SearchParams.model_validate(PARAMS.model_dump() | {"algorithm": name} | changes)
+    return ALGORITHMS[name](problem_of(SPACE, limits or LIMITS, IMAGES), params)
+
+
+def run(searched: Algorithm, table: Table, resume: Snapshot | None = None) -> list[Row]:
+    return search(searched, SPACE.architecture, table, resume)
+
+
+every = pytest.mark.parametrize("name", sorted(ALGORITHMS))
+
+
+@every
+def test_the_table_knows_the_class_by_its_name(name: str) -> None:
+    assert ALGORITHMS[name].name == name
+
+
+@every
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+def test_all_candidates_respect_the_budgets_and_differ(name: str, share: float) -> None:
+    limits = [limit(SMALLEST + share * (LARGEST - SMALLEST))]
+    searched = make(name, limits, steps=10)
+    run(searched, Table(0))
+    found = answer(searched)
+    assert len(set(found)) == len(found) == PARAMS.candidates
+    assert all(limits[0].excess(SPACE.architecture(c)) == 0 for c in found)
+
+
+@every
+def test_several_budgets_are_all_respected(name: str) -> None:
+    def depth_cost(architecture: Architecture) -> float:
+        return float(len(architecture.present))
+
+    limits = [*LIMITS, Limit("depth", 6, depth_cost, lambda block: 1.0)]
+    searched = make(name, limits, steps=10)
+    run(searched, Table(0))
+    for choices in answer(searched):
+        architecture = SPACE.architecture(choices)
+        assert all(one.excess(architecture) == 0 for one in limits)
+
+
+@every
+def test_the_same_seed_repeats_and_another_does_not(name: str) -> None:
+    first, again, other = make(name), make(name), make(name, seed=1)
+    rows = run(first, Table(0))
+    assert run(again, Table(0)) == rows
+    assert answer(again) == answer(first)
+    assert run(other, Table(0)) != rows
+
+
+@every
+@pytest.mark.parametrize("stop", [1, 7, 20, 39])
+def test_a_search_resumed_in_the_middle_gives_the_same_result(name: str, stop: int) -> None:
+    whole, saved = make(name), []
+    rows = search(
+        whole,
+        SPACE.architecture,
+        Table(0),
+        after_step=lambda snapshot: saved.append(json.dumps(snapshot.state())),
+    )
+    resumed = make(name)
+    assert run(resumed, Table(0), Snapshot.restored(json.loads(saved[stop - 1]))) == rows
+    assert answer(resumed) == answer(whole)
+    assert resumed.state() == whole.state()
+
+
+@every
+def test_a_budget_nobody_can_meet_is_refused_before_anything_is_evaluated(name: str) -> None:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[float]:
+        raise AssertionError("an impossible search was begun")
+
+    searched = make(name, [limit(SMALLEST * 0.99)])
+    with pytest.raises(InfeasibleBudgetError, match="no architecture"):
+        search(searched, SPACE.architecture, evaluate)
+
+
+def test_the_refusal_names_the_nearest_architecture_and_the_way_out() -> None:
+    with pytest.raises(InfeasibleBudgetError) as error:
+        require_feasible(SPACE, "watch", [limit(SMALLEST * 0.99)])
+    message = str(error.value)
+    assert SPACE.extreme(block_flops).id in message
+    assert "devices.watch.budget.flops" in message
+    assert f"{SMALLEST:.4g}" in message
+
+
+def test_budgets_that_exclude_each_other_are_said_to() -> None:
+    # Small in FLOPs and deep at once: each can be met, never both.
+    deep = Limit("shallowness", 0.1, lambda a: 1.0 if None in a.blocks else 0.05, lambda b: -1.0)
+    with pytest.raises(InfeasibleBudgetError, match="each budget of 'watch' can be met alone"):
+        require_feasible(SPACE, "watch", [limit(SMALLEST * 1.01), deep])
+
+
+@every
+def test_weights_of_a_step_add_up_to_one(name: str) -> None:
+    rows = run(make(name, steps=5), Table(0))
+    for step in range(5):
+        assert sum(row.weight for row in rows if row.step == step) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("beta", "eta"), [(1.0, 0.0), (0.05, 10.0), (0.3, 3.0)])
+def test_importance_weights_are_the_closed_form(beta: float, eta: float) -> None:
+    nll, excess, images = [0.61, 0.58, 0.70], [0.0, 0.2, 0.05], 16
+    terms = [
+        math.exp(-images * loss) ** beta * math.exp(-eta * over)
+        for loss, over in zip(nll, excess, strict=True)
+    ]
+    expected = [term / sum(terms) for term in terms]
+    found = importance_weights(nll, excess, images, beta, eta)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_importance_weights_survive_likelihoods_that_underflow() -> None:
+    found = importance_weights([5.0, 5.1], [0.0, 0.0], 100_000, 1.0, 0.0)
+    np.testing.assert_allclose(found, [1.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("control_variate", [True, False])
+def test_the_update_estimates_the_gradient_of_the_expected_weight(control_variate: bool) -> None:
+    """With every architecture of a tiny space sampled once, the estimate is nearly exact."""
+    groups = SPACE.groups[:2]  # channels and the first layer
+    everything = list(itertools.product(*(range(len(g.candidates)) for g in groups)))
+    params = PARAMS.model_copy(update={"control_variate": control_variate, "coarse_fraction": 0.0})
+    searched = FpNas(Problem(groups, lambda c: 0.0, IMAGES), params)
+    nll = {c: 0.01 * sum(c) for c in everything}
+    before = searched.distribution
+
+    def objective(logits: np.ndarray) -> float:  # log E_A[p(y|A)^beta]
+        here = before.with_logits(logits)
+        scale = -params.inverse_temperature * IMAGES
+        return math.log(sum(math.exp(here.log_prob(c) + scale * nll[c]) for c in everything))
+
+    searched.observe([Result(c, nll[c], 0.0) for c in everything])
+    moved = searched.distribution.logits - before.logits
+    step = 1e-6
+    expected = [
+        (objective(before.logits + step * e) - objective(before.logits - step * e)) / (2 * step)
+        for e in np.eye(before.size)
+    ]
+    np.testing.assert_allclose(moved, np.multiply(params.learning_rate, expected), atol=1e-6)
+
+
+def test_equally_good_samples_move_nothing() -> None:
+    searched = make("fp_nas", steps=1, coarse_fraction=0.0)
+    before = searched.distribution.logits
+    drawn = searched.propose(np.random.default_rng(0))
+    searched.observe([Result(choices, 0.5, 0.0) for choices in drawn])
+    np.testing.assert_allclose(searched.distribution.logits, before, atol=1e-12)
+
+
+def test_fp_nas_draws_fewer_as_the_distribution_sharpens_and_switches_once() -> None:
+    searched, forms = make("fp_nas", samples_per_nat=1.0), []
+    rows = search(
+        searched,
+        SPACE.architecture,
+        Table(0),
+        after_step=lambda snapshot: forms.append(snapshot.algorithm["form"]),
+    )
+    assert forms == ["factorised"] * 19 + ["joint"] * 21
+    by_step = {row.step: row for row in rows}
+    for row in by_step.values():
+        assert row.samples == int(np.clip(round(row.entropy), 3, 16))
+    assert by_step[39].entropy < 0.7 * by_step[0].entropy
+    assert by_step[39].samples < by_step[0].samples
+
+
+def test_parsec_is_joint_and_draws_as_many_in_every_step() -> None:
+    searched = make("parsec", steps=8)
+    assert searched.distribution.form == "joint"
+    assert {row.samples for row in run(searched, Table(0))} == {PARAMS.fixed_samples}
+
+
+def mean_regret(name: str, worlds: int) -> tuple[float, float]:
+    """Mean distance of the answer's NLL from the best one's, and mean evaluations."""
+    regrets, evaluations = [], []
+    for world in range(worlds):
+        table, searched = Table(world), make(name, seed=world)
+        rows = run(searched, table)
+        regrets.append(table.true(SPACE.architecture(answer(searched)[0])) - best_nll(table))
+        evaluations.append(len(rows))
+    return float(np.mean(regrets)), float(np.mean(evaluations))
+
+
+def best_nll(table: Table) -> float:
+    """A lower bound on every NLL within the budget, from the best offset of every group."""
+    capacity = 0.05 * math.log(LIMITS[0].budget / SMALLEST)
+    return 0.6 - capacity + sum(float(offsets.min()) for offsets in table.offsets)
+
+
+def test_learning_beats_random_search_with_fewer_evaluations() -> None:
+    learnt, few = mean_regret("fp_nas", worlds=6)
+    drawn, many = mean_regret("random", worlds=6)
+    assert few <= many
+    assert learnt < 0.75 * drawn
+
+
+def test_the_mode_is_the_optimum_on_a_small_table() -> None:
+    """Two groups, 12 architectures, no noise: the search must find the best one."""
+    groups = SPACE.groups[:2]
+    everything = list(itertools.product(*(range(len(g.candidates)) for g in groups)))
+    rng = np.random.default_rng(5)
+    nll = {c: float(rng.uniform(0.5, 0.6)) for c in everything}
+
+    def excess(choices: Choices) -> float:
+        return 0.0 if choices[0] < 2 else 0.5
+
+    searched = FpNas(Problem(groups, excess, IMAGES), PARAMS.model_copy(update={"steps": 60}))
+    for step in range(60):
+        drawn = searched.propose(np.random.default_rng(step))
+        searched.observe([Result(c, nll[c], excess(c)) for c in drawn])
+    best = min((c for c in everything if excess(c) == 0), key=nll.__getitem__)
+    assert searched.answer(1, rng) == [best]
+
+
+def test_a_space_with_fewer_architectures_than_candidates_gives_what_there_is() -> None:
+    groups = SPACE.groups[:1]
+    for name in ALGORITHMS:
+        searched = ALGORITHMS[name](Problem(groups, lambda c: 0.0, IMAGES), PARAMS)
+        found = searched.answer(PARAMS.candidates, np.random.default_rng(0))
+        assert sorted(found) == [(0,), (1,), (2,)]
+
+
+def test_rows_are_plain_values() -> None:
+    row = run(make("random", steps=1), Table(0))[0]
+    assert all(type(value) in (int, float, str) for value in dataclasses.astuple(row))
