@@ -1,0 +1,162 @@
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data import images
+from data.errors import ImageError
+from data.images import decode, is_grey, load_image, resize_all
+
+RNG = np.random.default_rng(0)
+RGB_HW3 = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+PNG = encoded(Image.fromarray(RGB_HW3))
+JPEG = encoded(Image.fromarray(RGB_HW3), "JPEG")
+
+
+def test_an_image_of_the_right_shape_keeps_its_pixels():
+    assert np.array_equal(decode(PNG, "x", 40, "crop"), RGB_HW3)
+    assert np.array_equal(decode(PNG, "x", 40, "pad"), RGB_HW3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("shape", [(7, 90), (90, 7), (33, 33)])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_every_mode_and_shape_becomes_square_rgb(mode, shape, fit):
+    image = Image.fromarray(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(RNG.integers(0, 2**16, shape).astype(np.uint16))
+    else:
+        image = image.convert(mode)
+    rgb_HW3 = decode(encoded(image), "x", 32, fit)
+    assert rgb_HW3.shape == (32, 32, 3)
+    assert rgb_HW3.dtype == np.uint8
+    assert is_grey(rgb_HW3) == (mode in {"1", "L", "LA", "I;16"})
+
+
+def test_cmyk_comes_out_in_its_colour():
+    cmyk = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
+    red, green, blue = decode(encoded(cmyk, "JPEG", quality=95), "x", 16, "crop")[8, 8].tolist()
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_sixteen_bits_keep_their_high_byte():
+    values_HW = np.array([[0, 255], [256, 65535]], np.uint16)
+    grey_HW3 = decode(encoded(Image.fromarray(values_HW)), "x", 2, "crop")
+    assert grey_HW3[..., 0].tolist() == [[0, 0], [1, 255]]
+
+
+def test_transparency_lies_over_black():
+    image = Image.new("RGBA", (8, 8), (200, 100, 50, 0))
+    image.putpixel((0, 0), (200, 100, 50, 255))
+    rgb_HW3 = decode(encoded(image), "x", 8, "crop")
+    assert rgb_HW3[0, 0].tolist() == [200, 100, 50]
+    assert rgb_HW3[1, 1].tolist() == [0, 0, 0]
+
+
+def test_the_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter, clockwise, to see it upright
+    turned = encoded(Image.fromarray(RGB_HW3), exif=exif)
+    assert np.array_equal(decode(turned, "x", 40, "crop"), np.rot90(RGB_HW3, -1))
+
+
+def test_crop_keeps_the_centre_and_pad_keeps_everything():
+    wide_HW = np.zeros((10, 30), np.uint8)
+    wide_HW[:, :10], wide_HW[:, 10:20] = 255, 128
+    content = encoded(Image.fromarray(wide_HW))
+    assert (decode(content, "x", 10, "crop") == 128).all()
+    padded_HW3 = decode(content, "x", 30, "pad")
+    assert (padded_HW3[:10] == 0).all()
+    assert (padded_HW3[20:] == 0).all()
+    assert np.array_equal(padded_HW3[10:20, :, 0], wide_HW)
+
+
+def test_a_grey_image_is_the_same_alone_and_as_one_channel_of_a_data_set(tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(RNG.integers(0, 256, (50, 70), dtype=np.uint8)).save(file)
+    rgb_HW3 = load_image(file, (3, 24, 24))
+    assert np.array_equal(load_image(file, (1, 24, 24)), rgb_HW3[..., :1])
+
+
+def test_a_coloured_image_becomes_grey_for_a_grey_network(tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(PNG)
+    assert load_image(file, (1, 40, 40)).shape == (40, 40, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not an image"),
+        (b"hello", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (PNG[: len(PNG) // 2], "damaged or unsupported"),
+        (JPEG[: len(JPEG) // 2], "damaged or unsupported"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(tmp_path, content, words):
+    file = tmp_path / "holiday.png"
+    file.write_bytes(content)
+    with pytest.raises(ImageError, match=words) as caught:
+        load_image(file, (3, 32, 32))
+    assert "holiday.png" in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        load_image(tmp_path / "none.png", (1, 8, 8))
+    with pytest.raises(ImageError, match="is not a file"):
+        load_image(tmp_path, (1, 8, 8))
+
+
+def test_floating_point_pixels_are_refused():
+    image = Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(ImageError, match="no fixed range"):
+        decode(encoded(image, "TIFF"), "x", 8, "crop")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    with pytest.raises(ImageError, match="1600 pixels, more than the 1000 allowed"):
+        decode(PNG, "bomb.png", 8, "crop")
+
+
+def test_a_real_decompression_bomb_is_refused():
+    with pytest.raises(ImageError, match="bomb"):
+        decode(b"P5 60000 60000 255\n", "x", 8, "crop")
+
+
+@given(st.sampled_from([PNG, JPEG]), st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_bytes_give_an_image_or_an_image_error(content, data):
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 6))):
+        damaged[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ImageError):
+        assert decode(bytes(damaged), "x", 8, "crop").shape == (8, 8, 3)
+
+
+def test_resizing_arrays_follows_the_rule_for_files():
+    grey_NHWC = RNG.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    resized_NHWC = resize_all(grey_NHWC, 28)
+    for image_HWC, resized_HWC in zip(grey_NHWC, resized_NHWC, strict=True):
+        content = encoded(Image.fromarray(image_HWC[..., 0]))
+        assert np.array_equal(decode(content, "x", 28, "crop")[..., :1], resized_HWC)
+
+
+def test_arrays_that_have_the_size_are_left_alone():
+    grey_NHWC = RNG.integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
+    assert resize_all(grey_NHWC, 28) is grey_NHWC

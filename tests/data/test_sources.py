@@ -1,0 +1,255 @@
+import contextlib
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from data.errors import DataError
+from data.idx import parse_idx
+from data.places import Place, debian_place, folder_place
+from data.sources import SOURCES
+from data.sources.base import LoadOptions
+from data.sources.digits import Digits
+from data.sources.fashion_mnist import (
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    FashionMnist,
+)
+from data.sources.folder import ImageFolder
+
+OPTIONS = LoadOptions(size=28, fit="crop", max_corrupt=0)
+
+
+def no_progress(done, of):
+    assert 0 < done <= of
+
+
+def put(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def test_the_table_knows_every_source_by_its_name():
+    assert set(SOURCES) == {"fashion-mnist", "digits", "folder"}
+    assert all(source.name == name for name, source in SOURCES.items())
+
+
+# Digits.
+
+
+def test_digits_are_all_there_and_resized(tmp_path):
+    put(tmp_path, Digits().fetch().files)
+    loaded = Digits().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.images_NHWC.shape == (1797, 28, 28, 1)
+    assert loaded.images_NHWC.max() == 255
+    assert sorted(set(loaded.labels_N.tolist())) == list(range(10))
+    assert loaded.test_N is None
+
+
+def test_digits_are_the_same_bytes_every_time():
+    assert Digits().fetch() == Digits().fetch()
+
+
+def test_a_folder_without_digits_and_a_damaged_one_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"images\.npy"):
+        Digits().check(tmp_path)
+    put(tmp_path, {"images.npy": b"no", "labels.npy": b"no"})
+    with pytest.raises(DataError, match="fetch again"):
+        Digits().load(tmp_path, OPTIONS, no_progress)
+
+
+# IDX.
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=4), st.integers(0, 9))
+def test_idx_gives_back_what_was_written(shape, seed):
+    array = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(parse_idx(idx(array), "x"), array)
+
+
+@given(st.binary(max_size=40))
+def test_idx_refuses_or_reads_any_bytes(content):
+    with contextlib.suppress(DataError):
+        assert parse_idx(content, "some.idx").size <= len(content)
+
+
+def test_idx_refuses_a_wrong_length_and_a_wrong_type():
+    content = idx(np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(DataError, match="needs 12"):
+        parse_idx(content[:-1], "x")
+    with pytest.raises(DataError, match="unsigned bytes"):
+        parse_idx(b"\x00\x00\x0d" + content[3:], "x")
+
+
+# Fashion-MNIST, small.
+
+
+@pytest.fixture
+def fashion_files():
+    rng = np.random.default_rng(0)
+    arrays = {
+        TRAIN_IMAGES: rng.integers(0, 256, (40, 28, 28), dtype=np.uint8),
+        TRAIN_LABELS: np.repeat(np.arange(10, dtype=np.uint8), 4),
+        TEST_IMAGES: rng.integers(0, 256, (10, 28, 28), dtype=np.uint8),
+        TEST_LABELS: np.arange(10, dtype=np.uint8),
+    }
+    return {name: idx(array) for name, array in arrays.items()}
+
+
+def fashion(places, files):
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return FashionMnist(places, checksums)
+
+
+def zipped(files, level=9):
+    return {name: gzip.compress(content, level, mtime=0) for name, content in files.items()}
+
+
+def test_the_official_test_split_is_marked(tmp_path, fashion_files):
+    put(tmp_path, zipped(fashion_files))
+    loaded = fashion([], fashion_files).load(tmp_path, OPTIONS, no_progress)
+    assert loaded.images_NHWC.shape == (50, 28, 28, 1)
+    assert loaded.test_N.tolist() == [False] * 40 + [True] * 10
+    assert loaded.labels_N.dtype == np.int64
+    assert loaded.classes[9] == "Ankle boot"
+
+
+def test_another_size_is_made_by_resizing(tmp_path, fashion_files):
+    put(tmp_path, zipped(fashion_files))
+    options = LoadOptions(size=32, fit="crop", max_corrupt=0)
+    loaded = fashion([], fashion_files).load(tmp_path, options, no_progress)
+    assert loaded.images_NHWC.shape == (50, 32, 32, 1)
+
+
+def test_the_first_place_that_works_is_used_and_the_others_are_recorded(tmp_path, fashion_files):
+    put(tmp_path / "damaged", {**zipped(fashion_files), TEST_LABELS: b"no"})
+    put(tmp_path / "good", zipped(fashion_files, level=1))
+    folders = [tmp_path / name for name in ("missing", "damaged", "good", "never")]
+    names = tuple(fashion_files)
+    source = fashion([folder_place(folder, names) for folder in folders], fashion_files)
+    originals = source.fetch()
+    assert originals.origin == str(tmp_path / "good")
+    assert ["no such folder" in reason for reason in originals.tried] == [True, False]
+    assert f"{TEST_LABELS} is damaged" in originals.tried[1]
+
+
+def test_when_no_place_works_the_error_says_what_was_tried(tmp_path, fashion_files):
+    def offline():
+        raise DataError("the download failed (no network).")
+
+    places = [folder_place(tmp_path / "none", (TRAIN_IMAGES,)), Place("the internet", offline)]
+    with pytest.raises(DataError) as caught:
+        fashion(places, fashion_files).fetch()
+    for words in ("no such folder", "no network", "the internet", "data.path", TRAIN_IMAGES):
+        assert words in str(caught.value)
+
+
+def test_changed_content_is_refused_with_both_checksums(tmp_path, fashion_files):
+    source = fashion([], fashion_files)
+    changed = {**fashion_files, TEST_LABELS: fashion_files[TEST_LABELS][:-1] + b"\x07"}
+    put(tmp_path, zipped(changed))
+    with pytest.raises(DataError, match=source.checksums[TEST_LABELS]):
+        source.check(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path, fashion_files):
+    put(tmp_path, zipped(fashion_files))
+    (tmp_path / TRAIN_LABELS).unlink()
+    with pytest.raises(DataError, match=TRAIN_LABELS):
+        fashion([], fashion_files).check(tmp_path)
+
+
+def test_a_system_without_apt_is_told_apart(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match="not a Debian system"):
+        debian_place("some-package", "usr/share/x", ("a",)).get()
+
+
+# A folder of the user's own.
+
+
+def draw(folder, counts, mode="RGB", size=(20, 30)):
+    rng = np.random.default_rng(len(mode))
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            image = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+            image.convert(mode).save(folder / name / f"{index:02}.png")
+
+
+def test_a_folder_gives_its_classes_in_order_of_name(tmp_path):
+    draw(tmp_path, {"dog": 3, "ant": 4, "Zebra": 5})
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "README.txt").write_text("not in a class")
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.classes == ("Zebra", "ant", "dog")
+    assert loaded.labels_N.tolist() == [0] * 5 + [1] * 4 + [2] * 3
+    assert loaded.images_NHWC.shape == (12, 28, 28, 3)
+
+
+def test_a_folder_is_grey_only_if_every_image_is(tmp_path):
+    draw(tmp_path, {"a": 3, "b": 3}, mode="L")
+    assert ImageFolder().load(tmp_path, OPTIONS, no_progress).images_NHWC.shape[-1] == 1
+    draw(tmp_path / "a", {"deeper": 1}, mode="RGB")
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.images_NHWC.shape == (7, 28, 28, 3)
+
+
+def test_unreadable_files_are_named_and_left_out(tmp_path):
+    draw(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "a" / "01.png").write_bytes(b"no image")
+    (tmp_path / "b" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "b" / "Thumbs.db").touch()
+    options = LoadOptions(size=28, fit="crop", max_corrupt=2)
+    loaded = ImageFolder().load(tmp_path, options, no_progress)
+    assert loaded.corrupt == ("a/01.png", "b/gone.png")
+    assert loaded.labels_N.tolist() == [0] * 3 + [1] * 4
+    assert len(loaded.images_NHWC) == 7
+
+
+def test_too_many_unreadable_files_stop_the_run_by_name(tmp_path):
+    draw(tmp_path, {"a": 4, "b": 4})
+    for index in range(14):
+        (tmp_path / "a" / f"bad{index:02}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"14 of 22 images .* allows 0") as caught:
+        ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert "a/bad00.png" in str(caught.value)
+    assert "and 4 more" in str(caught.value)
+
+
+def test_the_checksum_covers_names_and_contents(tmp_path):
+    draw(tmp_path, {"a": 3, "b": 3})
+    before = ImageFolder().load(tmp_path, OPTIONS, no_progress).checksums
+    (tmp_path / "a" / "00.png").rename(tmp_path / "a" / "000.png")
+    assert ImageFolder().load(tmp_path, OPTIONS, no_progress).checksums != before
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (None, "no such folder"),
+        ({}, "no subfolders"),
+        ({"only": 5}, "one class only, 'only'"),
+        ({"a": 5, "b": 0}, r"'b' \(0\)"),
+        ({"a": 2, "b": 5}, r"'a' \(2\)"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_data_set_is_refused(tmp_path, counts, words):
+    folder = tmp_path / "images"
+    if counts is not None:
+        folder.mkdir()
+        draw(folder, counts)
+    with pytest.raises(DataError, match=words):
+        ImageFolder().check(folder)

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.splits import SplitError, find_duplicates, split
+
+CLASSES = ("a", "b", "c")
+
+
+@st.composite
+def data_sets(draw):
+    """Tiny images, many of them equal, some with contradicting labels; maybe a test split."""
+    seed = draw(st.integers(0, 10_000))
+    rng = np.random.default_rng(seed)
+    count = draw(st.integers(60, 300))
+    different = draw(st.integers(40, 400))
+    pixels = rng.integers(0, different, count)
+    # Ten images nobody shares, for every class, so that a split is always possible.
+    pixels = np.concatenate([pixels, np.arange(1000, 1030)])
+    labels_N = np.concatenate([rng.integers(0, 3, count), np.repeat(np.arange(3), 10)])
+    images_NHWC = np.zeros((len(pixels), 2, 2, 1), np.uint8)
+    images_NHWC[:, 0, 0, 0], images_NHWC[:, 0, 1, 0] = pixels % 256, pixels // 256
+    test_N = None
+    if draw(st.booleans()):
+        test_N = rng.random(len(pixels)) < 0.2
+        test_N[-30:] = False
+    return images_NHWC, labels_N.astype(np.int64), test_N
+
+
+fractions = st.floats(0.05, 0.5)
+
+
+def divide(data_set, val=0.1, test=0.2, seed=0):
+    images_NHWC, labels_N, test_N = data_set
+    groups_N = find_duplicates(images_NHWC, labels_N).groups_N
+    rng = np.random.default_rng(seed)
+    return split(labels_N, groups_N, test_N, CLASSES, val, test, rng)
+
+
+@given(data_sets(), fractions, fractions)
+@settings(max_examples=60, deadline=None)
+def test_every_image_is_in_exactly_one_part(data_set, val, test):
+    parts = divide(data_set, val, test)
+    together = np.concatenate([parts.train, parts.val, parts.test, parts.dropped])
+    assert np.array_equal(np.sort(together), np.arange(len(data_set[1])))
+
+
+@given(data_sets(), fractions, fractions)
+@settings(max_examples=60, deadline=None)
+def test_no_pixels_are_in_two_splits(data_set, val, test):
+    images_NHWC = data_set[0]
+    parts = divide(data_set, val, test)
+    train, val_, test_ = (
+        {images_NHWC[index].tobytes() for index in part}
+        for part in (parts.train, parts.val, parts.test)
+    )
+    assert not train & val_
+    assert not train & test_
+    assert not val_ & test_
+
+
+@given(data_sets(), fractions, fractions)
+@settings(max_examples=60, deadline=None)
+def test_shares_are_met_to_the_largest_group_and_never_empty(data_set, val, test):
+    images_NHWC, labels_N, test_N = data_set
+    groups_N = find_duplicates(images_NHWC, labels_N).groups_N
+    parts = divide(data_set, val, test)
+    free = np.setdiff1d(np.arange(len(labels_N)), parts.dropped)
+    if test_N is not None:
+        free = free[~test_N[free]]
+    for label in range(3):
+        mine = free[labels_N[groups_N[free]] == label]
+        largest = np.unique(groups_N[mine], return_counts=True)[1].max()
+        wanted = {"val": val} if test_N is not None else {"test": test, "val": (1 - test) * val}
+        for name, share in wanted.items():
+            count = np.isin(mine, getattr(parts, name)).sum()
+            assert count >= 1
+            assert abs(count - max(1, round(share * len(mine)))) <= largest
+        assert np.isin(mine, parts.train).any()
+
+
+@given(data_sets(), st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_one_seed_gives_one_result(data_set, seed):
+    first, second = divide(data_set, seed=seed), divide(data_set, seed=seed)
+    for name in ("train", "val", "test", "dropped"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_another_seed_gives_another_result():
+    labels_N = np.repeat(np.arange(3), 50)
+    groups_N = np.arange(150)
+    one, two = (
+        split(labels_N, groups_N, None, CLASSES, 0.1, 0.1, np.random.default_rng(seed))
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(one.test, two.test)
+
+
+def test_without_duplicates_the_shares_are_exact():
+    labels_N = np.repeat(np.arange(3), 100)
+    rng = np.random.default_rng(0)
+    parts = split(labels_N, np.arange(300), None, CLASSES, 0.1, 0.2, rng)
+    assert np.bincount(labels_N[parts.test]).tolist() == [20, 20, 20]
+    assert np.bincount(labels_N[parts.val]).tolist() == [8, 8, 8]
+
+
+def test_a_copy_of_an_official_test_image_is_dropped():
+    labels_N = np.repeat(np.arange(3), 10)
+    groups_N = np.arange(30)
+    groups_N[5] = 2
+    test_N = np.zeros(30, bool)
+    test_N[[5, 15, 25]] = True
+    parts = split(labels_N, groups_N, test_N, CLASSES, 0.1, 0.2, np.random.default_rng(0))
+    assert parts.test.tolist() == [5, 15, 25]
+    assert parts.dropped.tolist() == [2]
+
+
+def test_copies_and_contradicting_labels_are_counted():
+    images_NHWC = np.array([0, 1, 0, 2, 1, 1], np.uint8).reshape(6, 1, 1, 1)
+    found = find_duplicates(images_NHWC, np.array([0, 1, 0, 1, 1, 2]))
+    assert found.groups_N.tolist() == [0, 1, 0, 3, 1, 1]
+    assert found.copies == 3
+    assert found.conflicts == 3
+
+
+def test_a_class_of_copies_only_is_refused_by_name():
+    labels_N = np.repeat(np.arange(3), 10)
+    groups_N = np.arange(30)
+    groups_N[10:20] = 10
+    with pytest.raises(SplitError, match="class 'b' has 1 distinct images"):
+        split(labels_N, groups_N, None, CLASSES, 0.1, 0.1, np.random.default_rng(0))
+
+
+def test_a_large_group_never_empties_train():
+    labels_N = np.zeros(12, np.int64)
+    groups_N = np.array([0, 1] + [2] * 10)
+    parts = split(labels_N, groups_N, None, ("a",), 0.5, 0.5, np.random.default_rng(0))
+    assert min(len(parts.train), len(parts.val), len(parts.test)) >= 1

@@ -1,0 +1,125 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.dataset import Augment, Split
+from data.errors import DataError
+from data.stream import TrainStream, eval_batches, normalise, vary
+
+
+def equal(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_normalising_follows_the_formula(info, train):
+    images_NCHW = normalise(train.images_NHWC, info)
+    expected_NHWC = (train.images_NHWC / 255.0 - info.mean) / info.std
+    assert images_NCHW.shape == (100, 3, 12, 12)
+    assert images_NCHW.dtype == torch.float32
+    assert images_NCHW.is_contiguous(memory_format=torch.channels_last)
+    assert np.allclose(images_NCHW.permute(0, 2, 3, 1).numpy(), expected_NHWC, atol=1e-5)
+
+
+def test_normalising_leaves_its_input_alone(info, train):
+    before_NHWC = train.images_NHWC.copy()
+    normalise(train.images_NHWC, info).zero_()
+    assert np.array_equal(train.images_NHWC, before_NHWC)
+
+
+def test_a_step_does_not_depend_on_the_steps_before(info, train):
+    walked = TrainStream(train, info, 16, seed=3, augment=True)
+    steps = [walked.at(step) for step in range(20)]
+    for step in (19, 0, 7, 13):
+        fresh = TrainStream(train, info, 16, seed=3, augment=True)
+        assert equal(fresh.at(step), steps[step])
+
+
+def test_seeds_and_epochs_have_their_own_orders(info, train):
+    stream = TrainStream(train, info, 16, seed=3, augment=False)
+    other = TrainStream(train, info, 16, seed=4, augment=False)
+    first = stream.at(0).indices_N
+    assert not torch.equal(first, other.at(0).indices_N)
+    assert not torch.equal(first, stream.at(stream.steps_per_epoch).indices_N)
+
+
+def test_an_epoch_has_no_image_twice_and_drops_the_incomplete_batch(info, train):
+    stream = TrainStream(train, info, 16, seed=0, augment=False)
+    assert stream.steps_per_epoch == 6
+    seen = torch.cat([stream.at(step).indices_N for step in range(6)])
+    assert len(seen) == len(seen.unique()) == 96
+
+
+def test_a_batch_holds_the_images_its_indices_name(info, train):
+    batch = TrainStream(train, info, 16, seed=0, augment=False).at(9)
+    indices = batch.indices_N.numpy()
+    assert torch.equal(batch.images_NCHW, normalise(train.images_NHWC[indices], info))
+    assert batch.labels_N.tolist() == train.labels_N[indices].tolist()
+
+
+def test_a_split_smaller_than_a_batch_is_given_whole(info, train):
+    stream = TrainStream(train, info, 256, seed=0, augment=True)
+    assert stream.steps_per_epoch == 1
+    assert sorted(stream.at(5).indices_N.tolist()) == list(range(100))
+
+
+def test_an_empty_split_is_refused(info, train):
+    empty = Split(train.images_NHWC[:0], train.labels_N[:0])
+    with pytest.raises(DataError, match="0 images"):
+        TrainStream(empty, info, 16, seed=0, augment=True)
+
+
+def test_changing_a_batch_changes_no_later_batch(info, train):
+    stream = TrainStream(train, info, 16, seed=0, augment=False)
+    kept = TrainStream(train, info, 16, seed=0, augment=False).at(0)
+    for tensor in stream.at(0):
+        tensor.zero_()
+    assert equal(stream.at(0), kept)
+
+
+def test_augmentation_is_what_the_data_set_says(info, train):
+    still = dataclasses.replace(info, augment=Augment(flip=False, shift=0))
+    plain = TrainStream(train, info, 16, seed=0, augment=False).at(0)
+    assert equal(TrainStream(train, still, 16, seed=0, augment=True).at(0), plain)
+    assert not equal(TrainStream(train, info, 16, seed=0, augment=True).at(0), plain)
+
+
+@given(st.booleans(), st.integers(0, 4), st.integers(0, 99))
+def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
+    rng = np.random.default_rng(seed)
+    images_NHWC = rng.integers(1, 256, (6, 5, 7, 2), dtype=np.uint8)
+    varied_NHWC = vary(images_NHWC, Augment(flip, shift), rng)
+    moves = range(-shift, shift + 1)
+    for image_HWC, varied_HWC in zip(images_NHWC, varied_NHWC, strict=True):
+        possible = [moved(image_HWC, down, right) for down in moves for right in moves]
+        if flip:
+            possible += [candidate[:, ::-1] for candidate in possible]
+        assert any(np.array_equal(varied_HWC, candidate) for candidate in possible)
+
+
+def moved(image_HWC, down, right):
+    """The image with black coming in; no pixel of the original is black."""
+    height, width, channels = image_HWC.shape
+    reach = max(height, width)
+    canvas = np.zeros((height + 2 * reach, width + 2 * reach, channels), np.uint8)
+    canvas[reach + down : reach + down + height, reach + right : reach + right + width] = image_HWC
+    return canvas[reach : reach + height, reach : reach + width]
+
+
+def test_about_half_of_the_images_are_mirrored(train):
+    many_NHWC = np.repeat(train.images_NHWC[:1], 1000, axis=0)
+    varied_NHWC = vary(many_NHWC, Augment(True, 0), np.random.default_rng(0))
+    mirrored = (varied_NHWC == many_NHWC[0, :, ::-1]).all(axis=(1, 2, 3)).mean()
+    assert 0.45 < mirrored < 0.55
+
+
+def test_evaluation_gives_every_image_once_in_order(info, train):
+    batches = list(eval_batches(train, info, 32))
+    assert [len(batch.labels_N) for batch in batches] == [32, 32, 32, 4]
+    assert torch.cat([batch.indices_N for batch in batches]).tolist() == list(range(100))
+    assert torch.cat([batch.labels_N for batch in batches]).tolist() == train.labels_N.tolist()
+    images_NCHW = torch.cat([batch.images_NCHW for batch in batches])
+    assert torch.equal(images_NCHW, normalise(train.images_NHWC, info))
