@@ -2,4 +2,4 @@
 
 
 class BundleError(ValueError):
-    """A bundle that cannot be trusted or used; the message names the file, the rule, the way out."""
+    """A bundle that cannot be trusted or used; the message names the file and the rule."""

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data.images import Fit
 from stages.bundle.errors import BundleError
 from stages.bundle.manifest import parse_json
 
@@ -41,7 +42,7 @@ class Preprocess(BaseModel):
     layout: str = Field(pattern="^NCHW$")
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
-    fit: str = Field(pattern="^(crop|pad)$")
+    fit: Fit
     """How images of another shape are brought to this one."""
     scale: float = Field(gt=0)
     """Pixels are divided by it first."""
@@ -51,7 +52,7 @@ class Preprocess(BaseModel):
     def __call__(self, images_NHWC: npt.NDArray[np.uint8]) -> Float32:
         """uint8 images (N, H, W, C) to float32 inputs (N, C, H, W): (x / scale - mean) / std."""
         scaled = images_NHWC.astype(np.float32) / np.float32(self.scale)
-        normal = (scaled - np.float32(self.mean)) / np.float32(self.std)
+        normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
 

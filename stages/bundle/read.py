@@ -164,7 +164,7 @@ def _header(path: Path, header: bytes) -> tarfile.TarInfo:
 
 def _check_member(path: Path, member: tarfile.TarInfo, seen: set[str], left: int) -> None:
     shown = ascii(member.name)
-    if not member.type == tarfile.REGTYPE:
+    if member.type != tarfile.REGTYPE:
         kind = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
         found = kind.get(member.type, "no plain file")
         raise BundleError(f"{path}: member {shown} is {found}; bundles hold plain files only.")

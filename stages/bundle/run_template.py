@@ -8,6 +8,8 @@ Exit codes: 0 done; 1 an output or a file is not what it was; 2 wrong use.
 Axes: N images (1 here), H height, W width, C channels, K classes.
 """
 
+from __future__ import annotations
+
 import argparse
 import ctypes
 import hashlib
@@ -15,13 +17,16 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 HERE = Path(__file__).resolve().parent
+Float32 = npt.NDArray[np.float32]
 
 
-def main():
+def main() -> int:
     """Parse the command line, then check or classify."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", nargs="*", type=Path, help="uint8 .npy files (H, W, C)")
@@ -41,19 +46,20 @@ def main():
     return 0
 
 
-def read(name):
+def read(name: str) -> dict[str, Any]:
     """One of the bundle's JSON files."""
-    return json.loads((HERE / name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((HERE / name).read_text(encoding="utf-8"))
+    return content
 
 
-def check_files(manifest):
+def check_files(manifest: dict[str, Any]) -> None:
     """Refuse a file whose SHA-256 is not the manifest's."""
     for name, expected in sorted(manifest["files"].items()):
         if hashlib.sha256((HERE / name).read_bytes()).hexdigest() != expected:
             raise ValueError(f"{name} is not the file that was bundled; unpack the bundle again")
 
 
-def preprocess(images_NHWC):
+def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
     """uint8 images (N, H, W, C) to the network's float32 input (N, C, H, W)."""
     how = read("preprocess.json")
     channels, height, width = how["image_shape"]
@@ -63,11 +69,11 @@ def preprocess(images_NHWC):
             f"not {images_NHWC.dtype} of shape {images_NHWC.shape[1:]}"
         )
     scaled = images_NHWC.astype(np.float32) / np.float32(how["scale"])
-    normal = (scaled - np.float32(how["mean"])) / np.float32(how["std"])
+    normal = (scaled - np.array(how["mean"], np.float32)) / np.array(how["std"], np.float32)
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
 
-def classify(paths, network):
+def classify(paths: list[Path], network: Any) -> None:
     """Print the most probable class of every image, and its probability."""
     labels = read("labels.json")["labels"]
     for path in paths:
@@ -78,7 +84,7 @@ def classify(paths, network):
         print(f"{path}: {labels[best]} {weights_K[best] / weights_K.sum():.4f}")
 
 
-def check_golden(network):
+def check_golden(network: Any) -> None:
     """Compare the network's outputs with those recorded when the bundle was made."""
     with np.load(HERE / "golden.npz", allow_pickle=False) as golden:
         tolerance = float(golden["tolerance"])
@@ -96,7 +102,7 @@ def check_golden(network):
     )
 
 
-def load(manifest, portable):
+def load(manifest: dict[str, Any], portable: bool) -> Any:
     """Open the delivered file in its runtime, or the portable one in ONNX Runtime."""
     model, device = manifest["model"], manifest["device"]
     kind = OnnxRuntime if portable else RUNTIMES[device["backend"]]
@@ -113,7 +119,7 @@ def load(manifest, portable):
 class OnnxRuntime:
     """The processor, by ONNX Runtime."""
 
-    def __init__(self, file, threads, model):
+    def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -125,7 +131,7 @@ class OnnxRuntime:
         self.name = self.session.get_inputs()[0].name
         self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
 
-    def __call__(self, images_1CHW):
+    def __call__(self, images_1CHW: Float32) -> Any:
         """Logits (1, K)."""
         return self.session.run(None, {self.name: images_1CHW})[0]
 
@@ -133,7 +139,7 @@ class OnnxRuntime:
 class OpenVino:
     """The processor, by OpenVINO, in float32 where the network is not int8."""
 
-    def __init__(self, file, threads, model):
+    def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import openvino
 
         # Recent processors would compute in bfloat16, which is not what was validated.
@@ -141,15 +147,18 @@ class OpenVino:
         self.compiled = openvino.Core().compile_model(str(file), "CPU", config)
         self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"
 
-    def __call__(self, images_1CHW):
+    def __call__(self, images_1CHW: Float32) -> Any:
         """Logits (1, K)."""
         return self.compiled(images_1CHW)[self.compiled.output(0)].copy()
 
 
 class TensorRt:
-    """An NVIDIA GPU, by the TensorRT that built the engine, and CUDA's driver alone."""
+    """An NVIDIA GPU, by the TensorRT that built the engine, and CUDA's driver alone.
 
-    def __init__(self, file, threads, model):
+    UNVERIFIED: no GPU was there when this was written.
+    """
+
+    def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         provider = model["details"].get("provider", "tensorrt")
         trt = importlib.import_module(provider)
         try:
@@ -167,41 +176,31 @@ class TensorRt:
                 f"{model['details'].get('compute_capabilities')}; {model['details'].get('rebuild')}"
             )
         self.execution = self.engine.create_execution_context()
-        self.buffers = {}
         for number in range(self.engine.num_io_tensors):
             self._add_buffer(self.engine.get_tensor_name(number), trt)
         self.runtime = f"{provider} {trt.__version__}"
 
-    def __call__(self, images_1CHW):
+    def __call__(self, images_1CHW: Float32) -> Any:
         """Logits (1, K)."""
         source = np.ascontiguousarray(images_1CHW, np.float32)
-        self._do(
-            "cuMemcpyHtoD_v2",
-            self.input,
-            source.ctypes.data_as(ctypes.c_void_p),
-            self._size(source),
-        )
+        self._do("cuMemcpyHtoD_v2", self.input, *_host(source))
         if not self.execution.execute_async_v3(self.stream.value):
             raise ValueError("the engine could not be run")
         self._do("cuStreamSynchronize", self.stream)
         logits_1K = np.empty(self.output_shape, np.float32)
-        self._do(
-            "cuMemcpyDtoH_v2",
-            logits_1K.ctypes.data_as(ctypes.c_void_p),
-            self.output,
-            self._size(logits_1K),
-        )
+        pointer, size = _host(logits_1K)
+        self._do("cuMemcpyDtoH_v2", pointer, self.output, size)
         return logits_1K
 
-    def _begin(self):
+    def _begin(self) -> None:
         device, context, self.stream = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
         self._do("cuInit", 0)
         self._do("cuDeviceGet", ctypes.byref(device), 0)
         self._do("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
         self._do("cuCtxSetCurrent", context)
-        self._do("cuStreamCreate", ctypes.byref(self.stream), 1)
+        self._do("cuStreamCreate", ctypes.byref(self.stream), 0)
 
-    def _add_buffer(self, name, trt):
+    def _add_buffer(self, name: str, trt: Any) -> None:
         shape, address = tuple(self.engine.get_tensor_shape(name)), ctypes.c_uint64()
         self._do("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(4 * int(np.prod(shape))))
         self.execution.set_tensor_address(name, address.value)
@@ -210,16 +209,18 @@ class TensorRt:
         else:
             self.output, self.output_shape = address, shape
 
-    def _size(self, array):
-        return ctypes.c_size_t(array.nbytes)
-
-    def _do(self, call, *arguments):
+    def _do(self, call: str, *arguments: Any) -> None:
         code = getattr(self.cuda, call)(*arguments)
         if code != 0:
             raise OSError(f"CUDA's {call} answered with error {code}")
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "tensorrt": TensorRt}
+def _host(array: Float32) -> tuple[ctypes.c_void_p, ctypes.c_size_t]:
+    """Where an array lies in memory, and its bytes, as the driver takes them."""
+    return array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes)
+
+
+RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "tensorrt": TensorRt}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,215 @@
+"""One small trained network on real digits, taken through quantize, export and bundle."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+
+from data.dataset import SPLITS, Augment, DatasetInfo, Split, images_file, labels_file
+from data.images import resize_all
+from data.stream import TrainStream
+from models.architecture import Architecture
+from models.costs import block_flops
+from models.space import SearchSpace
+from models.subnet import Subnet
+from models.weights import to_bytes
+from stages.bundle.stage import main as bundle_main
+from stages.common.files import sha256_file, write_array, write_bytes, write_json
+from stages.export.stage import main as export_main
+from stages.quantize.stage import main as quantize_main
+from stages.release.stage import main as release_main
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 28
+QUICK = {"blocks": 3, "calls": 10, "max_spread": 10.0, "seed": 0}
+DEVICES = {
+    "cpu": {
+        "backend": "onnxruntime",
+        "budget": {"latency_ms": 50.0, "size_mb": 5.0},
+        "min_accuracy": 0.5,
+        "max_accuracy_drop": 0.2,
+    },
+    "edge": {
+        "backend": "openvino",
+        "budget": {"latency_ms": 50.0},
+        "precision": "int8",
+        "min_accuracy": 0.5,
+    },
+    "gpu": {
+        "backend": "tensorrt",
+        "compute_capabilities": ["SM86", "SM89"],
+        "budget": {"flops": 10},
+        "min_accuracy": 0.5,
+        "max_accuracy_drop": 0.2,
+    },
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with everything the stages before `quantize` leave behind, and their runner."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    def run(self, main, *flags: object) -> None:
+        """Call a stage's `main` as its command line would."""
+        before = sys.argv
+        sys.argv = ["stage", "--params", str(self.params), *map(str, flags)]
+        try:
+            main()
+        finally:
+            sys.argv = before
+
+    def quantize(self, device: str) -> Path:
+        out = self.root / "quantize" / device
+        given = ["--data", self.root / "data", "--model", self.root / "train"]
+        self.run(quantize_main, "--device", device, *given, "--out", out)
+        return out
+
+    def export(self, device: str) -> Path:
+        out = self.root / "export" / device
+        given = ["--data", self.root / "data", "--model", self.root / "quantize" / device]
+        self.run(export_main, "--device", device, *given, "--out", out)
+        return out
+
+    def bundle(self, device: str, out: Path | None = None) -> Path:
+        out = out or self.root / "bundle" / device
+        folders = ["data", "rank", "train"]
+        given = [part for name in folders for part in (f"--{name}", self.root / name)]
+        for name in ("profile", "quantize", "export"):
+            given += [f"--{name}", self.root / name / device]
+        self.run(bundle_main, "--device", device, *given, "--out", out)
+        return out / f"{device}.tar.gz"
+
+    def release(self, out: Path) -> Path:
+        self.run(release_main, "--bundles", self.root / "bundle", "--out", out)
+        return out
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    """Data, a trained network, and what profile and rank would say; nothing quantised yet."""
+    root = tmp_path_factory.mktemp("world")
+    torch.set_num_threads(1)
+    info, train = write_digits(root / "data")
+    architecture = smallest()
+    network = fit(architecture, train, info)
+    write_bytes(root / "train" / "model.safetensors", to_bytes(network))
+    plain = architecture.to_json()
+    write_json(root / "train" / "architecture.json", plain.pop("schema"), plain)
+    write_json(root / "train" / "train.json", "netwright/train/1", train_json(architecture))
+    write_rank(root / "rank", architecture)
+    for device in DEVICES:
+        write_json(
+            root / "profile" / device / "latency.json",
+            "netwright/latency/1",
+            {"measured": False, "why_not_measured": "a test"},
+        )
+    write_params(root / "params.yaml", DEVICES)
+    return World(root)
+
+
+@pytest.fixture(scope="session")
+def bundles(world: World) -> dict[str, Path]:
+    """The archive of every device."""
+    made = {}
+    for device in DEVICES:
+        world.quantize(device)
+        world.export(device)
+        made[device] = world.bundle(device)
+    return made
+
+
+def write_params(path: Path, devices: dict) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    content = yaml.load(ROOT / "params.yaml")
+    content["devices"] = devices
+    content["quantize"] |= QUICK | {"calibration_images": 64}
+    content["export"] |= QUICK
+    content["bundle"] |= {"golden_images": 6}
+    with path.open("w") as file:
+        yaml.dump(content, file)
+
+
+def write_digits(folder: Path) -> tuple[DatasetInfo, Split]:
+    digits = load_digits()
+    grey_NHWC = (digits.images * 255 / 16).astype(np.uint8)[..., None]
+    images_NHWC = resize_all(grey_NHWC, SIZE)
+    labels_N = digits.target.astype(np.int64)
+    starts = {"train": slice(0, 1400), "val": slice(1400, 1600), "test": slice(1600, None)}
+    pixels = images_NHWC[starts["train"]] / 255
+    for name in SPLITS:
+        write_array(folder / images_file(name), images_NHWC[starts[name]])
+        write_array(folder / labels_file(name), labels_N[starts[name]])
+    counts = {
+        name: {str(k): int((labels_N[starts[name]] == k).sum()) for k in range(10)}
+        for name in SPLITS
+    }
+    info = DatasetInfo(
+        name="digits",
+        image_shape=(1, SIZE, SIZE),
+        classes=tuple(str(k) for k in range(10)),
+        mean=(round(float(pixels.mean()), 6),),
+        std=(round(float(pixels.std()), 6),),
+        counts=counts,
+        augment=Augment(flip=False, shift=0),
+        fit="crop",
+        source={},
+        arrays={f.name: sha256_file(f) for f in sorted(folder.glob("*.npy"))},
+    )
+    write_json(folder / "dataset.json", "netwright/dataset/1", info.to_json())
+    return info, Split(images_NHWC[starts["train"]], labels_N[starts["train"]])
+
+
+def smallest() -> Architecture:
+    space = SearchSpace.load(ROOT / "models" / "spaces" / "compact.yaml", (1, SIZE, SIZE), 10)
+    return space.extreme(lambda block: float(block_flops(block)))
+
+
+def fit(architecture: Architecture, train: Split, info: DatasetInfo) -> Subnet:
+    network = Subnet(architecture, torch.Generator().manual_seed(0))
+    stream = TrainStream(train, info, 64, seed=0, augment=False)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    network.train()
+    for step in range(3 * stream.steps_per_epoch):
+        batch = stream.at(step)
+        loss = torch.nn.functional.cross_entropy(network(batch.images_NCHW), batch.labels_N)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+def train_json(architecture: Architecture) -> dict:
+    return {
+        "architecture_id": architecture.id,
+        "accuracy": {"val": 0.9, "test": 0.9},
+        "slice": {"max_difference": 1e-6, "agreement": 1.0, "images": 100},
+        "epochs": 3,
+        "flops": 1,
+        "parameters": 1,
+    }
+
+
+def write_rank(folder: Path, architecture: Architecture) -> None:
+    row = {"architecture_id": architecture.id, "short": architecture.short(), "scores": {}}
+    chosen = {"architecture": architecture.to_json(), "architecture_id": architecture.id}
+    write_json(
+        folder / "ranking.json",
+        "netwright/ranked/1",
+        {"chosen": chosen, "indicator": "supernet_accuracy", "ranked": [row]},
+    )
+    write_json(
+        folder / "certificate.json",
+        "netwright/ranking/1",
+        {"num_architectures": 0, "tau": {}, "best_baseline": None},
+    )
