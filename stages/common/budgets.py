@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from devices.latency import LatencyTable
 
 from devices.device import Device, Precision
+from devices.latency import LatencyTable
 from models.architecture import Architecture, Block
 from models.constrained import random_within
 from models.costs import block_flops, block_parameters, flops, parameters
@@ -17,6 +17,7 @@ from models.space import SearchSpace
 from stages.common.files import read_json, rounded
 
 BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
+"""Bytes per weight, by precision."""
 LATENCY_SCHEMA = "netwright/latency/1"
 _ATTEMPTS = 50
 
@@ -47,52 +48,53 @@ class Limit:
 
 
 def read_latency_table(profile: Path) -> LatencyTable:
-    """The table that the stage `profile` left in a folder."""
+    """The table that the stage `profile` left in a folder.
+
+    Raises:
+        FileFormatError: `latency.json` is missing or of another kind.
+        LatencyError: it is incomplete.
+    """
     return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY_SCHEMA))
 
 
 def search_precision(device: Device) -> Precision:
     """The precision whose latency and size are predicted before any exists.
 
-    With `auto` it is float32, which every backend has: a lower precision is delivered only where
-    it is faster, so what fits in float32 fits.
+    With `auto` it is float32, which every backend has: whether a lower precision keeps the
+    accuracy is known only after training, and without it float32 is what must keep the budgets.
     """
     return "float32" if device.precision == "auto" else device.precision
 
 
-def predicted_latency(
-    device: Device, table: LatencyTable
-) -> Callable[[Architecture], float] | None:
-    """Milliseconds per image of an architecture on the device; None where nothing was measured."""
-    if not table.measured:
-        return None
+def predicted_latency(device: Device, table: LatencyTable) -> Callable[[Architecture], float]:
+    """Milliseconds per image of an architecture on the device."""
     precision = search_precision(device)
-
-    def predict(architecture: Architecture) -> float:
-        return table.predict([block.key for block in architecture.present], precision)
-
-    return predict
+    return lambda architecture: table.predict([b.key for b in architecture.present], precision)
 
 
 def limits(device: Device, table: LatencyTable) -> tuple[Limit, ...]:
     """The device's budgets that can be predicted.
 
-    A latency budget is left out where the device was not measured; `size_mb` counts the weights
-    alone (their number times the bytes of `search_precision`), the gate weighs the whole bundle.
+    A latency budget is left out where the device was not measured. `size_mb` counts
+    the weights alone, their number times the bytes of the precision searched in; the gate weighs
+    the whole bundle.
     """
-    budget, found = device.budget, []
-    latency = predicted_latency(device, table)
-    if budget.latency_ms is not None and latency is not None:
-        block_ms = table.block_ms
+    budget, precision, found = device.budget, search_precision(device), []
+    if budget.latency_ms is not None and table.measured:
         found.append(
-            Limit("latency_ms", budget.latency_ms, latency, lambda block: block_ms[block.key])
+            Limit(
+                "latency_ms",
+                budget.latency_ms,
+                predicted_latency(device, table),
+                lambda block: table.block_cost(block.key, precision),
+            )
         )
     if budget.flops is not None:
         found.append(Limit("flops", budget.flops, flops, block_flops))
     if budget.parameters is not None:
         found.append(Limit("parameters", budget.parameters, parameters, block_parameters))
     if budget.size_mb is not None:
-        scale = BYTES[search_precision(device)] / 1e6
+        scale = BYTES[precision] / 1e6
         found.append(
             Limit(
                 "size_mb",
@@ -108,7 +110,7 @@ def predicted_costs(
     device: Device, table: LatencyTable
 ) -> Callable[[Architecture], dict[str, float | None]]:
     """What an architecture costs on the device; None for a latency that was not measured."""
-    latency = predicted_latency(device, table)
+    latency = predicted_latency(device, table) if table.measured else None
 
     def costs(architecture: Architecture) -> dict[str, float | None]:
         return {

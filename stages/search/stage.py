@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.latency import LatencyTable
-
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream
 from devices.device import Device
+from devices.latency import LatencyTable
 from models.architecture import Architecture
 from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.distribution import Choices, Distribution
