@@ -15,14 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from devices.device import Device
-
-_DIGITS = 6  # of milliseconds: nanoseconds
-_RIDGE = 1e-3
-
 
 class LatencyError(ValueError):
     """A latency model that cannot be used; the message says why and what to do."""
@@ -70,6 +62,8 @@ class HeldOut:
 class LatencyTable:
     """Predicts the latency of any network made of measured blocks.
 
+    A table without blocks stands for a device that could not be measured; it predicts nothing.
+
     Attributes:
         device: the device's name.
         backend: the runtime it was measured on.
@@ -85,6 +79,11 @@ class LatencyTable:
     block_macs: Mapping[str, int]
     corrections: Mapping[str, Correction]
     error: Mapping[str, HeldOut]
+
+    @property
+    def measured(self) -> bool:
+        """Whether the device was measured, so that `predict` has an answer."""
+        return bool(self.block_ms)
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -121,10 +120,15 @@ class LatencyTable:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes an equal table."""
-        return asdict(self) | {
-            "block_ms": dict(self.block_ms),
-            "block_macs": dict(self.block_macs),
+        """Plain values, from which `from_json` makes an equal table; null where unmeasured."""
+        names = ("block_ms", "block_macs", "corrections", "error")
+        content = asdict(self)
+        tables = {name: content[name] if self.measured else None for name in names}
+        return {
+            "device": self.device,
+            "backend": self.backend,
+            "measured": self.measured,
+            **tables,
         }
 
     @classmethod
@@ -132,11 +136,11 @@ class LatencyTable:
         """The table that `to_json` described; other keys beside are ignored.
 
         Raises:
-            LatencyError: the device was not measured, or something is missing.
+            LatencyError: something is missing.
         """
-        if content.get("block_ms") is None:
-            raise LatencyError(f"device '{content.get('device')}' has no measured latency table.")
         try:
+            if not content["measured"]:
+                return cls.unmeasured(content.get("device", ""), content.get("backend", ""))
             corrections = {p: Correction(**row) for p, row in content["corrections"].items()}
             error = {
                 p: HeldOut(**(row | {"pairs": tuple((a, b) for a, b in row["pairs"])}))
@@ -152,6 +156,11 @@ class LatencyTable:
             )
         except (KeyError, TypeError) as problem:
             raise LatencyError(f"not a latency table: {problem!r}. Profile again.") from problem
+
+    @classmethod
+    def unmeasured(cls, device: str, backend: str) -> LatencyTable:
+        """The table of a device that could not be measured."""
+        return cls(device, backend, {}, {}, {}, {})
 
     def check_error(self, limit: float) -> None:
         """Refuse a model that is too wrong on networks it has not seen.
@@ -170,108 +179,9 @@ class LatencyTable:
                 )
 
     def _correction(self, precision: str) -> Correction:
+        if not self.measured:
+            raise LatencyError(f"device '{self.device}' was not measured, so nothing is predicted.")
         if precision not in self.corrections:
             known = ", ".join(self.corrections)
             raise LatencyError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
         return self.corrections[precision]
-
-
-def search_precision(device: Device) -> str:
-    """The precision in which a device's latency budget is searched for.
-
-    `auto` is searched in float32: whether a lower precision keeps the accuracy is known only
-    after training, and without it the float32 network is what must keep the budget.
-    """
-    return "float32" if device.precision == "auto" else device.precision
-
-
-@dataclass(frozen=True)
-class MeasuredNetwork:
-    """A whole network: its blocks' keys, and its milliseconds by precision."""
-
-    block_keys: tuple[str, ...]
-    ms: Mapping[str, float]
-
-
-def fit(
-    device: str,
-    backend: str,
-    block_ms: Mapping[str, float],
-    block_macs: Mapping[str, int],
-    networks: Sequence[MeasuredNetwork],
-    held_out: Sequence[MeasuredNetwork],
-) -> LatencyTable:
-    """Fit each precision's correction on `networks`, and judge it on `held_out`.
-
-    Args:
-        device: the device's name.
-        backend: the runtime's name.
-        block_ms: milliseconds of every block, measured alone in float32.
-        block_macs: multiply-accumulates of the same blocks.
-        networks: measured in the precisions to fit; at least one.
-        held_out: others, measured in the same precisions.
-    """
-    block_ms = {key: round(ms, _DIGITS) for key, ms in block_ms.items()}
-    precisions = tuple(networks[0].ms)
-    corrections = {p: _fit_one(p, networks, block_ms, block_macs) for p in precisions}
-    table = LatencyTable(device, backend, block_ms, block_macs, corrections, {})
-    error = {p: judge(table, held_out, p) for p in precisions}
-    return LatencyTable(device, backend, block_ms, block_macs, corrections, error)
-
-
-def judge(table: LatencyTable, networks: Sequence[MeasuredNetwork], precision: str) -> HeldOut:
-    """Compare predictions with measurements."""
-    pairs = tuple(
-        (round(table.predict(n.block_keys, precision), _DIGITS), round(n.ms[precision], _DIGITS))
-        for n in networks
-    )
-    off = np.array([abs(predicted - measured) / measured for predicted, measured in pairs])
-    return HeldOut(
-        round(float(off.mean()), _DIGITS),
-        round(float((off <= 0.05).mean()), _DIGITS),
-        round(float((off <= 0.10).mean()), _DIGITS),
-        pairs,
-    )
-
-
-def _fit_one(
-    precision: str,
-    networks: Sequence[MeasuredNetwork],
-    block_ms: Mapping[str, float],
-    block_macs: Mapping[str, int],
-) -> Correction:
-    """Ridge regression of relative errors, drawn towards the plain sum of blocks.
-
-    With few networks the features (sum, MACs, blocks, one) are nearly collinear; what they leave
-    open stays at scale 1 and nothing else.
-    """
-    rows = [_features(n.block_keys, block_ms, block_macs) for n in networks]
-    measured_N = np.array([n.ms[precision] for n in networks])
-    relative_NF = np.array(rows) / measured_N[:, None]  # so that every network counts alike
-    size_F = np.abs(relative_NF).mean(0)
-    size_F[size_F == 0] = 1.0
-    scaled_NF = relative_NF / size_F
-    plain_F = np.array([1.0, 0.0, 0.0, 0.0]) * size_F
-    residual_N = 1.0 - scaled_NF @ plain_F
-    gram_FF = scaled_NF.T @ scaled_NF / len(networks) + _RIDGE * np.eye(len(size_F))
-    change_F = np.linalg.solve(gram_FF, scaled_NF.T @ residual_N / len(networks))
-    scale, per_mega_mac, per_block, constant = (plain_F + change_F) / size_F
-    return Correction(
-        round(float(scale), 9),
-        round(float(per_mega_mac), 9),
-        round(float(per_block), 9),
-        round(float(constant), 9),
-    )
-
-
-def _features(
-    keys: Sequence[str], block_ms: Mapping[str, float], block_macs: Mapping[str, int]
-) -> npt.NDArray[np.float64]:
-    return np.array(
-        [
-            sum(block_ms[key] for key in keys),
-            sum(block_macs[key] for key in keys) / 1e6,
-            len(keys),
-            1.0,
-        ]
-    )

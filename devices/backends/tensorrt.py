@@ -106,6 +106,7 @@ class TensorRt(Backend):
             "runtime_version": str(_import(provider).__version__),
             "compute_capabilities": list(device.compute_capabilities),
             "layers": layers,
+            "not_reproducible": [entry],
             "rebuild": (
                 f"the engine runs only with this version of {provider} on these compute "
                 f"capabilities; for others parse {portable} into a strongly typed network with "
