@@ -1,0 +1,91 @@
+"""Which whole networks are measured, and how blocks and networks become files to measure.
+
+Axes: C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from devices.backends import Backend
+from devices.quantization import quantize_static, to_float16
+from models.architecture import Architecture, Block
+from models.onnx_export import to_onnx
+from models.operators import macs
+from models.space import SearchSpace, SpaceError
+from models.subnet import PlainBlock, Subnet
+
+_CALIBRATION_IMAGES = 2
+_ATTEMPTS = 100
+
+
+def draw_networks(
+    space: SearchSpace, count: int, rng: np.random.Generator
+) -> tuple[Architecture, ...]:
+    """Different architectures, from the cheapest to the dearest.
+
+    Uniform samples crowd around the middle of a space, while budgets often lie near its ends. So
+    each network leans towards one end: a group takes that end's candidate with a probability
+    that runs from 1 (the cheapest) over 0 (uniform) to 1 (the dearest).
+
+    Raises:
+        SpaceError: the space does not hold that many.
+    """
+    ends = [space.choices(space.extreme(macs, largest=largest)) for largest in (False, True)]
+    found: dict[str, Architecture] = {}
+    for lean in np.linspace(-1, 1, count):
+        for attempt in range(_ATTEMPTS):
+            strength = abs(lean) * (1 - attempt / _ATTEMPTS)
+            end = ends[int(lean > 0)]
+            uniform = space.choices(space.sample(rng))
+            taken = rng.random(len(end)) < strength
+            choices = [e if t else u for e, u, t in zip(end, uniform, taken, strict=True)]
+            architecture = space.architecture(choices)
+            if architecture.id not in found:
+                found[architecture.id] = architecture
+                break
+        else:
+            raise SpaceError(
+                f"space '{space.name}' is too small for {count} different networks: lower "
+                "profile.networks or profile.held_out."
+            )
+    return tuple(found.values())
+
+
+def split_networks(
+    networks: tuple[Architecture, ...], held_out: int
+) -> tuple[tuple[Architecture, ...], tuple[Architecture, ...]]:
+    """Networks to fit on and to judge on, the latter spread evenly between the two ends."""
+    judged = set(np.linspace(1, len(networks) - 2, held_out).round().astype(int).tolist())
+    fitted = tuple(n for i, n in enumerate(networks) if i not in judged)
+    return fitted, tuple(networks[i] for i in sorted(judged))
+
+
+def write_block(block: Block, file: Path, seed: int) -> None:
+    """Export one block with random weights."""
+    torch.manual_seed(seed)
+    shape_CHW = (block.in_channels, block.size, block.size)
+    file.write_bytes(to_onnx(PlainBlock(block), shape_CHW))
+
+
+def write_network(architecture: Architecture, file: Path, seed: int) -> None:
+    """Export one network in float32 with random weights, on whose values latency hardly depends."""
+    torch.manual_seed(seed)
+    file.write_bytes(to_onnx(Subnet(architecture), architecture.image_shape))
+
+
+def write_lower(network: Path, file: Path, precision: str, runtime: Backend, seed: int) -> None:
+    """Convert an exported network to a lower precision, calibrated on random images."""
+    if precision == "float16":
+        to_float16(network, file)
+        return
+    import onnx
+
+    shape = onnx.load(network).graph.input[0].type.tensor_type.shape
+    shape_1CHW = [axis.dim_value for axis in shape.dim]
+    rng = np.random.default_rng(seed)
+    images = (rng.normal(size=shape_1CHW).astype(np.float32) for _ in range(_CALIBRATION_IMAGES))
+    quantize_static(network, file, images, runtime.activations)
