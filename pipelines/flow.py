@@ -17,8 +17,10 @@ from rich.console import Console
 
 from pipelines.graph import Graph, Stage, find_root
 from pipelines.plan import make_plan
+from pipelines.preflight import preflight
 from pipelines.process import StageFailedError, StageProcesses
 from pipelines.schedule import Outcome, Schedule
+from pipelines.summary import held_back, print_summary, read_summaries
 from pipelines.view import View, choose_view
 from pipelines.workspace import Workspace
 
@@ -44,11 +46,18 @@ class RunFailedError(ValueError):
         super().__init__(f"{what}{after}")
 
 
+class GateError(ValueError):
+    """The quality gate held back the bundle of at least one device."""
+
+
 @flow(name="release", persist_result=False)
 def release_flow(
     devices: list[str], jobs: int, stages: list[str] | None = None, verbose: bool = False
 ) -> Report:
     """Run what is stale.
+
+    Scheduled runs check the params themselves and end with the summary in their log; the command
+    line does both around the flow, and hands in the stages it found.
 
     Args:
         devices: only what these devices need; empty: everything.
@@ -58,8 +67,12 @@ def release_flow(
 
     Raises:
         RunFailedError: a stage failed; independent stages were still brought to their end.
+        PreflightError: a scheduled run found params that cannot work.
+        GateError: a scheduled run's bundles are held back.
     """
     workspace = Workspace(find_root(Path.cwd()))
+    if stages is None:
+        preflight(workspace.root)
     plan = make_plan(workspace.root, devices)
     names = list(plan.stale) if stages is None else stages
     with workspace.lock() as lock, choose_view(Console(), verbose) as view:
@@ -67,6 +80,11 @@ def release_flow(
         report = _run(Schedule(plan.graph, names, jobs), plan.graph, processes, view)
     if "failed" in report.outcomes.values():
         raise RunFailedError(report)
+    if stages is None:
+        summaries = read_summaries(workspace.root, plan.graph, plan.devices)
+        print_summary(Console(), summaries)
+        if held := held_back(summaries):
+            raise GateError(f"the quality gate held back: {', '.join(held)}.")
     return report
 
 

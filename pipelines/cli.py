@@ -1,0 +1,218 @@
+"""The console command `netwright`.
+
+Exit codes: 0 done; 1 the run or a check failed; 2 wrong use or wrong params, and nothing was
+started; 3 a quality gate held the release back. Heavy imports happen inside the commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from rich.console import Console
+
+DONE, FAILED, WRONG_USE, HELD_BACK = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="netwright",
+    help="One image data set in; one verified model bundle per device out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", metavar="NAME", help="Only what this device needs; repeatable."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Stages that may run at once. Default: one a core."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show all that the stages print.")]
+
+
+class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an error
+    """Ends the command with a message and an exit code."""
+
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@app.command()
+def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
+    """Run everything that is stale, then show the summary."""
+    from pipelines.plan import make_plan
+    from pipelines.preflight import preflight
+    from pipelines.summary import held_back, print_summary, read_summaries
+
+    root = _repository()
+    console = Console()
+    preflight(root)
+    plan = make_plan(root, device or ())
+    if plan.stale:
+        _run_flow(root, list(plan.devices) if device else [], list(plan.stale), jobs, verbose)
+    else:
+        console.print("Everything is fresh: no stage had to run.")
+    summaries = read_summaries(root, plan.graph, plan.devices)
+    print_summary(console, summaries)
+    held = held_back(summaries)
+    if held:
+        raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
+
+
+@app.command()
+def status() -> None:
+    """Show what is fresh, what would run, and why."""
+    from pipelines.params import read_params
+    from pipelines.plan import make_plan
+    from pipelines.status import print_status
+
+    root = _repository()
+    read_params(root)  # a mistake there is named better than DVC would
+    print_status(Console(), make_plan(root))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine can do: runtimes, devices, whether each budget can be met."""
+    from pipelines.doctor import examine
+
+    if not examine(Console(), _repository()):
+        raise Failure(FAILED)
+
+
+@app.command()
+def profile(device: Annotated[str, typer.Argument(metavar="DEVICE")]) -> None:
+    """Measure a device again, whatever its table says now."""
+    from pipelines.plan import check_devices, make_plan
+    from pipelines.preflight import preflight
+    from pipelines.process import StageFailedError
+    from pipelines.profile import remeasure
+
+    root = _repository()
+    preflight(root)
+    plan = make_plan(root)
+    check_devices(plan.graph, [device])
+    try:
+        remeasure(Console(), root, plan, device)
+    except StageFailedError as error:
+        raise Failure(FAILED, str(error)) from error
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Check a bundle: its hashes, its golden outputs and its limits."""
+    from stages.bundle.verify import verify as verify_bundle
+
+    result = verify_bundle(bundle)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2, sort_keys=True))
+    else:
+        for check in result.checks:
+            print(f"{'ok    ' if check.passed else 'FAILED'} {check.name}: {check.detail}")
+        print(f"{bundle}: {'verified' if result.passed else 'NOT verified'}")
+    if not result.passed:
+        raise Failure(FAILED)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+) -> None:
+    """Print label and probability of each image, from the bundle alone."""
+    from devices.device import DeviceError
+    from stages.bundle.errors import BundleError
+    from stages.bundle.verify import predict as predict_images
+
+    try:
+        results = predict_images(bundle, images)
+    except (BundleError, DeviceError) as error:
+        raise Failure(FAILED, str(error)) from error
+    for image, (label, probability) in zip(images, results, strict=True):
+        print(f"{image}\t{label}\t{probability:.4f}")
+
+
+@app.command()
+def serve(
+    cron: Annotated[str, typer.Option("--cron", help='When to run, such as "0 3 * * 1".')],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the local server.")] = 4200,
+    jobs: Jobs = None,
+) -> None:
+    """Retrain on a schedule, with a local Prefect server that shows every run."""
+    from pipelines.preflight import preflight
+    from pipelines.serve import check_cron, serve_schedule
+
+    root = _repository()
+    schedule = check_cron(cron)
+    preflight(root)
+    serve_schedule(Console(), root, schedule, port, jobs or default_jobs())
+
+
+def default_jobs() -> int:
+    """One stage a core."""
+    return os.cpu_count() or 1
+
+
+def main() -> NoReturn:
+    """Run the command line; a mistake of the user's is one message, not a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = app(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else DONE)
+    except Failure as failure:
+        _say(str(failure))
+        sys.exit(failure.code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(WRONG_USE)
+    except (KeyboardInterrupt, click.Abort):
+        _say("stopped; what was done stays done, and the next run continues from there.")
+        sys.exit(FAILED)
+    except ValueError as error:
+        _say(str(error))
+        sys.exit(WRONG_USE)
+
+
+def _run_flow(
+    root: Path, devices: list[str], stages: list[str], jobs: int | None, verbose: bool
+) -> None:
+    from pipelines.workspace import Workspace
+
+    Workspace(root).configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
+    from pipelines.flow import RunFailedError, release_flow
+
+    try:
+        release_flow(devices, jobs or default_jobs(), stages, verbose)
+    except RunFailedError as error:
+        raise Failure(FAILED, str(error)) from error
+
+
+def _repository() -> Path:
+    """The repository's root, which becomes the working folder."""
+    from pipelines.graph import find_root
+
+    root = find_root(Path.cwd())
+    os.chdir(root)
+    return root
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(message: str) -> None:
+    if message:
+        print(f"error: {message}", file=sys.stderr)

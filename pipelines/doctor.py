@@ -1,0 +1,159 @@
+"""What this machine can do: runtimes, devices and their budgets, data, resources."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from devices.backends import BACKENDS
+from devices.device import Device
+from models.costs import block_flops, block_parameters, flops, parameters
+from pipelines.graph import GraphError
+from pipelines.params import Bound, bind_params, problem_list
+from pipelines.plan import Plan, make_plan
+from pipelines.preflight import (
+    Setting,
+    check_budget,
+    check_data,
+    check_device,
+    device_problems,
+    fastest_ms,
+    problem_of,
+    read_setting,
+)
+from pipelines.summary import WIDE
+
+GOOD, BAD = "[green]yes[/]", "[red]no[/]"
+
+
+def examine(console: Console, root: Path) -> bool:
+    """Print what there is; returns whether everything in the params can run here.
+
+    Raises:
+        ParamsError: the params file cannot be read at all.
+    """
+    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
+    wide.print(runtimes_table())
+    bound = bind_params(root)
+    problems = [*bound.problems, *device_problems(bound)]
+    plan = None
+    if not problems:
+        try:
+            plan = make_plan(root)
+        except GraphError as error:
+            problems.append(str(error))
+    if "data" in bound.values:
+        found = problem_of(check_data, root, bound.values["data"], plan)
+        problems += found
+        wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
+    if {"data", "space", "devices"} <= bound.values.keys():
+        try:
+            setting = read_setting(root, bound, plan)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            table, unmet = devices_table(bound.values["devices"], setting)
+            wide.print(table)
+            problems += unmet
+    wide.print(resources_line(root), highlight=False)
+    if problems:
+        wide.print(escape(problem_list(problems)), style="red", highlight=False)
+    return not problems
+
+
+def runtimes_table() -> Table:
+    """One row a backend."""
+    table = Table(title="Runtimes", title_justify="left")
+    for heading in ("backend", "runtime", "version", "builds here", "runs here", "precisions"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what is missing", overflow="fold")
+    for name, runtime in BACKENDS.items():
+        here = runtime.capabilities()
+        table.add_row(
+            name,
+            runtime.runtime,
+            runtime.version(),
+            GOOD if here.builds_here else BAD,
+            GOOD if here.runs_here else BAD,
+            ", ".join(runtime.native_precisions),
+            escape(here.reason),
+        )
+    return table
+
+
+def devices_table(devices: dict[str, Device], setting: Setting) -> tuple[Table, list[str]]:
+    """One row a budget: what is asked, what the space's smallest network needs, whether it fits.
+
+    Returns:
+        The table, and what is wrong with budgets that cannot be met.
+    """
+    table = Table(title="Devices and budgets", title_justify="left")
+    for heading in ("device", "backend", "budget", "allowed", "least possible", "feasible"):
+        table.add_column(heading, no_wrap=True)
+    problems: list[str] = []
+    for name, device in devices.items():
+        if problem_of(check_device, device):
+            table.add_row(name, escape(device.backend), "", "", "", BAD)
+            continue
+        wrong = problem_of(check_budget, name, device, setting)
+        problems += wrong
+        allowed = {k: v for k, v in device.budget.model_dump().items() if v is not None}
+        for key, value in allowed.items():
+            least = least_cost(key, name, device, setting)
+            room = "unknown here" if least is None else f"{_plain(least)} ({least / value:.0%})"
+            verdict = BAD if wrong else ("" if least is None else GOOD)
+            table.add_row(name, device.backend, key, _plain(value), room, verdict)
+    return table, problems
+
+
+def least_cost(key: str, name: str, device: Device, setting: Setting) -> float | None:
+    """The least an architecture of the space can cost, in the unit of a budget's key.
+
+    None where it cannot be known: a latency on a device that is not here, or a bundle's size,
+    which is weighed when it is there.
+    """
+    space = setting.space
+    if key == "flops":
+        return flops(space.extreme(block_flops))
+    if key == "parameters":
+        return parameters(space.extreme(block_parameters))
+    if key != "latency_ms" or BACKENDS[device.backend].why_not_measured(device):
+        return None
+    table = setting.tables.get(name)
+    if table is None or not table.measured:
+        return fastest_ms(space, device)
+    fastest = space.extreme(lambda block: table.block_cost(block.key))
+    return table.predict([block.key for block in fastest.present])
+
+
+def data_line(root: Path, bound: Bound, plan: Plan | None) -> str:
+    """The source, and where its originals are."""
+    params = bound.values["data"]
+    folder = root / params.path
+    if folder.is_dir():
+        return f"{params.source}, in {params.path}"
+    will = plan is not None and params.path in plan.graph["fetch"].outs
+    return f"{params.source}, {'to be got into' if will else 'missing at'} {params.path}"
+
+
+def resources_line(root: Path) -> str:
+    """Cores, threads, memory, disk."""
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(root)
+    return (
+        f"machine: {psutil.cpu_count(logical=False)} cores, {os.cpu_count()} threads "
+        f"(PyTorch uses {torch.get_num_threads()}), "
+        f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB memory free, "
+        f"{disk.free / 2**30:.0f} GiB disk free"
+    )
+
+
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,98 @@
+"""All of `params.yaml` at once: every section and the one class that it binds to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from devices.device import Device
+from stages.bundle.params import BundleParams
+from stages.common.data_params import DataParams
+from stages.common.params import Params, ParamsError, bind, nearest, read_yaml
+from stages.export.params import ExportParams
+from stages.profile.params import ProfileParams
+from stages.quantize.params import QuantizeParams
+from stages.rank.params import RankParams
+from stages.search.params import SearchParams
+from stages.supernet.params import SupernetParams
+from stages.teacher.params import TeacherParams
+from stages.train.params import TrainParams
+
+PARAMS = "params.yaml"
+
+
+class SpaceParams(Params):
+    """Which architectures there are. `dvc.yaml` hands the file to the stages."""
+
+    file: str = Field(min_length=1)
+    """YAML file of the search space, from the repository's root."""
+
+
+SECTIONS: dict[str, Any] = {
+    "data": DataParams,
+    "space": SpaceParams,
+    "supernet": SupernetParams,
+    "teacher": TeacherParams,
+    "profile": ProfileParams,
+    "search": SearchParams,
+    "rank": RankParams,
+    "train": TrainParams,
+    "quantize": QuantizeParams,
+    "export": ExportParams,
+    "bundle": BundleParams,
+    "devices": dict[str, Device],
+}
+"""A new section is one line here."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The sections that bind to their class, and what is wrong with the others."""
+
+    values: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+
+def bind_params(root: Path) -> Bound:
+    """Bind every section, collecting all mistakes.
+
+    Raises:
+        ParamsError: the file cannot be read at all.
+    """
+    content = read_yaml(root / PARAMS)
+    problems = [
+        f"{name}: unknown section.{nearest(str(name), SECTIONS)}"
+        for name in content
+        if name not in SECTIONS
+    ]
+    values: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        if name not in content:
+            problems.append(f"{name}: required section, but not given.")
+            continue
+        try:
+            values[name] = bind(content[name], name, kind)
+        except ParamsError as error:
+            problems.extend(str(error).splitlines())
+    return Bound(values, tuple(problems))
+
+
+def read_params(root: Path) -> Mapping[str, Any]:
+    """Every section as its class.
+
+    Raises:
+        ParamsError: all mistakes, one a line.
+    """
+    bound = bind_params(root)
+    if bound.problems:
+        raise ParamsError(problem_list(bound.problems))
+    return bound.values
+
+
+def problem_list(problems: tuple[str, ...] | list[str]) -> str:
+    """One message for all that is wrong."""
+    return "\n".join([f"{PARAMS} cannot be used:", *(f"  {problem}" for problem in problems)])

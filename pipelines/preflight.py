@@ -1,0 +1,184 @@
+"""What is checked before anything starts, so that a mistake costs seconds and not an hour.
+
+All that is wrong is listed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dataset import DatasetInfo
+from devices.backends import backend
+from devices.device import NAME, Device
+from devices.latency import LatencyTable
+from devices.measure import MeasurementError
+from models.space import SearchSpace
+from models.space_spec import SpaceError
+from pipelines.graph import GraphError
+from pipelines.params import Bound, bind_params, problem_list
+from pipelines.plan import Plan, make_plan
+from stages.common.budgets import InfeasibleBudgetError, read_latency_table
+from stages.common.data_params import DataParams
+from stages.prepare.check import check_source
+from stages.profile.feasible import check_feasible, quick_latency
+
+CLEARLY = 1.3
+"""How far past a latency budget a quick measurement must be to refuse it at once."""
+
+
+class PreflightError(ValueError):
+    """Something is wrong, and nothing was started; the message lists all of it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the feasibility of a budget depends on besides the device.
+
+    Attributes:
+        space: the search space, for the images' shape.
+        tables: latency tables that are up to date, by device.
+    """
+
+    space: SearchSpace
+    tables: Mapping[str, LatencyTable]
+
+
+def preflight(root: Path) -> None:
+    """Check params, devices, runtimes, data, space and budgets.
+
+    Raises:
+        PreflightError: at least one of them cannot work.
+        ParamsError: the params file cannot be read at all.
+    """
+    bound = bind_params(root)
+    problems = [*bound.problems, *device_problems(bound)]
+    plan = None
+    # DVC needs these sections whole, and its own messages would hide what is wrong with them.
+    if not problems:
+        try:
+            plan = make_plan(root)
+        except GraphError as error:
+            problems.append(str(error))
+    if "data" in bound.values:
+        problems += problem_of(check_data, root, bound.values["data"], plan)
+    if {"data", "space"} <= bound.values.keys():
+        problems += _budget_problems(root, bound, plan)
+    if problems:
+        raise PreflightError(problem_list(problems))
+
+
+def device_problems(bound: Bound) -> list[str]:
+    """What is wrong with the devices: their names, their runtimes, their settings."""
+    if "devices" not in bound.values:
+        return []
+    devices: Mapping[str, Device] = bound.values["devices"]
+    if not devices:
+        return ["devices: at least one is needed."]
+    problems = []
+    for name, device in devices.items():
+        if NAME.fullmatch(name) is None:
+            problems.append(
+                f"devices.{name}: a device's name has lower-case letters, digits, - and _, "
+                "and begins and ends with a letter or digit."
+            )
+        problems += [f"devices.{name}.{text}" for text in problem_of(check_device, device)]
+    return problems
+
+
+def check_device(device: Device) -> None:
+    """Refuse a device whose runtime is unknown, missing or does not offer what is asked.
+
+    Raises:
+        DeviceError: the message has the way out.
+    """
+    backend(device.backend).check(device)
+
+
+def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
+    """Refuse a source that cannot hold the data set.
+
+    Raises:
+        DataError: the message has the way out.
+    """
+    fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
+    check_source(params, fetched)
+
+
+def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
+    """The space for the images at hand, and the latency tables that are up to date.
+
+    Before the data set is prepared its channels and classes are unknown; one channel and ten
+    classes stand for them, which makes the smallest networks there can be, nearly.
+
+    Raises:
+        SpaceError: the space's file breaks a rule or does not suit the images.
+    """
+    size, file = bound.values["data"].size, root / bound.values["space"].file
+    shape, classes = (1, size, size), 10
+    tables: dict[str, LatencyTable] = {}
+    if plan is not None:
+        if "prepare" not in plan.stale:
+            info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])
+            shape, classes = info.image_shape, len(info.classes)
+        for name in plan.graph.devices:
+            stage = plan.graph[f"profile@{name}"]
+            if stage.name not in plan.stale:
+                tables[name] = read_latency_table(root / stage.outs[0])
+    return Setting(SearchSpace.load(file, shape, classes), tables)
+
+
+def check_budget(name: str, device: Device, setting: Setting) -> None:
+    """Refuse a budget that no architecture of the space can keep.
+
+    Without a latency table that is up to date, the space's smallest network is measured; the
+    stage `profile`, which runs before any training, then decides exactly.
+
+    Raises:
+        InfeasibleBudgetError: the message has the nearest architecture and the way out.
+    """
+    table = setting.tables.get(name)
+    check_feasible(setting.space, name, device, table)
+    wanted = device.budget.latency_ms
+    if (
+        table is None
+        and wanted is not None
+        and not backend(device.backend).why_not_measured(device)
+    ):
+        fastest = fastest_ms(setting.space, device)
+        if fastest is not None and fastest > wanted * CLEARLY:
+            raise InfeasibleBudgetError(
+                f"no architecture of space '{setting.space.name}' keeps latency_ms within "
+                f"{wanted:g} on '{name}': the smallest, measured just now, needs {fastest:.3g}. "
+                f"Raise devices.{name}.budget.latency_ms or add smaller options to the space."
+            )
+
+
+def fastest_ms(space: SearchSpace, device: Device) -> float | None:
+    """About the least latency the space can have; None while the machine is too busy to tell."""
+    try:
+        return quick_latency(space, device)
+    except MeasurementError:
+        return None  # the stage `profile` measures with more patience
+
+
+def problem_of(check: Callable[..., None], *arguments: Any) -> list[str]:
+    """What a check has to say: nothing, or its error's message."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def _budget_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
+    try:
+        setting = read_setting(root, bound, plan)
+    except SpaceError as error:
+        return [str(error)]
+    problems = []
+    for name, device in bound.values.get("devices", {}).items():
+        problems += problem_of(check_budget, name, device, setting)
+    return problems

@@ -1,0 +1,68 @@
+"""Measuring a device again, on demand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.graph import Stage
+from pipelines.plan import Plan
+from pipelines.process import StageFailedError, StageProcesses
+from pipelines.view import View, choose_view
+from pipelines.workspace import Workspace
+from stages.common.budgets import read_latency_table
+
+
+def remeasure(console: Console, root: Path, plan: Plan, device: str) -> None:
+    """Bring what the measurement needs up to date, measure, and show how good the table is.
+
+    Raises:
+        StageFailedError: a stage failed, or the measurement was refused.
+    """
+    workspace = Workspace(root)
+    target = f"profile@{device}"
+    needed = plan.graph.with_ancestors([target])
+    with workspace.lock() as lock, choose_view(console, verbose=False) as view:
+        processes = StageProcesses(root, workspace.logs, view.line, inherited=(lock,))
+        try:
+            for stage in plan.graph:
+                if stage.name in needed and (stage.name in plan.stale or stage.name == target):
+                    _run(processes, view, stage, force=stage.name == target)
+        except BaseException:
+            processes.stop()
+            raise
+    print_error(console, root / plan.graph[target].outs[0])
+
+
+def print_error(console: Console, folder: Path) -> None:
+    """Print how far the latency model is off on networks it has not seen."""
+    table = read_latency_table(folder)
+    if not table.measured:
+        console.print(f"{table.device}: not measured on this machine.", highlight=False)
+        return
+    report = Table(title=f"{table.device}: the latency model on held-out networks")
+    for heading in ("precision", "networks", "mean error", "within 5%", "within 10%"):
+        report.add_column(heading, justify="left" if heading == "precision" else "right")
+    for precision, error in table.error.items():
+        report.add_row(
+            precision,
+            str(len(error.pairs)),
+            f"{error.mean:.1%}",
+            f"{error.within_5:.0%}",
+            f"{error.within_10:.0%}",
+        )
+    console.print(report)
+
+
+def _run(processes: StageProcesses, view: View, stage: Stage, force: bool) -> None:
+    began = time.monotonic()
+    view.started(stage)
+    try:
+        outcome = processes.run(stage, force)
+    except StageFailedError as error:
+        view.ended(stage, "failed", time.monotonic() - began, str(error))
+        raise
+    view.ended(stage, outcome, time.monotonic() - began, "")

@@ -1,0 +1,28 @@
+"""What is fresh, what would run, and why."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.plan import Plan
+from pipelines.summary import WIDE
+
+
+def print_status(console: Console, plan: Plan) -> None:
+    """Print one row a stage."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for stage in plan.graph:
+        if stage.name in plan.stale:
+            state, why = "[yellow]would run[/]", escape("; ".join(plan.stale[stage.name]))
+        else:
+            state, why = "[green]fresh[/]", ""
+        table.add_row(escape(stage.name), state, why)
+    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
+    wide.print(table)
+    fresh = len(plan.graph) - len(plan.stale)
+    console.print(f"{fresh} of {len(plan.graph)} stages are fresh.", highlight=False)
