@@ -37,9 +37,13 @@ def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) 
 def _what(content: Mapping[str, Any], info: DatasetInfo) -> str:
     channels, height, width = info.image_shape
     colour = {1: "grey", 3: "RGB"}[channels]
+    threads, gpus = content["device"]["threads"], content["device"]["compute_capabilities"]
+    place = f"{threads} thread{'s' * (threads > 1)} of a processor"
+    if gpus:
+        place = f"a GPU of {' or '.join(gpus)}"
     return (
         f"An image classifier for `{content['name']}`: {content['precision']}, run by "
-        f"{content['model']['runtime']} on {content['device']['threads']} thread(s). It reads one "
+        f"{content['model']['runtime']} on {place}. It reads one "
         f"{height} x {width} {colour} image and tells {len(info.classes)} classes apart: "
         f"{', '.join(info.classes)}."
     )
@@ -74,7 +78,7 @@ def _speed(content: Mapping[str, Any]) -> str:
     latency, budget = content["latency_ms"], content["device"]["budget"]
     costs, size = content["costs"], budget["size_mb"]
     rows = [
-        ["latency, predicted", _number(latency["predicted"], " ms"), ""],
+        ["latency, predicted", _number(latency["predicted"], " ms", "not predicted"), ""],
         [
             "latency, measured",
             _number(latency["measured"], " ms"),
@@ -88,7 +92,15 @@ def _speed(content: Mapping[str, Any]) -> str:
         _table(["what", "found", "budget"], rows)
         + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
         "device's runtime. FLOPs: multiply-accumulate operations per image."
+        + _prediction_error(latency)
     )
+
+
+def _prediction_error(latency: Mapping[str, Any]) -> str:
+    if latency["predicted"] is None or latency["measured"] is None:
+        return ""
+    error = latency["predicted"] / latency["measured"] - 1
+    return f" The prediction that the search relied on was {error:+.0%} off."
 
 
 def _candidates(content: Mapping[str, Any]) -> str:
@@ -104,7 +116,7 @@ def _candidates(content: Mapping[str, Any]) -> str:
         for row in content["candidates"]
     ]
     heads = ["precision", "test top-1", "val top-1", "agrees with float32", "latency", "ONNX size"]
-    return _table(heads, rows) + f"\n\nChosen: {content['choice']}."
+    return _table(heads, rows) + f"\n\nChosen: {content['choice'].rstrip('.')}."
 
 
 def _architecture(content: Mapping[str, Any], results: Results) -> str:
@@ -143,7 +155,7 @@ def _limits(content: Mapping[str, Any]) -> str:
     if why is not None:
         lines.append(f"Latency was not measured: {why}")
     if content["latency_ms"]["predicted"] is None:
-        lines.append("Latency was not predicted: there is no measured table for this device.")
+        lines.append("Latency was not predicted: the device has no profile in this precision.")
     lines.append(
         f"Golden outputs were computed by {content['golden']['computed_by']}; another processor "
         f"may differ by up to {content['golden']['tolerance']:.3g} per logit."

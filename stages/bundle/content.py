@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from devices.latency import LatencyTable
 
 from data.dataset import FILE as DATASET_FILE
 from data.dataset import DatasetInfo, Split
 from data.stream import normalise
 from devices.backends import Backend
 from devices.device import Device
+from devices.latency import LatencyTable
 from models.architecture import Architecture
 from models.costs import flops, parameters
 from stages.bundle.errors import BundleError
@@ -123,12 +123,12 @@ def make_golden(
 
 
 def predicted_ms(results: Results) -> float | None:
-    """What the device's latency model says of the delivered precision; None without a model."""
-    if not results.latency["measured"]:
+    """What the device's latency model says of the delivered precision; None if it knows none."""
+    table, precision = LatencyTable.from_json(results.latency), str(results.export["precision"])
+    if precision not in table.precisions:  # none at all for a device that was not measured
         return None
-    table = LatencyTable.from_json(results.latency)
     keys = [block.key for block in results.architecture.present]
-    return rounded(table.predict(keys, str(results.export["precision"])))
+    return rounded(table.predict(keys, precision))
 
 
 def manifest_content(

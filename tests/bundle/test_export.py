@@ -1,0 +1,46 @@
+import pytest
+
+from stages.common.files import read_json
+from stages.common.hops import HopError
+
+
+def exported(world, device):
+    return read_json(world.root / "export" / device / "export.json", "netwright/export/1")
+
+
+def test_the_delivered_file_is_compared_on_real_images_and_measured(world, bundles):
+    found = exported(world, "edge")
+    assert (found["precision"], found["entry"]) == ("int8", "model.xml")
+    assert found["files"] == ["model.xml", "model.bin"]
+    assert found["measured_ms"] > 0
+    assert found["why_not_measured"] is None
+    assert found["machine"]["runtime"] == "OpenVINO"
+    (hop,) = found["hops"]
+    assert (hop["from"], hop["to"]) == ("int8 ONNX", "delivered file in OpenVINO")
+    assert hop["passed"]
+    assert hop["images"] == 197
+
+
+def test_a_device_that_is_not_here_is_built_but_neither_measured_nor_compared(world, bundles):
+    found = exported(world, "gpu")
+    assert found["measured_ms"] is found["accuracy"] is found["machine"] is None
+    assert "GPU" in found["why_not_measured"]
+    assert found["hops"] == []
+    assert set(found["files"]) == {"model.engine", "model.onnx"}
+    assert (world.root / "export" / "gpu" / "model.engine").stat().st_size > 1000
+
+
+def test_a_delivered_file_that_is_another_network_fails_the_stage_by_the_hops_name(
+    world, bundles, monkeypatch
+):
+    from stages.export import stage
+
+    honest = stage.logits
+
+    def shuffled(runtime, model, split, info):
+        logits_NK = honest(runtime, model, split, info)
+        return logits_NK[::-1] if model.suffix == ".xml" else logits_NK
+
+    monkeypatch.setattr(stage, "logits", shuffled)
+    with pytest.raises(HopError, match="int8 ONNX to delivered file in OpenVINO"):
+        world.export("edge")
