@@ -27,6 +27,8 @@ def prepare_machine(threads: int, seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 - libraries may still read the old global state
     random.seed(seed)
     torch.use_deterministic_algorithms(True)
+    # Otherwise every new tensor is filled with NaN first: a third of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.set_flush_denormal(True)
 
 
