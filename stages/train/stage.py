@@ -141,9 +141,7 @@ def main() -> None:
     run = train_network(network, images, teacher_logits_NK, params, checkpoint)
     write_bytes(args.out / "model.safetensors", to_bytes(network))
     write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
-    write_json(
-        args.out / "train.json", "netwright/train/1", summary(network, images, params, hop, run)
-    )
+    write_json(args.out / "train.json", "netwright/train/1", summary(network, images, params, hop))
     write_json(args.out / "history.json", "netwright/history/1", {"steps": history_rows(run)})
     checkpoint.clear()
 
