@@ -28,7 +28,7 @@ def prepare_machine(threads: int, seed: int) -> None:
     random.seed(seed)
     torch.use_deterministic_algorithms(True)
     # Otherwise every new tensor is filled with NaN first: a third of a training step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_flush_denormal(True)
 
 
