@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau
 
 SCHEMA = "netwright/ranking/1"
 BASELINES = ("depth", "flops", "parameters", "random")
@@ -37,22 +36,39 @@ def tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
 
     None where it is not defined: fewer than two values, or one side all equal.
     """
-    if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
-        return None
-    return float(kendalltau(first, second, variant="b").statistic)
+    once = np.ones((1, len(first)), dtype=np.int64)
+    value = float(weighted_tau_b(np.asarray(first), np.asarray(second), once)[0])
+    return None if np.isnan(value) else value
+
+
+def weighted_tau_b(first: Scores, second: Scores, counts_DM: npt.NDArray[np.int64]) -> Scores:
+    """tau-b of D resamples at once, each given by how often it holds each of the M items.
+
+    Over all pairs, agreements minus disagreements, divided by the geometric mean of the pairs
+    that `first` and that `second` tell apart; copies of one item are a tie in both.
+
+    Returns:
+        Shape (D,); NaN where one side tells nothing apart.
+    """
+    signs_first_MM = np.sign(first[:, None] - first[None, :])
+    signs_second_MM = np.sign(second[:, None] - second[None, :])
+
+    def pairs(of_MM: npt.NDArray[Any]) -> Scores:
+        sums: Scores = ((counts_DM @ of_MM) * counts_DM).sum(1)
+        return sums
+
+    apart = pairs(signs_first_MM**2) * pairs(signs_second_MM**2)
+    agreement = pairs(signs_first_MM * signs_second_MM)
+    out = np.full(len(counts_DM), np.nan)
+    np.divide(agreement, np.sqrt(apart), out=out, where=apart > 0)
+    return out
 
 
 def resamples(count: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Indices of a bootstrap: `draws` rows, each of `count` with replacement."""
-    return rng.integers(0, count, (draws, count))
-
-
-def bootstrap(
-    truth: Scores, scores: Scores, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """tau-b of every resample, shape (draws,); NaN where a resample leaves it undefined."""
-    values = (tau_b(truth[row].tolist(), scores[row].tolist()) for row in rows)
-    return np.array([np.nan if value is None else value for value in values])
+    """A bootstrap: per draw (rows) how often each item (columns) is in it."""
+    if count == 0:
+        return np.zeros((draws, 0), dtype=np.int64)
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws)
 
 
 def interval(values: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
@@ -126,13 +142,13 @@ def certify(
         rng: of the resamples, which all scores share.
     """
     wanted = np.asarray(truth, dtype=np.float64)
-    rows = resamples(len(wanted), draws, rng) if len(wanted) else np.empty((0, 0), np.int64)
+    counts_DM = resamples(len(wanted), draws, rng)
     values: dict[str, npt.NDArray[np.float64]] = {}
     taus: dict[str, Tau] = {}
     for name, column in scores.items():
         found = np.asarray(column, dtype=np.float64)
         value = tau_b(wanted.tolist(), found.tolist())
-        values[name] = bootstrap(wanted, found, rows)
+        values[name] = weighted_tau_b(wanted, found, counts_DM)
         taus[name] = Tau(value, *((None, None) if value is None else interval(values[name])))
     known = [name for name in BASELINES if taus[name].value is not None]
     best = max(known, key=lambda name: taus[name].value or 0.0, default=None)

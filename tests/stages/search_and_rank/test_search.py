@@ -1,0 +1,155 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from data.dataset import DatasetInfo, read_split
+from data.stream import TrainStream
+from models.architecture import Architecture
+from models.costs import flops, parameters
+from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
+from models.distribution import Distribution
+from models.supernet import Supernet
+from stages.common.budgets import InfeasibleBudgetError, read_latency_table
+from stages.common.files import read_json
+from stages.common.params import ParamsError, bind
+from stages.search.evaluation import supernet_evaluation
+from stages.search.params import SearchParams
+from stages.search.stage import SCHEMA, main
+
+FILES = ["candidates.json", "distribution.json", "history.csv", "search.png"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["search", *flags])
+    main()
+
+
+def test_candidates_meet_the_budget_and_say_what_they_cost(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, world.flags("search", tmp_path / "out"))
+    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    table = read_latency_table(world.root / "profile")
+    assert (content["algorithm"], content["space"]) == ("fp_nas", "tiny")
+    assert len({row["architecture_id"] for row in content["candidates"]}) == 5
+    for row in content["candidates"]:
+        architecture = Architecture.from_json(row["architecture"])
+        assert architecture.id == row["architecture_id"]
+        latency = table.predict([block.key for block in architecture.present])
+        assert latency <= 0.06
+        assert row["costs"] == {
+            "latency_ms": round(latency, 6),
+            "flops": flops(architecture),
+            "parameters": parameters(architecture),
+        }
+        assert row["log_probability"] <= 0
+    first = content["candidates"][0]["log_probability"]
+    assert first == max(row["log_probability"] for row in content["candidates"])
+
+
+def test_the_history_has_one_row_per_evaluated_architecture(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, world.flags("search", tmp_path / "out"))
+    sampled = read_json(tmp_path / "out" / "candidates.json", SCHEMA)["sampled_architectures"]
+    with (tmp_path / "out" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sampled
+    for row in rows:
+        architecture = world.space.architecture([int(word) for word in row["choices"].split()])
+        assert row["architecture_id"] == architecture.id
+        assert int(row["flops"]) == flops(architecture)
+    assert float(rows[0]["entropy"]) == pytest.approx(
+        Distribution(world.space.groups, "factorised").entropy(), abs=1e-6
+    )
+    saved = read_json(tmp_path / "out" / "distribution.json", DISTRIBUTION_SCHEMA)
+    loaded, matched = Distribution.from_json(saved, world.space.groups)
+    assert (loaded.form, matched.missing) == ("joint", ())
+    assert (tmp_path / "out" / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_killed_with_9_continues_to_the_same_bytes(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(monkeypatch, world.flags("search", whole))
+    state = tmp_path / ".killed.partial" / "state.pt"
+    assert world.kill_after("search", world.flags("search", killed), state.is_file) == -9
+    assert not killed.exists()
+    step = torch.load(state, weights_only=True)["state"]["algorithm"]["step"]
+    assert 0 < step < 30
+    run(monkeypatch, world.flags("search", killed))
+    for name in FILES:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not state.parent.exists()
+
+
+def test_an_impossible_budget_is_refused_before_the_supernet_is_opened(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = world.flags("search", tmp_path / "out", "watch", supernet=tmp_path / "nowhere")
+    with pytest.raises(InfeasibleBudgetError, match=r"devices\.watch\.budget\.latency_ms"):
+        run(monkeypatch, flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unmeasured_device_has_no_latency_and_is_told_so(
+    world: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(monkeypatch, world.flags("search", tmp_path / "out", "gpu"))
+    assert "'gpu' was not measured" in capsys.readouterr().out
+    for row in read_json(tmp_path / "out" / "candidates.json", SCHEMA)["candidates"]:
+        assert row["costs"]["latency_ms"] is None
+        assert row["costs"]["flops"] <= 90000
+
+
+def test_judging_an_architecture_leaves_the_supernet_as_it_was(world: Any) -> None:
+    supernet = Supernet(world.space, torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    info = DatasetInfo.read(world.root / "data")
+    split = read_split(world.root / "data", "val")
+    evaluate = supernet_evaluation(supernet, TrainStream(split, info, 64, 0, augment=False))
+    rng = np.random.default_rng(0)
+    one, other = world.space.sample(rng), world.space.sample(rng)
+    first = evaluate(3, [one, other, one])
+    assert first[0] == first[2] != first[1]
+    assert evaluate(3, [one]) == first[:1]
+    assert evaluate(4, [one]) != first[:1]  # every step has its own batch
+    assert all(torch.equal(value, before[n]) for n, value in supernet.state_dict().items())
+
+
+def section(**changes: object) -> dict[str, object]:
+    return {
+        "algorithm": "random", "steps": 1, "learning_rate": 1.0, "batch": 1,
+        "inverse_temperature": 1.0, "cost_weight": 0.0, "samples_per_nat": 1.0, "min_samples": 2,
+        "max_samples": 2, "fixed_samples": 2, "coarse_fraction": 0.0, "candidates": 1,
+        "checkpoint_every": 1, "threads": 1, "seed": 0,
+    } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"algorithm": "fpnas"}, "Did you mean 'fp_nas'"),
+        ({"min_samples": 3}, "must not exceed max_samples"),
+        ({"coarse_fraction": 1.5}, "search.coarse_fraction"),
+        ({"step": 3}, "Did you mean 'steps'"),
+    ],
+)
+def test_params_that_cannot_be_used_are_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        bind(section(**change), "search", SearchParams)
+
+
+def test_params_do_not_change() -> None:
+    params = bind(section(), "search", SearchParams)
+    with pytest.raises(ValidationError):
+        params.steps = 2  # type: ignore[misc]
