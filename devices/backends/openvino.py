@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,6 @@ class OpenVino(Backend):
 
     def open(self, entry: Path, threads: int) -> Session:
         """Compile IR or an ONNX file for the processor, in float32 where it is not int8."""
-        import openvino
-
         config = {
             # The default on recent processors is bfloat16, which is not what was validated.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -54,7 +53,7 @@ class OpenVino(Backend):
             "NUM_STREAMS": 1,
         }
         try:
-            compiled = openvino.Core().compile_model(_read(entry), "CPU", config)
+            compiled = _core().compile_model(_read(entry), "CPU", config)
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot compile {entry}: {_first(error)}") from error
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -98,13 +97,19 @@ def _convert(onnx_model: Path) -> Any:
     return model
 
 
-def _read(file: Path) -> Any:
+@cache
+def _core() -> Any:
+    """OpenVINO's entry point; making one loads its plugins, which takes a while."""
     import openvino
 
+    return openvino.Core()
+
+
+def _read(file: Path) -> Any:
     if not file.is_file():
         raise DeviceError(f"{file}: no such file.")
     try:
-        return openvino.Core().read_model(file)
+        return _core().read_model(file)
     except RuntimeError as error:
         raise DeviceError(f"OpenVINO cannot read {file}: {_first(error)}") from error
 

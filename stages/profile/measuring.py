@@ -35,12 +35,10 @@ def precisions_of(device: Device, runtime: Backend) -> tuple[str, ...]:
     return tuple(dict.fromkeys((FLOAT32, device.precision)))
 
 
-def measurements(
-    space: SearchSpace, device: Device, runtime: Backend, params: ProfileParams
-) -> int:
-    """How many models a profile measures."""
+def steps(space: SearchSpace, device: Device, runtime: Backend, params: ProfileParams) -> int:
+    """How many steps a profile has: every model is made, then measured."""
     networks = (params.networks + params.held_out) * len(precisions_of(device, runtime))
-    return len(space.blocks()) + networks
+    return 2 * (len(space.blocks()) + networks)
 
 
 def profile(
@@ -61,7 +59,7 @@ def profile(
         runtime: its backend, which must run here.
         params: how to measure.
         work: an existing folder for the models.
-        on_done: called after each measurement.
+        on_done: called with a name after each of the `steps`.
 
     Raises:
         MeasurementError: a measurement is too noisy.
@@ -73,10 +71,11 @@ def profile(
     for number, (key, block) in enumerate(blocks.items()):
         files[key] = work / f"block{number}.onnx"
         write_block(block, files[key], params.seed)
+        on_done(key)
     rng = np.random.default_rng(params.seed)
     networks = draw_networks(space, params.networks + params.held_out, rng)
     precisions = precisions_of(device, runtime)
-    whole = _write_networks(networks, precisions, runtime, params.seed, work)
+    whole = _write_networks(networks, precisions, runtime, params.seed, work, on_done)
 
     threads = device.threads
     alone = measure(runtime.name, files, reference, threads, params.block_protocol, on_done)
@@ -95,6 +94,7 @@ def _write_networks(
     runtime: Backend,
     seed: int,
     work: Path,
+    on_done: OnDone,
 ) -> dict[str, Path]:
     """Every network in every precision, by `_key`."""
     files: dict[str, Path] = {}
@@ -107,6 +107,7 @@ def _write_networks(
                 float32 = files[_key(architecture, FLOAT32)]
                 write_lower(float32, file, precision, runtime, seed)
             files[_key(architecture, precision)] = file
+            on_done(file.stem)
     return files
 
 

@@ -21,7 +21,7 @@ from stages.common.params import read_section
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
 from stages.profile.feasible import check_feasible
-from stages.profile.measuring import FLOAT32, measurements, profile
+from stages.profile.measuring import FLOAT32, profile, steps
 from stages.profile.networks import write_lower, write_network
 from stages.profile.params import ProfileParams
 from stages.profile.picture import draw_held_out
@@ -98,8 +98,7 @@ def measured_table(
 ) -> LatencyTable:
     """Profile the device with progress on the terminal."""
     done = 0
-    steps = measurements(space, device, runtime, params)
-    with Progress("profile", steps) as progress:
+    with Progress("profile", steps(space, device, runtime, params)) as progress:
 
         def count(_: str) -> None:
             nonlocal done

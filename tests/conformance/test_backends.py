@@ -1,0 +1,216 @@
+"""One suite over every backend of the table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from devices.backends import BACKENDS, Backend, backend
+from devices.device import Budget, Device, DeviceError
+from devices.quantization import quantize_static, to_float16
+from models.architecture import Architecture, Block
+from models.onnx_export import to_onnx
+from models.subnet import Subnet
+
+SHAPE_1CHW = (1, 1, 8, 8)
+
+
+def device_for(runtime: Backend, **settings: object) -> Device:
+    capabilities = ("SM86", "SM120") if runtime.name == "tensorrt" else ()
+    defaults = {
+        "backend": runtime.name,
+        "budget": Budget(flops=10**9),
+        "min_accuracy": 0.5,
+        "compute_capabilities": capabilities,
+    }
+    return Device(**(defaults | settings))
+
+
+def images(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=SHAPE_1CHW).astype(np.float32) for _ in range(count)]
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def runtime(request: pytest.FixtureRequest) -> Backend:
+    return backend(request.param)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network in every precision and family."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = (("expansion", 3), ("kernel", 3))
+    network = Architecture(
+        (
+            Block("conv", 1, 8, 8, 2, (("kernel", 3),)),
+            Block("mbconv", 8, 8, 4, 1, settings),
+            Block("mbconv", 8, 16, 4, 2, settings),
+            Block("classifier", 16, 5, 2, 1, (("width", 16),)),
+        )
+    )
+    torch.manual_seed(0)
+    (folder / "float32.onnx").write_bytes(to_onnx(Subnet(network).eval(), SHAPE_1CHW[1:]))
+    to_float16(folder / "float32.onnx", folder / "float16.onnx")
+    for family in ("uint8", "int8"):
+        quantize_static(folder / "float32.onnx", folder / f"{family}.onnx", images(8), family)
+    return folder
+
+
+def model_for(models: Path, runtime: Backend, precision: str) -> Path:
+    return models / f"{runtime.activations if precision == 'int8' else precision}.onnx"
+
+
+def test_capabilities_say_why_whenever_something_is_missing(runtime: Backend) -> None:
+    here = runtime.capabilities()
+    assert (here.reason == "") == (here.builds_here and here.runs_here)
+    assert here.precisions == set(runtime.native_precisions)
+    assert runtime.native_precisions[0] == "float32"
+    assert runtime.version() != "not installed"
+
+
+def test_every_offered_precision_builds_files_that_open(
+    runtime: Backend, models: Path, tmp_path: Path
+) -> None:
+    here, device = runtime.capabilities(), device_for(runtime)
+    for precision in runtime.native_precisions:
+        folder = tmp_path / precision
+        folder.mkdir()
+        built = runtime.build(model_for(models, runtime, precision), precision, folder, device)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(built.files)
+        assert built.entry in built.files
+        assert built.details["inputs"][0]["shape"] == list(SHAPE_1CHW)
+        assert built.details["outputs"][0]["shape"] == [1, 5]
+        assert built.details["runtime_version"] == runtime.version()
+        assert built.details["rebuild"]
+        if here.runs_here:
+            with runtime.open(folder / built.entry, threads=1) as session:
+                assert session.input_shape == SHAPE_1CHW
+                assert session(images(1)[0]).shape == (1, 5)
+        else:
+            with pytest.raises(DeviceError, match="cannot be run here"):
+                runtime.open(folder / built.entry, threads=1)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.1)])
+def test_outputs_are_those_of_onnx_runtime(
+    runtime: Backend, models: Path, tmp_path: Path, precision: str, tolerance: float
+) -> None:
+    if not runtime.capabilities().runs_here:
+        pytest.skip(runtime.capabilities().reason)
+    model = model_for(models, runtime, precision)
+    built = runtime.build(model, precision, tmp_path, device_for(runtime))
+    with (
+        backend("onnxruntime").open(model, 1) as expected,
+        runtime.open(tmp_path / built.entry, 1) as delivered,
+        runtime.open(model, 1) as plain,
+    ):
+        for image in images(4):
+            wanted = expected(image)
+            allowed = tolerance * np.abs(wanted).max()
+            np.testing.assert_allclose(delivered(image), wanted, rtol=0, atol=allowed)
+            np.testing.assert_allclose(plain(image), wanted, rtol=0, atol=allowed)
+
+
+def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models: Path) -> None:
+    if not runtime.capabilities().runs_here:
+        pytest.skip(runtime.capabilities().reason)
+    first, second = images(2)
+    with runtime.open(models / "float32.onnx", 1) as session:
+        kept = session(first)
+        before = kept.copy()
+        session(second)
+        np.testing.assert_array_equal(kept, before)
+        np.testing.assert_array_equal(session(first), before)
+
+
+def test_equal_inputs_build_equal_bytes_except_where_said(
+    runtime: Backend, models: Path, tmp_path: Path
+) -> None:
+    device = device_for(runtime)
+    for precision in runtime.native_precisions:
+        contents = []
+        for run in ("first", "second"):
+            folder = tmp_path / precision / run
+            folder.mkdir(parents=True)
+            built = runtime.build(model_for(models, runtime, precision), precision, folder, device)
+            unstable = built.details.get("not_reproducible", [])
+            contents.append(
+                {f: (folder / f).read_bytes() for f in built.files if f not in unstable}
+            )
+        assert contents[0] == contents[1]
+        assert contents[0]
+
+
+def test_a_file_of_another_precision_is_refused(
+    runtime: Backend, models: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceError, match="is a float32 model, not int8"):
+        runtime.build(models / "float32.onnx", "int8", tmp_path, device_for(runtime))
+    with pytest.raises(DeviceError, match="does not offer precision 'int4'"):
+        runtime.build(models / "float32.onnx", "int4", tmp_path, device_for(runtime))
+
+
+def test_a_broken_or_missing_file_is_refused_by_name(runtime: Backend, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    for file in (broken, tmp_path / "missing.onnx"):
+        with pytest.raises(DeviceError, match=file.name):
+            runtime.build(file, "float32", tmp_path, device_for(runtime))
+        with pytest.raises(DeviceError, match=file.name):
+            runtime.open(file, threads=1)
+
+
+def test_a_precision_that_is_not_offered_is_refused(runtime: Backend) -> None:
+    missing = {"float16", "int8"} - set(runtime.native_precisions)
+    for precision in missing:
+        with pytest.raises(DeviceError, match=f"does not offer '{precision}'"):
+            runtime.check(device_for(runtime, precision=precision))
+    for precision in runtime.native_precisions:
+        runtime.check(device_for(runtime, precision=precision))
+
+
+def test_compute_capabilities_are_for_gpus(runtime: Backend) -> None:
+    if runtime.name == "tensorrt":
+        with pytest.raises(DeviceError, match="needs the GPU generations"):
+            runtime.check(device_for(runtime, compute_capabilities=()))
+    else:
+        with pytest.raises(DeviceError, match="only for backend 'tensorrt'"):
+            runtime.check(device_for(runtime, compute_capabilities=("SM89",)))
+
+
+def test_a_latency_budget_alone_needs_a_device_that_can_be_measured(runtime: Backend) -> None:
+    device = device_for(runtime, budget=Budget(latency_ms=1.0))
+    if runtime.why_not_measured(device):
+        with pytest.raises(DeviceError, match="Add a budget of flops"):
+            runtime.check(device)
+        runtime.check(device_for(runtime, budget=Budget(latency_ms=1.0, flops=10)))
+    else:
+        runtime.check(device)
+
+
+def test_a_missing_runtime_is_named_with_the_command_that_installs_it(
+    runtime: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, runtime.package, None)
+    here = runtime.capabilities()
+    assert not here.builds_here
+    assert not here.runs_here
+    with pytest.raises(DeviceError, match=r"not installed\. Install it: pip install"):
+        runtime.check(device_for(runtime))
+
+
+def test_the_nearest_backend_is_suggested() -> None:
+    with pytest.raises(DeviceError, match="Did you mean 'openvino'"):
+        backend("openvin")
+
+
+def test_asking_for_the_table_imports_no_runtime() -> None:
+    packages = [runtime.package for runtime in BACKENDS.values()] + ["torch", "onnx"]
+    code = f"import sys, devices.backends; print([p for p in {packages} if p in sys.modules])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

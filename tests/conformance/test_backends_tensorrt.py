@@ -1,0 +1,68 @@
+"""What only TensorRT has: GPU generations, and errors that reach nothing but its logger."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from devices.backends import backend
+from devices.backends.tensorrt import RTX, gpu_capability, provider_for
+from devices.device import Budget, Device, DeviceError
+from devices.quantization import quantize_static
+from models.onnx_export import to_onnx
+
+
+def gpu(*capabilities: str, precision: str = "auto") -> Device:
+    return Device(
+        backend="tensorrt",
+        budget=Budget(flops=1),
+        min_accuracy=0,
+        compute_capabilities=capabilities,
+        precision=precision,
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("model") / "float32.onnx"
+    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+    file.write_bytes(to_onnx(layers, (1, 8, 8)))
+    return file
+
+
+def test_generations_that_cannot_be_built_for_are_named_beside_the_known_ones() -> None:
+    with pytest.raises(DeviceError, match=r"SM87, RTX4090. Known: SM75, .*SM89.*regular TensorRT"):
+        backend("tensorrt").check(gpu("SM89", "SM87", "RTX4090"))
+    with pytest.raises(DeviceError, match="each only once"):
+        backend("tensorrt").check(gpu("SM89", "SM89"))
+
+
+def test_turing_is_refused_unless_the_model_is_half() -> None:
+    with pytest.raises(DeviceError, match="SM75 has no float32 matrix product"):
+        backend("tensorrt").check(gpu("SM75", "SM89"))
+    backend("tensorrt").check(gpu("SM75", "SM89", precision="float16"))
+
+
+def test_one_engine_serves_several_generations(model: Path, tmp_path: Path) -> None:
+    wanted = ["SM86", "SM89", "SM120"]
+    built = backend("tensorrt").build(model, "float32", tmp_path, gpu(*wanted))
+    assert built.details["compute_capabilities"] == wanted
+    assert built.details["layers"]["MATRIX_MULTIPLY"] == 1
+    assert (tmp_path / "model.onnx").read_bytes() == model.read_bytes()
+    assert built.details["not_reproducible"] == ["model.engine"]
+
+
+def test_the_runtimes_own_error_is_in_the_message(model: Path, tmp_path: Path) -> None:
+    unsigned = tmp_path / "uint8.onnx"
+    quantize_static(model, unsigned, [np.ones((1, 1, 8, 8), np.float32)], "uint8")
+    with pytest.raises(DeviceError, match=r"cannot read uint8\.onnx: .*DequantizeLinear"):
+        backend("tensorrt").build(unsigned, "int8", tmp_path, gpu("SM89"))
+
+
+def test_without_a_gpu_nothing_is_measured_and_rtx_builds() -> None:
+    if gpu_capability() is not None:
+        pytest.skip("this machine has a GPU")
+    assert "No NVIDIA GPU" in backend("tensorrt").why_not_measured(gpu("SM89"))
+    assert provider_for(("SM89",)) == RTX
