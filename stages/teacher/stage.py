@@ -7,8 +7,8 @@ from pathlib import Path
 
 from data.stream import eval_batches
 from models.architecture import SCHEMA
+from models.costs import block_flops, flops, parameters
 from models.evaluate import logits, recalibrate
-from models.operators import macs, parameters
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
@@ -39,7 +39,7 @@ def train_teacher(
 
     What comes back holds the averaged weights, with batch norms recalibrated for them.
     """
-    teacher = extract(supernet, space.extreme(macs, largest=True))
+    teacher = extract(supernet, space.extreme(block_flops, largest=True))
     stream = images.stream(params)
     run = Run(teacher, params.recipe(stream.steps_per_epoch, params.ema_decay))
     objective = Objective(space.classes, params.label_smoothing)
@@ -71,8 +71,8 @@ def main() -> None:
     summary = {
         "architecture_id": architecture.id,
         "short": architecture.short(),
-        "flops": sum(map(macs, architecture.present)),
-        "parameters": sum(map(parameters, architecture.present)),
+        "flops": flops(architecture),
+        "parameters": parameters(architecture),
         "epochs": params.epochs,
         "accuracy": {split: rounded(images.accuracy(teacher, split)) for split in ("val", "test")},
     }

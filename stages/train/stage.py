@@ -12,8 +12,8 @@ import torch
 
 from data.stream import eval_batches
 from models.architecture import SCHEMA, Architecture
+from models.costs import flops, parameters
 from models.evaluate import logits, recalibrate
-from models.operators import macs, parameters
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
@@ -153,13 +153,12 @@ def summary(
     hop: dict[str, Any],
 ) -> dict[str, Any]:
     """What `train.json` says of the trained network."""
-    blocks = network.architecture.present
     return {
         "architecture_id": network.architecture.id,
         "short": network.architecture.short(),
         "accuracy": {split: rounded(images.accuracy(network, split)) for split in ("val", "test")},
         "slice": hop,
         "epochs": params.epochs,
-        "flops": sum(map(macs, blocks)),
-        "parameters": sum(map(parameters, blocks)),
+        "flops": flops(network.architecture),
+        "parameters": parameters(network.architecture),
     }
