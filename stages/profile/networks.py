@@ -25,7 +25,7 @@ _ATTEMPTS = 100
 def draw_networks(
     space: SearchSpace, count: int, rng: np.random.Generator
 ) -> tuple[Architecture, ...]:
-    """Different architectures, from the cheapest to the dearest.
+    """Different architectures, in order from the cheapest to the dearest.
 
     Uniform samples crowd around the middle of a space, while budgets often lie near its ends. So
     each network leans towards one end: a group takes that end's candidate with a probability
@@ -35,8 +35,9 @@ def draw_networks(
         SpaceError: the space does not hold that many.
     """
     ends = [space.choices(space.extreme(macs, largest=largest)) for largest in (False, True)]
-    found: dict[str, Architecture] = {}
-    for lean in np.linspace(-1, 1, count):
+    found: dict[Architecture, float] = {}
+    # The ends come first, or another network that leans there could have taken their place.
+    for lean in sorted(np.linspace(-1, 1, count), key=lambda lean: -abs(lean)):
         for attempt in range(_ATTEMPTS):
             strength = abs(lean) * (1 - attempt / _ATTEMPTS)
             end = ends[int(lean > 0)]
@@ -44,15 +45,15 @@ def draw_networks(
             taken = rng.random(len(end)) < strength
             choices = [e if t else u for e, u, t in zip(end, uniform, taken, strict=True)]
             architecture = space.architecture(choices)
-            if architecture.id not in found:
-                found[architecture.id] = architecture
+            if architecture not in found:
+                found[architecture] = float(lean)
                 break
         else:
             raise SpaceError(
                 f"space '{space.name}' is too small for {count} different networks: lower "
                 "profile.networks or profile.held_out."
             )
-    return tuple(found.values())
+    return tuple(sorted(found, key=lambda architecture: found[architecture]))
 
 
 def split_networks(
