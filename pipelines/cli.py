@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
 from rich.console import Console
 
@@ -170,20 +169,14 @@ def main() -> NoReturn:
     """Run the command line; a mistake of the user's is one message, not a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = app(standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else DONE)
+        app()  # ends by itself, and with 2 when it is called wrongly
     except Failure as failure:
         _say(str(failure))
         sys.exit(failure.code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(WRONG_USE)
-    except (KeyboardInterrupt, click.Abort):
-        _say("stopped; what was done stays done, and the next run continues from there.")
-        sys.exit(FAILED)
     except ValueError as error:
         _say(str(error))
         sys.exit(WRONG_USE)
+    sys.exit(DONE)
 
 
 def _run_flow(
@@ -198,6 +191,10 @@ def _run_flow(
         release_flow(devices, jobs or default_jobs(), stages, verbose)
     except RunFailedError as error:
         raise Failure(FAILED, str(error)) from error
+    except KeyboardInterrupt as stop:
+        raise Failure(
+            FAILED, "stopped. What was done stays done; the next run continues from there."
+        ) from stop
 
 
 def _repository() -> Path:

@@ -45,6 +45,7 @@ class Stage:
         name: DVC's address, such as `train@edge-cpu`.
         command: what it runs.
         deps: files and folders it reads, from the repository's root.
+        params: keys of params.yaml that it reads.
         outs: files and folders it writes.
         upstreams: names of the stages whose outs it reads.
         meta: how to run it.
@@ -53,6 +54,7 @@ class Stage:
     name: str
     command: str
     deps: tuple[str, ...]
+    params: tuple[str, ...]
     outs: tuple[str, ...]
     upstreams: frozenset[str]
     meta: StageMeta
@@ -198,6 +200,7 @@ def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
         name=node.addressing,
         command=str(node.cmd),
         deps=tuple(_relative(dep, root) for dep in node.deps if not hasattr(dep, "params")),
+        params=tuple(key for dep in node.deps for key in getattr(dep, "params", ())),
         outs=tuple(_relative(out, root) for out in node.outs),
         upstreams=frozenset(upstreams),
         meta=meta,

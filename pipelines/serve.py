@@ -63,7 +63,7 @@ def serve_schedule(
     """
     workspace = Workspace(root)
     with _server(workspace, port) as url:
-        from prefect.deployments.runner import EntrypointType
+        from prefect.types.entrypoint import EntrypointType
 
         from pipelines.flow import release_flow
 

@@ -1,0 +1,119 @@
+"""What dvc.yaml declares is what the stages read, import and write."""
+
+import ast
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pipelines.graph import Stage, read_graph
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("pipelines", "stages", "models", "devices", "data")
+GRAPH = read_graph(ROOT)
+ONE_OF_EACH = list({stage.kind: stage for stage in GRAPH}.values())
+
+each_stage = pytest.mark.parametrize("stage", ONE_OF_EACH, ids=lambda stage: stage.kind)
+
+
+def paths_in(command: str) -> set[str]:
+    """The words of a command that are paths."""
+    words = shlex.split(command)
+    return {word for word in words if "/" in word or word.endswith((".yaml", ".txt"))}
+
+
+@each_stage
+def test_every_path_in_the_command_is_declared(stage: Stage):
+    declared = {*stage.deps, *stage.outs, "params.yaml"}
+    assert paths_in(stage.command) <= declared
+
+
+@each_stage
+def test_every_declared_artifact_is_handed_to_the_command(stage: Stage):
+    code = {"constraints.txt", *(dep for dep in stage.deps if dep.split("/")[0] in ROOMS)}
+    spaces = {dep for dep in code if dep.endswith(".yaml")}
+    assert set(stage.deps) - code | spaces | set(stage.outs) <= paths_in(stage.command)
+
+
+@each_stage
+def test_every_stage_is_the_package_of_its_name(stage: Stage):
+    assert shlex.split(stage.command)[:3] == ["python", "-m", f"stages.{stage.kind}"]
+
+
+@each_stage
+def test_declared_code_covers_what_the_stage_imports(stage: Stage):
+    used = imported_files(f"stages.{stage.kind}.__main__")
+    missing = [file for file in sorted(used) if not any(covers(dep, file) for dep in stage.deps)]
+    assert not missing, f"{stage.name} imports files that are not declared dependencies"
+
+
+@each_stage
+def test_no_room_is_declared_that_the_stage_does_not_import(stage: Stage):
+    used = imported_files(f"stages.{stage.kind}.__main__")
+    rooms = [dep for dep in stage.deps if dep.split("/")[0] in ROOMS and (ROOT / dep).is_dir()]
+    assert [room for room in rooms if not any(covers(room, file) for file in used)] == []
+
+
+@each_stage
+def test_declared_params_are_the_sections_that_the_stage_reads(stage: Stage):
+    declared = {key.split(".")[0] for key in stage.params}
+    assert declared == sections_read(ROOT / "stages" / stage.kind)
+
+
+def covers(dep: str, file: str) -> bool:
+    """Whether a declared dependency holds a file; an empty package marker needs no cover."""
+    return file == dep or file.startswith(f"{dep}/") or file in {"stages/__init__.py"}
+
+
+@cache
+def imported_files(module: str) -> frozenset[str]:
+    """Our own files that importing a module reads, from the source alone."""
+    found: set[str] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        file = file_of(name)
+        if file is None or file in found:
+            continue
+        found.add(file)
+        pending.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
+        pending.extend(imports_of(file))
+    return frozenset(found)
+
+
+def file_of(module: str) -> str | None:
+    """The file of one of our modules."""
+    if module.split(".")[0] not in ROOMS:
+        return None
+    path = module.replace(".", "/")
+    for candidate in (f"{path}.py", f"{path}/__init__.py"):
+        if (ROOT / candidate).is_file():
+            return candidate
+    return None
+
+
+def imports_of(file: str) -> list[str]:
+    """The modules that a file names in import statements, wherever they stand."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def sections_read(package: Path) -> set[str]:
+    """The sections of params.yaml that a stage's code asks for by name."""
+    found: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id == "read_section" and isinstance(node.args[1], ast.Constant):
+                found.add(node.args[1].value)
+            if node.func.id in {"pick_device", "read_devices"}:
+                found.add("devices")
+    return found
