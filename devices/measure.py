@@ -13,11 +13,12 @@ idle and a session is closed before the next one opens; only the reference stays
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def measure(
     }
 
 
-def _reports(job: Mapping[str, Any]) -> Any:
+def _reports(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Run the worker and yield its reports as they come.
 
     Raises:
@@ -127,8 +128,10 @@ def _reports(job: Mapping[str, Any]) -> Any:
         listener = threading.Thread(target=lambda: words.extend(worker.stderr or ()), daemon=True)
         listener.start()
         try:
-            worker.stdin.write(json.dumps(job))
-            worker.stdin.close()
+            # A worker that died at its start is reported by its exit code, not by its pipe.
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.write(json.dumps(job))
+                worker.stdin.close()
             for line in worker.stdout:
                 if line.startswith(LINE):
                     yield json.loads(line.removeprefix(LINE))
