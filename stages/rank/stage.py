@@ -97,33 +97,26 @@ def judge(
     scores: dict[str, dict[str, float]] = state["scores"]
     truth: dict[str, float] = state["truth"]
     trained = min(params.truth_architectures, len(candidates))
+    stream = TrainStream(images.train, images.info, params.truth_batch, params.seed, augment=True)
     with Progress("rank", len(candidates) + trained, len(scores) + len(truth)) as progress:
-        for candidate in candidates:
-            key = candidate.architecture.id
-            if key not in scores:
-                scores[key] = {
-                    name: score(evidence, candidate.architecture)
-                    for name, score in INDICATORS.items()
-                }
-                checkpoint.save(state)
-                progress.update(len(scores), {params.indicator: scores[key][params.indicator]})
+        for architecture in _missing(candidates, scores):
+            found = {name: score(evidence, architecture) for name, score in INDICATORS.items()}
+            scores[architecture.id] = found
+            checkpoint.save(state)
+            progress.update(len(scores), {params.indicator: found[params.indicator]})
         ranked = rank([Ranked(c, scores[c.architecture.id]) for c in candidates], params.indicator)
-        stream = TrainStream(
-            images.train, images.info, params.truth_batch, params.seed, augment=True
-        )
-        for one in spread(ranked, trained):
-            key = one.candidate.architecture.id
-            if key not in truth:
-                truth[key] = train_alone(
-                    one.candidate.architecture,
-                    stream,
-                    evidence.calibration,
-                    evidence.held_out,
-                    params,
-                )
-                checkpoint.save(state)
-                progress.update(len(scores) + len(truth), {"accuracy": truth[key]})
+        for architecture in _missing([r.candidate for r in spread(ranked, trained)], truth):
+            truth[architecture.id] = train_alone(
+                architecture, stream, evidence.calibration, evidence.held_out, params
+            )
+            checkpoint.save(state)
+            progress.update(len(scores) + len(truth), {"accuracy": truth[architecture.id]})
     return ranked, truth
+
+
+def _missing(candidates: Sequence[Candidate], known: Mapping[str, Any]) -> list[Architecture]:
+    """The architectures that a resumed run still has to do."""
+    return [c.architecture for c in candidates if c.architecture.id not in known]
 
 
 def write(

@@ -101,32 +101,38 @@ def search(
     else:  # an impossible search stops here, not after hours
         algorithm.random_feasible(np.random.default_rng([params.seed, _ANSWER]))
     while algorithm.step < params.steps:
-        step, entropy = algorithm.step, algorithm.distribution.entropy()
-        # A generator of its own for every step: resuming needs no generator's state.
-        proposed = algorithm.propose(np.random.default_rng([params.seed, _PROPOSE, step]))
-        architectures = [architecture(choices) for choices in proposed]
-        results = [
-            Result(choices, float(nll), float(algorithm.problem.excess(choices)))
-            for choices, nll in zip(proposed, evaluate(step, architectures), strict=True)
-        ]
-        weights = algorithm.observe(results)
-        for found, result, weight in zip(architectures, results, weights, strict=True):
-            words = " ".join(map(str, result.choices))
-            rows.append(
-                Row(
-                    step,
-                    found.id,
-                    result.nll,
-                    weight,
-                    result.excess,
-                    entropy,
-                    len(results),
-                    words,
-                )
-            )
+        rows += one_step(algorithm, architecture, evaluate)
         if after_step is not None:
             after_step(Snapshot(algorithm.state(), rows))
     return rows
+
+
+def one_step(
+    algorithm: Algorithm, architecture: Callable[[Choices], Architecture], evaluate: Evaluate
+) -> list[Row]:
+    """Propose, evaluate, observe once; the step's rows."""
+    step, entropy = algorithm.step, algorithm.distribution.entropy()
+    # A generator of its own for every step: resuming needs no generator's state.
+    proposed = algorithm.propose(np.random.default_rng([algorithm.params.seed, _PROPOSE, step]))
+    architectures = [architecture(choices) for choices in proposed]
+    results = [
+        Result(choices, float(nll), float(algorithm.problem.excess(choices)))
+        for choices, nll in zip(proposed, evaluate(step, architectures), strict=True)
+    ]
+    weights = algorithm.observe(results)
+    return [
+        Row(
+            step=step,
+            architecture_id=found.id,
+            nll=result.nll,
+            weight=weight,
+            excess=result.excess,
+            entropy=entropy,
+            samples=len(results),
+            choices=" ".join(map(str, result.choices)),
+        )
+        for found, result, weight in zip(architectures, results, weights, strict=True)
+    ]
 
 
 def answer(algorithm: Algorithm) -> list[Choices]:
