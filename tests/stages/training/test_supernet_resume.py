@@ -1,0 +1,29 @@
+"""A killed supernet run, continued, gives the bytes of one that was left alone."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stages.common.files import sha256_file
+
+
+def test_a_killed_run_resumes_to_the_same_weights(world, supernet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "supernet"
+    # How often it saves changes nothing; every step makes the kill land in the middle.
+    params = world.params("often", supernet={"checkpoint_every": 1})
+    command = [sys.executable, "-m", "stages.supernet"]
+    command += world.arguments("supernet", out, params=params)
+    process = subprocess.Popen(command)
+    saved, deadline = tmp_path / ".supernet.partial" / "state.pt", time.monotonic() + 120
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9
+    assert saved.exists()
+    assert not out.exists()
+
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "progress 1/" not in again.stdout  # it did not start from the beginning
+    for name in ("supernet.safetensors", "history.json"):
+        assert sha256_file(out / name) == sha256_file(supernet / name)

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.dataset import DatasetInfo, read_split
+from data.stream import eval_batches
+from models.architecture import Architecture
+from models.evaluate import accuracy
+from models.subnet import Subnet
+from models.weights import load_into
+from stages.common.files import FileFormatError
+
+
+@pytest.fixture(scope="module")
+def trained(world, supernet: Path, teacher: Path, ranked: Path) -> Path:
+    return world.run("train", world.root / "train")
+
+
+def test_the_written_network_has_the_written_accuracy(world, trained: Path) -> None:
+    summary = json.loads((trained / "train.json").read_text())
+    content = json.loads((trained / "architecture.json").read_text())
+    network = Subnet(Architecture.from_json(content)).eval()
+    load_into(network, trained / "model.safetensors")
+    info = DatasetInfo.read(world.root / "data")
+    for name in ("val", "test"):
+        split = read_split(world.root / "data", name)
+        found = accuracy(network, eval_batches(split, info, 100))
+        assert found == pytest.approx(summary["accuracy"][name], abs=1e-6)
+        assert found > 0.8
+
+
+def test_the_slice_is_what_the_supernet_computes(trained: Path) -> None:
+    hop = json.loads((trained / "train.json").read_text())["slice"]
+    assert hop["max_difference"] < 1e-4
+    assert hop["agreement"] == 1
+    assert hop["images"] == 99  # every third of the 297
+
+
+def test_a_start_from_random_weights_gives_another_network(
+    world, trained: Path, tmp_path: Path
+) -> None:
+    params = world.params("scratch", train={"from_slice": False})
+    scratch = world.run("train", tmp_path / "train", params=params)
+    first, second = (f / "model.safetensors" for f in (trained, scratch))
+    assert first.read_bytes() != second.read_bytes()
+    rows = [json.loads((f / "history.json").read_text())["steps"][0] for f in (trained, scratch)]
+    assert rows[0]["loss"] < rows[1]["loss"]  # the slice knows something already
+
+
+def test_a_teacher_of_other_data_is_refused(world, ranked: Path, tmp_path: Path) -> None:
+    (tmp_path / "teacher").mkdir()
+    np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))
+    with pytest.raises(FileFormatError, match=r"train_logits.npy is float32 \(7, 10\)"):
+        world.run("train", tmp_path / "train", teacher=tmp_path / "teacher")
+
+
+def test_a_ranking_without_a_known_architecture_is_refused(world, tmp_path: Path) -> None:
+    (tmp_path / "ranking.json").write_text('{"schema": "netwright/ranked/2"}')
+    with pytest.raises(FileFormatError, match="netwright/ranked/1"):
+        world.run("train", tmp_path / "train", rank=tmp_path)
