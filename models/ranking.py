@@ -108,7 +108,7 @@ class Certificate:
             )
         baseline = self.tau[self.best_baseline].value
         verdict = (
-            "beats" if self.beats[indicator] else "does not beat"
+            "beats" if self.beats[indicator] else "is not shown to beat"
         ) + f" the best baseline, {self.best_baseline} (tau {baseline:.2f})"
         return (
             f"On {self.count} architectures trained on their own, {indicator} has tau "

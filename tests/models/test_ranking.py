@@ -72,7 +72,9 @@ def test_an_indicator_no_better_than_a_baseline_is_said_not_to_beat_it() -> None
     certificate = certified(truth, echo=truth, depth=truth)
     assert certificate.best_baseline == "depth"
     assert certificate.beats == {"echo": False}
-    assert "does not beat the best baseline, depth (tau 1.00)" in certificate.statement("echo")
+    assert "is not shown to beat the best baseline, depth (tau 1.00)" in certificate.statement(
+        "echo"
+    )
 
 
 def test_the_interval_holds_the_value_and_narrows_with_more_architectures() -> None:

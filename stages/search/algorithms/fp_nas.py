@@ -15,7 +15,7 @@ Choices of ours, each a param:
 - Plain gradient ascent. The gradient's size carries the evidence (nearly equal samples give
   nearly none), which optimisers that normalise it throw away.
 - beta: NLLs of subnets differ by some 0.01 to 0.1 nats, on n = 256 images by 3 to 25 in
-  log-likelihood. beta = 0.2 brings that to order 1, so that a step weighs its samples instead of
+  log-likelihood. beta = 0.3 brings that to order 1, so that a step weighs its samples instead of
   taking the single best one.
 - The supernet's weights stay as they were trained; only alpha is learnt here. `learn` is the one
   place where an update of the weights, by the same omega, would be added.
