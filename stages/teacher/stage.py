@@ -8,7 +8,7 @@ from pathlib import Path
 from data.stream import eval_batches
 from models.architecture import SCHEMA
 from models.costs import block_flops, flops, parameters
-from models.evaluate import logits, recalibrate
+from models.evaluate import folded, logits, recalibrate
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
@@ -76,7 +76,7 @@ def main() -> None:
         "epochs": params.epochs,
         "accuracy": {split: rounded(images.accuracy(teacher, split)) for split in ("val", "test")},
     }
-    train_logits_NK = logits(teacher, eval_batches(images.train, images.info, EVAL_BATCH))
+    train_logits_NK = logits(folded(teacher), eval_batches(images.train, images.info, EVAL_BATCH))
     write_bytes(args.out / "teacher.safetensors", to_bytes(teacher))
     write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
     write_json(args.out / "teacher.json", "netwright/teacher/1", summary)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.evaluate import accuracy, logits, recalibrate
+from models.evaluate import accuracy, folded, logits, recalibrate
 from models.space import SearchSpace
 from models.subnet import Subnet
 
@@ -73,3 +73,11 @@ def test_logits_keep_the_order_of_the_images() -> None:
     found = logits(nn.Flatten(), batches)
     assert found.dtype == np.float32
     assert found[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_folding_computes_the_same_and_leaves_the_network_alone(subnet: Subnet) -> None:
+    recalibrate(subnet, [images(1)])
+    before = {name: value.clone() for name, value in subnet.state_dict().items()}
+    with torch.no_grad():
+        torch.testing.assert_close(folded(subnet)(images(2)), subnet.eval()(images(2)))
+    assert all(torch.equal(value, before[name]) for name, value in subnet.state_dict().items())
