@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,8 @@ def _repository(root: Path) -> Iterator[Any]:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo:
+        # DVC names stages relative to the working folder.
+        with chdir(root), Repo(str(root)) as repo:
             yield repo
     except DvcException as error:
         cause = error.__cause__

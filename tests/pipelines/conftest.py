@@ -1,0 +1,77 @@
+"""A toy repository: real DVC stages that are shell commands, so that flows are tested in seconds.
+
+source -> probe@DEVICE (exclusive, first) -> bundle@DEVICE -> release
+   +----> train ---------------------------------^
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import Repository
+
+DVC_YAML = """
+vars: [params.yaml]
+stages:
+  source:
+    cmd: mkdir -p out/source && echo ${source.text} > out/source/x && echo source >> ran.log
+    params: [source]
+    outs: [out/source]
+    meta: {retries: 1}
+  train:
+    cmd: sh train.sh
+    deps: [out/source, train.sh]
+    outs: [out/train]
+  probe:
+    foreach: ${devices}
+    do:
+      cmd: sh probe.sh ${key}
+      deps: [out/source, probe.sh]
+      params: ["devices.${key}"]
+      outs: ["out/probe/${key}"]
+      meta: {exclusive: true, first: true}
+  bundle:
+    foreach: ${devices}
+    do:
+      cmd: sh bundle.sh ${key} ${item.size}
+      deps: ["out/probe/${key}", out/train, bundle.sh]
+      params: ["devices.${key}"]
+      outs: ["out/bundle/${key}"]
+      meta: {timeout_s: 20}
+  release:
+    cmd: mkdir -p out/release && cat out/bundle/*/x > out/release/x && echo release >> ran.log
+    deps: [out/bundle]
+    outs: [out/release]
+"""
+FILES = {
+    "dvc.yaml": DVC_YAML,
+    "params.yaml": "source: {text: hello}\ndevices:\n  a: {size: 1}\n  b: {size: 2}\n",
+    "train.sh": "mkdir -p out/train; cp out/source/x out/train/x; echo train >> ran.log\n",
+    "probe.sh": (
+        "echo progress 1/2 loss=0.5 left=3s\nmkdir -p out/probe/$1\n"
+        "cp out/source/x out/probe/$1/x\n"
+        "echo $1 >> out/probe/$1/x; echo probe@$1 >> ran.log\n"
+    ),
+    "bundle.sh": (
+        'if [ "$2" -lt 0 ]; then echo "error: size $2 is below 0." >&2; exit 1; fi\n'
+        'if [ "$2" -gt 99 ]; then sleep "$2"; fi\n'
+        "mkdir -p out/bundle/$1; cat out/probe/$1/x out/train/x > out/bundle/$1/x\n"
+        "echo $2 >> out/bundle/$1/x; echo bundle@$1 >> ran.log\n"
+    ),
+    ".gitignore": "out/\n.netwright/\nran.log\n",
+}
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Repository:
+    """A toy repository in which nothing has run yet."""
+    root = tmp_path / "toy"
+    root.mkdir()
+    for name, content in FILES.items():
+        (root / name).write_text(content)
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    repository = Repository(root)
+    code, output = repository.dvc("init", "--quiet")
+    assert code == 0, output
+    return repository

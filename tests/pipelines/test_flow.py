@@ -1,0 +1,140 @@
+"""The Prefect flow on the toy repository."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.graph import read_graph
+from pipelines.process import StageFailedError, StageProcesses
+from pipelines.workspace import BusyError, Workspace
+from tests.support import Repository, kill_tree
+
+RUN = """
+import os, sys
+from pathlib import Path
+from pipelines.workspace import Workspace
+Workspace(Path.cwd()).configure_prefect(os.environ, "CRITICAL")
+from pipelines.flow import RunFailedError, release_flow
+from pipelines.plan import make_plan
+from pipelines.workspace import BusyError
+try:
+    report = release_flow([], 2, list(make_plan(Path.cwd()).stale))
+    print("outcomes", report.outcomes)
+except (RunFailedError, BusyError) as error:
+    print("error:", error)
+    sys.exit(1)
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start_flow(toy: Repository) -> subprocess.Popen[str]:
+    """Start the flow in its own process, with this repository's code."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{RUN}"
+    (toy.root / "flow_runner.py").write_text(program)
+    return toy.start("flow_runner.py")
+
+
+def run_flow(toy: Repository) -> tuple[int, str]:
+    child = start_flow(toy)
+    output, _ = child.communicate(timeout=120)
+    return child.returncode, output
+
+
+def ran(toy: Repository) -> list[str]:
+    """The stages whose command ran since the last call, in order."""
+    log = toy.root / "ran.log"
+    names = log.read_text().split() if log.is_file() else []
+    log.unlink(missing_ok=True)
+    return names
+
+
+def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
+    code, output = run_flow(toy)
+    assert code == 0, output
+    order = ran(toy)
+    assert sorted(order) == sorted(stage.name for stage in read_graph(toy.root))
+    assert order[:3] == ["source", "probe@a", "probe@b"], "first stages run first"
+    assert "probe@a: started" in output
+    assert (toy.root / ".netwright/logs/probe@a.log").read_text().count("progress 1/2") == 1
+    assert toy.dvc("status")[1].strip() == "Data and pipelines are up to date."
+
+    toy.change({"devices": {"b": {"size": -1}}})
+    code, output = run_flow(toy)
+    assert code == 1
+    assert "size -1 is below 0." in output
+    assert "Traceback" not in output
+    assert "1 stages that need it were not started" in output
+    assert ran(toy) == ["probe@b"]
+
+    toy.change({"devices": {"b": {"size": 7}}})
+    code, output = run_flow(toy)
+    assert code == 0, output
+    assert ran(toy) == ["probe@b", "bundle@b", "release"]
+
+
+def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repository):
+    toy.change({"devices": {"a": {"size": 500}}})
+    child = start_flow(toy)
+    wait_for(lambda: any("sleep" in p.name() for p in descendants(child.pid)))
+    started = descendants(child.pid)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=60)
+    gone, alive = psutil.wait_procs(started, timeout=15)
+    assert alive == []
+    assert not (toy.root / "out/bundle/a").exists()
+    assert "bundle@a" not in toy.locked
+
+
+def test_a_stage_that_takes_too_long_is_stopped(toy: Repository):
+    assert toy.dvc("repro", "--quiet", "train", "probe@a")[0] == 0
+    toy.change({"devices": {"a": {"size": 500}}})
+    file = toy.root / "dvc.yaml"
+    file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 3"))
+    stage = read_graph(toy.root)["bundle@a"]
+    processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
+    began = time.monotonic()
+    with pytest.raises(StageFailedError, match="stopped after 3 s, its limit"):
+        processes.run(stage)
+    assert time.monotonic() - began < 15
+
+
+def test_a_second_run_beside_the_first_is_refused(toy: Repository):
+    workspace = Workspace(toy.root)
+    with (
+        workspace.lock(),
+        pytest.raises(BusyError, match=f"another run is under way.*{os.getpid()}"),
+        workspace.lock(),
+    ):
+        pass
+    with workspace.lock():
+        pass
+
+
+def test_stages_left_by_a_killed_run_keep_the_repository(toy: Repository):
+    workspace = Workspace(toy.root)
+    with workspace.lock() as lock:
+        orphan = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    try:
+        with pytest.raises(BusyError), workspace.lock():
+            pass
+    finally:
+        kill_tree(orphan.pid)
+        orphan.wait()
+    with workspace.lock():
+        pass
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.1)

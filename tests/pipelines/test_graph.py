@@ -1,0 +1,81 @@
+import pytest
+
+from pipelines.graph import NEVER, GraphError, find_root, read_graph, stale
+from pipelines.plan import make_plan
+from tests.support import Repository
+
+
+def test_the_graph_is_read_from_dvc(toy: Repository):
+    graph = read_graph(toy.root)
+    assert graph.devices == ("a", "b")
+    assert graph["bundle@a"].upstreams == {"probe@a", "train"}
+    assert graph["release"].upstreams == {"bundle@a", "bundle@b"}
+    assert graph["probe@a"].meta.exclusive
+    assert graph["probe@a"].meta.first
+    assert graph["source"].meta.retries == 1
+    assert graph["bundle@b"].outs == ("out/bundle/b",)
+    assert graph["bundle@b"].params == ("devices.b",)
+    order = list(graph.stages)
+    assert all(order.index(name) < order.index(s.name) for s in graph for name in s.upstreams)
+
+
+def test_ancestors_and_descendants_follow_the_edges(toy: Repository):
+    graph = read_graph(toy.root)
+    assert graph.with_ancestors(["probe@a"]) == {"probe@a", "source"}
+    assert graph.with_descendants(["probe@a"]) == {"probe@a", "bundle@a", "release"}
+
+
+def test_an_unknown_stage_is_named_with_the_nearest(toy: Repository):
+    with pytest.raises(GraphError, match=r"no stage 'relase'.*'release'"):
+        read_graph(toy.root)["relase"]
+
+
+def test_an_unknown_key_in_meta_is_refused(toy: Repository):
+    file = toy.root / "dvc.yaml"
+    file.write_text(file.read_text().replace("retries: 1", "retrys: 1"))
+    with pytest.raises(GraphError, match=r"retrys: unknown key.*'retries'"):
+        read_graph(toy.root)
+
+
+def test_a_broken_dvc_yaml_is_an_error_of_ours(toy: Repository):
+    (toy.root / "dvc.yaml").write_text("stages: [")
+    with pytest.raises(GraphError, match=r"dvc\.yaml"):
+        read_graph(toy.root)
+
+
+def test_outside_a_repository_the_way_out_is_named(tmp_path):
+    with pytest.raises(GraphError, match="Run inside the folder that was cloned"):
+        find_root(tmp_path)
+
+
+def test_what_never_ran_says_so(toy: Repository):
+    found = stale(toy.root, read_graph(toy.root))
+    assert found["source"] == [NEVER]
+    assert found["bundle@a"] == [NEVER]
+
+
+def test_a_changed_param_makes_its_stages_stale_and_names_itself(toy: Repository):
+    assert toy.dvc("repro", "--quiet")[0] == 0
+    assert stale(toy.root, read_graph(toy.root)) == {}
+    toy.change({"devices": {"b": {"size": 3}}})
+    found = stale(toy.root, read_graph(toy.root))
+    assert list(found) == ["probe@b", "bundle@b", "release"]
+    assert (
+        found["probe@b"] == ["devices.b.size modified"] or "devices.b modified" in found["probe@b"]
+    )
+    assert found["release"] == ["after bundle@b"]
+
+
+def test_a_plan_for_one_device_leaves_the_others_alone(toy: Repository):
+    plan = make_plan(toy.root, ["a"])
+    assert set(plan.stale) == {"source", "train", "probe@a", "bundle@a"}
+    assert toy.dvc("repro", "--quiet")[0] == 0
+    toy.change({"devices": {"a": {"size": 5}}})
+    # The other bundle is up to date, so the release can follow.
+    assert list(make_plan(toy.root, ["a"]).stale) == ["probe@a", "bundle@a", "release"]
+
+
+def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
+    toy.change({"devices": {"desktop": {"size": 1}}})
+    with pytest.raises(GraphError, match=r"no device 'desktp'. Did you mean 'desktop'"):
+        make_plan(toy.root, ["desktp"])
