@@ -6,7 +6,9 @@ from hypothesis.extra.numpy import arrays
 
 from stages.common.hops import HopError, compare
 
-LOGITS_NK = arrays(np.float32, (5, 3), elements=st.floats(-9, 9, width=32))
+# No subnormal numbers: a stage run before in this process has told the processor to flush them.
+ELEMENTS = st.floats(-9, 9, width=32, allow_subnormal=False)
+LOGITS_NK = arrays(np.float32, (5, 3), elements=ELEMENTS)
 
 
 @given(LOGITS_NK)
