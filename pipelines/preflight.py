@@ -65,7 +65,8 @@ def preflight(root: Path) -> None:
     if "data" in bound.values:
         problems += problem_of(check_data, root, bound.values["data"], plan)
     if {"data", "space"} <= bound.values.keys():
-        problems += _budget_problems(root, bound, plan)
+        # Measuring takes seconds, and is for params that are right in everything else.
+        problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(problems))
 
@@ -130,11 +131,11 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
     return Setting(SearchSpace.load(file, shape, classes), tables)
 
 
-def check_budget(name: str, device: Device, setting: Setting) -> None:
+def check_budget(name: str, device: Device, setting: Setting, measure: bool = True) -> None:
     """Refuse a budget that no architecture of the space can keep.
 
-    Without a latency table that is up to date, the space's smallest network is measured; the
-    stage `profile`, which runs before any training, then decides exactly.
+    Without a latency table that is up to date, the space's smallest network is measured (if
+    `measure`); the stage `profile`, which runs before any training, then decides exactly.
 
     Raises:
         InfeasibleBudgetError: the message has the nearest architecture and the way out.
@@ -173,12 +174,12 @@ def problem_of(check: Callable[..., None], *arguments: Any) -> list[str]:
     return []
 
 
-def _budget_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
+def _budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool) -> list[str]:
     try:
         setting = read_setting(root, bound, plan)
     except SpaceError as error:
         return [str(error)]
     problems = []
     for name, device in bound.values.get("devices", {}).items():
-        problems += problem_of(check_budget, name, device, setting)
+        problems += problem_of(check_budget, name, device, setting, measure)
     return problems

@@ -34,7 +34,7 @@ stages:
   bundle:
     foreach: ${devices}
     do:
-      cmd: sh bundle.sh ${key} ${item.size}
+      cmd: sh bundle.sh ${key} ${item.width}
       deps: ["out/probe/${key}", out/train, bundle.sh]
       params: ["devices.${key}"]
       outs: ["out/bundle/${key}"]
@@ -46,7 +46,7 @@ stages:
 """
 FILES = {
     "dvc.yaml": DVC_YAML,
-    "params.yaml": "source: {text: hello}\ndevices:\n  a: {size: 1}\n  b: {size: 2}\n",
+    "params.yaml": "source: {text: hello}\ndevices:\n  a: {width: 1}\n  b: {width: 2}\n",
     "train.sh": "mkdir -p out/train; cp out/source/x out/train/x; echo train >> ran.log\n",
     "probe.sh": (
         "echo progress 1/2 loss=0.5 left=3s\nmkdir -p out/probe/$1\n"
@@ -54,7 +54,7 @@ FILES = {
         "echo $1 >> out/probe/$1/x; echo probe@$1 >> ran.log\n"
     ),
     "bundle.sh": (
-        'if [ "$2" -lt 0 ]; then echo "error: size $2 is below 0." >&2; exit 1; fi\n'
+        'if [ "$2" -lt 0 ]; then echo "error: width $2 is below 0." >&2; exit 1; fi\n'
         'if [ "$2" -gt 99 ]; then sleep "$2"; fi\n'
         "mkdir -p out/bundle/$1; cat out/probe/$1/x out/train/x > out/bundle/$1/x\n"
         "echo $2 >> out/bundle/$1/x; echo bundle@$1 >> ran.log\n"

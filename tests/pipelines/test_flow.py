@@ -63,28 +63,28 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
     assert (toy.root / ".netwright/logs/probe@a.log").read_text().count("progress 1/2") == 1
     assert toy.dvc("status")[1].strip() == "Data and pipelines are up to date."
 
-    toy.change({"devices": {"b": {"size": -1}}})
+    toy.change({"devices": {"b": {"width": -1}}})
     code, output = run_flow(toy)
     assert code == 1
-    assert "size -1 is below 0." in output
+    assert "width -1 is below 0." in output
     assert "Traceback" not in output
     assert "1 stages that need it were not started" in output
     assert ran(toy) == ["probe@b"]
 
-    toy.change({"devices": {"b": {"size": 7}}})
+    toy.change({"devices": {"b": {"width": 7}}})
     code, output = run_flow(toy)
     assert code == 0, output
     assert ran(toy) == ["probe@b", "bundle@b", "release"]
 
 
 def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repository):
-    toy.change({"devices": {"a": {"size": 500}}})
+    toy.change({"devices": {"a": {"width": 500}}})
     child = start_flow(toy)
     wait_for(lambda: any("sleep" in p.name() for p in descendants(child.pid)))
     started = descendants(child.pid)
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=60)
-    gone, alive = psutil.wait_procs(started, timeout=15)
+    _, alive = psutil.wait_procs(started, timeout=15)
     assert alive == []
     assert not (toy.root / "out/bundle/a").exists()
     assert "bundle@a" not in toy.locked
@@ -92,7 +92,7 @@ def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repo
 
 def test_a_stage_that_takes_too_long_is_stopped(toy: Repository):
     assert toy.dvc("repro", "--quiet", "train", "probe@a")[0] == 0
-    toy.change({"devices": {"a": {"size": 500}}})
+    toy.change({"devices": {"a": {"width": 500}}})
     file = toy.root / "dvc.yaml"
     file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 3"))
     stage = read_graph(toy.root)["bundle@a"]

@@ -57,7 +57,7 @@ def test_what_never_ran_says_so(toy: Repository):
 def test_a_changed_param_makes_its_stages_stale_and_names_itself(toy: Repository):
     assert toy.dvc("repro", "--quiet")[0] == 0
     assert stale(toy.root, read_graph(toy.root)) == {}
-    toy.change({"devices": {"b": {"size": 3}}})
+    toy.change({"devices": {"b": {"width": 3}}})
     found = stale(toy.root, read_graph(toy.root))
     assert list(found) == ["probe@b", "bundle@b", "release"]
     assert (
@@ -70,12 +70,12 @@ def test_a_plan_for_one_device_leaves_the_others_alone(toy: Repository):
     plan = make_plan(toy.root, ["a"])
     assert set(plan.stale) == {"source", "train", "probe@a", "bundle@a"}
     assert toy.dvc("repro", "--quiet")[0] == 0
-    toy.change({"devices": {"a": {"size": 5}}})
+    toy.change({"devices": {"a": {"width": 5}}})
     # The other bundle is up to date, so the release can follow.
     assert list(make_plan(toy.root, ["a"]).stale) == ["probe@a", "bundle@a", "release"]
 
 
 def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
-    toy.change({"devices": {"desktop": {"size": 1}}})
+    toy.change({"devices": {"desktop": {"width": 1}}})
     with pytest.raises(GraphError, match=r"no device 'desktp'. Did you mean 'desktop'"):
         make_plan(toy.root, ["desktp"])

@@ -1,0 +1,195 @@
+"""The whole graph on real digits: by Prefect, by plain DVC, again, changed, killed, and checked.
+
+The tests share one repository that `netwright run` has brought to its end.
+"""
+
+import io
+import json
+import shutil
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from tests.support import Repository, copy_repository, kill_tree, on_digits
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+MEASURED = ("quantize", "export", "bundle", "release")
+"""Stages whose files hold measured latencies, which are never the same twice."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository after `netwright run`."""
+    repository = on_digits(copy_repository(tmp_path_factory.mktemp("whole") / "repository"))
+    code, output = repository.netwright("run", "--jobs", "2", timeout=600)
+    assert code == 0, output
+    for column in ("device", "precision", "predicted", "measured", "budget", "verdict", "bundle"):
+        assert column in output
+    assert "artifacts/bundle/one/one.tar.gz" in output
+    assert "Traceback" not in output
+    return repository
+
+
+def test_the_release_has_an_entry_per_device(finished: Repository):
+    release = json.loads((finished.root / "artifacts/release/release.json").read_text())
+    assert release["schema"] == "netwright/release/1"
+    assert release["devices"].keys() == {"one", "rtx"}
+    assert release["devices"]["one"]["latency_ms"]["measured"] > 0
+    assert release["devices"]["rtx"]["latency_ms"]["measured"] is None
+
+
+def test_a_second_run_runs_no_stage(finished: Repository):
+    before = (finished.root / "dvc.lock").read_bytes()
+    code, output = finished.netwright("run")
+    assert code == 0
+    assert "Everything is fresh: no stage had to run." in output
+    assert "started" not in output
+    assert "one.tar.gz" in output, "the table is shown all the same"
+    assert (finished.root / "dvc.lock").read_bytes() == before
+
+
+def test_a_changed_device_reruns_only_its_own_branch(finished: Repository):
+    before = (finished.root / "params.yaml").read_bytes()
+    finished.change({"devices": {"one": {"min_accuracy": 0.001}}})
+    code, output = finished.netwright("status")
+    (finished.root / "params.yaml").write_bytes(before)
+    assert code == 0
+    would_run = [line.split()[0] for line in output.splitlines() if "would run" in line]
+    assert "profile@one" in would_run
+    assert all(name.endswith("@one") or name == "release" for name in would_run)
+
+
+def test_plain_dvc_gives_the_same_hashes_from_the_same_latency_tables(
+    finished: Repository, tmp_path: Path
+):
+    twin = on_digits(copy_repository(tmp_path / "twin"))
+    start_from_the_same_tables(finished, twin)
+    code, output = twin.dvc("repro", timeout=600)
+    assert code == 0, output
+    assert "Running stage 'profile@" not in output
+    assert "Running stage 'supernet'" in output
+    ours, theirs = finished.hashes(), twin.hashes()
+    assert ours.keys() == theirs.keys()
+    differing = {path for path in ours if ours[path] != theirs[path]}
+    assert {path.split("/")[1] for path in differing} <= set(MEASURED)
+    for file in sorted((finished.root / "artifacts/quantize").rglob("*.onnx")):
+        same = twin.root / file.relative_to(finished.root)
+        assert same.read_bytes() == file.read_bytes(), file.name
+
+
+def start_from_the_same_tables(source: Repository, target: Repository) -> None:
+    """Give `target` the measured tables, as DVC would pull them: lock entries, files, cache."""
+    profiles = {name: row for name, row in source.locked.items() if name.startswith("profile@")}
+    with (target.root / "dvc.lock").open("w") as file:
+        YAML().dump({"schema": "2.0", "stages": profiles}, file)
+    shutil.copytree(source.root / "artifacts/profile", target.root / "artifacts/profile")
+    # Without `runs`, which would spare DVC the work that is to be compared.
+    cache = Path(".dvc/cache/files")
+    shutil.copytree(source.root / cache, target.root / cache)
+
+
+@pytest.mark.parametrize(
+    ("stage", "output"), [("supernet", "supernet"), ("search@one", "search/one")]
+)
+def test_a_stage_killed_in_the_middle_is_resumed_to_the_same_hash(
+    stage: str, output: str, finished: Repository
+):
+    expected = finished.hashes()[f"artifacts/{output}"]
+    folder = finished.root / "artifacts" / output
+    state = folder.with_name(f".{folder.name}.partial") / "state.pt"
+    shutil.rmtree(folder)
+    command = ("-m", "dvc", "repro", "--single-item", "--no-run-cache", stage)
+    child = finished.start(*command)
+    until = time.monotonic() + 120
+    while not state.is_file():
+        assert child.poll() is None, child.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    kill_tree(child.pid)
+    child.communicate()
+    assert state.is_file(), "the stage was over before it was killed"
+    code, text = finished.dvc(*command[2:])
+    assert code == 0, text
+    assert "Running stage" in text
+    assert not state.exists()
+    assert finished.hashes()[f"artifacts/{output}"] == expected
+    assert json.loads(finished.dvc("status", "--json")[1]) == {}
+
+
+def test_bundles_verify_and_predict(finished: Repository, tmp_path: Path):
+    for device in ("one", "rtx"):
+        code, output = finished.netwright("verify", bundle_of(finished, device), "--json")
+        assert code == 0, output
+        assert json.loads(output)["passed"] is True
+    image = tmp_path / "image.png"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(image)
+    code, output = finished.netwright("predict", bundle_of(finished, "one"), str(image))
+    assert code == 0, output
+    name, label, probability = output.split()
+    assert name == str(image)
+    assert label in "0123456789"
+    assert 0 < float(probability) <= 1
+
+
+def bundle_of(repository: Repository, device: str) -> str:
+    return str(repository.root / f"artifacts/bundle/{device}/{device}.tar.gz")
+
+
+def changed_byte(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def escaping(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        member = tarfile.TarInfo("../outside.txt")
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"bad"))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("damage", [changed_byte, truncated, escaping], ids=lambda f: f.__name__)
+def test_a_damaged_bundle_is_refused(damage, finished: Repository, tmp_path: Path):
+    bundle = tmp_path / "in" / "bundle.tar.gz"
+    bundle.parent.mkdir()
+    bundle.write_bytes(damage(Path(bundle_of(finished, "one")).read_bytes()))
+    image = tmp_path / "image.png"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(image)
+    for command in (("verify", str(bundle)), ("predict", str(bundle), str(image))):
+        code, output = finished.netwright(*command)
+        assert code == 1, output
+        assert "Traceback" not in output
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_a_file_that_is_no_image_is_wrong_use(finished: Repository, tmp_path: Path):
+    (tmp_path / "text.png").write_text("not an image")
+    for name in ("text.png", "missing.png"):
+        path = str(tmp_path / name)
+        code, output = finished.netwright("predict", bundle_of(finished, "one"), path)
+        assert code == 2, output
+        assert name in output
+        assert "Traceback" not in output
+
+
+def test_a_gate_that_is_not_met_holds_the_release_back(finished: Repository):
+    before = {name: (finished.root / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    finished.change({"devices": {"rtx": {"min_accuracy": 1.0}}})
+    code, output = finished.netwright("run", "--device", "rtx", timeout=300)
+    assert code == 3, output
+    assert "held back" in output
+    assert "accuracy" in output
+    for name, content in before.items():
+        (finished.root / name).write_bytes(content)
+    assert finished.dvc("checkout", "--quiet", "--force")[0] == 0
