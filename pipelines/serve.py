@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,8 +86,7 @@ def serve_schedule(
 def _server(workspace: Workspace, port: int) -> Iterator[str]:
     """A Prefect server of our own, with its database in the workspace; yields its address."""
     url = f"http://127.0.0.1:{port}"
-    if _answers(url):
-        raise ScheduleError(f"port {port} is taken; choose another with --port.")
+    _require_free(port)
     workspace.configure_prefect(os.environ, "WARNING")
     workspace.logs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
@@ -113,6 +113,13 @@ def _server(workspace: Workspace, port: int) -> Iterator[str]:
             server.wait()
 
 
+def _require_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ScheduleError(f"port {port} is taken; choose another with --port.") from error
+
+
 def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     until = time.monotonic() + START_S
     while not _answers(url):
@@ -125,7 +132,5 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/api/health", timeout=5) as answer:
             return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return True  # somebody else's server
     except (urllib.error.URLError, OSError):
         return False

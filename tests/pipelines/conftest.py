@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Repository
+from tests.support import Repository, copy_repository, on_digits
 
 DVC_YAML = """
 vars: [params.yaml]
@@ -74,4 +74,20 @@ def toy(tmp_path: Path) -> Repository:
     repository = Repository(root)
     code, output = repository.dvc("init", "--quiet")
     assert code == 0, output
+    return repository
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The whole graph on digits, brought to its end by `netwright run`.
+
+    Tests share it: each leaves params, lock file and artifacts as it found them.
+    """
+    repository = on_digits(copy_repository(tmp_path_factory.mktemp("whole") / "repository"))
+    code, output = repository.netwright("run", "--jobs", "2", timeout=600)
+    assert code == 0, output
+    for column in ("device", "precision", "predicted", "measured", "budget", "verdict", "bundle"):
+        assert column in output
+    assert "artifacts/bundle/one/one.tar.gz" in output
+    assert "Traceback" not in output
     return repository

@@ -23,19 +23,6 @@ MEASURED = ("quantize", "export", "bundle", "release")
 """Stages whose files hold measured latencies, which are never the same twice."""
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository after `netwright run`."""
-    repository = on_digits(copy_repository(tmp_path_factory.mktemp("whole") / "repository"))
-    code, output = repository.netwright("run", "--jobs", "2", timeout=600)
-    assert code == 0, output
-    for column in ("device", "precision", "predicted", "measured", "budget", "verdict", "bundle"):
-        assert column in output
-    assert "artifacts/bundle/one/one.tar.gz" in output
-    assert "Traceback" not in output
-    return repository
-
-
 def test_the_release_has_an_entry_per_device(finished: Repository):
     release = json.loads((finished.root / "artifacts/release/release.json").read_text())
     assert release["schema"] == "netwright/release/1"
