@@ -110,9 +110,9 @@ def kill_tree(pid: int) -> None:
             continue
 
 
-def copy_repository(target: Path) -> Repository:
-    """A copy of this repository without anything it produced."""
-    shutil.copytree(ROOT, target, ignore=LEFT_OUT, symlinks=True)
+def copy_repository(target: Path, source: Path = ROOT) -> Repository:
+    """A copy of a repository without anything it produced."""
+    shutil.copytree(source, target, ignore=LEFT_OUT, symlinks=True)
     subprocess.run(["git", "init", "--quiet", str(target)], check=True)
     return Repository(target)
 

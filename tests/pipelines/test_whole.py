@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.support import Repository, copy_repository, kill_tree, on_digits
+from tests.support import Repository, copy_repository, kill_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -55,7 +55,7 @@ def test_a_changed_device_reruns_only_its_own_branch(finished: Repository):
 def test_plain_dvc_gives_the_same_hashes_from_the_same_latency_tables(
     finished: Repository, tmp_path: Path
 ):
-    twin = on_digits(copy_repository(tmp_path / "twin"))
+    twin = copy_repository(tmp_path / "twin", finished.root)
     start_from_the_same_tables(finished, twin)
     code, output = twin.dvc("repro", timeout=600)
     assert code == 0, output
