@@ -71,11 +71,6 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
     assert "1 stages that need it were not started" in output
     assert ran(toy) == ["probe@b"]
 
-    toy.change({"devices": {"b": {"width": 7}}})
-    code, output = run_flow(toy)
-    assert code == 0, output
-    assert ran(toy) == ["probe@b", "bundle@b", "release"]
-
 
 def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repository):
     toy.change({"devices": {"a": {"width": 500}}})

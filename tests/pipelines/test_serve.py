@@ -33,7 +33,7 @@ def test_a_scheduled_run_happens_and_everything_stops_with_us(finished: Reposito
     child = finished.start("-c", SERVE, str(port))
     try:
         began = time.monotonic()
-        runs = wait_for_runs(port, "COMPLETED", 120)
+        run = scheduled_run(port, "COMPLETED", 120)
         took = time.monotonic() - began
         started = psutil.Process(child.pid).children(recursive=True)
         child.send_signal(signal.SIGINT)
@@ -41,10 +41,9 @@ def test_a_scheduled_run_happens_and_everything_stops_with_us(finished: Reposito
     finally:
         if child.poll() is None:
             kill_tree(child.pid)
-    assert runs[0]["deployment_id"] is not None
-    assert runs[0]["auto_scheduled"] is True
+    assert run["auto_scheduled"] is True
     assert removed.read_bytes() == content, output
-    assert took < 120
+    print(f"The scheduled run was complete {took:.0f} s after the start.")
     _, alive = psutil.wait_procs(started, timeout=20)
     assert alive == []
     assert (finished.root / ".netwright/prefect/prefect.db").is_file()
@@ -64,8 +63,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_runs(port: int, state: str, seconds: float) -> list[dict[str, Any]]:
-    """Flow runs in a state, as Prefect's server tells."""
+def scheduled_run(port: int, state: str, seconds: float) -> dict[str, Any]:
+    """A flow run of the deployment that is in a state, as Prefect's server tells."""
     until = time.monotonic() + seconds
     body = json.dumps({"flow_runs": {"state": {"type": {"any_": [state]}}}}).encode()
     request = urllib.request.Request(
@@ -79,7 +78,8 @@ def wait_for_runs(port: int, state: str, seconds: float) -> list[dict[str, Any]]
                 runs = json.load(answer)
         except (urllib.error.URLError, OSError):
             runs = []
-        if runs:
-            return list(runs)
+        for run in runs:
+            if run["deployment_id"] is not None:
+                return dict(run)
         time.sleep(1)
     raise AssertionError(f"no flow run was {state} within {seconds} s")
