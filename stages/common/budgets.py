@@ -35,12 +35,14 @@ class Limit:
         budget: the largest cost allowed, in the key's unit.
         cost: an architecture's cost in that unit.
         block_cost: a block's share; the architecture with the smallest sum has the smallest cost.
+        margin: fraction of the owner's budget that `budget` already leaves free.
     """
 
     key: str
     budget: float
     cost: Callable[[Architecture], float]
     block_cost: Callable[[Block], float]
+    margin: float = 0.0
 
     def excess(self, architecture: Architecture) -> float:
         """By what fraction of the budget the cost passes it; 0 within it."""
@@ -72,21 +74,28 @@ def predicted_latency(device: Device, table: LatencyTable) -> Callable[[Architec
     return lambda architecture: table.predict([b.key for b in architecture.present], precision)
 
 
-def limits(device: Device, table: LatencyTable) -> tuple[Limit, ...]:
+def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> tuple[Limit, ...]:
     """The device's budgets that can be predicted.
 
     A latency budget is left out where the device was not measured. `size_mb` counts
     the weights alone, their number times the bytes of the precision searched in; the gate weighs
     the whole bundle.
+
+    Args:
+        device: whose budgets.
+        table: its latency model.
+        latency_margin: fraction of the latency budget to leave free: of the networks predicted
+            to lie just within it, half would be measured beyond.
     """
     budget, precision, found = device.budget, search_precision(device), []
     if budget.latency_ms is not None and table.measured:
         found.append(
             Limit(
                 "latency_ms",
-                budget.latency_ms,
+                budget.latency_ms * (1 - latency_margin),
                 predicted_latency(device, table),
                 lambda block: table.block_cost(block.key, precision),
+                latency_margin,
             )
         )
     if budget.flops is not None:
@@ -146,9 +155,10 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     for limit, architecture in zip(limits, cheapest, strict=True):
         least = limit.cost(architecture)
         if least > limit.budget:
+            less = f" (the budget less a margin of {limit.margin:.0%})" if limit.margin else ""
             raise InfeasibleBudgetError(
                 f"no architecture of space '{space.name}' keeps {limit.key} within "
-                f"{limit.budget:g} on '{name}': the nearest, {architecture.id} "
+                f"{limit.budget:g}{less} on '{name}': the nearest, {architecture.id} "
                 f"({architecture.short()}), needs {least:.4g}. Raise "
                 f"devices.{name}.budget.{limit.key} or add smaller options to the space."
             )

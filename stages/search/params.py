@@ -27,6 +27,8 @@ class SearchParams(Params):
     """Subtract the samples' mean gradient (expectation 0) from the estimate: far less noise."""
     cost_weight: float = Field(ge=0)
     """eta: weight of the hinge on each budget, per fraction of the budget passed."""
+    latency_margin: float = Field(0.0, ge=0, lt=1)
+    """Fraction of a latency budget the search leaves free, because predictions err."""
     samples_per_nat: float = Field(gt=0)
     """lambda: architectures drawn per nat of the distribution's entropy (fp_nas)."""
     min_samples: int = Field(ge=2)

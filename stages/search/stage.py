@@ -52,7 +52,7 @@ def main() -> None:
     info = DatasetInfo.read(flags.data)
     space = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
     table = read_latency_table(flags.profile)
-    asked = limits(device, table)
+    asked = limits(device, table, params.latency_margin)
     require_feasible(space, flags.device, asked)
     if device.budget.latency_ms is not None and not table.measured:
         print(
