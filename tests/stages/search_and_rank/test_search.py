@@ -153,3 +153,25 @@ def test_params_do_not_change() -> None:
     params = bind(section(), "search", SearchParams)
     with pytest.raises(ValidationError):
         params.steps = 2  # type: ignore[misc]
+
+
+def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("control_variate: true", "latency_margin: 0.2"))
+    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
+    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    assert max(row["costs"]["latency_ms"] for row in content["candidates"]) <= 0.06 * 0.8
+
+
+def test_an_impossible_budget_names_the_margin_that_made_it_so(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("control_variate: true", "latency_margin: 0.99"))
+    with pytest.raises(InfeasibleBudgetError, match="less a margin of 99%"):
+        run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
+    assert not (tmp_path / "out").exists()
