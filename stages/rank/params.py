@@ -12,7 +12,7 @@ class RankParams(Params):
     """How candidates are ordered, and how much is spent on judging the order."""
 
     images: int = Field(ge=1)
-    """Validation images per candidate, rounded up to whole batches; at most the whole split."""
+    """At most this many validation images per candidate, spread evenly over the split."""
     recalibration_batches: int = Field(ge=1)
     """Training batches that each candidate's batch norms are recalibrated on."""
     batch: int = Field(ge=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from models.supernet import Supernet
 from models.weights import load_into
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import read_json, rounded, write_json
-from stages.common.learning import Images, inputs_fingerprint
+from stages.common.learning import Images, inputs_fingerprint, spread
 from stages.common.params import read_section
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
 from stages.rank.indicators import INDICATORS, Evidence
 from stages.rank.params import RankParams
-from stages.rank.truth import spread, train_alone
+from stages.rank.truth import evenly_spaced, train_alone
 
 SCHEMA = "netwright/ranked/1"
 CANDIDATES_SCHEMA = "netwright/candidates/1"
@@ -63,11 +62,11 @@ def main() -> None:
     load_into(supernet, flags.supernet / "supernet.safetensors")
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
-    batches = eval_batches(images.val, images.info, params.batch)
+    judged_on = spread(images.val, params.images)
     evidence = Evidence(
         supernet,
         images.calibration(params.recalibration_batches, params.batch, params.seed),
-        list(islice(batches, -(-params.images // params.batch))),
+        list(eval_batches(judged_on, images.info, params.batch)),
     )
     ranked, truth = judge(candidates, evidence, images, params, checkpoint)
     write(flags.out, ranked, truth, params)
@@ -105,7 +104,7 @@ def judge(
             checkpoint.save(state)
             progress.update(len(scores), {params.indicator: found[params.indicator]})
         ranked = rank([Ranked(c, scores[c.architecture.id]) for c in candidates], params.indicator)
-        for architecture in _missing([r.candidate for r in spread(ranked, trained)], truth):
+        for architecture in _missing([r.candidate for r in evenly_spaced(ranked, trained)], truth):
             truth[architecture.id] = train_alone(
                 architecture, stream, evidence.calibration, evidence.held_out, params
             )

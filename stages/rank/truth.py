@@ -18,7 +18,7 @@ from stages.rank.params import RankParams
 T = TypeVar("T")
 
 
-def spread(ordered: Sequence[T], count: int) -> list[T]:
+def evenly_spaced(ordered: Sequence[T], count: int) -> list[T]:
     """`count` items at even distances, first and last among them; all when there are fewer."""
     if count >= len(ordered):
         return list(ordered)

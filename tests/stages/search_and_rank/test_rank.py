@@ -11,7 +11,7 @@ from stages.common.params import ParamsError, bind
 from stages.rank.indicators import INDICATORS
 from stages.rank.params import RankParams
 from stages.rank.stage import CANDIDATES_SCHEMA, SCHEMA, Candidate, Ranked, main, rank
-from stages.rank.truth import spread
+from stages.rank.truth import evenly_spaced
 
 FILES = ["ranking.json", "certificate.json"]
 
@@ -95,7 +95,7 @@ def test_ties_keep_the_searchs_order(world: Any) -> None:
     ("count", "expected"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (99, list(range(10)))]
 )
 def test_ground_truth_spans_the_ranking(count: int, expected: list[int]) -> None:
-    assert spread(list(range(10)), count) == expected
+    assert evenly_spaced(list(range(10)), count) == expected
 
 
 def test_a_search_that_left_nothing_is_named(
