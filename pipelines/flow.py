@@ -18,7 +18,7 @@ from rich.console import Console
 from pipelines.graph import Graph, Stage, find_root
 from pipelines.plan import make_plan
 from pipelines.preflight import preflight
-from pipelines.process import StageFailedError, StageProcesses
+from pipelines.process import StageProcesses
 from pipelines.schedule import Outcome, Schedule
 from pipelines.summary import held_back, print_summary, read_summaries
 from pipelines.view import View, choose_view
@@ -41,8 +41,9 @@ class RunFailedError(ValueError):
         self.report = report
         failed = [name for name, outcome in report.outcomes.items() if outcome == "failed"]
         lost = sum(outcome == "not started" for outcome in report.outcomes.values())
-        what = "\n".join(f"{name}: {report.messages[name]}" for name in failed)
-        after = f"\n{lost} stages that need it were not started." if lost else ""
+        unsaid = "it could not be run, and did not say why."
+        what = "\n".join(f"{name}: {report.messages.get(name, unsaid)}" for name in failed)
+        after = f"\n{lost} stages were not started." if lost else ""
         super().__init__(f"{what}{after}")
 
 
@@ -66,7 +67,8 @@ def release_flow(
         verbose: print all that the stages print.
 
     Raises:
-        RunFailedError: a stage failed; independent stages were still brought to their end.
+        RunFailedError: a stage failed; independent stages were still brought to their end,
+            unless it was a `first` one, after which nothing more is started.
         PreflightError: a scheduled run found params that cannot work.
         GateError: a scheduled run's bundles are held back.
     """
@@ -99,8 +101,8 @@ def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View
     def run_stage(name: str) -> None:
         try:
             ran[name] = processes.run(graph[name])
-        except StageFailedError as error:
-            report.messages[name] = str(error)
+        except Exception as error:
+            report.messages[name] = str(error) or repr(error)
             raise
 
     def start(stage: Stage) -> None:
@@ -116,6 +118,8 @@ def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View
             name = ended.get()
             outcome = ran.get(name, "failed")
             schedule.finish(name, outcome)
+            if outcome == "failed" and graph[name].meta.first:
+                schedule.abandon()  # it is there to stop a run before anything is trained
             message = report.messages.get(name, "") if outcome == "failed" else ""
             view.ended(graph[name], outcome, time.monotonic() - began[name], message)
     except BaseException:

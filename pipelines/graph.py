@@ -30,7 +30,7 @@ class StageMeta(Params):
     exclusive: bool = False
     """Runs while nothing else runs: it measures time."""
     first: bool = False
-    """Runs as early as it can."""
+    """Runs as early as it can; nothing more is started once it failed."""
     retries: int = Field(0, ge=0)
     """How often it is started again after a failure."""
     timeout_s: float | None = Field(None, gt=0)

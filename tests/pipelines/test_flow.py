@@ -68,8 +68,17 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
     assert code == 1
     assert "width -1 is below 0." in output
     assert "Traceback" not in output
-    assert "1 stages that need it were not started" in output
+    assert "1 stages were not started" in output
     assert ran(toy) == ["probe@b"]
+
+
+def test_a_first_stage_that_fails_stops_the_run_before_anything_is_trained(toy: Repository):
+    (toy.root / "probe.sh").write_text('echo "error: this budget cannot be met." >&2; exit 1\n')
+    code, output = run_flow(toy)
+    assert code == 1
+    assert "probe@a: this budget cannot be met." in output
+    assert "Traceback" not in output
+    assert ran(toy) == ["source"]
 
 
 def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repository):
