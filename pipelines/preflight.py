@@ -144,7 +144,8 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
     check_feasible(setting.space, name, device, table)
     wanted = device.budget.latency_ms
     if (
-        table is None
+        measure
+        and table is None
         and wanted is not None
         and not backend(device.backend).why_not_measured(device)
     ):
