@@ -22,7 +22,7 @@ class Params(BaseModel):
     """Base of every params section: immutable, strict about types, and closed to unknown keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
 
