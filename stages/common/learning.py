@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -113,15 +115,18 @@ def spread(split: Split, limit: int) -> Split:
     return Split(split.images_NHWC[::stride], split.labels_N[::stride])
 
 
-def inputs_fingerprint(stage: str, params: Params, *files: Path) -> str:
+def inputs_fingerprint(
+    stage: str, params: Params, *files: Path, packages: Sequence[ModuleType] = (models, data)
+) -> str:
     """What a training run depends on: params, files, this code and torch.
 
     Args:
         stage: the stage's name.
         params: its params; how often it saves is left out, for it changes nothing.
         files: the files and folders it reads.
+        packages: our own packages whose code it runs, besides the stages'.
     """
-    folders = [package.__path__[0] for package in (models, data)]
+    folders = [package.__path__[0] for package in packages]
     folders += [f"{stages.__path__[0]}/{name}" for name in ("common", stage)]
     code = [p.read_text(encoding="utf-8") for f in folders for p in sorted(Path(f).rglob("*.py"))]
     values = params.model_dump(exclude={"checkpoint_every"})

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import data
+import devices
+import models
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream
 from devices.device import Device
@@ -65,7 +68,8 @@ def main() -> None:
         read_split(flags.data, "val"), info, params.batch, params.seed, augment=False
     )
     read = (flags.space, flags.data, flags.supernet, flags.profile)
-    inputs = fingerprint(inputs_fingerprint("search", params, *read), device.model_dump())
+    code = inputs_fingerprint("search", params, *read, packages=(models, data, devices))
+    inputs = fingerprint(code, device.model_dump())
     checkpoint = Checkpoint(flags.out, inputs)
     searched = ALGORITHMS[params.algorithm](problem_of(space, asked, held_out.batch), params)
     rows = run(searched, space, supernet_evaluation(supernet, held_out), checkpoint)
