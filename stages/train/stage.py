@@ -85,7 +85,8 @@ def compare_slice(
     )
     plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
     difference = float(np.abs(shared_NK - plain_NK).max())
-    if difference > SLICE_LIMIT * max(1.0, float(np.abs(shared_NK).max())):
+    # Written so that a difference that is not a number fails.
+    if not difference <= SLICE_LIMIT * max(1.0, float(np.abs(shared_NK).max())):
         raise SliceError(
             f"the slice of architecture {architecture.id} differs from the supernet by "
             f"{difference:.3g}; run the supernet stage again, its weights may be damaged."
