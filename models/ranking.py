@@ -101,7 +101,7 @@ class Certificate:
     def statement(self, indicator: str) -> str:
         """In plain words, what the evidence says about one indicator."""
         found = self.tau[indicator]
-        if self.best_baseline is None or found.value is None:
+        if self.best_baseline is None or None in (found.value, found.low, found.high):
             return (
                 f"There is no evidence on how well {indicator} orders architectures: it was "
                 f"compared on {self.count} architectures trained on their own."
