@@ -176,6 +176,9 @@ def main() -> NoReturn:
     except ValueError as error:
         _say(str(error))
         sys.exit(WRONG_USE)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _say(str(error))
+        sys.exit(FAILED)
     sys.exit(DONE)
 
 

@@ -29,6 +29,7 @@ from pipelines.preflight import (
     read_setting,
 )
 from pipelines.summary import WIDE
+from stages.common.budgets import search_precision
 
 GOOD, BAD = "[green]yes[/]", "[red]no[/]"
 
@@ -129,8 +130,9 @@ def least_cost(key: str, name: str, device: Device, setting: Setting) -> float |
     table = setting.tables.get(name)
     if table is None or not table.measured:
         return fastest_ms(space, device)
-    fastest = space.extreme(lambda block: table.block_cost(block.key))
-    return table.predict([block.key for block in fastest.present])
+    precision = search_precision(device)
+    fastest = space.extreme(lambda block: table.block_cost(block.key, precision))
+    return table.predict([block.key for block in fastest.present], precision)
 
 
 def data_line(root: Path, bound: Bound, plan: Plan | None) -> str:
