@@ -35,14 +35,12 @@ class Limit:
         budget: the largest cost allowed, in the key's unit.
         cost: an architecture's cost in that unit.
         block_cost: a block's share; the architecture with the smallest sum has the smallest cost.
-        margin: fraction of the owner's budget that `budget` already leaves free.
     """
 
     key: str
     budget: float
     cost: Callable[[Architecture], float]
     block_cost: Callable[[Block], float]
-    margin: float = 0.0
 
     def excess(self, architecture: Architecture) -> float:
         """By what fraction of the budget the cost passes it; 0 within it."""
@@ -95,7 +93,6 @@ def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> 
                 budget.latency_ms * (1 - latency_margin),
                 predicted_latency(device, table),
                 lambda block: table.block_cost(block.key, precision),
-                latency_margin,
             )
         )
     if budget.flops is not None:
@@ -155,10 +152,9 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     for limit, architecture in zip(limits, cheapest, strict=True):
         least = limit.cost(architecture)
         if least > limit.budget:
-            less = f" (the budget less a margin of {limit.margin:.0%})" if limit.margin else ""
             raise InfeasibleBudgetError(
                 f"no architecture of space '{space.name}' keeps {limit.key} within "
-                f"{limit.budget:g}{less} on '{name}': the nearest, {architecture.id} "
+                f"{limit.budget:g} on '{name}': the nearest, {architecture.id} "
                 f"({architecture.short()}), needs {least:.4g}. Raise "
                 f"devices.{name}.budget.{limit.key} or add smaller options to the space."
             )

@@ -28,7 +28,10 @@ class SearchParams(Params):
     cost_weight: float = Field(ge=0)
     """eta: weight of the hinge on each budget, per fraction of the budget passed."""
     latency_margin: float = Field(0.0, ge=0, lt=1)
-    """Fraction of a latency budget the search leaves free, because predictions err."""
+    """Fraction of a latency budget the search leaves free, because predictions err.
+
+    A wish: where no architecture can leave so much, the search leaves what it can.
+    """
     samples_per_nat: float = Field(gt=0)
     """lambda: architectures drawn per nat of the distribution's entropy (fp_nas)."""
     min_samples: int = Field(ge=2)

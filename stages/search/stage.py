@@ -22,6 +22,7 @@ from models.space import SearchSpace
 from models.supernet import Supernet
 from models.weights import load_into
 from stages.common.budgets import (
+    InfeasibleBudgetError,
     Limit,
     limits,
     predicted_costs,
@@ -55,8 +56,12 @@ def main() -> None:
     info = DatasetInfo.read(flags.data)
     space = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
     table = read_latency_table(flags.profile)
-    asked = limits(device, table, params.latency_margin)
-    require_feasible(space, flags.device, asked)
+    asked = kept_budgets(space, flags.device, device, table, params.latency_margin)
+    if asked.margin is not None and asked.margin < params.latency_margin:
+        print(
+            f"no architecture leaves search.latency_margin {params.latency_margin:.1%} of the "
+            f"latency budget of '{flags.device}' free: searching with {asked.margin:.1%}."
+        )
     if device.budget.latency_ms is not None and not table.measured:
         print(
             f"'{flags.device}' was not measured on this machine: its latency budget is left to "
@@ -71,11 +76,60 @@ def main() -> None:
     code = inputs_fingerprint("search", params, *read, packages=(models, data, devices))
     inputs = fingerprint(code, device.model_dump())
     checkpoint = Checkpoint(flags.out, inputs)
-    searched = ALGORITHMS[params.algorithm](problem_of(space, asked, held_out.batch), params)
+    searched = ALGORITHMS[params.algorithm](problem_of(space, asked.limits, held_out.batch), params)
     rows = run(searched, space, supernet_evaluation(supernet, held_out), checkpoint)
     found = Found(searched, answer(searched), rows)
     write(flags.out, space, found, device, table, asked)
     checkpoint.clear()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The budgets a search keeps.
+
+    Attributes:
+        limits: one a budget, the margin taken off the latency's.
+        margin: fraction of the latency budget left free; None where no latency is limited.
+    """
+
+    limits: tuple[Limit, ...]
+    margin: float | None
+
+
+def kept_budgets(
+    space: SearchSpace, name: str, device: Device, table: LatencyTable, wished: float
+) -> Asked:
+    """The device's budgets, with as much of the wished margin as some architecture can leave.
+
+    The margin makes it likelier that the measured latency is within the budget; it never makes a
+    budget impossible that an architecture is predicted to meet.
+
+    Args:
+        space: the architectures there are.
+        name: the device's name, for the message.
+        device: whose budgets.
+        table: its latency model.
+        wished: fraction of the latency budget to leave free.
+
+    Raises:
+        InfeasibleBudgetError: the budgets cannot be met without any margin.
+    """
+    owners = limits(device, table)
+    require_feasible(space, name, owners)
+    latency = next((limit for limit in owners if limit.key == "latency_ms"), None)
+    if latency is None:
+        return Asked(owners, None)
+    least = latency.cost(space.extreme(latency.block_cost))
+    # A hair less, so that rounding does not exclude the cheapest architecture itself.
+    largest = max(0.0, 1 - least / latency.budget - 1e-9)
+    for margin in dict.fromkeys((wished, min(wished, largest))):
+        tightened = limits(device, table, margin)
+        try:
+            require_feasible(space, name, tightened)
+        except InfeasibleBudgetError:
+            continue
+        return Asked(tightened, margin)
+    return Asked(owners, 0.0)  # another budget keeps the cheapest architectures out
 
 
 @dataclass(frozen=True)
@@ -123,7 +177,7 @@ def write(
     found: Found,
     device: Device,
     table: LatencyTable,
-    asked: Sequence[Limit],
+    asked: Asked,
 ) -> None:
     """Write the stage's four files; equal searches give equal bytes."""
     costs = predicted_costs(device, table)
@@ -137,12 +191,15 @@ def write(
             "candidates": [
                 _candidate(choices, space, distribution, costs) for choices in found.answer
             ],
+            "latency_margin": rounded(asked.margin),
             "sampled_architectures": found.algorithm.samples,
         },
     )
     write_json(out / "distribution.json", DISTRIBUTION_SCHEMA, distribution.to_json())
     write_bytes(out / "history.csv", history_csv(found.rows, space, costs))
-    write_bytes(out / "search.png", search_png(found.rows, space, distribution, costs, asked))
+    write_bytes(
+        out / "search.png", search_png(found.rows, space, distribution, costs, asked.limits)
+    )
 
 
 def _candidate(

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,18 @@ from pydantic import ValidationError
 
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream
+from devices.device import Budget, Device
 from models.architecture import Architecture
-from models.costs import flops, parameters
+from models.costs import block_parameters, flops, parameters
 from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.distribution import Distribution
 from models.supernet import Supernet
-from stages.common.budgets import InfeasibleBudgetError, read_latency_table
+from stages.common.budgets import InfeasibleBudgetError, read_latency_table, total_excess
 from stages.common.files import read_json
 from stages.common.params import ParamsError, bind
 from stages.search.evaluation import supernet_evaluation
 from stages.search.params import SearchParams
-from stages.search.stage import SCHEMA, main
+from stages.search.stage import SCHEMA, kept_budgets, main
 
 FILES = ["candidates.json", "distribution.json", "history.csv", "search.png"]
 
@@ -164,14 +166,43 @@ def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
     run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
     content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
     assert max(row["costs"]["latency_ms"] for row in content["candidates"]) <= 0.06 * 0.8
+    assert content["latency_margin"] == 0.2
 
 
-def test_an_impossible_budget_names_the_margin_that_made_it_so(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_cheapest_leaves(
+    world: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("control_variate: true", "latency_margin: 0.99"))
-    with pytest.raises(InfeasibleBudgetError, match="less a margin of 99%"):
-        run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
-    assert not (tmp_path / "out").exists()
+    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
+    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    table = read_latency_table(world.root / "profile")
+    cheapest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
+    least = table.predict([block.key for block in cheapest.present])
+    assert content["latency_margin"] == pytest.approx(1 - least / 0.06, abs=1e-6)
+    assert {row["costs"]["latency_ms"] for row in content["candidates"]} == {round(least, 6)}
+    said = capsys.readouterr().out
+    assert "no architecture leaves search.latency_margin 99.0%" in said
+    assert f"searching with {content['latency_margin']:.1%}" in said
+
+
+def test_no_margin_is_left_where_another_budget_excludes_the_fastest_architectures(
+    world: Any,
+) -> None:
+    # The fewer parameters a block has, the longer it takes.
+    block_ms = {block.key: 100 / block_parameters(block) for block in world.space.blocks()}
+    measured = read_latency_table(world.root / "profile")
+    table = replace(measured, block_ms=block_ms, block_macs=dict.fromkeys(block_ms, 0))
+    smallest = world.space.extreme(block_parameters)
+    slowest = table.predict([block.key for block in smallest.present])
+    budget = Budget(latency_ms=slowest * 1.001, parameters=parameters(smallest))
+    device = Device(backend="onnxruntime", budget=budget, min_accuracy=0.5)
+    asked = kept_budgets(world.space, "watch", device, table, 0.15)
+    assert asked.margin == 0
+    assert total_excess(smallest, asked.limits) == 0
+    roomy = device.model_copy(update={"budget": Budget(latency_ms=slowest * 1.001)})
+    assert kept_budgets(world.space, "watch", roomy, table, 0.15).margin == 0.15
