@@ -50,7 +50,10 @@ class Device(_Strict):
     threads: int = Field(1, ge=1)
     """Threads the runtime may use on the device."""
     precision: Literal["auto", "float32", "float16", "int8"] = "auto"
-    """`auto` delivers what is fastest within the accuracy budget, of what the backend offers."""
+    """`auto` delivers what is fastest within the accuracy budget, of what the backend offers.
+
+    Where the device cannot be measured here, that is float32: nobody knows what is faster.
+    """
     min_accuracy: float = Field(ge=0, le=1)
     """Top-1 accuracy on the test split that the delivered model must reach."""
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)

@@ -1,4 +1,7 @@
-"""Which precision a device gets: the fastest that keeps the accuracy, as measured."""
+"""Which precision a device gets: the fastest that keeps the accuracy, as measured.
+
+A lower precision is not always faster, so where nobody measured the answer is float32.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +64,14 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], device: Device, why_not_measured: str) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], name: str, device: Device, why_not_measured: str
+) -> Choice:
     """Choose the precision to deliver.
 
     Args:
         candidates: float32 first, then what the backend offers below it.
+        name: the device's name.
         device: its `precision` may fix the answer; `max_accuracy_drop` is the budget.
         why_not_measured: why no latency is known, or "" where it was measured.
 
@@ -80,12 +86,7 @@ def choose(candidates: Sequence[Candidate], device: Device, why_not_measured: st
     fit = [c for c, reason in zip(candidates, rejected, strict=True) if reason is None]
     notes = "".join(f"; {reason}" for reason in rejected if reason is not None)
     if why_not_measured:
-        best = min(fit, key=lambda c: c.size_bytes)
-        return Choice(
-            best.precision,
-            f"{best.precision} is the smallest within the accuracy budget{notes}; speed could "
-            f"not decide, as latency was not measured: {why_not_measured}",
-        )
+        return Choice(FLOAT32, _unmeasured(fit, name, why_not_measured, notes))
     # Stable: where two are equally fast, the higher precision, which stands first, is kept.
     best = min(fit, key=lambda c: _measured(c))
     beaten = [f"{c.precision} {_measured(c):.3f} ms" for c in fit if c is not best]
@@ -94,6 +95,16 @@ def choose(candidates: Sequence[Candidate], device: Device, why_not_measured: st
         best.precision,
         f"{best.precision} is the fastest within the accuracy budget: "
         f"{_measured(best):.3f} ms{against}{notes}",
+    )
+
+
+def _unmeasured(fit: Sequence[Candidate], name: str, why: str, notes: str) -> str:
+    """Why an unmeasured device gets float32, and how its owner gets another precision."""
+    lower = " or ".join(c.precision for c in fit if c.precision != FLOAT32)
+    way_out = f"; set devices.{name}.precision to deliver {lower} instead" if lower else ""
+    return (
+        f"{FLOAT32} is delivered, as no lower precision is known to be faster on '{name}'{way_out}"
+        f"{notes}; latency was not measured: {why}"
     )
 
 

@@ -58,7 +58,7 @@ def main() -> None:
     latencies = measured(flags.out, runtime, device, params)
     candidates = judged(flags.out, precisions, subnet, splits, info, latencies, params)
     candidates[0].hop.require()  # whatever is delivered is made from this file
-    chosen = choose(candidates, device, runtime.why_not_measured(device))
+    chosen = choose(candidates, flags.device, device, runtime.why_not_measured(device))
     write_json(
         flags.out / "quantize.json",
         SCHEMA,

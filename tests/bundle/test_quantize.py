@@ -22,7 +22,7 @@ def device(**settings):
 
 def test_the_fastest_precision_within_the_accuracy_budget_is_chosen():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.895, ms=0.1)]
-    chosen = choose(both, device(), "")
+    chosen = choose(both, "box", device(), "")
     assert chosen.precision == "int8"
     assert "0.100 ms" in chosen.reason
     assert "0.200 ms" in chosen.reason
@@ -30,42 +30,44 @@ def test_the_fastest_precision_within_the_accuracy_budget_is_chosen():
 
 def test_a_slower_int8_is_not_chosen():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    assert choose(both, device(), "").precision == "float32"
+    assert choose(both, "box", device(), "").precision == "float32"
 
 
 def test_equal_speed_keeps_the_higher_precision():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.1)]
-    assert choose(both, device(), "").precision == "float32"
+    assert choose(both, "box", device(), "").precision == "float32"
 
 
 def test_a_precision_that_loses_too_much_accuracy_is_not_chosen_and_the_reason_says_so():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.85, ms=0.1)]
-    chosen = choose(both, device(), "")
+    chosen = choose(both, "box", device(), "")
     assert chosen.precision == "float32"
     assert "int8 loses 0.0500" in chosen.reason
 
 
-def test_without_measurements_the_smallest_within_the_budget_is_chosen_and_says_why():
+def test_without_measurements_float32_is_delivered_and_the_reason_says_how_to_choose():
     rows = [
         candidate("float32", size=300),
         candidate("float16", size=200),
         candidate("int8", val=0.5, size=100),
     ]
-    chosen = choose(rows, device(), "no GPU answers.")
-    assert chosen.precision == "float16"
-    assert "no GPU answers" in chosen.reason
+    chosen = choose(rows, "box", device(), "no GPU answers.")
+    assert chosen.precision == "float32"
+    assert "latency was not measured: no GPU answers" in chosen.reason
+    assert "set devices.box.precision to deliver float16 instead" in chosen.reason
+    assert "int8 loses 0.4000" in chosen.reason
 
 
 def test_a_fixed_precision_is_kept_whatever_its_speed():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    assert choose(both, device(precision="int8"), "").precision == "int8"
+    assert choose(both, "box", device(precision="int8"), "").precision == "int8"
 
 
 def test_a_precision_that_is_no_longer_the_same_network_is_never_delivered():
     both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, agreement=0.5)]
-    assert choose(both, device(), "").precision == "float32"
+    assert choose(both, "box", device(), "").precision == "float32"
     with pytest.raises(HopError, match="float32 ONNX to int8 ONNX"):
-        choose(both, device(precision="int8"), "")
+        choose(both, "box", device(precision="int8"), "")
 
 
 def test_the_stage_writes_every_precision_with_its_accuracy_speed_and_hop(world, bundles):
@@ -90,7 +92,8 @@ def test_a_device_that_is_not_here_gets_no_latency_and_the_form_of_int8_its_fami
     found = read_json(folder / "quantize.json", "netwright/quantize/1")
     assert [row["precision"] for row in found["candidates"]] == ["float32", "float16", "int8"]
     assert all(row["latency_ms"] is None for row in found["candidates"])
-    assert "not measured" in found["reason"]
+    assert found["chosen"] == "float32"
+    assert "set devices.gpu.precision to deliver float16 or int8" in found["reason"]
     assert activation_types(folder / "int8.onnx") == {onnx.TensorProto.INT8}
 
 
