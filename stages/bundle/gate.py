@@ -57,6 +57,8 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
     notes = []
     if latency.measured is None:
         notes.append(f"latency was not measured: {latency.why_not_measured}")
+        # The same runtime would have measured both; the manifest says what did.
+        notes.append(f"accuracy was measured on {manifest.accuracy.measured_on}")
     return Verdict(not broken, (*broken, *notes), tuple(kept))
 
 
