@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -19,13 +23,20 @@ from stages.common.budgets import read_latency_table
 def remeasure(console: Console, root: Path, plan: Plan, device: str) -> None:
     """Bring what the measurement needs up to date, measure, and show how good the table is.
 
+    A measurement that does not succeed leaves the table from before in its place.
+
     Raises:
         StageFailedError: a stage failed, or the measurement was refused.
     """
     workspace = Workspace(root)
     target = f"profile@{device}"
     needed = plan.graph.with_ancestors([target])
-    with workspace.lock() as lock, choose_view(console, verbose=False) as view:
+    table = root / plan.graph[target].outs[0]
+    with (
+        workspace.lock() as lock,
+        choose_view(console, verbose=False) as view,
+        kept_unless_done(table, workspace.folder),
+    ):
         processes = StageProcesses(root, workspace.logs, view.line, inherited=(lock,))
         try:
             for stage in plan.graph:
@@ -34,7 +45,31 @@ def remeasure(console: Console, root: Path, plan: Plan, device: str) -> None:
         except BaseException:
             processes.stop()
             raise
-    print_error(console, root / plan.graph[target].outs[0])
+    print_error(console, table)
+
+
+@contextmanager
+def kept_unless_done(folder: Path, workspace: Path) -> Iterator[None]:
+    """Put a folder back as it was when the block ends with an error.
+
+    DVC removes a stage's outputs before it runs the stage.
+
+    Args:
+        folder: what to keep; it need not exist.
+        workspace: where the copy lies meanwhile.
+    """
+    if not folder.exists():
+        yield
+        return
+    with tempfile.TemporaryDirectory(dir=workspace, prefix="kept-") as name:
+        copy = Path(name) / folder.name
+        shutil.copytree(folder, copy)
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(copy, folder)
+            raise
 
 
 def print_error(console: Console, folder: Path) -> None:
