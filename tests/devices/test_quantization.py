@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from devices.backends import backend
@@ -22,6 +23,21 @@ def test_equal_inputs_give_equal_bytes_and_leave_no_other_file(
         quantize_static(small, out, images(4), family)
     assert outs[0].read_bytes() == outs[1].read_bytes()
     assert sorted(tmp_path.iterdir()) == outs
+
+
+def test_calibration_runs_on_one_thread_so_that_cores_do_not_matter(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    class Session(onnxruntime.InferenceSession):
+        def run(self, *arguments, **options):
+            used.append(self.get_session_options().intra_op_num_threads)
+            return super().run(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    quantize_static(small, tmp_path / "q.onnx", images(4), "uint8")
+    assert used == [1] * 4
 
 
 @pytest.mark.parametrize("family", ["uint8", "int8"])
