@@ -187,12 +187,15 @@ def _run_flow(
 ) -> None:
     from pipelines.workspace import Workspace
 
-    Workspace(root).configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
+    workspace = Workspace(root)
+    workspace.configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
+    from pipelines.api import ApiError, start_api
     from pipelines.flow import RunFailedError, release_flow
 
     try:
+        start_api(workspace.logs / "server.log")
         release_flow(devices, jobs or default_jobs(), stages, verbose)
-    except RunFailedError as error:
+    except (ApiError, RunFailedError) as error:
         raise Failure(FAILED, str(error)) from error
     except KeyboardInterrupt as stop:
         raise Failure(

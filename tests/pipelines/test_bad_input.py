@@ -170,3 +170,21 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(type(BACKENDS["openvino"]), "package", "not_installed_anywhere")
     with pytest.raises(ValueError, match=r"OpenVINO is not installed\. Install it: "):
         check_device(device)
+
+
+def test_a_server_of_prefects_that_does_not_answer_is_one_message(small: Repository):
+    # Port 9 is nobody's.
+    code, output = prepared(small, "os.environ['PREFECT_API_URL'] = 'http://127.0.0.1:9/api'")
+    assert code == 1, output
+    assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in output
+    assert ".netwright/logs/server.log" in output
+    assert "Traceback" not in output
+    assert not (small.root / "artifacts").exists(), "something was started"
+
+
+def prepared(repository: Repository, preparation: str) -> tuple[int, str]:
+    """`netwright run` after a line of Python that changes what the process finds."""
+    program = f"import os, sys; {preparation}; sys.argv = ['netwright', 'run']"
+    child = repository.start("-c", f"{program}; from pipelines.cli import main; main()")
+    output, _ = child.communicate(timeout=120)
+    return child.returncode, output
