@@ -142,12 +142,12 @@ class _TensorRtSession(Session):
         self._context = self._engine.create_execution_context()
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._buffers = {}
-        for number in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(number)
+        source, target = input_and_output(trt, self._engine)
+        for name in (source, target):
             shape = tuple(self._engine.get_tensor_shape(name))
             self._buffers[name] = torch.empty(shape, dtype=torch.float32, device="cuda")
             self._context.set_tensor_address(name, self._buffers[name].data_ptr())
-        self._images_1CHW, self._logits_1K = self._buffers.values()
+        self._images_1CHW, self._logits_1K = self._buffers[source], self._buffers[target]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -164,6 +164,29 @@ class _TensorRtSession(Session):
 
     def close(self) -> None:
         del self._context, self._engine, self._runtime, self._buffers
+
+
+def input_and_output(trt: Any, engine: Any) -> tuple[str, str]:
+    """The names of an engine's only input and only output, whatever their order.
+
+    Args:
+        trt: the TensorRT module.
+        engine: a loaded engine.
+
+    Raises:
+        DeviceError: the engine has more, or less.
+    """
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    by_mode = {
+        mode: [name for name in names if engine.get_tensor_mode(name) == mode]
+        for mode in (trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT)
+    }
+    inputs, outputs = by_mode.values()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise DeviceError(
+            f"an engine needs one input and one output; this one has {inputs} and {outputs}."
+        )
+    return inputs[0], outputs[0]
 
 
 def provider_for(compute_capabilities: Sequence[str]) -> str:

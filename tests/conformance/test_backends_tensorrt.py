@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from devices.backends import backend
-from devices.backends.tensorrt import RTX, gpu_capability, provider_for
+from devices.backends.tensorrt import RTX, gpu_capability, input_and_output, provider_for
 from devices.device import Budget, Device, DeviceError
 from devices.quantization import quantize_static
 from models.onnx_export import to_onnx
@@ -66,3 +66,26 @@ def test_without_a_gpu_nothing_is_measured_and_rtx_builds() -> None:
         pytest.skip("this machine has a GPU")
     assert "No NVIDIA GPU" in backend("tensorrt").why_not_measured(gpu("SM89"))
     assert provider_for(("SM89",)) == RTX
+
+
+class Engine:
+    """What an engine says of its tensors; a real one needs a GPU."""
+
+    def __init__(self, tensors: dict[str, object]) -> None:
+        self.tensors, self.num_io_tensors = tensors, len(tensors)
+
+    def get_tensor_name(self, number: int) -> str:
+        return list(self.tensors)[number]
+
+    def get_tensor_mode(self, name: str) -> object:
+        return self.tensors[name]
+
+
+def test_input_and_output_are_told_apart_by_their_mode_in_any_order() -> None:
+    import tensorrt_rtx as trt
+
+    into, out = trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT
+    assert input_and_output(trt, Engine({"images": into, "logits": out})) == ("images", "logits")
+    assert input_and_output(trt, Engine({"logits": out, "images": into})) == ("images", "logits")
+    with pytest.raises(DeviceError, match="one input and one output"):
+        input_and_output(trt, Engine({"a": into, "b": into, "logits": out}))
