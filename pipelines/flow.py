@@ -15,8 +15,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from pipelines.graph import Graph, Stage, find_root
-from pipelines.plan import make_plan
+from pipelines.graph import Graph, Stage, find_root, read_graph
+from pipelines.plan import Plan, make_plan
 from pipelines.preflight import preflight
 from pipelines.process import StageProcesses
 from pipelines.schedule import Outcome, Schedule
@@ -73,17 +73,20 @@ def release_flow(
         GateError: a scheduled run's bundles are held back.
     """
     workspace = Workspace(find_root(Path.cwd()))
+    plan: Plan | None = None
     if stages is None:
         preflight(workspace.root)
-    plan = make_plan(workspace.root, devices)
-    names = list(plan.stale) if stages is None else stages
+        plan = make_plan(workspace.root, devices)
+        stages = list(plan.stale)
+    # DVC's status takes seconds: who hands the stages in has asked it already.
+    graph = plan.graph if plan else read_graph(workspace.root)
     with workspace.lock() as lock, choose_view(Console(), verbose) as view:
         processes = StageProcesses(workspace.root, workspace.logs, view.line, inherited=(lock,))
-        report = _run(Schedule(plan.graph, names, jobs), plan.graph, processes, view)
+        report = _run(Schedule(graph, stages, jobs), graph, processes, view)
     if "failed" in report.outcomes.values():
         raise RunFailedError(report)
-    if stages is None:
-        summaries = read_summaries(workspace.root, plan.graph, plan.devices)
+    if plan is not None:
+        summaries = read_summaries(workspace.root, graph, plan.devices)
         print_summary(Console(), summaries)
         if held := held_back(summaries):
             raise GateError(f"the quality gate held back: {', '.join(held)}.")

@@ -19,7 +19,9 @@ import os, sys
 from pathlib import Path
 from pipelines.workspace import Workspace
 Workspace(Path.cwd()).configure_prefect(os.environ, "CRITICAL")
+import pipelines.flow
 from pipelines.flow import RunFailedError, release_flow
+pipelines.flow.make_plan = None  # DVC's status is slow: not asked again by who is told the stages
 from pipelines.plan import make_plan
 from pipelines.workspace import BusyError
 try:
