@@ -6,10 +6,11 @@ The plain line is also what `netwright run` reads to draw its live view, so its 
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -90,3 +91,9 @@ class Progress:
     ) -> None:
         if self._rich is not None:
             self._rich.stop()
+
+
+def counted(progress: Progress) -> Callable[[str], None]:
+    """A callback that takes one more step each time it is called, with the name of what is done."""
+    steps = itertools.count(progress.start + 1)
+    return lambda _: progress.update(next(steps))

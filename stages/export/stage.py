@@ -24,6 +24,7 @@ from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
 from stages.common.hops import Hop, compare
 from stages.common.params import read_section
+from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
 from stages.export.params import ExportParams
 
@@ -109,7 +110,15 @@ def check(
     )
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
     reference = folder / f"{FLOAT32}.onnx"
-    latency = measure(runtime.name, {"delivered": entry}, reference, device.threads, protocol)
+    with Progress("measure", 1) as progress:
+        latency = measure(
+            runtime.name,
+            {"delivered": entry},
+            reference,
+            device.threads,
+            protocol,
+            counted(progress),
+        )
     accuracy = float((found_NK.argmax(1) == np.asarray(split.labels_N)).mean())
     return Checked(hop, accuracy, latency["delivered"].ms, latency["delivered"].spread)
 

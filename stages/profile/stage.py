@@ -18,7 +18,7 @@ from stages.common.budgets import LATENCY_SCHEMA
 from stages.common.devices import pick_device
 from stages.common.files import write_json
 from stages.common.params import read_section
-from stages.common.progress import Progress
+from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
 from stages.profile.feasible import check_feasible
 from stages.profile.measuring import FLOAT32, profile, steps
@@ -97,15 +97,8 @@ def measured_table(
     work: Path,
 ) -> LatencyTable:
     """Profile the device with progress on the terminal."""
-    done = 0
     with Progress("profile", steps(space, device, runtime, params)) as progress:
-
-        def count(_: str) -> None:
-            nonlocal done
-            done += 1
-            progress.update(done)
-
-        table = profile(space, name, device, runtime, params, work, count)
+        table = profile(space, name, device, runtime, params, work, counted(progress))
     for precision, error in table.error.items():
         print(
             f"{name} {precision}: {error.mean:.1%} mean error on {len(error.pairs)} held-out "

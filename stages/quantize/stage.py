@@ -23,7 +23,7 @@ from stages.common.devices import pick_device
 from stages.common.files import write_bytes, write_json
 from stages.common.hops import compare
 from stages.common.params import read_section
-from stages.common.progress import Progress
+from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
 from stages.quantize.choice import FLOAT32, Candidate, choose
 from stages.quantize.evaluate import Judged, calibration_images, judge_module, judge_onnx
@@ -146,4 +146,6 @@ def measured(
         return {}
     models = {precision: folder / f"{precision}.onnx" for precision in runtime.native_precisions}
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
-    return measure(runtime.name, models, models[FLOAT32], device.threads, protocol)
+    with Progress("measure precisions", len(models)) as progress:
+        on_done = counted(progress)
+        return measure(runtime.name, models, models[FLOAT32], device.threads, protocol, on_done)
