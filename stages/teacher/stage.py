@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from data.stream import eval_batches
 from models.architecture import SCHEMA
 from models.costs import block_flops, flops, parameters
@@ -13,6 +15,7 @@ from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
 from models.training import Objective, Run, supervised
+from models.warm_start import shrink_and_perturb
 from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import rounded, write_array, write_bytes, write_json
@@ -25,6 +28,7 @@ from stages.common.learning import (
 )
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import HISTORY
 from stages.teacher.params import TeacherParams
 
 
@@ -40,6 +44,7 @@ def train_teacher(
     What comes back holds the averaged weights, with batch norms recalibrated for them.
     """
     teacher = extract(supernet, space.extreme(block_flops, largest=True))
+    shrink_and_perturb(teacher, params.slice_share, torch.Generator().manual_seed(params.seed))
     stream = images.stream(params)
     run = Run(teacher, params.recipe(stream.steps_per_epoch, params.ema_decay))
     objective = Objective(space.classes, params.label_smoothing)
@@ -81,5 +86,5 @@ def main() -> None:
     write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
     write_json(args.out / "teacher.json", "netwright/teacher/1", summary)
     write_array(args.out / "train_logits.npy", train_logits_NK)
-    write_json(args.out / "history.json", "netwright/history/1", {"steps": history_rows(run)})
+    write_json(args.out / "history.json", HISTORY, {"steps": history_rows(run)})
     checkpoint.clear()

@@ -14,8 +14,8 @@ class TrainParams(LearningParams):
     """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
     temperature: float = Field(gt=0)
     """Softens teacher and student alike; 1 leaves them as they are."""
-    from_slice: bool
-    """Start from the supernet's weights; otherwise from random ones."""
+    slice_share: float = Field(ge=0, le=1)
+    """Of the supernet's weights in the start, the rest being fresh: 1 the slice, 0 scratch."""
     ema_decay: float = Field(ge=0, lt=1)
     """Of the moving average of the weights; the average is what the stage delivers."""
     recalibration_batches: int = Field(16, ge=1)

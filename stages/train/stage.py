@@ -18,6 +18,7 @@ from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
 from models.training import Objective, Run, supervised
+from models.warm_start import shrink_and_perturb
 from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import FileFormatError, read_json, rounded, write_bytes, write_json
@@ -31,6 +32,7 @@ from stages.common.learning import (
 )
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import HISTORY, RANKED, TRAIN
 from stages.train.params import TrainParams
 
 SLICE_LIMIT = 1e-3
@@ -127,7 +129,7 @@ def main() -> None:
     prepare_machine(params.threads, params.seed)
     images = Images.open(args.data)
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
-    ranking = read_json(args.rank / "ranking.json", "netwright/ranked/1")
+    ranking = read_json(args.rank / "ranking.json", RANKED)
     architecture = Architecture.from_json(ranking["chosen"]["architecture"])
     supernet = Supernet(space)
     load_into(supernet, args.supernet / "supernet.safetensors")
@@ -137,13 +139,12 @@ def main() -> None:
 
     network = extract(supernet, architecture)
     hop = compare_slice(supernet, network, images, params.slice_images)
-    if not params.from_slice:
-        network = Subnet(architecture, torch.Generator().manual_seed(params.seed))
+    shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(params.seed))
     run = train_network(network, images, teacher_logits_NK, params, checkpoint)
     write_bytes(args.out / "model.safetensors", to_bytes(network))
     write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
-    write_json(args.out / "train.json", "netwright/train/1", summary(network, images, params, hop))
-    write_json(args.out / "history.json", "netwright/history/1", {"steps": history_rows(run)})
+    write_json(args.out / "train.json", TRAIN, summary(network, images, params, hop))
+    write_json(args.out / "history.json", HISTORY, {"steps": history_rows(run)})
     checkpoint.clear()
 
 

@@ -43,7 +43,13 @@ PARAMS: dict[str, dict[str, Any]] = {
         "report_subnets": 2,
         "report_images": 100,
     },
-    "teacher": {**LEARNING, "epochs": 3.0, "learning_rate": 0.1, "ema_decay": 0.9},
+    "teacher": {
+        **LEARNING,
+        "epochs": 3.0,
+        "learning_rate": 0.1,
+        "ema_decay": 0.9,
+        "slice_share": 1.0,
+    },
     "train": {
         **LEARNING,
         "epochs": 2.0,
@@ -51,7 +57,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "ema_decay": 0.9,
         "distill_weight": 0.5,
         "temperature": 2.0,
-        "from_slice": True,
+        "slice_share": 1.0,
         "slice_images": 100,
     },
 }

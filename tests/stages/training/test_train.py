@@ -41,7 +41,7 @@ def test_the_slice_is_what_the_supernet_computes(trained: Path) -> None:
 def test_a_start_from_random_weights_gives_another_network(
     world, trained: Path, tmp_path: Path
 ) -> None:
-    params = world.params("scratch", train={"from_slice": False})
+    params = world.params("scratch", train={"slice_share": 0.0})
     scratch = world.run("train", tmp_path / "train", params=params)
     first, second = (f / "model.safetensors" for f in (trained, scratch))
     assert first.read_bytes() != second.read_bytes()
