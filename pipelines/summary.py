@@ -11,8 +11,8 @@ from rich.table import Table
 
 from pipelines.graph import Graph
 from stages.common.files import read_json
+from stages.common.schemas import BUNDLE_SUMMARY
 
-SCHEMA = "netwright/bundle-summary/1"
 WIDE = 240
 """Columns of the table where nobody looks at a terminal: nothing is cut off."""
 
@@ -25,7 +25,7 @@ def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str
     for device in devices:
         file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
         if file.is_file():
-            found[device] = read_json(file, SCHEMA)
+            found[device] = read_json(file, BUNDLE_SUMMARY)
     return found
 
 

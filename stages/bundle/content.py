@@ -21,11 +21,14 @@ from data.stream import normalise
 from devices.backends import Backend
 from devices.device import Device
 from devices.latency import LatencyTable
+from models.architecture import SCHEMA as ARCHITECTURE
 from models.architecture import Architecture
 from models.costs import flops, parameters
+from models.ranking import SCHEMA as CERTIFICATE
 from stages.bundle.errors import BundleError
 from stages.bundle.golden import Golden
 from stages.common.files import read_json, rounded, sha256_file
+from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, RANKED, TRAIN
 
 PORTABLE = "model.onnx"
 PACKAGES = ("netwright", "numpy", "onnx", "onnxruntime", "torch")
@@ -64,13 +67,13 @@ def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export:
         BundleError: the stages' results are of different networks.
     """
     files = {
-        "latency": (profile / "latency.json", "netwright/latency/1"),
-        "ranking": (rank / "ranking.json", "netwright/ranked/1"),
-        "certificate": (rank / "certificate.json", "netwright/ranking/1"),
-        "train": (train / "train.json", "netwright/train/1"),
-        "quantize": (quantize / "quantize.json", "netwright/quantize/1"),
-        "export": (export / "export.json", "netwright/export/1"),
-        "architecture": (train / "architecture.json", "netwright/architecture/1"),
+        "latency": (profile / "latency.json", LATENCY),
+        "ranking": (rank / "ranking.json", RANKED),
+        "certificate": (rank / "certificate.json", CERTIFICATE),
+        "train": (train / "train.json", TRAIN),
+        "quantize": (quantize / "quantize.json", QUANTIZE),
+        "export": (export / "export.json", EXPORT),
+        "architecture": (train / "architecture.json", ARCHITECTURE),
     }
     content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
     architecture = Architecture.from_json(content.pop("architecture"))

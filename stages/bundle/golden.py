@@ -24,6 +24,7 @@ from data.images import Fit
 from stages.bundle.errors import BundleError
 from stages.bundle.manifest import parse_json
 
+PREPROCESS_SCHEMA = "netwright/preprocess/1"
 GOLDEN, PREPROCESS, LABELS = "golden.npz", "preprocess.json", "labels.json"
 Float32 = npt.NDArray[np.float32]
 
@@ -38,7 +39,7 @@ class Preprocess(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_: str = Field(alias="schema", pattern="^netwright/preprocess/1$")
+    schema_: str = Field(alias="schema", pattern=f"^{PREPROCESS_SCHEMA}$")
     layout: str = Field(pattern="^NCHW$")
     image_shape: tuple[int, int, int]
     """(C, H, W)."""

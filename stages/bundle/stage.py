@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,22 @@ from stages.bundle.content import (
     read_results,
 )
 from stages.bundle.gate import Verdict, judge
-from stages.bundle.golden import GOLDEN, LABELS, PREPROCESS, Golden, golden_bytes
+from stages.bundle.golden import (
+    GOLDEN,
+    LABELS,
+    PREPROCESS,
+    PREPROCESS_SCHEMA,
+    Golden,
+    golden_bytes,
+)
 from stages.bundle.manifest import MANIFEST, Manifest, read_manifest, to_bytes
 from stages.bundle.params import BundleParams
 from stages.common.devices import pick_device
-from stages.common.files import write_bytes, write_json
+from stages.common.files import json_bytes, write_bytes, write_json
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import BUNDLE_SUMMARY
 
-SUMMARY_SCHEMA = "netwright/bundle-summary/1"
 CARD, RUN = "MODEL_CARD.md", "run.py"
 _TEMPLATE = Path(__file__).with_name("run_template.py")
 
@@ -71,7 +77,7 @@ def main() -> None:
     archive = flags.out / f"{flags.device}.tar.gz"
     write_bytes(archive, packed)
     write_json(
-        flags.out / "bundle.json", SUMMARY_SCHEMA, summary(manifest, archive, packed, verdict)
+        flags.out / "bundle.json", BUNDLE_SUMMARY, summary(manifest, archive, packed, verdict)
     )
     for reason in verdict.reasons:
         print(f"{flags.device}: {reason}")
@@ -124,7 +130,7 @@ def readable_files(info: DatasetInfo) -> dict[str, bytes]:
         "std": list(info.std),
     }
     return {
-        PREPROCESS: json_bytes("netwright/preprocess/1", preprocess),
+        PREPROCESS: json_bytes(PREPROCESS_SCHEMA, preprocess),
         LABELS: json_bytes("netwright/labels/1", {"labels": list(info.classes)}),
     }
 
@@ -160,9 +166,3 @@ def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) 
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
     }
-
-
-def json_bytes(schema: str, content: Mapping[str, Any]) -> bytes:
-    """A JSON file for a bundle: sorted keys, so that equal content gives equal bytes."""
-    text = json.dumps({"schema": schema, **content}, indent=2, sort_keys=True, allow_nan=False)
-    return (text + "\n").encode()

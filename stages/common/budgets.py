@@ -15,10 +15,10 @@ from models.constrained import random_within
 from models.costs import block_flops, block_parameters, flops, parameters
 from models.space import SearchSpace
 from stages.common.files import read_json, rounded
+from stages.common.schemas import LATENCY
 
 BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes per weight, by precision."""
-LATENCY_SCHEMA = "netwright/latency/1"
 _ATTEMPTS = 50
 
 
@@ -54,7 +54,7 @@ def read_latency_table(profile: Path) -> LatencyTable:
         FileFormatError: `latency.json` is missing or of another kind.
         LatencyError: it is incomplete.
     """
-    return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY_SCHEMA))
+    return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY))
 
 
 def search_precision(device: Device) -> Precision:

@@ -57,8 +57,17 @@ def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a number is NaN or infinite.
     """
+    write_bytes(path, json_bytes(schema, content))
+
+
+def json_bytes(schema: str, content: Mapping[str, Any]) -> bytes:
+    """What `write_json` writes.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
     text = json.dumps({"schema": schema, **content}, indent=2, sort_keys=True, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def read_json(path: Path, schema: str) -> dict[str, Any]:

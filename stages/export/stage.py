@@ -6,16 +6,11 @@ Axes: N images, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from data.dataset import DatasetInfo, Split, read_split
-from data.stream import eval_batches
 from devices.backends import Backend, Built, backend
 from devices.device import Device
 from devices.fingerprint import machine_state
@@ -23,16 +18,14 @@ from devices.measure import Protocol, measure
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
 from stages.common.hops import Hop, compare
+from stages.common.inference import accuracy, logits
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import EXPORT, QUANTIZE
 from stages.export.params import ExportParams
 
-SCHEMA = "netwright/export/1"
-QUANTIZE_SCHEMA = "netwright/quantize/1"
 FLOAT32 = "float32"
-BATCH = 256
-"""Images normalised at once; each is run alone, as on the device."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ def main() -> None:
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
     runtime = backend(device.backend)
-    precision = str(read_json(flags.model / "quantize.json", QUANTIZE_SCHEMA)["chosen"])
+    precision = str(read_json(flags.model / "quantize.json", QUANTIZE)["chosen"])
     flags.out.mkdir(parents=True, exist_ok=True)
 
     built = runtime.build(flags.model / f"{precision}.onnx", precision, flags.out, device)
@@ -71,7 +64,7 @@ def main() -> None:
         )
         checked.hop.require()
     content = describe(runtime, precision, built, checked, away)
-    write_json(flags.out / "export.json", SCHEMA, content)
+    write_json(flags.out / "export.json", EXPORT, content)
 
 
 def check(
@@ -119,19 +112,8 @@ def check(
             protocol,
             counted(progress),
         )
-    accuracy = float((found_NK.argmax(1) == np.asarray(split.labels_N)).mean())
-    return Checked(hop, accuracy, latency["delivered"].ms, latency["delivered"].spread)
-
-
-def logits(
-    runtime: Backend, model: Path, split: Split, info: DatasetInfo
-) -> npt.NDArray[np.float32]:
-    """Logits (N, K) of a file on a runtime, one image at a time, as on the device.
-
-    One thread, so that the sums do not depend on the machine.
-    """
-    with runtime.open(model, threads=1) as session:
-        return np.concatenate([session(image_1CHW) for image_1CHW in _images(split, info)])
+    delivered = latency["delivered"]
+    return Checked(hop, accuracy(found_NK, split), delivered.ms, delivered.spread)
 
 
 def describe(
@@ -160,9 +142,3 @@ def describe(
         "hops": [checked.hop.to_json()] if checked else [],
         "machine": machine_state(runtime.name) if checked else None,
     }
-
-
-def _images(split: Split, info: DatasetInfo) -> Iterator[npt.NDArray[np.float32]]:
-    for batch in eval_batches(split, info, BATCH):
-        images_NCHW = np.ascontiguousarray(batch.images_NCHW.numpy())
-        yield from images_NCHW[:, np.newaxis]

@@ -14,12 +14,12 @@ from devices.fingerprint import machine_state
 from devices.latency import LatencyTable
 from models.operators import macs
 from models.space import SearchSpace
-from stages.common.budgets import LATENCY_SCHEMA
 from stages.common.devices import pick_device
 from stages.common.files import write_json
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import LATENCY
 from stages.profile.feasible import check_feasible
 from stages.profile.measuring import FLOAT32, profile, steps
 from stages.profile.networks import write_lower, write_network
@@ -56,7 +56,7 @@ def main() -> None:
     check_feasible(space, flags.device, device, table)
     if not away:
         draw_held_out(table, flags.out / "latency.png")
-    write_json(flags.out / "latency.json", LATENCY_SCHEMA, describe(table, runtime, params, away))
+    write_json(flags.out / "latency.json", LATENCY, describe(table, runtime, params, away))
 
 
 def usable_backend(name: str, device: Device) -> Backend:

@@ -25,11 +25,10 @@ from stages.common.hops import compare
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import QUANTIZE
 from stages.quantize.choice import FLOAT32, Candidate, choose
 from stages.quantize.evaluate import Judged, calibration_images, judge_module, judge_onnx
 from stages.quantize.params import QuantizeParams
-
-SCHEMA = "netwright/quantize/1"
 
 
 def main() -> None:
@@ -61,7 +60,7 @@ def main() -> None:
     chosen = choose(candidates, flags.device, device, runtime.why_not_measured(device))
     write_json(
         flags.out / "quantize.json",
-        SCHEMA,
+        QUANTIZE,
         {
             "chosen": chosen.precision,
             "reason": chosen.reason,

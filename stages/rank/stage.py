@@ -24,12 +24,11 @@ from stages.common.learning import Images, inputs_fingerprint, spread
 from stages.common.params import read_section
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import CANDIDATES, RANKED
 from stages.rank.indicators import INDICATORS, Evidence
 from stages.rank.params import RankParams
 from stages.rank.truth import evenly_spaced, train_alone
 
-SCHEMA = "netwright/ranked/1"
-CANDIDATES_SCHEMA = "netwright/candidates/1"
 # Separate the generators of one seed.
 _RANDOM_BASELINE, _BOOTSTRAP = 0, 1
 
@@ -125,7 +124,7 @@ def write(
     chosen = ranked[0].candidate.architecture
     write_json(
         out / "ranking.json",
-        SCHEMA,
+        RANKED,
         {
             "chosen": {"architecture": chosen.to_json(), "architecture_id": chosen.id},
             "indicator": params.indicator,
@@ -171,7 +170,7 @@ def read_candidates(path: Path) -> list[Candidate]:
         FileFormatError: the file is missing or of another kind.
         ArchitectureError: one of its architectures is malformed.
     """
-    rows = read_json(path, CANDIDATES_SCHEMA)["candidates"]
+    rows = read_json(path, CANDIDATES)["candidates"]
     return [Candidate(Architecture.from_json(row["architecture"]), row["costs"]) for row in rows]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from stages.common.devices import read_devices
 from stages.common.files import FileFormatError, read_json, sha256_file, write_bytes, write_json
+from stages.common.schemas import BUNDLE_SUMMARY
 from stages.release.picture import draw
 
 SCHEMA = "netwright/release/1"
-SUMMARY_SCHEMA = "netwright/bundle-summary/1"
 ENTRY = (
     "architecture",
     "architecture_id",
@@ -58,7 +58,7 @@ def read_summary(folder: Path, device: str) -> dict[str, Any]:
             f"device '{device}' has no bundle: {file} is missing. Run the stage bundle@{device}, "
             "or take the device out of params.yaml."
         )
-    found = read_json(file, SUMMARY_SCHEMA)
+    found = read_json(file, BUNDLE_SUMMARY)
     archive = folder / f"{device}.tar.gz"
     if not archive.is_file() or sha256_file(archive) != found["sha256"]:
         raise FileFormatError(

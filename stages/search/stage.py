@@ -36,6 +36,7 @@ from stages.common.learning import inputs_fingerprint
 from stages.common.params import read_section
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import CANDIDATES
 from stages.search.algorithms import ALGORITHMS
 from stages.search.algorithms.base import Algorithm
 from stages.search.evaluation import Evaluate, supernet_evaluation
@@ -43,8 +44,6 @@ from stages.search.history import history_csv
 from stages.search.loop import Row, Snapshot, answer, problem_of, search
 from stages.search.params import SearchParams
 from stages.search.picture import search_png
-
-SCHEMA = "netwright/candidates/1"
 
 
 def main() -> None:
@@ -184,7 +183,7 @@ def write(
     distribution = found.algorithm.distribution
     write_json(
         out / "candidates.json",
-        SCHEMA,
+        CANDIDATES,
         {
             "algorithm": found.algorithm.name,
             "space": space.name,

@@ -24,6 +24,7 @@ from stages.common.learning import (
 )
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
+from stages.common.schemas import HISTORY
 from stages.supernet.params import SupernetParams
 from stages.supernet.strategies import STRATEGIES
 
@@ -90,5 +91,5 @@ def main() -> None:
         "subnets": sampled_accuracies(supernet, space, images, params),
     }
     write_bytes(args.out / "supernet.safetensors", to_bytes(supernet))
-    write_json(args.out / "history.json", "netwright/history/1", history)
+    write_json(args.out / "history.json", HISTORY, history)
     checkpoint.clear()

@@ -10,7 +10,7 @@ from devices.latency import Correction, HeldOut, LatencyTable
 from pipelines.plan import make_plan
 from pipelines.process import StageFailedError
 from pipelines.profile import remeasure
-from stages.common.budgets import LATENCY_SCHEMA
+from stages.common.schemas import LATENCY
 from tests.support import Repository
 
 STAGE = """
@@ -46,7 +46,7 @@ def write_table(toy: Repository, block_ms: float) -> None:
         {"float32": Correction(1.0, 0.0, 0.0, 0.0)},
         {"float32": HeldOut(0.034, 0.75, 1.0, ((1.0, 1.034), (2.0, 2.0)))},
     )  # fmt: skip
-    (toy.root / "table.json").write_text(json.dumps({"schema": LATENCY_SCHEMA, **table.to_json()}))
+    (toy.root / "table.json").write_text(json.dumps({"schema": LATENCY, **table.to_json()}))
 
 
 def measure_again(toy: Repository) -> str:

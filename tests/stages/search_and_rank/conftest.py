@@ -18,8 +18,8 @@ from models.costs import block_flops
 from models.space import SearchSpace
 from models.supernet import Supernet
 from models.weights import to_bytes
-from stages.common.budgets import LATENCY_SCHEMA
 from stages.common.files import write_array, write_bytes, write_json
+from stages.common.schemas import LATENCY
 
 SPACE = """
 name: tiny
@@ -92,9 +92,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         {"float32": Correction(1.0, 0.0, 0.0, 0.001)},
         {"float32": HeldOut(0.0, 1.0, 1.0, ())},
     )
-    write_json(root / "profile" / "latency.json", LATENCY_SCHEMA, table.to_json())
+    write_json(root / "profile" / "latency.json", LATENCY, table.to_json())
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
-    write_json(root / "unmeasured" / "latency.json", LATENCY_SCHEMA, nothing.to_json())
+    write_json(root / "unmeasured" / "latency.json", LATENCY, nothing.to_json())
     return World(root, space)
 
 

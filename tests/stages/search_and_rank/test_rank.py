@@ -8,9 +8,10 @@ from models.architecture import Architecture
 from models.ranking import SCHEMA as CERTIFICATE_SCHEMA
 from stages.common.files import FileFormatError, read_json, write_json
 from stages.common.params import ParamsError, bind
+from stages.common.schemas import CANDIDATES, RANKED
 from stages.rank.indicators import INDICATORS
 from stages.rank.params import RankParams
-from stages.rank.stage import CANDIDATES_SCHEMA, SCHEMA, Candidate, Ranked, main, rank
+from stages.rank.stage import Candidate, Ranked, main, rank
 from stages.rank.truth import evenly_spaced
 
 FILES = ["ranking.json", "certificate.json"]
@@ -26,7 +27,7 @@ def found(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"architecture": a.to_json(), "architecture_id": a.id, "costs": {"flops": index}}
         for index, a in enumerate(architectures)
     ]
-    write_json(folder / "candidates.json", CANDIDATES_SCHEMA, {"candidates": rows})
+    write_json(folder / "candidates.json", CANDIDATES, {"candidates": rows})
     return folder
 
 
@@ -40,7 +41,7 @@ def test_the_ranking_is_ordered_and_the_certificate_whole(
 ) -> None:
     out = tmp_path / "out"
     run(monkeypatch, world.flags("rank", out, search=found))
-    ranking = read_json(out / "ranking.json", SCHEMA)
+    ranking = read_json(out / "ranking.json", RANKED)
     scores = [row["scores"]["supernet_accuracy"] for row in ranking["ranked"]]
     assert scores == sorted(scores, reverse=True)
     assert all(set(row["scores"]) == set(INDICATORS) for row in ranking["ranked"])

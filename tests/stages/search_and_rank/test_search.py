@@ -19,9 +19,10 @@ from models.supernet import Supernet
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table, total_excess
 from stages.common.files import read_json
 from stages.common.params import ParamsError, bind
+from stages.common.schemas import CANDIDATES
 from stages.search.evaluation import supernet_evaluation
 from stages.search.params import SearchParams
-from stages.search.stage import SCHEMA, kept_budgets, main
+from stages.search.stage import kept_budgets, main
 
 FILES = ["candidates.json", "distribution.json", "history.csv", "search.png"]
 
@@ -35,7 +36,7 @@ def test_candidates_meet_the_budget_and_say_what_they_cost(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(monkeypatch, world.flags("search", tmp_path / "out"))
-    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
     table = read_latency_table(world.root / "profile")
     assert (content["algorithm"], content["space"]) == ("fp_nas", "tiny")
     assert len({row["architecture_id"] for row in content["candidates"]}) == 5
@@ -58,7 +59,7 @@ def test_the_history_has_one_row_per_evaluated_architecture(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(monkeypatch, world.flags("search", tmp_path / "out"))
-    sampled = read_json(tmp_path / "out" / "candidates.json", SCHEMA)["sampled_architectures"]
+    sampled = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)["sampled_architectures"]
     with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sampled
@@ -108,7 +109,7 @@ def test_an_unmeasured_device_has_no_latency_and_is_told_so(
 ) -> None:
     run(monkeypatch, world.flags("search", tmp_path / "out", "gpu"))
     assert "'gpu' was not measured" in capsys.readouterr().out
-    for row in read_json(tmp_path / "out" / "candidates.json", SCHEMA)["candidates"]:
+    for row in read_json(tmp_path / "out" / "candidates.json", CANDIDATES)["candidates"]:
         assert row["costs"]["latency_ms"] is None
         assert row["costs"]["flops"] <= 90000
 
@@ -164,7 +165,7 @@ def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("control_variate: true", "latency_margin: 0.2"))
     run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
-    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
     assert max(row["costs"]["latency_ms"] for row in content["candidates"]) <= 0.06 * 0.8
     assert content["latency_margin"] == 0.2
 
@@ -179,7 +180,7 @@ def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_cheapest_leaves(
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("control_variate: true", "latency_margin: 0.99"))
     run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
-    content = read_json(tmp_path / "out" / "candidates.json", SCHEMA)
+    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
     table = read_latency_table(world.root / "profile")
     cheapest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
     least = table.predict([block.key for block in cheapest.present])

@@ -1,0 +1,16 @@
+"""Names and versions of the JSON files by which stages meet; each file has one writer.
+
+Schemas of values that a lower room reads and writes itself (a data set, an architecture, a
+distribution, a certificate) stand there.
+"""
+
+from __future__ import annotations
+
+LATENCY = "netwright/latency/1"
+CANDIDATES = "netwright/candidates/1"
+RANKED = "netwright/ranked/1"
+TRAIN = "netwright/train/1"
+HISTORY = "netwright/history/1"
+QUANTIZE = "netwright/quantize/1"
+EXPORT = "netwright/export/1"
+BUNDLE_SUMMARY = "netwright/bundle-summary/1"
