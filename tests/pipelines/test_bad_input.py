@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from devices.backends import BACKENDS
-from devices.device import Device
-from pipelines.preflight import check_device
 from tests.support import ROOT, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
@@ -165,11 +162,17 @@ def test_a_bundle_that_is_not_there_is_wrong_use(refuse: Callable[..., None]):
     refuse(("does not exist",), "predict", "no.tar.gz", "image.png")
 
 
-def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    device = Device.model_validate({**CPU, "backend": "openvino"})
-    monkeypatch.setattr(type(BACKENDS["openvino"]), "package", "not_installed_anywhere")
-    with pytest.raises(ValueError, match=r"OpenVINO is not installed\. Install it: "):
-        check_device(device)
+def test_a_missing_runtime_says_what_to_install(small: Repository):
+    before = (small.root / "params.yaml").read_bytes()
+    small.change({"devices": {"edge": {**CPU, "backend": "openvino"}}})
+    # An import of it fails as if it were not there.
+    code, output = prepared(small, "sys.modules['openvino'] = None")
+    (small.root / "params.yaml").write_bytes(before)
+    assert code == 2, output
+    assert "devices.edge.backend 'openvino': OpenVINO is not installed." in output
+    assert "Install it: pip install openvino" in output
+    assert "Traceback" not in output
+    assert not (small.root / "artifacts").exists(), "something was started"
 
 
 def test_a_server_of_prefects_that_does_not_answer_is_one_message(small: Repository):
