@@ -22,6 +22,9 @@ from stages.bundle.manifest import MANIFEST, Manifest, read_manifest
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _CHUNK = 1 << 20
+"""Most bytes unpacked by one call."""
+_PIECE = 1 << 16
+"""Bytes of an archive handed to one call."""
 
 
 @dataclass(frozen=True)
@@ -115,23 +118,28 @@ def _unzip(path: Path, packed: bytes, limit: int) -> bytes:
     """Decompress one gzip member, never holding more than `limit` bytes of output."""
     stream = zlib.decompressobj(wbits=31)  # 31: a gzip header and trailer are required
     parts: list[bytes] = []
-    total, rest = 0, packed
+    total = position = 0
     try:
-        while rest and not stream.eof:
-            part = stream.decompress(rest, _CHUNK)
-            rest = stream.unconsumed_tail
-            total += len(part)
-            if total > limit:
-                raise BundleError(
-                    f"{path} unpacks to more than the {limit} bytes allowed; it is no bundle."
-                )
-            parts.append(part)
+        while position < len(packed) and not stream.eof:
+            # A piece at a time: every call copies what it leaves unread.
+            rest = packed[position : position + _PIECE]
+            position += len(rest)
+            while rest and not stream.eof:
+                part = stream.decompress(rest, _CHUNK)
+                rest = stream.unconsumed_tail
+                total += len(part)
+                if total > limit:
+                    raise BundleError(
+                        f"{path} unpacks to more than the {limit} bytes allowed; it is no bundle."
+                    )
+                parts.append(part)
     except zlib.error as error:
         raise BundleError(f"{path} is damaged: {error}. Copy the bundle again.") from error
     if not stream.eof:
         raise BundleError(f"{path} is cut off: its gzip data does not end. Copy it again.")
-    if stream.unused_data:
-        raise BundleError(f"{path} has {len(stream.unused_data)} bytes after its end.")
+    unread = len(stream.unused_data) + len(packed) - position
+    if unread:
+        raise BundleError(f"{path} has {unread} bytes after its end.")
     return b"".join(parts)
 
 

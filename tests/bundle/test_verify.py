@@ -161,6 +161,16 @@ def test_an_archive_that_unpacks_without_end_is_refused_while_unpacking(tmp_path
         read_archive(path, Limits(unpacked_bytes=1_000_000))
 
 
+def test_an_archive_of_several_pieces_is_read_whole_and_not_a_byte_beyond(tmp_path):
+    content = np.random.default_rng(0).bytes(300_000)
+    packed = pack({"a.bin": content})
+    assert read_archive(saved(tmp_path, packed), Limits()) == ({"a.bin": content}, len(packed))
+    with pytest.raises(BundleError, match="200000 bytes after its end"):
+        read_archive(saved(tmp_path, packed + bytes(200_000)), Limits())
+    with pytest.raises(BundleError, match="cut off"):
+        read_archive(saved(tmp_path, packed[:-100_000]), Limits())
+
+
 def test_too_many_files_are_refused(tmp_path):
     path = saved(tmp_path, pack({f"f{i}": b"" for i in range(100)}))
     with pytest.raises(BundleError, match="more than the 64 files"):
