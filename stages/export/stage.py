@@ -14,7 +14,8 @@ from data.dataset import DatasetInfo, Split, read_split
 from devices.backends import Backend, Built, backend
 from devices.device import Device
 from devices.fingerprint import machine_state
-from devices.measure import Protocol, measure
+from devices.measure import Protocol
+from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
 from stages.common.hops import Hop, compare
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()
     params = read_section(flags.params, "export", ExportParams)
@@ -59,9 +61,8 @@ def main() -> None:
     checked = None
     if not away:
         info, test = DatasetInfo.read(flags.data), read_split(flags.data, "test")
-        checked = check(
-            flags.model, flags.out / built.entry, precision, device, (test, info), params
-        )
+        clock, entry = Clock.read(flags.profile), flags.out / built.entry
+        checked = check(flags.model, entry, precision, device, (test, info), clock, params)
         checked.hop.require()
     content = describe(runtime, precision, built, checked, away)
     write_json(flags.out / "export.json", EXPORT, content)
@@ -73,12 +74,10 @@ def check(
     precision: str,
     device: Device,
     test: tuple[Split, DatasetInfo],
+    clock: Clock,
     params: ExportParams,
 ) -> Checked:
     """Compare the delivered file with the ONNX file it was built from, and measure it.
-
-    The float32 ONNX file is the reference of the measurement: the same network on the same
-    runtime, so that its ratio to the delivered file is steadier than either's time.
 
     Args:
         folder: with the ONNX files.
@@ -86,6 +85,7 @@ def check(
         precision: which ONNX file it was built from.
         device: whose runtime and threads count.
         test: the test split and its description.
+        clock: of the device's profile.
         params: limits and the measuring protocol.
     """
     split, info = test
@@ -102,17 +102,10 @@ def check(
         params.float32_agreement if exact else params.min_agreement,
     )
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
-    reference = folder / f"{FLOAT32}.onnx"
+    models = {"delivered": entry}
     with Progress("measure", 1) as progress:
-        latency = measure(
-            runtime.name,
-            {"delivered": entry},
-            reference,
-            device.threads,
-            protocol,
-            counted(progress),
-        )
-    delivered = latency["delivered"]
+        found = clock.measure(runtime.name, models, device.threads, protocol, counted(progress))
+    delivered = found["delivered"]
     return Checked(hop, accuracy(found_NK, split), delivered.ms, delivered.spread)
 
 

@@ -15,6 +15,7 @@ from devices.measure import Measurement, measure
 from models.architecture import Architecture
 from models.operators import macs
 from models.space import SearchSpace
+from stages.common.clock import REFERENCE
 from stages.profile.networks import (
     draw_networks,
     split_networks,
@@ -49,7 +50,7 @@ def profile(
     params: ProfileParams,
     work: Path,
     on_done: OnDone,
-) -> LatencyTable:
+) -> tuple[LatencyTable, float]:
     """Measure every block and some whole networks, and fit the device's latency model.
 
     Args:
@@ -61,10 +62,13 @@ def profile(
         work: an existing folder for the models.
         on_done: called with a name after each of the `steps`.
 
+    Returns:
+        The latency model, and the milliseconds of the reference network that `work` then holds.
+
     Raises:
         MeasurementError: a measurement is too noisy.
     """
-    reference = work / "reference.onnx"
+    reference = work / REFERENCE
     write_network(space.extreme(macs), reference, params.seed)
     blocks = {block.key: block for block in space.blocks()}
     files: dict[str, Path] = {}
@@ -83,9 +87,12 @@ def profile(
     fitted, judged = (
         _measured(part, precisions, together) for part in split_networks(networks, params.held_out)
     )
-    block_ms = {key: alone[key].ms for key in blocks}
+    # One clock for both sessions: the second one's, which is the longer.
+    reference_ms = next(found.ms / found.ratio for found in together.values())
+    block_ms = {key: alone[key].ratio * reference_ms for key in blocks}
     block_macs = {key: macs(block) for key, block in blocks.items()}
-    return fit(name, runtime.name, block_ms, block_macs, fitted, judged)
+    table = fit(name, runtime.name, block_ms, block_macs, fitted, judged)
+    return table, reference_ms
 
 
 def _write_networks(

@@ -14,8 +14,9 @@ from devices.fingerprint import machine_state
 from devices.latency import LatencyTable
 from models.operators import macs
 from models.space import SearchSpace
+from stages.common.clock import REFERENCE
 from stages.common.devices import pick_device
-from stages.common.files import write_json
+from stages.common.files import rounded, write_bytes, write_json
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
@@ -48,15 +49,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if away:
             try_build(space, device, runtime, Path(folder))
-            table = LatencyTable.unmeasured(flags.device, runtime.name)
+            table, reference_ms = LatencyTable.unmeasured(flags.device, runtime.name), None
             print(f"{flags.device} is not measured: {away}")
         else:
-            table = measured_table(space, flags.device, device, runtime, params, Path(folder))
+            table, reference_ms = measured_table(
+                space, flags.device, device, runtime, params, Path(folder)
+            )
             table.check_error(device.max_error)
+            write_bytes(flags.out / REFERENCE, (Path(folder) / REFERENCE).read_bytes())
     check_feasible(space, flags.device, device, table)
     if not away:
         draw_held_out(table, flags.out / "latency.png")
-    write_json(flags.out / "latency.json", LATENCY, describe(table, runtime, params, away))
+    content = describe(table, runtime, params, away) | {"reference_ms": rounded(reference_ms)}
+    write_json(flags.out / "latency.json", LATENCY, content)
 
 
 def usable_backend(name: str, device: Device) -> Backend:
@@ -95,16 +100,16 @@ def measured_table(
     runtime: Backend,
     params: ProfileParams,
     work: Path,
-) -> LatencyTable:
+) -> tuple[LatencyTable, float]:
     """Profile the device with progress on the terminal."""
     with Progress("profile", steps(space, device, runtime, params)) as progress:
-        table = profile(space, name, device, runtime, params, work, counted(progress))
+        table, reference_ms = profile(space, name, device, runtime, params, work, counted(progress))
     for precision, error in table.error.items():
         print(
             f"{name} {precision}: {error.mean:.1%} mean error on {len(error.pairs)} held-out "
             f"networks, {error.within_5:.0%} within 5%, {error.within_10:.0%} within 10%"
         )
-    return table
+    return table, reference_ms
 
 
 def describe(

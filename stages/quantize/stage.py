@@ -13,12 +13,13 @@ from data.dataset import DatasetInfo, Split, read_split
 from devices.backends import backend
 from devices.backends.base import Backend
 from devices.device import Device
-from devices.measure import Measurement, Protocol, measure
+from devices.measure import Measurement, Protocol
 from devices.quantization import quantize_static, to_float16
 from models.architecture import Architecture
 from models.onnx_export import to_onnx
 from models.subnet import Subnet
 from models.weights import load_into
+from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import write_bytes, write_json
 from stages.common.hops import compare
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()
     params = read_section(flags.params, "quantize", QuantizeParams)
@@ -54,7 +56,7 @@ def main() -> None:
     write_bytes(flags.out / f"{FLOAT32}.onnx", to_onnx(network, info.image_shape))
     lower(flags.out, runtime, splits["train"], info, params)
     subnet = judge_module(network, splits["test"], info)
-    latencies = measured(flags.out, runtime, device, params)
+    latencies = measured(flags.out, flags.profile, runtime, device, params)
     candidates = judged(flags.out, precisions, subnet, splits, info, latencies, params)
     candidates[0].hop.require()  # whatever is delivered is made from this file
     chosen = choose(candidates, flags.device, device, runtime.why_not_measured(device))
@@ -138,13 +140,13 @@ def judged(
 
 
 def measured(
-    folder: Path, runtime: Backend, device: Device, params: QuantizeParams
+    folder: Path, profile: Path, runtime: Backend, device: Device, params: QuantizeParams
 ) -> dict[str, Measurement]:
     """Latency of every precision on the device's runtime; empty where it cannot be measured."""
     if runtime.why_not_measured(device):
         return {}
+    clock = Clock.read(profile)
     models = {precision: folder / f"{precision}.onnx" for precision in runtime.native_precisions}
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
     with Progress("measure precisions", len(models)) as progress:
-        on_done = counted(progress)
-        return measure(runtime.name, models, models[FLOAT32], device.threads, protocol, on_done)
+        return clock.measure(runtime.name, models, device.threads, protocol, counted(progress))

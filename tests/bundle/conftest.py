@@ -16,6 +16,7 @@ from data.stream import TrainStream
 from devices.latency import Correction, LatencyTable
 from models.architecture import Architecture
 from models.costs import block_flops
+from models.onnx_export import to_onnx
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.weights import to_bytes
@@ -73,12 +74,14 @@ class World:
     def quantize(self, device: str) -> Path:
         out = self.root / "quantize" / device
         given = ["--data", self.root / "data", "--model", self.root / "train"]
+        given += ["--profile", self.root / "profile" / device]
         self.run(quantize_main, "--device", device, *given, "--out", out)
         return out
 
     def export(self, device: str) -> Path:
         out = self.root / "export" / device
         given = ["--data", self.root / "data", "--model", self.root / "quantize" / device]
+        given += ["--profile", self.root / "profile" / device]
         self.run(export_main, "--device", device, *given, "--out", out)
         return out
 
@@ -113,9 +116,12 @@ def world(tmp_path_factory) -> World:
         table = LatencyTable.unmeasured(device, settings["backend"])
         if device == "cpu":
             table = profiled(architecture)
-        write_json(
-            root / "profile" / device / "latency.json", "netwright/latency/1", table.to_json()
-        )
+        content = table.to_json()
+        if device != "gpu":
+            content |= {"reference_ms": 0.05}
+            reference = to_onnx(Subnet(architecture), info.image_shape)
+            write_bytes(root / "profile" / device / "reference.onnx", reference)
+        write_json(root / "profile" / device / "latency.json", "netwright/latency/1", content)
     write_params(root / "params.yaml", DEVICES)
     return World(root)
 
