@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support import Repository, copy_repository, on_digits
+
+
+@pytest.fixture(autouse=True)
+def subnormal_numbers() -> None:
+    """Undo what a stage run in this process did to the processor: drawn floats may be tiny."""
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
