@@ -69,10 +69,10 @@ def _fit_one(
     block_ms: Mapping[str, float],
     block_macs: Mapping[str, int],
 ) -> Correction:
-    """Ridge regression of relative errors, drawn towards the plain sum of blocks.
+    """Ridge regression of relative errors, drawn towards the best multiple of the sum of blocks.
 
     With few networks the features (sum, MACs, blocks, one) are nearly collinear; what they leave
-    open stays at scale 1 and nothing else.
+    open stays with the scale, which differs from 1 where a precision has no blocks of its own.
     """
     rows = [_features(n.block_keys, block_ms, block_macs) for n in networks]
     measured_N = np.array([n.ms[precision] for n in networks])
@@ -80,7 +80,8 @@ def _fit_one(
     size_F = np.abs(relative_NF).mean(0)
     size_F[size_F == 0] = 1.0
     scaled_NF = relative_NF / size_F
-    plain_F = np.array([1.0, 0.0, 0.0, 0.0]) * size_F
+    sums_N = relative_NF[:, 0]
+    plain_F = np.array([sums_N.sum() / (sums_N @ sums_N), 0.0, 0.0, 0.0]) * size_F
     residual_N = 1.0 - scaled_NF @ plain_F
     gram_FF = scaled_NF.T @ scaled_NF / len(networks) + _RIDGE * np.eye(len(size_F))
     change_F = np.linalg.solve(gram_FF, scaled_NF.T @ residual_N / len(networks))

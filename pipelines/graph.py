@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
+from pipelines.mending import mend_rwlock
 from stages.common.params import Params, ParamsError, bind, nearest
 
 NEVER = "has never run"
@@ -182,6 +183,7 @@ def _repository(root: Path) -> Iterator[Any]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    mend_rwlock(root)
     try:
         # DVC names stages relative to the working folder.
         with chdir(root), Repo(str(root)) as repo:

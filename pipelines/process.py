@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipelines.graph import Stage
+from pipelines.mending import mend_rwlock
 from pipelines.schedule import Outcome
 
 GRACE_S = 10.0
@@ -53,6 +54,7 @@ class StageProcesses:
         Raises:
             StageFailedError: it failed, took longer than its `timeout_s`, or was stopped.
         """
+        mend_rwlock(self.root)  # a stage beside this one may have been killed past its time
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
         child = self._start(stage, [*command, *(["--force"] if force else []), stage.name])
         expired = threading.Event()

@@ -22,6 +22,7 @@ def digits(tmp_path: Path) -> Repository:
     return on_digits(copy_repository(tmp_path / "repository"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal out tests to two processes: what shares an expensive fixture stays together.
 

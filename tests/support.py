@@ -101,9 +101,9 @@ def environment() -> dict[str, str]:
 
 
 def kill_tree(pid: int) -> None:
-    """kill -9 a process and everything it started."""
+    """kill -9 a process and everything it started; the process first, so that it starts no more."""
     parent = psutil.Process(pid)
-    for process in [*parent.children(recursive=True), parent]:
+    for process in [parent, *parent.children(recursive=True)]:
         try:
             process.kill()
         except psutil.NoSuchProcess:
