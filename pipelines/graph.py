@@ -18,6 +18,7 @@ from pydantic import Field
 from pipelines.mending import mend_rwlock
 from stages.common.params import Params, ParamsError, bind, nearest
 
+GRAPH_FILE = "dvc.yaml"
 NEVER = "has never run"
 
 
@@ -142,9 +143,12 @@ def read_graph(root: Path) -> Graph:
     import networkx as nx
 
     with _repository(root) as repo:
-        edges = repo.index.graph  # from a stage to the stages it reads from
+        # Other files' stages (benchmarks have some) are run by their own commands.
+        ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
+        # From a stage to the stages it reads from.
+        edges = repo.index.graph.subgraph(ours)
         order = list(nx.topological_sort(edges.reverse(copy=False)))
-        position = {stage.addressing: number for number, stage in enumerate(repo.index.stages)}
+        position = {stage.addressing: number for number, stage in enumerate(ours)}
         stages = [
             _stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order
         ]
@@ -161,7 +165,7 @@ def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
         GraphError: DVC cannot tell.
     """
     with _repository(root) as repo:
-        status = repo.status()
+        status = repo.status(targets=[GRAPH_FILE])
     result: dict[str, list[str]] = {}
     for stage in graph:
         before = sorted(stage.upstreams & result.keys())

@@ -94,7 +94,7 @@ def test_a_stage_killed_in_the_middle_is_resumed_to_the_same_hash(
     assert "Running stage" in text
     assert not state.exists()
     assert finished.hashes()[f"artifacts/{output}"] == expected
-    assert json.loads(finished.dvc("status", "--json")[1]) == {}
+    assert json.loads(finished.dvc("status", "dvc.yaml", "--json")[1]) == {}
 
 
 def test_bundles_verify_and_predict(finished: Repository, tmp_path: Path):
