@@ -40,8 +40,6 @@ class RankingParams(Params):
     """Wall time that every strategy may train for."""
     supernet_threads: int = Field(ge=1)
     """Processor threads of that training."""
-    supernet_seeds: int = Field(ge=1)
-    """Supernets per strategy; their scores are reported apart."""
     bootstrap: int = Field(ge=1)
     """Resamples behind the intervals of tau."""
 
