@@ -13,6 +13,8 @@ from typing import Any
 Setting = int | float | str
 SCHEMA = "netwright/architecture/1"
 SKIP = "skip"
+RESIZE = "resize"
+"""The operator, in front of the stem, that changes the image's size to its setting `to`."""
 
 
 class ArchitectureError(ValueError):
@@ -46,8 +48,23 @@ class Block:
 
     @property
     def out_size(self) -> int:
-        """Height and width of the output, in pixels."""
+        """Height and width of the output, in pixels.
+
+        Raises:
+            ArchitectureError: a resize block does not say to which size.
+        """
+        if self.operator == RESIZE:
+            to = self.options.get("to")
+            if type(to) is not int or to < 1:
+                raise ArchitectureError(f"block '{self.key}' needs a setting 'to', in pixels.")
+            return to
         return -(-self.size // self.stride)
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the input's shape, so that the two can be added."""
+        same = self.in_channels == self.out_channels and self.size == self.out_size
+        return same and self.stride == 1
 
     @property
     def key(self) -> str:
@@ -122,9 +139,22 @@ class Architecture:
         """The blocks that are not skipped."""
         return tuple(block for block in self.blocks if block is not None)
 
+    @cached_property
+    def first_layer(self) -> int:
+        """The position of the first searched layer: after the stem, and a resize before it."""
+        front = (None, RESIZE)
+        kinds = [None if block is None else block.operator for block in self.blocks]
+        stem = next((at for at, kind in enumerate(kinds) if kind not in front), 0)
+        return stem + 1
+
+    @property
+    def layers(self) -> tuple[Block | None, ...]:
+        """The searched layers: all blocks but a leading resize, the stem and the head."""
+        return self.blocks[self.first_layer : -1]
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The input image as (channels, height, width)."""
+        """The image that the network is fed, as (channels, height, width), before any resize."""
         first = self.present[0]
         return (first.in_channels, first.size, first.size)
 
@@ -166,10 +196,15 @@ class Architecture:
         )
 
     def short(self) -> str:
-        """One line for tables: `16 k3e6 | 24/2 k5e3 - | ...`; `-` is a skipped layer."""
-        words: list[str] = []
+        """One line for tables: `20px | 16 k3e6 | 24/2 k5e3 - fused_mbconv:k3e3-silu | ...`.
+
+        `|` opens a new width or stride, `-` is a skipped layer, and `20px` the size to which the
+        image is resized first. A layer is `operator:settings`, without `mbconv:`; numbers follow
+        the initials of their setting's name (`se1` is squeeze_excite=1).
+        """
+        words = [f"{b.out_size}px" for b in self.present[:1] if b.operator == RESIZE]
         channels: int | None = None
-        for block in self.blocks[1:-1]:
+        for block in self.layers:
             if block is None:
                 words.append("-")
                 continue
@@ -182,5 +217,13 @@ class Architecture:
 
 
 def _short(block: Block) -> str:
-    numbers = [(name, value) for name, value in block.settings if isinstance(value, int)]
-    return "".join(f"{name[0]}{value}" for name, value in reversed(numbers)) or block.operator
+    # Kernels first: they are what a reader looks for.
+    ordered = sorted(block.settings, key=lambda pair: (pair[0] != "kernel", pair[0]))
+    numbers = "".join(f"{_initials(n)}{v}" for n, v in ordered if not isinstance(v, str))
+    words = "-".join([numbers, *(v for _, v in ordered if isinstance(v, str))]).strip("-")
+    operator = "" if block.operator == "mbconv" else block.operator
+    return ":".join(part for part in (operator, words) if part) or block.operator
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split("_"))

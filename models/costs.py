@@ -1,4 +1,4 @@
-"""What a network costs by its shape alone: sums over its blocks, exact and cheap."""
+"""What a network costs by its shape alone: sums over its blocks or their maximum, exact."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from models import operators
 from models.architecture import Architecture, Block
+from models.operators import cells
 
 
 @lru_cache(maxsize=65536)
@@ -30,6 +31,15 @@ def parameters(architecture: Architecture) -> int:
     return sum(block_parameters(block) for block in architecture.present)
 
 
+def peak_activation_bytes(architecture: Architecture) -> int:
+    """The largest sum of simultaneously live tensors: float32, one image, inference, in bytes.
+
+    Blocks run one after the other and hand on a single tensor, so this is the largest of the
+    blocks' own peaks, each with its input and output. `operators.memory` has the exact rule.
+    """
+    return max(operators.activation_bytes(block) for block in architecture.present)
+
+
 def depth(architecture: Architecture) -> int:
-    """Searched layers that are present: all blocks but the stem and the head."""
-    return len(architecture.present) - 2
+    """Searched layers that compute something: not skipped, and no identity without weights."""
+    return sum(block is not None and bool(cells(block)) for block in architecture.layers)

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from models.architecture import Architecture, Block
+from models.costs import depth
 from models.operators import cells
 from models.operators.base import Conv
 from models.supernet import SharedConvNorm, SlicedNorm, Supernet, candidate_name
@@ -20,11 +21,17 @@ from models.supernet import SharedConvNorm, SlicedNorm, Supernet, candidate_name
 def block_gamma(supernet: Supernet, position: int, block: Block) -> float:
     """The mean absolute gamma, over channels, of a block's last batch norm in the supernet.
 
+    A block without a batch norm (an identity that keeps its shape) scores 0, as a skip does.
+
     Raises:
         ArchitectureError: the supernet holds no such block at this position.
     """
-    last, cell = [(n, c) for n, c in cells(block).items() if isinstance(c, Conv)][-1]
-    shared = cast(SharedConvNorm, supernet.shared_block(position, block).cells[last])
+    shared_block = supernet.shared_block(position, block)
+    normed = [(name, cell) for name, cell in cells(block).items() if isinstance(cell, Conv)]
+    if not normed:
+        return 0.0
+    last, cell = normed[-1]
+    shared = cast(SharedConvNorm, shared_block.cells[last])
     norm = cast(SlicedNorm, shared.norms[candidate_name(block)])
     return float(norm.weight[: cell.out_channels].abs().mean())
 
@@ -33,20 +40,19 @@ def bn_indicator(supernet: Supernet, architecture: Architecture, per_layer: bool
     """The BN indicator of an architecture, over its searched layers (not stem and head).
 
     A skipped layer adds nothing, so the plain sum rewards depth by itself; the depth-normalised
-    form is the mean over the layers that are present.
+    form divides it by `costs.depth`.
 
     Args:
         supernet: trained, at least for a while.
         architecture: of the supernet's space.
-        per_layer: divide by the number of layers that are present.
+        per_layer: divide by the number of layers that compute something.
 
     Raises:
         ArchitectureError: the architecture is not of this supernet's space.
     """
-    last = len(architecture.blocks) - 1
-    scores = [
+    total = sum(
         block_gamma(supernet, position, block)
-        for position, block in enumerate(architecture.blocks)
-        if block is not None and 0 < position < last
-    ]
-    return sum(scores) / (max(1, len(scores)) if per_layer else 1)
+        for position, block in enumerate(architecture.layers, architecture.first_layer)
+        if block is not None
+    )
+    return total / (max(1, depth(architecture)) if per_layer else 1)

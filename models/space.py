@@ -1,68 +1,40 @@
 """A search space: which architectures there are, as data read from YAML.
 
-A space is a sequence of GROUPS, each a list of CANDIDATES of which an architecture takes one: a
-stage's channels, or one layer's operator with its settings. Candidates are what differs for the
-network, so a skipped layer is one candidate whatever its hidden kernel: every tuple of candidate
-indices is one architecture and the reverse. A group also has VARIABLES (operator, kernel,
-expansion, ...), in which a candidate is a point; one that a skip hides is inactive there.
+A space is a sequence of GROUPS, each a list of CANDIDATES of which an architecture takes one
+(`space_groups`): the resolution of the image where the space has several, a stage's channels, or
+one layer's operator with its settings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from models.architecture import SKIP, Architecture, Block, Setting
-from models.space_spec import SpaceError, SpaceSpec, StageSpec, check_spec, read_spec
+from models.architecture import RESIZE, Architecture, Block
+from models.operators import canonical
+from models.space_extreme import Best, BlockCost, Extreme
+from models.space_file import read_spec
+from models.space_groups import (
+    INACTIVE,
+    RESOLUTION,
+    Group,
+    Layer,
+    Option,
+    Variable,
+    layer_group,
+    menu,
+    single,
+)
+from models.space_rules import check_images, check_spec
+from models.space_spec import SpaceError, SpaceSpec
 
 __all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
-
-INACTIVE = -1
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One thing that varies inside a group."""
-
-    name: str
-    options: tuple[Setting, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """One choice of an architecture.
-
-    Attributes:
-        name: such as `stage2.channels` or `stage2.layer1`.
-        variables: what varies, in order.
-        candidates: one row a candidate: per variable the option's index, or INACTIVE.
-    """
-
-    name: str
-    variables: tuple[Variable, ...]
-    candidates: tuple[tuple[int, ...], ...]
-
-    def values(self, candidate: int) -> dict[str, Setting]:
-        """The active variables' values of one candidate."""
-        pairs = zip(self.variables, self.candidates[candidate], strict=True)
-        return {v.name: v.options[option] for v, option in pairs if option != INACTIVE}
-
-    def label(self, candidate: int) -> str:
-        """A stable name of one candidate, by which distributions match between spaces."""
-        return ",".join(f"{name}={value}" for name, value in self.values(candidate).items())
-
-
-@dataclass(frozen=True)
-class _Layer:
-    stage: int
-    stride: int
-    group: int  # index of the layer's group
 
 
 class SearchSpace:
@@ -74,38 +46,53 @@ class SearchSpace:
         classes: how many classes there are.
 
     Raises:
-        SpaceError: an operator or setting does not exist, or the images do not suit the space.
+        SpaceError: the description breaks a rule, or the images do not suit the space.
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
-        check_spec(spec, image_shape)
+        check_spec(spec)
+        check_images(spec, image_shape)
         self.spec, self.name = spec, spec.name
         self.image_shape, self.classes = image_shape, classes
+        self.private_weights = spec.weights == "private"
+        self._resolutions = tuple(spec.resolutions or ())
+        self._fronts = [self._front(resolution) for resolution in self._resolutions or (None,)]
+        self._head_settings = canonical(spec.head.operator, spec.head.settings)
         groups: list[Group] = []
+        if self._resolutions:
+            groups.append(single(RESOLUTION, RESOLUTION, self._resolutions))
         self._channel_groups: list[int] = []
-        self._layers: list[_Layer] = []
+        self._layers: list[Layer] = []
         for number, stage in enumerate(spec.stages):
             name = f"stage{number + 1}"
             self._channel_groups.append(len(groups))
-            widths = Variable("channels", tuple(stage.channels))
-            groups.append(
-                Group(
-                    f"{name}.channels", (widths,), tuple((i,) for i in range(len(stage.channels)))
-                )
-            )
-            for layer in range(stage.layers):
-                self._layers.append(_Layer(number, stage.stride if layer == 0 else 1, len(groups)))
-                groups.append(_layer_group(f"{name}.layer{layer + 1}", stage, first=layer == 0))
+            groups.append(single(f"{name}.channels", "channels", tuple(stage.channels)))
+            menus = {}  # one for the layers that may be left out, one for the others
+            for at in range(stage.layers):
+                optional = at >= stage.fixed_layers
+                group = layer_group(f"{name}.layer{at + 1}", stage, optional)
+                if optional not in menus:
+                    menus[optional] = menu(group, stage)
+                stride = stage.stride if at == 0 else 1
+                self._layers.append(Layer(number, at == 0, stride, len(groups), menus[optional]))
+                groups.append(group)
         self.groups: tuple[Group, ...] = tuple(groups)
+        self._widths = [tuple(stage.channels) for stage in spec.stages]
+        self._numbers = [{width: i for i, width in enumerate(widths)} for widths in self._widths]
 
     @classmethod
     def load(cls, path: Path, image_shape: tuple[int, int, int], classes: int) -> SearchSpace:
         """Read a space from YAML.
 
         Raises:
-            SpaceError: the file is missing or breaks a rule; the message names the key.
+            SpaceError: the file is missing or breaks rules; the message names lines and keys.
         """
         return cls(read_spec(path), image_shape, classes)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The searched layers, in the order of an architecture's `layers`."""
+        return tuple(self._layers)
 
     def count(self) -> int:
         """How many different architectures the space holds, exactly."""
@@ -113,16 +100,18 @@ class SearchSpace:
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
         """The architecture that takes candidate `choices[g]` in every group `g`."""
-        spec = self.spec
-        blocks: list[Block | None] = [self._stem()]
-        channels, size = spec.stem.channels, blocks[0].out_size  # type: ignore[union-attr]
+        front = self._fronts[choices[0] if self._resolutions else 0]
+        blocks: list[Block | None] = [*front]
+        channels, size = front[-1].out_channels, front[-1].out_size
         for layer in self._layers:
-            width_group = self._channel_groups[layer.stage]
-            width = spec.stages[layer.stage].channels[choices[width_group]]
-            block = self._block(layer, choices[layer.group], channels, width, size)
+            option = layer.menu.options[choices[layer.group]]
+            if option is None:
+                blocks.append(None)
+                continue
+            width = self._widths[layer.stage][choices[self._channel_groups[layer.stage]]]
+            block = option.block(channels, width, size, layer.stride)
             blocks.append(block)
-            if block is not None:
-                channels, size = width, block.out_size
+            channels, size = width, block.out_size
         blocks.append(self._head(channels, size))
         return Architecture(tuple(blocks))
 
@@ -132,27 +121,10 @@ class SearchSpace:
         Raises:
             SpaceError: the architecture is not in this space.
         """
-        outside = SpaceError(f"architecture {architecture.id} is not in space '{self.name}'.")
-        if len(architecture.blocks) != len(self._layers) + 2:
-            raise outside
-        found = [0] * len(self.groups)
-        for layer, block in zip(self._layers, architecture.blocks[1:-1], strict=True):
-            group = self.groups[layer.group]
-            operator = SKIP if block is None else block.operator
-            settings = {} if block is None else block.options
-            wanted = {"operator": operator} | {f"{operator}.{k}": v for k, v in settings.items()}
-            values = [group.values(c) for c in range(len(group.candidates))]
-            if wanted not in values:
-                raise outside
-            found[layer.group] = values.index(wanted)
-            if block is not None:
-                widths = self.spec.stages[layer.stage].channels
-                if block.out_channels not in widths:
-                    raise outside
-                found[self._channel_groups[layer.stage]] = widths.index(block.out_channels)
-        if self.architecture(found) != architecture:
-            raise outside
-        return tuple(found)
+        found = self._find(architecture)
+        if found is None or self.architecture(found) != architecture:
+            raise SpaceError(f"architecture {architecture.id} is not in space '{self.name}'.")
+        return found
 
     def index(self, architecture: Architecture) -> int:
         """The architecture's number, from 0 to `count() - 1`."""
@@ -177,11 +149,10 @@ class SearchSpace:
 
     def encode(self, architecture: Architecture) -> npt.NDArray[np.float32]:
         """One-hot over the candidates of every group, concatenated."""
-        rows = [
-            np.eye(len(group.candidates), dtype=np.float32)[choice]
-            for group, choice in zip(self.groups, self.choices(architecture), strict=True)
-        ]
-        return np.concatenate(rows)
+        starts = np.cumsum([0, *(len(group.candidates) for group in self.groups)])
+        code = np.zeros(starts[-1], dtype=np.float32)
+        code[starts[:-1] + np.array(self.choices(architecture))] = 1.0
+        return code
 
     def decode(self, code: npt.NDArray[np.float32]) -> Architecture:
         """The architecture that `encode` gave this code for."""
@@ -193,9 +164,15 @@ class SearchSpace:
         return self.architecture([int(rng.integers(len(g.candidates))) for g in self.groups])
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """Change one group's candidate to another."""
+        """Change one group's candidate to another.
+
+        Raises:
+            SpaceError: the space has no second architecture.
+        """
         choices = list(self.choices(architecture))
         free = [i for i, group in enumerate(self.groups) if len(group.candidates) > 1]
+        if not free:
+            raise SpaceError(f"space '{self.name}' has one architecture: nothing can change.")
         group = int(rng.choice(free))
         step = int(rng.integers(1, len(self.groups[group].candidates)))
         choices[group] = (choices[group] + step) % len(self.groups[group].candidates)
@@ -207,110 +184,108 @@ class SearchSpace:
             yield self.architecture(choices)
 
     def possible(self) -> tuple[tuple[Block, ...], ...]:
-        """Per position (stem, layers, head) every block that some architecture puts there."""
-        stem = self._stem()
-        positions: list[tuple[Block, ...]] = [(stem,)]
-        channels, size = {self.spec.stem.channels}, stem.out_size
-        for layer in self._layers:
-            widths = self.spec.stages[layer.stage].channels
-            here: dict[Block, None] = {}
-            for choice in range(len(self.groups[layer.group].candidates)):
-                for before, width in self._shapes(layer, channels):
-                    block = self._block(layer, choice, before, width, size)
-                    if block is not None:
-                        here[block] = None
-            positions.append(tuple(here))
-            channels = set(widths)
-            size = -(-size // layer.stride)
-        positions.append(tuple(self._head(width, size) for width in sorted(channels)))
-        return tuple(positions)
+        """Per position (resize, stem, layers, head) every block that some architecture has there.
+
+        Positions of equal blocks share one tuple, so a deep stage costs what its first two layers
+        do.
+        """
+        return self._possible
 
     def blocks(self) -> tuple[Block, ...]:
         """Every distinct block the space can ask for: the rows of a latency table."""
-        return tuple(dict.fromkeys(block for position in self.possible() for block in position))
+        distinct = {id(position): position for position in self._possible}.values()
+        return tuple(dict.fromkeys(block for position in distinct for block in position))
 
-    def extreme(self, cost: Callable[[Block], float], largest: bool = False) -> Architecture:
-        """The architecture with the smallest (or largest) sum of block costs, exactly.
+    def extreme(self, cost: BlockCost, largest: bool = False, peak: bool = False) -> Architecture:
+        """The architecture that costs least (or most), exactly.
 
-        Layers of a stage depend on each other only through channels, so a dynamic programme
-        over (stage, channels) finds it without enumerating the space.
+        Args:
+            cost: of one block.
+            largest: whether to look for the dearest.
+            peak: whether a network costs what its dearest block does, not the sum over blocks.
         """
-        sign = -1.0 if largest else 1.0
-        stem = self._stem()
-        # best[channels] = (cost so far, choices so far)
-        best: dict[int, tuple[float, tuple[int, ...]]] = {self.spec.stem.channels: (0.0, ())}
-        size = stem.out_size
-        for number, stage in enumerate(self.spec.stages):
-            layers = [layer for layer in self._layers if layer.stage == number]
-            after: dict[int, tuple[float, tuple[int, ...]]] = {}
-            for index, width in enumerate(stage.channels):
-                for before, (total, taken) in best.items():
-                    channels, here, picked = before, size, []
-                    for layer in layers:
-                        price, choice = self._best(layer, channels, width, here, cost, sign)
-                        total, channels = total + price, width
-                        here = -(-here // layer.stride)
-                        picked.append(choice)
-                    row = (total, (*taken, index, *picked))
-                    if width not in after or row < after[width]:
-                        after[width] = row
-            best = after
-            size = -(-size // stage.stride)
-        ends = [(t + sign * cost(self._head(c, size)), taken) for c, (t, taken) in best.items()]
+        programme = Extreme(cost, largest, peak)
+        ends: list[tuple[float, tuple[int, ...]]] = []
+        for number, front in enumerate(self._fronts):
+            size, taken = front[-1].out_size, (number,) if self._resolutions else ()
+            best: Best = {front[-1].out_channels: (programme.total(front), taken)}
+            for stage, widths in enumerate(self._widths):
+                layers = [layer for layer in self._layers if layer.stage == stage]
+                best, size = programme.stage(best, layers, widths, size)
+            ends += [
+                (programme.total([self._head(channels, size)], total), choices)
+                for channels, (total, choices) in best.items()
+            ]
         return self.architecture(min(ends)[1])
 
-    def _best(
-        self,
-        layer: _Layer,
-        channels: int,
-        width: int,
-        size: int,
-        cost: Callable[[Block], float],
-        sign: float,
-    ) -> tuple[float, int]:
-        rows = []
-        for choice in range(len(self.groups[layer.group].candidates)):
-            block = self._block(layer, choice, channels, width, size)
-            rows.append((0.0 if block is None else sign * cost(block), choice))
-        return min(rows)
+    @cached_property
+    def _possible(self) -> tuple[tuple[Block, ...], ...]:
+        positions = [tuple(dict.fromkeys(at)) for at in zip(*self._fronts, strict=True)]
+        channels: Sequence[int] = [self.spec.stem.channels]
+        sizes = list(dict.fromkeys(stem.out_size for stem in positions[-1]))
+        later: tuple[Block, ...] = ()
+        for number, layer in enumerate(self._layers):
+            widths = self._widths[layer.stage]
+            again = number > 1 and self._layers[number - 2].stage == layer.stage
+            if not again:  # a stage's third layer has the blocks of its second, and so on
+                pairs = (
+                    product(channels, widths) if layer.first else zip(widths, widths, strict=True)
+                )
+                later = _blocks_of(layer, list(pairs), sizes)
+            positions.append(later)
+            channels, sizes = (
+                sorted(widths),
+                list(dict.fromkeys(-(-s // layer.stride) for s in sizes)),
+            )
+        positions.append(tuple(self._head(w, size) for w in channels for size in sizes))
+        return tuple(positions)
 
-    def _shapes(self, layer: _Layer, channels: set[int]) -> Iterable[tuple[int, int]]:
-        widths = self.spec.stages[layer.stage].channels
-        if layer.group == self._channel_groups[layer.stage] + 1:  # a stage's first layer
-            return product(sorted(channels), widths)
-        return zip(widths, widths, strict=True)
+    def _find(self, architecture: Architecture) -> tuple[int, ...] | None:
+        """The choices that may give this architecture; None where some block fits none."""
+        front = 2 if self._resolutions else 1
+        blocks = architecture.blocks[front:-1]
+        if len(blocks) != len(self._layers):
+            return None
+        found = [0] * len(self.groups)
+        if self._resolutions:
+            resize = architecture.blocks[0]
+            if resize is None or resize.out_size not in self._resolutions:
+                return None
+            found[0] = self._resolutions.index(resize.out_size)
+        for layer, block in zip(self._layers, blocks, strict=True):
+            option = None if block is None else Option(block.operator, block.settings)
+            if option not in layer.menu.numbers:
+                return None
+            found[layer.group] = layer.menu.numbers[option]
+            if block is not None:
+                if block.out_channels not in self._numbers[layer.stage]:
+                    return None
+                width = self._numbers[layer.stage][block.out_channels]
+                found[self._channel_groups[layer.stage]] = width
+        return tuple(found)
 
-    def _stem(self) -> Block:
-        stem = self.spec.stem
-        channels, size, _ = self.image_shape
-        settings = tuple(sorted(stem.settings.items()))
-        return Block(stem.operator, channels, stem.channels, size, stem.stride, settings)
+    def _front(self, resolution: int | None) -> tuple[Block, ...]:
+        """The blocks before the first layer: the resize where there is one, and the stem."""
+        stem, (channels, size, _) = self.spec.stem, self.image_shape
+        resize: list[Block] = []
+        if resolution is not None:
+            settings = canonical(RESIZE, {"to": resolution})
+            resize, size = [Block(RESIZE, channels, channels, size, 1, settings)], resolution
+        settings = canonical(stem.operator, stem.settings)
+        return *resize, Block(stem.operator, channels, stem.channels, size, stem.stride, settings)
 
     def _head(self, channels: int, size: int) -> Block:
-        settings = tuple(sorted(self.spec.head.settings.items()))
-        return Block(self.spec.head.operator, channels, self.classes, size, 1, settings)
-
-    def _block(
-        self, layer: _Layer, choice: int, channels: int, width: int, size: int
-    ) -> Block | None:
-        values = self.groups[layer.group].values(choice)
-        operator = str(values.pop("operator"))
-        if operator == SKIP:
-            return None
-        settings = {name.removeprefix(f"{operator}."): value for name, value in values.items()}
-        return Block(operator, channels, width, size, layer.stride, tuple(sorted(settings.items())))
+        return Block(self.spec.head.operator, channels, self.classes, size, 1, self._head_settings)
 
 
-def _layer_group(name: str, stage: StageSpec, first: bool) -> Group:
-    operators = [*stage.operators, *([SKIP] if stage.skip and not first else [])]
-    variables = [Variable("operator", tuple(operators))]
-    for operator, settings in stage.operators.items():
-        variables += [Variable(f"{operator}.{k}", tuple(v)) for k, v in settings.items()]
-    candidates: list[tuple[int, ...]] = []
-    for number, operator in enumerate(operators):
-        axes = [
-            range(len(v.options)) if v.name.startswith(f"{operator}.") else (INACTIVE,)
-            for v in variables[1:]
-        ]
-        candidates += [(number, *point) for point in product(*axes)]
-    return Group(name, tuple(variables), tuple(candidates))
+def _blocks_of(
+    layer: Layer, pairs: Sequence[tuple[int, int]], sizes: Sequence[int]
+) -> tuple[Block, ...]:
+    """Every block of a layer, over the channels it may read and write and its input's sizes."""
+    return tuple(
+        option.block(channels, width, size, layer.stride)
+        for option in layer.menu.options
+        if option is not None
+        for channels, width in pairs
+        for size in sizes
+    )

@@ -1,24 +1,35 @@
-"""A search space as its YAML file gives it, and every rule the file must keep."""
+"""A search space as data: what its YAML file may hold.
+
+The rules that need more than one field, or the table of operators, are in `space_rules`; reading
+the file, with line numbers for its mistakes, is in `space_file`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.architecture import Setting
-from models.operators import OPERATORS
+
+# YAML has lists where a pair is meant; what is in them stays strict.
+Pair = Annotated[tuple[int, int], Field(strict=False)]
 
 
 class SpaceError(ValueError):
-    """A space's YAML that cannot be used, or an architecture that is not in the space."""
+    """A space that cannot be used, or an architecture that is not in the space."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ImagesSpec(_Strict):
+    """The images and classes that a space is shown for where no data set says otherwise."""
+
+    size: int = Field(ge=1)
+    channels: int = Field(3, ge=1)
+    classes: int = Field(10, ge=2)
 
 
 class StemSpec(_Strict):
@@ -30,14 +41,50 @@ class StemSpec(_Strict):
     settings: dict[str, Setting] = {}
 
 
+class OperatorSpec(_Strict):
+    """One operator of a layer, with the values to choose from for each of its settings.
+
+    Attributes:
+        operator: its name in the table where the space calls it otherwise, which lets one
+            operator stand in a layer several times with different settings.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, list[Setting]] = Field(init=False)
+
+    operator: str | None = None
+
+    @property
+    def settings(self) -> dict[str, list[Setting]]:
+        """The values of each setting; one with a default may be missing."""
+        return dict(self.__pydantic_extra__)
+
+
 class StageSpec(_Strict):
-    """A run of layers of equal width; the first one changes size and channels."""
+    """A run of layers of equal width; the first one changes size and channels.
+
+    Attributes:
+        layers: how many there are at most.
+        stride: of the first layer.
+        channels: the widths to choose from.
+        skip: whether every layer but the first may be left out.
+        min_layers: layers after these may be left out; `skip` means 1.
+        operators: what a layer may be, by name.
+    """
 
     layers: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
     channels: list[int] = Field(min_length=1)
     skip: bool = False
-    operators: dict[str, dict[str, list[Setting]]] = Field(min_length=1)
+    min_layers: int | None = Field(None, ge=1)
+    operators: dict[str, OperatorSpec] = Field(min_length=1)
+
+    @property
+    def fixed_layers(self) -> int:
+        """How many layers every architecture has; the later ones may be left out."""
+        if self.min_layers is not None:
+            return self.min_layers
+        return 1 if self.skip else self.layers
 
 
 class HeadSpec(_Strict):
@@ -48,68 +95,30 @@ class HeadSpec(_Strict):
 
 
 class SpaceSpec(_Strict):
-    """A space as its YAML file gives it."""
+    """A space as its YAML file gives it.
 
-    name: str
-    sizes: tuple[int, int]
+    Attributes:
+        name: what messages call it.
+        sizes: height of the smallest and the largest image it is meant for, in pixels.
+        images: what it is shown for by itself.
+        resolutions: heights in pixels to which the network may shrink its images; None feeds them
+            as they are.
+        weights: whether the candidates of a layer share one set of weights in the supernet.
+        stem: the first block.
+        stages: the searched layers.
+        head: the last block.
+    """
+
+    name: str = Field(min_length=1)
+    sizes: Pair
+    images: ImagesSpec | None = None
+    resolutions: list[int] | None = Field(None, min_length=1)
+    weights: Literal["shared", "private"] = "shared"
     stem: StemSpec
     stages: list[StageSpec] = Field(min_length=1)
     head: HeadSpec
 
-
-def read_spec(path: Path) -> SpaceSpec:
-    """Read a space's YAML.
-
-    Raises:
-        SpaceError: the file is missing, is not YAML, or has a wrong key or value.
-    """
-    if not path.is_file():
-        raise SpaceError(f"{path}: no such search space. Presets are in models/spaces/.")
-    try:
-        content: Any = YAML(typ="safe", pure=True).load(path)
-        # JSON mode: YAML has lists where the spec wants a pair.
-        return SpaceSpec.model_validate(content, strict=False)
-    except YAMLError as error:
-        raise SpaceError(f"{path} is not valid YAML:\n{error}") from error
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SpaceError(f"{path} is not a search space:\n" + "\n".join(lines)) from error
-
-
-def check_spec(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
-    """Check what needs the operator table and the images.
-
-    Raises:
-        SpaceError: the message names the key, the value and what is allowed.
-    """
-    _, height, width = image_shape
-    smallest, largest = spec.sizes
-    if height != width or not smallest <= height <= largest:
-        raise SpaceError(
-            f"space '{spec.name}' is for square images of {smallest} to {largest} pixels, "
-            f"not {height}x{width}. Change data.size or choose another space."
-        )
-    _check_operator("stem", spec.stem.operator, {k: [v] for k, v in spec.stem.settings.items()})
-    _check_operator("head", spec.head.operator, {k: [v] for k, v in spec.head.settings.items()})
-    for number, stage in enumerate(spec.stages):
-        if len(set(stage.channels)) != len(stage.channels) or min(stage.channels) < 1:
-            raise SpaceError(f"stages.{number}.channels: positive and each once: {stage.channels}")
-        for operator, settings in stage.operators.items():
-            _check_operator(f"stages.{number}", operator, settings)
-
-
-def _check_operator(where: str, operator: str, settings: dict[str, list[Setting]]) -> None:
-    if operator not in OPERATORS:
-        raise SpaceError(f"{where}: no operator '{operator}'. Known: {', '.join(OPERATORS)}.")
-    known = OPERATORS[operator].settings
-    if set(settings) != set(known):
-        raise SpaceError(
-            f"{where}.{operator} needs exactly the settings {', '.join(known)}; "
-            f"given: {', '.join(settings) or 'none'}."
-        )
-    for name, options in settings.items():
-        wrong = [option for option in options if option not in known[name]]
-        if wrong or not options or len(set(options)) != len(options):
-            allowed = known[name]
-            shown = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 12 else f"{list(allowed)}"
-            raise SpaceError(f"{where}.{operator}.{name}: {options} must be distinct, of {shown}.")
+    @property
+    def shown_images(self) -> ImagesSpec:
+        """Its own images, or 10 classes of colour images of the least size that it takes."""
+        return self.images or ImagesSpec(size=max(self.sizes[0], *(self.resolutions or [1])))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture, Block
 from models.operators import OPERATORS, cells
-from models.operators.base import Conv
+from models.operators.base import Cell, Conv, Linear
 
 
 class ConvNorm(nn.Module):
@@ -37,6 +37,15 @@ class ConvNorm(nn.Module):
         return out
 
 
+def plain_cell(cell: Cell) -> nn.Module:
+    """The module of one cell, with its own weights."""
+    if isinstance(cell, Conv):
+        return ConvNorm(cell)
+    if isinstance(cell, Linear):
+        return nn.Linear(cell.in_features, cell.out_features)
+    return nn.Conv2d(cell.in_channels, cell.out_channels, 1)
+
+
 class PlainBlock(nn.Module):
     """One block with its own weights."""
 
@@ -44,14 +53,7 @@ class PlainBlock(nn.Module):
         super().__init__()
         self.block = block
         self.operator = OPERATORS[block.operator]
-        self.cells = nn.ModuleDict(
-            {
-                name: ConvNorm(cell)
-                if isinstance(cell, Conv)
-                else nn.Linear(cell.in_features, cell.out_features)
-                for name, cell in cells(block).items()
-            }
-        )
+        self.cells = nn.ModuleDict({name: plain_cell(cell) for name, cell in cells(block).items()})
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Compute the block."""
@@ -90,19 +92,24 @@ class Subnet(nn.Module):
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
     """Draw all convolutions and fully connected layers anew; batch norms stay as they are.
 
-    Convolutions: normal, variance 2 / fan-out (He et al. 2015, section 2.2, backward case).
+    Convolutions: normal, variance 2 / fan-out (He et al. 2015, section 2.2, backward case); the
+    biases of those that have one are 0, so that a gate starts half open, or even between splits.
     Fully connected layers: uniform within 1 / sqrt(inputs).
     """
-    for name, weight in module.named_parameters():
+    parameters = dict(module.named_parameters())
+    for name, weight in parameters.items():
+        bias = parameters.get(f"{name.removesuffix('weight')}bias")
         if weight.dim() == 4:
             nn.init.kaiming_normal_(
                 weight, mode="fan_out", nonlinearity="relu", generator=generator
             )
+            if bias is not None:
+                nn.init.zeros_(bias)
         elif weight.dim() == 2:
             bound = 1 / math.sqrt(weight.shape[1])
             nn.init.uniform_(weight, -bound, bound, generator=generator)
-            bias = module.get_parameter(f"{name.removesuffix('weight')}bias")
-            nn.init.uniform_(bias, -bound, bound, generator=generator)
+            if bias is not None:
+                nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
-__all__ = ["ConvNorm", "PlainBlock", "Subnet", "initialise"]
+__all__ = ["ConvNorm", "PlainBlock", "Subnet", "initialise", "plain_cell"]

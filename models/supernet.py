@@ -4,6 +4,7 @@ Per position and operator there is one module, with the largest shape that any b
 needs there. A smaller block uses the first channels and the centre of the kernel of the same
 weights. Batch norms are private to each candidate (an operator with its settings), because the
 statistics of a 3x3 and of a 5x5 convolution differ; over widths they are sliced like the weights.
+A space with `weights: private` gets one module per candidate instead: only widths are shared.
 
 There is no hidden "active" network: `forward` is told the architecture, every time.
 Axes: N images, C channels, H height, W width, K classes, O and I a weight's outputs and inputs.
@@ -12,6 +13,7 @@ Axes: N images, C channels, H height, W width, K classes, O and I a weight's out
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +21,12 @@ from torch.nn import functional
 
 from models.architecture import Architecture, ArchitectureError, Block
 from models.operators import OPERATORS, cells
-from models.operators.base import Cell, Conv, Linear
+from models.operators.base import Cell, Conv, Linear, Pointwise
 from models.space import SearchSpace
-from models.subnet import ConvNorm, Subnet, initialise
+from models.subnet import Subnet, initialise
 
 
+@lru_cache(maxsize=65536)
 def candidate_name(block: Block) -> str:
     """The name of a block's candidate: its settings, as a key that modules accept."""
     words = (f"{name}{value}".replace(".", "_") for name, value in block.settings)
@@ -84,20 +87,26 @@ class SharedConvNorm(nn.Module):
 
     def kernel_of(self, cell: Conv) -> Tensor:
         """The slice (O, I, kernel, kernel) of the shared weights that `cell` uses."""
-        border = (self.weight.shape[2] - cell.kernel) // 2
         inputs = 1 if cell.depthwise else cell.in_channels
-        weight_OIHW = self.weight[: cell.out_channels, :inputs]
-        if border:
-            weight_OIHW = weight_OIHW[:, :, border:-border, border:-border]
-        return weight_OIHW
+        shape = (cell.out_channels, inputs, cell.kernel, cell.kernel)
+        if shape == self.weight.shape:
+            return self.weight
+        # One view with one gradient: indexing would make a whole gradient for each axis it cuts.
+        stride = self.weight.stride()
+        border = (self.weight.shape[2] - cell.kernel) // 2
+        start = self.weight.storage_offset() + border * (stride[2] + stride[3])
+        return self.weight.as_strided(shape, stride, start)
 
     def forward(
         self, x_NCHW: Tensor, cell: Conv, candidate: str, update_statistics: bool
     ) -> Tensor:
         """Compute `cell` with its slice of the weights and its candidate's batch norm."""
+        # Made contiguous once, or the convolution would do it in the forward and in each
+        # backward pass; a whole weight already is.
+        weight_OIHW = self.kernel_of(cell).contiguous(memory_format=torch.channels_last)
         out_NCHW = functional.conv2d(
             x_NCHW,
-            self.kernel_of(cell),
+            weight_OIHW,
             stride=cell.stride,
             padding=cell.kernel // 2,
             groups=cell.in_channels if cell.depthwise else 1,
@@ -106,20 +115,45 @@ class SharedConvNorm(nn.Module):
         return normed_NCHW
 
 
-class SharedLinear(nn.Module):
-    """A fully connected layer of the largest shape."""
+class _SharedAffine(nn.Module):
+    """Weights and biases of the largest shape, of which a cell uses the first."""
 
-    def __init__(self, shapes: Sequence[Linear]) -> None:
+    def __init__(self, shapes: Sequence[Linear | Pointwise], *kernel: int) -> None:
         super().__init__()
-        outputs = max(cell.out_features for cell in shapes)
-        inputs = max(cell.in_features for cell in shapes)
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        outputs, inputs = (max(sizes) for sizes in zip(*map(_matrix, shapes), strict=True))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
 
+    def slices_of(self, cell: Linear | Pointwise) -> tuple[Tensor, Tensor]:
+        """The first rows and columns of the weight, and the first biases."""
+        outputs, inputs = _matrix(cell)
+        return self.weight[:outputs, :inputs], self.bias[:outputs]
+
+
+def _matrix(cell: Linear | Pointwise) -> tuple[int, int]:
+    """Outputs and inputs."""
+    if isinstance(cell, Linear):
+        return cell.out_features, cell.in_features
+    return cell.out_channels, cell.in_channels
+
+
+class SharedLinear(_SharedAffine):
+    """A fully connected layer."""
+
     def forward(self, features_NC: Tensor, cell: Linear) -> Tensor:
-        """(N, in_features) to (N, out_features) with the first rows and columns."""
-        weight = self.weight[: cell.out_features, : cell.in_features]
-        return functional.linear(features_NC, weight, self.bias[: cell.out_features])
+        """(N, in) to (N, out)."""
+        return functional.linear(features_NC, *self.slices_of(cell))
+
+
+class SharedPointwise(_SharedAffine):
+    """A 1x1 convolution with bias: a part of a gate."""
+
+    def __init__(self, shapes: Sequence[Pointwise]) -> None:
+        super().__init__(shapes, 1, 1)
+
+    def forward(self, x_NC11: Tensor, cell: Pointwise) -> Tensor:
+        """(N, in, 1, 1) to (N, out, 1, 1)."""
+        return functional.conv2d(x_NC11, *self.slices_of(cell))
 
 
 class SharedBlock(nn.Module):
@@ -165,14 +199,15 @@ class Supernet(nn.Module):
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.space_name = space.name
+        self.private_weights = space.private_weights
         self._known = tuple(frozenset(blocks) for blocks in space.possible())
         self.positions = nn.ModuleList()
         for blocks in space.possible():
-            operators: dict[str, list[Block]] = {}
+            sharing: dict[str, list[Block]] = {}
             for block in blocks:
-                operators.setdefault(block.operator, []).append(block)
+                sharing.setdefault(self._module_name(block), []).append(block)
             self.positions.append(
-                nn.ModuleDict({name: SharedBlock(here) for name, here in operators.items()})
+                nn.ModuleDict({name: SharedBlock(here) for name, here in sharing.items()})
             )
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
@@ -205,9 +240,15 @@ class Supernet(nn.Module):
                 f"block '{block.key}' at position {position} is not in the supernet of space "
                 f"'{self.space_name}'. Take an architecture of the space it was trained on."
             )
-        shared = self.positions[position].get_submodule(block.operator)
+        shared = self.positions[position].get_submodule(self._module_name(block))
         assert isinstance(shared, SharedBlock)
         return shared
+
+    def _module_name(self, block: Block) -> str:
+        """The module of a position that holds a block's weights."""
+        if self.private_weights:
+            return f"{block.operator}-{candidate_name(block)}"
+        return block.operator
 
 
 @torch.no_grad()
@@ -232,24 +273,33 @@ def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
 
 
 def _copy_cell(shared: nn.Module, plain: nn.Module, cell: Cell, candidate: str) -> None:
-    if isinstance(cell, Linear):
-        assert isinstance(shared, SharedLinear)
-        assert isinstance(plain, nn.Linear)
-        plain.weight.copy_(shared.weight[: cell.out_features, : cell.in_features])
-        plain.bias.copy_(shared.bias[: cell.out_features])
-        return
+    state = plain.state_dict(keep_vars=True)
+    for name, value in _slices(shared, cell, candidate).items():
+        state[name].copy_(value)
+
+
+def _slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
+    """What `cell` uses of a shared module, by the names of the plain module's tensors."""
+    if isinstance(shared, _SharedAffine):
+        assert isinstance(cell, Linear | Pointwise)
+        return dict(zip(("weight", "bias"), shared.slices_of(cell), strict=True))
     assert isinstance(shared, SharedConvNorm)
-    assert isinstance(plain, ConvNorm)
-    norm = shared.norms[candidate]
-    plain.conv.weight.copy_(shared.kernel_of(cell))
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        getattr(plain.norm, name).copy_(getattr(norm, name)[: cell.out_channels])
+    assert isinstance(cell, Conv)
+    norm, channels = shared.norms[candidate], cell.out_channels
+    names = ("weight", "bias", "running_mean", "running_var")
+    of_norm = {f"norm.{name}": getattr(norm, name)[:channels] for name in names}
+    return {"conv.weight": shared.kernel_of(cell)} | of_norm
 
 
 def _shared_cell(by_candidate: dict[str, list[Cell]]) -> nn.Module:
+    """The module of one cell's name, for every shape it takes: all are of one kind."""
     shapes = [cell for candidate in by_candidate.values() for cell in candidate]
-    if isinstance(shapes[0], Linear):
-        return SharedLinear([cell for cell in shapes if isinstance(cell, Linear)])
+    linear = [cell for cell in shapes if isinstance(cell, Linear)]
+    pointwise = [cell for cell in shapes if isinstance(cell, Pointwise)]
+    if linear:
+        return SharedLinear(linear)
+    if pointwise:
+        return SharedPointwise(pointwise)
     return SharedConvNorm(
         {
             name: [cell for cell in candidate if isinstance(cell, Conv)]

@@ -145,6 +145,29 @@ def predict(
 
 
 @app.command()
+def space(
+    name: Annotated[str, typer.Argument(metavar="PRESET", help="A name, or a YAML file.")],
+    size: Annotated[int | None, typer.Option(min=1, help="Height of the images, pixels.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels of the images.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="How many there are.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it too, as .png or .svg.")
+    ] = None,
+) -> None:
+    """Show a search space: how many networks, what varies, what they cost."""
+    from pipelines.space import open_space, print_space
+    from pipelines.space_picture import check_picture, space_picture
+    from stages.common.files import write_bytes
+
+    if picture is not None:
+        check_picture(picture)
+    opened = open_space(name, size, channels, classes)
+    print_space(Console(), opened)
+    if picture is not None:
+        write_bytes(picture, space_picture(opened, picture.suffix))
+
+
+@app.command()
 def serve(
     cron: Annotated[str, typer.Option("--cron", help='When to run, such as "0 3 * * 1".')],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the local server.")] = 4200,

@@ -6,21 +6,29 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import relu
 
 from models.architecture import Block, Setting
 from models.operators.base import Cell, Conv, Linear, Operator, Run
+from models.operators.parts import ACTIVATIONS, activate
 
 
 class Classifier(Operator):
-    """1x1 convolution to `width` channels, global average pooling, fully connected layer."""
+    """1x1 convolution to `width` channels, global average pooling, fully connected layer.
+
+    The pooled features are what the cell `linear` is run on.
+    """
 
     name = "classifier"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {"width": tuple(range(8, 4097))}
+    place = "head"
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
+        "width": tuple(range(8, 4097)),
+        "activation": ACTIVATIONS,
+    }
+    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The widening convolution and the fully connected layer."""
-        width = int(block.options["width"])
+        width = self.number(block, "width")
         return {
             "widen": Conv(block.in_channels, width, block.size),
             "linear": Linear(width, block.out_channels),
@@ -28,5 +36,6 @@ class Classifier(Operator):
 
     def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
         """(N, in, H, W) to logits (N, classes)."""
-        features_NC = relu(run("widen", x_NCHW), inplace=True).mean((2, 3))
+        widened_NCHW = activate(self.setting(block, "activation"), run("widen", x_NCHW))
+        features_NC = widened_NCHW.mean((2, 3))
         return run("linear", features_NC)

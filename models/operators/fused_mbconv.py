@@ -1,0 +1,52 @@
+"""Inverted residual block whose expansion is a full convolution (EfficientNetV2, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from models.architecture import Block, Setting
+from models.operators.base import Cell, Conv, Operator, Run
+from models.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_excite
+
+
+class FusedMBConv(Operator):
+    """Expand with a k x k convolution, project with 1x1; a residual where shapes allow.
+
+    At expansion 1 the k x k convolution is the whole block, and it is activated.
+    """
+
+    name = "fused_mbconv"
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
+        "kernel": (3, 5),
+        "expansion": (1, 2, 3, 4, 5, 6),
+        "squeeze_excite": (0, 1),
+        "activation": ACTIVATIONS,
+    }
+    defaults: ClassVar[Mapping[str, Setting]] = {"squeeze_excite": 0, "activation": "relu"}
+
+    def cells(self, block: Block) -> dict[str, Cell]:
+        """Expansion, gate, projection (left out at expansion 1)."""
+        kernel, expansion = self.number(block, "kernel"), self.number(block, "expansion")
+        hidden = block.in_channels * expansion if expansion > 1 else block.out_channels
+        # One cell whatever the expansion, so that its weights are shared.
+        cells: dict[str, Cell] = {
+            "expand": Conv(block.in_channels, hidden, block.size, kernel, block.stride)
+        }
+        if self.number(block, "squeeze_excite"):
+            cells |= gate_cells(hidden)
+        if expansion > 1:
+            cells["project"] = Conv(hidden, block.out_channels, block.out_size)
+        return cells
+
+    def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
+        """(N, in, H, W) to (N, out, H/stride, W/stride)."""
+        out = activate(self.setting(block, "activation"), run("expand", x_NCHW))
+        if self.number(block, "squeeze_excite"):
+            out = squeeze_excite(out, run)
+        if self.number(block, "expansion") > 1:
+            out = run("project", out)
+        # Not in place: at expansion 1 the activation's gradient may need `out` as it is.
+        return out + x_NCHW if block.keeps_shape else out

@@ -1,0 +1,76 @@
+"""What several operators share: activations, and the gates that weigh channels.
+
+Axes: N images, C channels, H height, W width, S splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.architecture import Setting
+from models.operators.base import Cell, Pointwise, Run
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": partial(functional.relu, inplace=True),
+    "hard_swish": partial(functional.hardswish, inplace=True),
+    "silu": partial(functional.silu, inplace=True),
+}
+ACTIVATIONS: tuple[Setting, ...] = tuple(_ACTIVATIONS)
+UNFRIENDLY_ACTIVATIONS = frozenset({"hard_swish", "silu"})
+"""Activations that lose accuracy or speed in int8; FOX-NAS leaves hard-swish out for that."""
+_REDUCTION, _LEAST = 4, 8
+
+
+def activate(name: Setting, x: Tensor) -> Tensor:
+    """Apply an activation in place."""
+    return _ACTIVATIONS[str(name)](x)
+
+
+def gate_cells(channels: int, splits: int = 1) -> dict[str, Cell]:
+    """The cells of a gate over channels: squeeze to a quarter, then one excitation per split.
+
+    A quarter of the channels that are gated is MobileNetV3's choice (section 5.3).
+    """
+    squeezed = max(_LEAST, channels // _REDUCTION)
+    cells: dict[str, Cell] = {"squeeze": Pointwise(channels, squeezed)}
+    return cells | {name: Pointwise(squeezed, channels) for name in _excitations(splits)}
+
+
+def squeeze_excite(x_NCHW: Tensor, run: Run) -> Tensor:
+    """Weigh each channel by a number in (0, 1) that depends on all channels' means.
+
+    Hu et al. 2018, "Squeeze-and-Excitation Networks", section 3.
+    """
+    return split_attention([x_NCHW], run)
+
+
+def split_attention(splits_NCHW: Sequence[Tensor], run: Run) -> Tensor:
+    """The sum of several maps of equal shape, weighed per image, channel and split.
+
+    The weights come from the channel means of the maps' sum: a softmax over the splits, or, for
+    a single one, a sigmoid, which is squeeze-excite (Zhang et al. 2020, "ResNeSt", section 3).
+    """
+    # The mean of the sum, without making the sum.
+    pooled_NC11 = splits_NCHW[0].mean((2, 3), keepdim=True)
+    for split_NCHW in splits_NCHW[1:]:
+        pooled_NC11 = pooled_NC11 + split_NCHW.mean((2, 3), keepdim=True)
+    squeezed = activate("relu", run("squeeze", pooled_NC11))
+    logits_NC11 = [run(name, squeezed) for name in _excitations(len(splits_NCHW))]
+    if len(logits_NC11) == 1:
+        return splits_NCHW[0] * logits_NC11[0].sigmoid()
+    # Three axes and a softmax over the last: what every runtime offers.
+    logits_NCS = torch.cat([logits.flatten(2) for logits in logits_NC11], 2)
+    shares_NC11 = [share[..., None] for share in logits_NCS.softmax(2).chunk(len(logits_NC11), 2)]
+    out_NCHW = splits_NCHW[0] * shares_NC11[0]
+    for split_NCHW, share_NC11 in zip(splits_NCHW[1:], shares_NC11[1:], strict=True):
+        out_NCHW.addcmul_(split_NCHW, share_NC11)
+    return out_NCHW
+
+
+def _excitations(splits: int) -> list[str]:
+    return [f"excite{number + 1}" for number in range(splits)]

@@ -1,0 +1,257 @@
+"""What a search space holds: how many networks, what varies, what they cost, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from models import costs, operators
+from models.architecture import RESIZE, Architecture, Block, Setting
+from models.distribution import Distribution
+from models.space import SearchSpace
+from models.space_file import PRESETS, read_spec
+from pipelines.summary import WIDE
+from stages.common.params import nearest
+
+LISTED = 8
+"""Values of one setting that are shown one by one; of more, the first and the last."""
+
+
+class UnknownSpaceError(ValueError):
+    """Neither a preset's name nor a file; the message has the presets."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some layers in a row that are alike, or the resize, the stem, or the head.
+
+    Attributes:
+        name: such as `stage2 layers 2 to 4`.
+        pixels: heights of the input, one for each resolution, in pixels.
+        stride: 1 or 2.
+        channels: the widths to choose from.
+        options: per operator and setting the values to choose from.
+        optional: whether the layer may be left out.
+        candidates: how many there are to choose from, in each of the layers.
+    """
+
+    name: str
+    pixels: tuple[int, ...]
+    stride: int
+    channels: tuple[int, ...]
+    options: Mapping[str, Mapping[str, Sequence[Setting]]]
+    optional: bool
+    candidates: int
+
+
+def open_space(
+    name: str, size: int | None, channels: int | None, classes: int | None
+) -> SearchSpace:
+    """A preset or a YAML file, for its own images or those given.
+
+    Args:
+        name: a preset's name, or the path of a YAML file.
+        size: height and width of the images in pixels.
+        channels: of the images.
+        classes: how many there are.
+
+    Raises:
+        UnknownSpaceError: there is no such preset.
+        SpaceError: the file breaks a rule, or the images do not suit.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") and path.name == name:
+        path = PRESETS / f"{name}.yaml"
+        if not path.is_file():
+            known = [file.stem for file in PRESETS.glob("*.yaml")]
+            raise UnknownSpaceError(
+                f"no search space '{name}'.{nearest(name, known)} A space of your own is given by "
+                "the path of its YAML file."
+            )
+    spec = read_spec(path)
+    shown = spec.shown_images
+    side = size or shown.size
+    return SearchSpace(spec, (channels or shown.channels, side, side), classes or shown.classes)
+
+
+def print_space(console: Console, space: SearchSpace) -> None:
+    """Print all there is to say of a space."""
+    console.print(
+        f"space '{escape(space.name)}' for {images(space)}: {amount(space.count())} architectures",
+        highlight=False,
+        soft_wrap=True,
+    )
+    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
+    for table in (layer_table(space), variety_table(space), cost_table(space)):
+        console.print()
+        wide.print(table)
+    logits = [Distribution(space.groups, form).size for form in ("factorised", "joint")]
+    console.print(
+        f"\na distribution over it has {logits[0]:,} parameters factorised and {logits[1]:,} joint;"
+        f" the weights of a layer's candidates are {space.spec.weights} in the supernet",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def rows(space: SearchSpace) -> list[Row]:
+    """The network from the image to the logits; like layers of a stage are one row."""
+    spec, found = space.spec, []
+    at = {position: blocks for position, blocks in enumerate(space.possible())}
+    front = len(at) - len(space.layers) - 1
+    if front == 2:
+        found.append(_fixed(RESIZE, at[0], {"to": list(spec.resolutions or ())}))
+    found.append(_fixed("stem", at[front - 1], {k: [v] for k, v in spec.stem.settings.items()}))
+    alike = groupby(enumerate(space.layers), key=lambda pair: (pair[1].menu, pair[1].stride))
+    for _, same in alike:
+        pairs = list(same)
+        position, layer = pairs[0][0] + front, pairs[0][1]
+        stage = spec.stages[layer.stage]
+        first = sum(1 for other in space.layers[: pairs[0][0]] if other.stage == layer.stage) + 1
+        last = first + len(pairs) - 1
+        numbers = f"layer {first}" if first == last else f"layers {first} to {last}"
+        found.append(
+            Row(
+                f"stage{layer.stage + 1} {numbers}",
+                _pixels(at[position]),
+                layer.stride,
+                tuple(stage.channels),
+                {name: given.settings for name, given in stage.operators.items()},
+                None in layer.menu.numbers,
+                len(layer.menu.options),
+            )
+        )
+    found.append(_fixed("head", at[len(at) - 1], {k: [v] for k, v in spec.head.settings.items()}))
+    return found
+
+
+def layer_table(space: SearchSpace) -> Table:
+    """The picture of the layers and their options, for the terminal."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("layers", "pixels", "stride", "channels", "operators and settings"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "layers")
+    table.add_column("left out", justify="center")
+    table.add_column("candidates", justify="right")
+    for row in rows(space):
+        table.add_row(
+            row.name,
+            listed(row.pixels),
+            str(row.stride),
+            listed(row.channels),
+            escape("\n".join(f"{name}: {text}" for name, text in described(row))),
+            "may be" if row.optional else "",
+            f"{row.candidates:,}",
+        )
+    return table
+
+
+def described(row: Row) -> Iterator[tuple[str, str]]:
+    """Each operator of a row with its settings in words."""
+    for name, settings in row.options.items():
+        words = ", ".join(f"{key} {listed(values)}" for key, values in settings.items())
+        yield name, words or "no settings"
+
+
+def variety_table(space: SearchSpace) -> Table:
+    """What varies from one architecture to another, over all layers."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("what varies", no_wrap=True)
+    table.add_column("from", overflow="fold")
+    layers = [len(space.layers), sum(stage.fixed_layers for stage in space.spec.stages)]
+    if layers[0] != layers[1]:
+        table.add_row("depth", f"{layers[1]} to {layers[0]} layers")
+    for name, values in varieties(space).items():
+        table.add_row(escape(name), escape(listed(values)))
+    return table
+
+
+def varieties(space: SearchSpace) -> dict[str, list[Setting]]:
+    """Each variable that has more than one option in some group, with all its options."""
+    found: dict[str, dict[Setting, None]] = {}
+    for group in space.groups:
+        for variable in group.variables:
+            if len(variable.options) > 1:
+                found.setdefault(variable.name, {}).update(dict.fromkeys(variable.options))
+    return {name: sorted(values, key=_order) for name, values in found.items()}
+
+
+def cost_table(space: SearchSpace) -> Table:
+    """The cheapest and the dearest architecture by each cost, both exact."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("cost of one network")
+    for heading in ("least", "most"):
+        table.add_column(heading, justify="right")
+    kinds: tuple[tuple[str, Callable[[Block], int], Callable[[Architecture], int], bool], ...] = (
+        ("multiply-accumulates", costs.block_flops, costs.flops, False),
+        ("parameters", costs.block_parameters, costs.parameters, False),
+        (
+            "peak activation memory, bytes",
+            operators.activation_bytes,
+            costs.peak_activation_bytes,
+            True,
+        ),
+    )
+    with _one_thread():
+        for name, of_block, of_network, peak in kinds:
+            ends = (space.extreme(of_block, largest, peak) for largest in (False, True))
+            table.add_row(name, *(f"{of_network(architecture):,}" for architecture in ends))
+    return table
+
+
+def listed(values: Sequence[Setting]) -> str:
+    """Values in words: all of a few, the ends of many."""
+    if len(values) > LISTED:
+        return f"{values[0]} to {values[-1]} ({len(values)} values)"
+    return " ".join(map(str, values))
+
+
+def images(space: SearchSpace) -> str:
+    """What a space is shown for, in words."""
+    channels, size, _ = space.image_shape
+    return f"{size}x{size}x{channels} images of {space.classes:,} classes"
+
+
+def amount(number: int) -> str:
+    """A count: in digits while a person can read them, then as a power of ten."""
+    if number < 10**15:
+        return f"{number:,}"
+    power = len(str(number)) - 1
+    return f"{number // 10 ** (power - 2) / 100:.2f}e{power}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other longer than the tiny tensors behind a cost take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fixed(name: str, blocks: Sequence[Block], settings: Mapping[str, Sequence[Setting]]) -> Row:
+    widths = tuple(dict.fromkeys(block.out_channels for block in blocks))
+    options = {blocks[0].operator: settings}
+    many = len(blocks) if name == RESIZE else 1
+    return Row(name, _pixels(blocks), blocks[0].stride, widths, options, False, many)
+
+
+def _pixels(blocks: Sequence[Block]) -> tuple[int, ...]:
+    return tuple(sorted({block.size for block in blocks}))
+
+
+def _order(value: Setting) -> tuple[bool, float, str]:
+    """Numbers by size, then texts by letters."""
+    return isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value)
+
+
+__all__ = ["Row", "UnknownSpaceError", "open_space", "print_space", "rows"]

@@ -1,0 +1,125 @@
+"""A picture of a search space: its layers from top to bottom, their options side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from models.space import SearchSpace
+from pipelines.space import Row, amount, images, listed, rows
+
+FORMATS = (".png", ".svg")
+_LINE = 0.2  # inches that a line of text takes
+_PIXELS, _CHANNELS, _OPTIONS = 1.6, 2.9, 4.0  # inches from the left to each column
+_WIDTH = 13.5  # inches
+_BOXES = 4  # options side by side; more of them go below
+_LEFT_OUT = "left out"
+
+
+class PictureError(ValueError):
+    """A picture that cannot be drawn as asked."""
+
+
+def check_picture(file: Path) -> None:
+    """Refuse a file that is no picture, or whose folder is missing.
+
+    Raises:
+        PictureError: the message has the formats, or the folder.
+    """
+    if file.suffix not in FORMATS:
+        raise PictureError(f"--picture {file}: a picture ends in {' or '.join(FORMATS)}.")
+    if not file.absolute().parent.is_dir():
+        raise PictureError(f"--picture {file}: there is no folder {file.parent}.")
+
+
+def space_picture(space: SearchSpace, suffix: str) -> bytes:
+    """Draw a space; the same space gives the same bytes.
+
+    Args:
+        space: what to draw.
+        suffix: `.png` or `.svg`.
+    """
+    shown = rows(space)
+    heights = [-(-len(_boxes(row)) // _BOXES) * _box_height(row) for row in shown]
+    # No pyplot: it keeps global state and looks for a display.
+    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.8))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    axes.set(xlim=(0, _WIDTH), ylim=(sum(heights) + 0.7, -0.1))
+    axes.set_axis_off()
+    _headings(axes, space)
+    names = dict.fromkeys(name for row in shown for name in row.options)
+    colours = {name: mpl.colormaps["tab20"](2 * n % 20 + 1) for n, name in enumerate(names)}
+    top = 0.7
+    for row, height in zip(shown, heights, strict=True):
+        _draw(axes, row, top, height, colours)
+        top += height
+    buffer = io.BytesIO()
+    metadata = {"Software": None} if suffix == ".png" else {"Date": None}
+    with mpl.rc_context({"svg.hashsalt": "netwright"}):
+        figure.savefig(buffer, format=suffix[1:], dpi=100, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _headings(axes: Axes, space: SearchSpace) -> None:
+    title = f"{space.name}: {amount(space.count())} architectures for {images(space)}"
+    axes.text(0.05, 0.1, title, size=13, weight="bold", va="center")
+    for x, text in (
+        (0.05, "layers"),
+        (_PIXELS, "pixels"),
+        (_CHANNELS, "channels"),
+        (_OPTIONS, "one of"),
+    ):
+        axes.text(x, 0.5, text, size=9, color="dimgray", va="center")
+
+
+def _draw(axes: Axes, row: Row, top: float, height: float, colours: Mapping[str, object]) -> None:
+    middle = top + height / 2
+    stride = f" /{row.stride}" if row.stride > 1 else ""
+    axes.text(0.05, middle, row.name.replace(" ", "\n", 1), size=9, va="center")
+    axes.text(_PIXELS, middle, _lines(row.pixels) + stride, size=9, va="center")
+    axes.text(_CHANNELS, middle, _lines(row.channels), size=9, va="center")
+    boxes = _boxes(row)
+    width, tall = (_WIDTH - _OPTIONS - 0.1) / min(_BOXES, len(boxes)), _box_height(row)
+    for number, (name, lines) in enumerate(boxes.items()):
+        below, beside = divmod(number, _BOXES)
+        left, high = _OPTIONS + beside * width, top + below * tall
+        box = FancyBboxPatch(
+            (left + 0.08, high + 0.1),
+            width - 0.16,
+            tall - 0.2,
+            boxstyle="round,pad=0.03",
+            facecolor=colours.get(name, "white"),
+            edgecolor="gray",
+            linestyle="--" if name == _LEFT_OUT else "-",
+        )
+        axes.add_patch(box)
+        text = "\n".join([name, *lines])
+        axes.text(left + width / 2, high + tall / 2, text, size=8, ha="center", va="center")
+
+
+def _box_height(row: Row) -> float:
+    return _LINE * (2 + max(map(len, _boxes(row).values())))
+
+
+def _boxes(row: Row) -> dict[str, list[str]]:
+    """Per operator its settings, a line each; the layer left out is one more."""
+    boxes = {
+        name: [f"{key} {listed(values)}" for key, values in settings.items()]
+        for name, settings in row.options.items()
+    }
+    return boxes | ({_LEFT_OUT: []} if row.optional else {})
+
+
+def _lines(values: Sequence[int]) -> str:
+    """Numbers, three a line."""
+    if len(values) > 9:
+        return listed(values).replace(" (", "\n(")
+    return "\n".join(" ".join(map(str, values[at : at + 3])) for at in range(0, len(values), 3))

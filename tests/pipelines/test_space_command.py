@@ -1,0 +1,184 @@
+"""`netwright space`: what it prints, what it draws, and what it refuses."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models import costs
+from models.space import SearchSpace
+from models.space_file import PRESETS
+from pipelines.cli import main
+from pipelines.space import amount, listed, open_space, rows
+
+OWN = """\
+name: own
+sizes: [8, 64]
+resolutions: [12, 16]
+weights: private
+stem: {operator: conv, channels: 4, stride: 2, settings: {kernel: 3}}
+stages:
+  - layers: 3
+    min_layers: 2
+    stride: 2
+    channels: [4, 8]
+    operators:
+      mbconv: {kernel: [3, 5], expansion: [2]}
+      wide: {operator: mbconv, kernel: [7], expansion: [6]}
+head: {operator: classifier, settings: {width: 16}}
+"""
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in a folder that is no repository: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text(OWN)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["netwright", "space", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
+
+    return run
+
+
+def cells(output: str, first: str) -> list[str]:
+    """The words of the printed row that begins like this."""
+    (line,) = [line for line in output.splitlines() if line.startswith(first)]
+    return line[len(first) :].split()
+
+
+def test_a_preset_is_shown_by_its_name(run: Run) -> None:
+    code, output = run("macro")
+    assert code == 0
+    assert "space 'macro' for 32x32x3 images of 10 classes: 6,561 architectures" in output
+    assert "private in the supernet" in output
+    # The cheapest and the dearest of NAS-Bench-Macro, as published.
+    assert cells(output, "multiply-accumulates") == ["7,713,280", "105,660,928"]
+    assert cells(output, "parameters") == ["387,882", "2,932,586"]
+    assert cells(output, "operator ") == ["identity", "mbconv_k3e3", "mbconv_k5e6"]
+
+
+def test_a_space_of_ones_own_is_shown_by_its_path(run: Run) -> None:
+    code, output = run("own.yaml", "--size", "20", "--channels", "1", "--classes", "7")
+    assert code == 0
+    count = 2 * 2 * 3 * 3 * 4
+    assert f"space 'own' for 20x20x1 images of 7 classes: {count} architectures" in output
+    assert cells(output, "depth") == ["2", "to", "3", "layers"]
+    assert cells(output, "resolution") == ["12", "16"]
+    assert cells(output, "channels") == ["4", "8"]
+    assert cells(output, "resize")[:3] == ["20", "1", "1"]
+    assert cells(output, "stage1 layer 3")[:5] == ["3", "4", "1", "4", "8"]
+    assert cells(output, "stage1 layer 3")[-3:] == ["may", "be", "4"]
+    assert "wide: kernel 7, expansion 6" in output
+
+
+def test_the_costs_shown_are_those_of_the_cheapest_and_the_dearest_network(run: Run) -> None:
+    _, output = run("own.yaml")
+    everything = list(open_space("own.yaml", None, None, None).enumerate())
+    for first, cost in (
+        ("multiply-accumulates", costs.flops),
+        ("parameters", costs.parameters),
+        ("peak activation memory, bytes", costs.peak_activation_bytes),
+    ):
+        values = [cost(architecture) for architecture in everything]
+        assert cells(output, first) == [f"{min(values):,}", f"{max(values):,}"]
+
+
+def test_the_sizes_of_both_forms_of_the_distribution_are_shown(run: Run) -> None:
+    _, output = run("own.yaml")
+    # Resolution 2, channels 2; per layer the operators, and each operator's settings.
+    factorised = 2 + 2 + 2 * (2 + 2 + 1 + 1 + 1) + (3 + 2 + 1 + 1 + 1)
+    joint = 2 + 2 + 3 + 3 + 4
+    assert f"{factorised} parameters factorised and {joint} joint" in output
+
+
+def test_the_processor_is_left_as_it_was(run: Run) -> None:
+    threads = torch.get_num_threads()
+    run("own.yaml")
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_picture_is_drawn_and_is_the_same_each_time(
+    run: Run, tmp_path: Path, suffix: str
+) -> None:
+    for name in ("one", "two"):
+        code, _ = run("own.yaml", "--picture", f"{name}{suffix}")
+        assert code == 0
+    first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("one", "two"))
+    assert first == second
+    if suffix == ".svg":
+        assert first.startswith(b"<?xml")
+        return
+    with Image.open(tmp_path / "one.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 8, "boxes in several colours"
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in PRESETS.glob("*.yaml")))
+def test_the_rows_of_every_preset_hold_each_layer_once(name: str) -> None:
+    space = open_space(name, None, None, None)
+    shown = [row for row in rows(space) if row.name.startswith("stage")]
+    assert sum(layers_of(row.name) for row in shown) == len(space.layers)
+    assert [row.name for row in rows(space)][-1] == "head"
+
+
+def layers_of(name: str) -> int:
+    numbers = [int(word) for word in name.split() if word.isdigit()]
+    return numbers[-1] - numbers[0] + 1
+
+
+def test_counts_are_exact_while_they_can_be_read() -> None:
+    assert amount(10**15 - 1) == "999,999,999,999,999"
+    assert amount(10**15) == "1.00e15"
+    assert amount(6**21) == "2.19e16"
+    assert listed(range(8)) == "0 1 2 3 4 5 6 7"
+    assert listed(range(1000)) == "0 to 999 (1000 values)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["compct"], "no search space 'compct'. Did you mean 'compact'?"),
+        (["no/such.yaml"], "no/such.yaml: no such search space"),
+        (["broken.yaml"], "broken.yaml, line 11, stages.0.channels: must not be empty"),
+        (["own.yaml", "--size", "65"], "square images of 8 to 64 pixels, not 65x65"),
+        (["own.yaml", "--size", "15"], "images of 15 are never enlarged"),
+        (["own.yaml", "--size", "0"], "--size"),
+        (["own.yaml", "--classes", "1"], "--classes"),
+        (["own.yaml", "--picture", "own.gif"], "a picture ends in .png or .svg"),
+        (["own.yaml", "--picture", "no/own.png"], "there is no folder no"),
+        ([], "PRESET"),
+    ],
+)
+def test_wrong_use_is_refused_with_exit_code_two(
+    run: Run, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    (tmp_path / "broken.yaml").write_text("\n" + OWN.replace("[4, 8]", "[]"))
+    files = set(tmp_path.iterdir())
+    code, output = run(*arguments)
+    assert code == 2
+    assert told in output
+    assert "Traceback" not in output
+    assert set(tmp_path.iterdir()) == files
+
+
+def test_a_space_opened_by_the_command_is_the_space_of_the_file() -> None:
+    opened = open_space("compact", None, None, None)
+    loaded = SearchSpace.load(PRESETS / "compact.yaml", (1, 28, 28), 10)
+    assert opened.groups == loaded.groups
+    assert opened.from_index(123).id == loaded.from_index(123).id
