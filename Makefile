@@ -25,7 +25,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.supernet
 
 install: $(INSTALLED)
 

@@ -20,7 +20,6 @@ from stages.common.files import read_json, write_bytes
 
 INDICATORS = {
     "supernet_accuracy": "accuracy",
-    "probe": "linear probe",
     "bn_indicator": "BN",
     "bn_indicator_per_layer": "BN per layer",
 }
@@ -29,7 +28,8 @@ BASELINES = ("depth", "flops", "parameters")
 
 def mean_truth(truths: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
     """Accuracy per architecture, averaged over the seeds."""
-    return np.mean([[row["accuracy"] for row in rows] for rows in truths], axis=0).tolist()
+    accuracies = ([float(row["accuracy"]) for row in rows] for rows in truths)
+    return [sum(column) / len(column) for column in zip(*accuracies, strict=True)]
 
 
 def certificate(
@@ -82,6 +82,7 @@ def point_rows(
                 f"`{run['strategy']}`",
                 f"{point['seconds']:.0f}",
                 str(point["steps"]),
+                run["judge"],
                 f"{np.mean(point['scores']['supernet_accuracy']):.3f}",
                 *(
                     shown(found.tau[name]) + (" *" if found.beats[name] else "")
@@ -104,7 +105,7 @@ def main() -> None:
     ids = [row["architecture_id"] for row in rows]
     if any(run["architecture_ids"] != ids for run in runs):
         raise ValueError("scores and ground truth are of different architectures: run both again.")
-    head = ["strategy", "seconds", "steps", "mean accuracy", *INDICATORS.values()]
+    head = ["strategy", "seconds", "steps", "judge", "mean accuracy", *INDICATORS.values()]
     body = [line for run in runs for line in point_rows(run, truth, rows)]
     text = (
         "## Ground truth\n\n"

@@ -32,16 +32,17 @@ def main() -> None:
     params = read_params()
     prepare_machine(params.supernet_threads, 0)
     images = Images.open(flags.data)
-    space, stream = load_space(images), batches(images, 0)
+    space = load_space(images)
     made = {name: build(name, space, images, BLOCKS * STEPS, 0) for name in STRATEGIES}
     seconds: dict[str, list[float]] = {name: [] for name in made}
     with Progress("steps", BLOCKS) as progress:
         for block in range(BLOCKS):
             for name, (_, strategy, run) in made.items():
+                given = batches(strategy, images, 0)
                 run.module.train()
                 began = time.perf_counter()
                 for _ in range(STEPS):
-                    run.advance(stream.at, strategy.learn)
+                    run.advance(given, strategy.learn)
                 seconds[name].append((time.perf_counter() - began) / STEPS)
             progress.update(block + 1, {})
     reference_s = statistics.median(seconds[REFERENCE][1:])

@@ -27,11 +27,13 @@ class Batch(NamedTuple):
         images_NCHW: float32, normalised, in channels_last memory.
         labels_N: int64.
         indices_N: int64, where the images stand in the split.
+        second_NCHW: the same images, varied anew; None unless asked for.
     """
 
     images_NCHW: Tensor
     labels_N: Tensor
     indices_N: Tensor
+    second_NCHW: Tensor | None = None
 
 
 def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
@@ -61,10 +63,18 @@ class TrainStream:
         batch: images per step; a smaller split gives all its images at every step.
         seed: where order and augmentation are drawn from.
         augment: vary the images as `info.augment` says.
+        share: (which, of how many): of every batch, give only this one of equal consecutive parts,
+            varied as in the whole batch; for processes that learn a batch together.
     """
 
     def __init__(
-        self, split: Split, info: DatasetInfo, batch: int, seed: int, augment: bool
+        self,
+        split: Split,
+        info: DatasetInfo,
+        batch: int,
+        seed: int,
+        augment: bool,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if len(split) == 0 or batch < 1:
             raise DataError(f"cannot draw batches of {batch} from {len(split)} images.")
@@ -72,23 +82,38 @@ class TrainStream:
         self.augment = info.augment if augment else None
         self.batch = min(batch, len(split))
         self.steps_per_epoch = len(split) // self.batch
+        which, shares = share
+        if self.batch % shares:
+            raise DataError(f"a batch of {self.batch} images has no {shares} equal shares.")
+        size = self.batch // shares
+        self._mine = slice(which * size, (which + 1) * size)
         self._labels_N = np.array(split.labels_N)
         self._order = (-1, np.empty(0, np.int64))  # the last epoch's, which the next step needs
 
-    def at(self, step: int) -> Batch:
-        """The batch of one step, counted from 0 over all epochs."""
+    def at(self, step: int, views: int = 1) -> Batch:
+        """The batch of one step, counted from 0 over all epochs.
+
+        Args:
+            step: which.
+            views: 1, or 2 for the same images in `second_NCHW` too, varied independently.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch
-        indices_N = self._order_of(epoch)[start : start + self.batch]
+        indices_N = self._order_of(epoch)[start : start + self.batch][self._mine]
         images_NHWC = self.split.images_NHWC[indices_N]
-        if self.augment is not None:
-            rng = np.random.default_rng([self.seed, _AUGMENT, step])
-            images_NHWC = vary(images_NHWC, self.augment, rng)
         return Batch(
-            normalise(images_NHWC, self.info),
+            self._view(images_NHWC, step, 0),
             torch.from_numpy(self._labels_N[indices_N]),
             torch.from_numpy(indices_N.copy()),
+            self._view(images_NHWC, step, 1) if views == 2 else None,
         )
+
+    def _view(self, images_NHWC: npt.NDArray[np.uint8], step: int, view: int) -> Tensor:
+        if self.augment is not None:
+            tags = [self.seed, _AUGMENT, step, *([view] if view else [])]
+            drawn = draw(self.batch, self.augment, np.random.default_rng(tags))
+            images_NHWC = apply(images_NHWC, self.augment, drawn.of(self._mine))
+        return normalise(images_NHWC, self.info)
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order[0] != epoch:
@@ -97,32 +122,55 @@ class TrainStream:
         return self._order[1]
 
 
-def vary(
-    images_NHWC: npt.NDArray[np.uint8], augment: Augment, rng: np.random.Generator
+class Variation(NamedTuple):
+    """How some images are varied: rows and columns from -reach (as 0) on, and who is mirrored."""
+
+    offsets_N2: npt.NDArray[np.int64]
+    flipped_N: npt.NDArray[np.bool_]
+
+    def of(self, images: slice) -> Variation:
+        """That of some of the images."""
+        return Variation(self.offsets_N2[images], self.flipped_N[images])
+
+
+def draw(count: int, augment: Augment, rng: np.random.Generator) -> Variation:
+    """Draw how `count` images are varied."""
+    offsets_N2 = rng.integers(0, 2 * augment.shift + 1, (count, 2))
+    return Variation(offsets_N2, rng.random(count) < 0.5)
+
+
+def apply(
+    images_NHWC: npt.NDArray[np.uint8], augment: Augment, variation: Variation
 ) -> npt.NDArray[np.uint8]:
-    """Shift and mirror every image at random.
+    """Shift and mirror images as drawn.
 
     Args:
         images_NHWC: uint8; left as it is.
         augment: what may be done.
-        rng: where it is drawn from.
+        variation: one row an image.
 
     Returns:
         uint8, of the same shape; pixels that come in from outside are 0.
     """
     count, height, width, channels = images_NHWC.shape
     reach = augment.shift
-    offsets_N2 = rng.integers(0, 2 * reach + 1, (count, 2))
-    flipped_N = rng.random(count) < 0.5
     padded = np.zeros((count, height + 2 * reach, width + 2 * reach, channels), np.uint8)
     padded[:, reach : reach + height, reach : reach + width] = images_NHWC
     varied_NHWC = np.empty_like(images_NHWC)
     # Copying windows one by one is quicker here than any gather over all pixels.
-    for index, (down, right) in enumerate(offsets_N2.tolist()):
+    for index, (down, right) in enumerate(variation.offsets_N2.tolist()):
         varied_NHWC[index] = padded[index, down : down + height, right : right + width]
     if augment.flip:
+        flipped_N = variation.flipped_N
         varied_NHWC[flipped_N] = varied_NHWC[flipped_N, :, ::-1]
     return varied_NHWC
+
+
+def vary(
+    images_NHWC: npt.NDArray[np.uint8], augment: Augment, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Shift and mirror every image at random: `apply` of what `draw` drew."""
+    return apply(images_NHWC, augment, draw(len(images_NHWC), augment, rng))
 
 
 def eval_batches(split: Split, info: DatasetInfo, batch: int) -> Iterator[Batch]:

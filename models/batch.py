@@ -5,7 +5,7 @@ Axes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -28,3 +28,31 @@ class Batch(LabelledImages, Protocol):
     @property
     def indices_N(self) -> Tensor:  # noqa: N802
         """Each image's place in the training split, int64."""
+
+    @property
+    def second_NCHW(self) -> Tensor | None:  # noqa: N802
+        """The same images, augmented independently; None where nobody asked for it."""
+
+
+class Part(NamedTuple):
+    """Some of a batch's images, consecutive."""
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    indices_N: Tensor
+    second_NCHW: Tensor | None
+
+
+def parts(batch: Batch, count: int) -> list[Part]:
+    """A batch in `count` equal, consecutive parts.
+
+    Raises:
+        ValueError: the number of images is no multiple of `count`.
+    """
+    images = len(batch.labels_N)
+    if images % count:
+        raise ValueError(f"a batch of {images} images has no {count} equal parts.")
+    seconds = [None] * count if batch.second_NCHW is None else batch.second_NCHW.chunk(count)
+    columns = (batch.images_NCHW.chunk(count), batch.labels_N.chunk(count))
+    rows = zip(*columns, batch.indices_N.chunk(count), seconds, strict=True)
+    return [Part(*row) for row in rows]

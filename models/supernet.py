@@ -22,8 +22,12 @@ from torch.nn import functional
 from models.architecture import Architecture, ArchitectureError, Block
 from models.operators import OPERATORS, cells
 from models.operators.base import Cell, Conv, Linear, Pointwise
+from models.processes import joint_statistics
 from models.space import SearchSpace
 from models.subnet import Subnet, initialise
+
+_NARROW = (torch.bfloat16, torch.float16)
+"""Types in which statistics over many pixels would be lost."""
 
 
 @lru_cache(maxsize=65536)
@@ -34,8 +38,14 @@ def candidate_name(block: Block) -> str:
 
 
 class SlicedNorm(nn.Module):
-    """Batch normalisation whose first channels serve narrower blocks."""
+    """Batch normalisation whose first channels serve narrower blocks.
 
+    Attributes:
+        synchronised: in training, normalise over the images of all processes (see
+            `models.processes`), each of which must have an equal share of the batch.
+    """
+
+    synchronised = False
     eps = 1e-5
     momentum = 0.1
     running_mean: Tensor
@@ -50,18 +60,40 @@ class SlicedNorm(nn.Module):
 
     def forward(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
         """Normalise by the batch in training, by the running statistics in evaluation."""
-        channels = x_NCHW.shape[1]
+        if self.training and self.synchronised:
+            return self._jointly(x_NCHW, update_statistics)
+        weight_C, bias_C, mean_C, var_C = self._sliced(x_NCHW.shape[1])
         tracked = update_statistics or not self.training
         return functional.batch_norm(
             x_NCHW,
-            self.running_mean[:channels] if tracked else None,
-            self.running_var[:channels] if tracked else None,
-            self.weight[:channels],
-            self.bias[:channels],
+            mean_C if tracked else None,
+            var_C if tracked else None,
+            weight_C,
+            bias_C,
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
         )
+
+    def _sliced(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        whole = (self.weight, self.bias, self.running_mean, self.running_var)
+        if channels == len(self.weight):
+            return whole  # a slice costs a copy of its whole gradient
+        weight_C, bias_C, mean_C, var_C = (tensor[:channels] for tensor in whole)
+        return weight_C, bias_C, mean_C, var_C
+
+    def _jointly(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
+        weight_C, bias_C, running_mean_C, running_var_C = self._sliced(x_NCHW.shape[1])
+        wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
+        mean_C, var_C, count = joint_statistics(wide_NCHW)
+        if update_statistics:
+            with torch.no_grad():
+                running_mean_C.lerp_(mean_C, self.momentum)
+                running_var_C.lerp_(var_C * (count / (count - 1)), self.momentum)
+        scale_C = weight_C * (var_C + self.eps).rsqrt()
+        shift_C = bias_C - mean_C * scale_C
+        out_NCHW = wide_NCHW * scale_C[:, None, None] + shift_C[:, None, None]
+        return out_NCHW.to(x_NCHW.dtype)
 
 
 class SharedConvNorm(nn.Module):

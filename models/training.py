@@ -9,7 +9,7 @@ was never interrupted. Axes: N images, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.batch import Batch
+from models.batch import Batch, parts
+from models.optimizer import PathOptimizer
+from models.processes import ALONE, Processes
 
 _HOPELESS = 100.0
 """A mean loss beyond this many nats is divergence: no useful run comes back from it."""
@@ -35,17 +37,20 @@ class Outcome(NamedTuple):
     loss: Tensor
     """Scalar, detached."""
     accuracy: Tensor
-    """Fraction of the batch, on the augmented images; scalar."""
+    """Fraction of the batch for which the answer was right, on the augmented images; scalar."""
 
 
 Batches = Callable[[int], Batch]
 """The batch of a step: a pure function, so that resuming needs no generator's state."""
 Learn = Callable[[int, Batch], Outcome]
-"""Compute one step's loss and add its gradients to the parameters."""
+"""Compute the loss of a step, or of one part of its batch, and add its gradients."""
 
 
 class Companion(Protocol):
     """What learns beside the module and must be resumed with it, such as a mean teacher."""
+
+    def after_step(self, moved: Sequence[nn.Parameter]) -> None:
+        """Follow the module, of which the optimiser has just moved these parameters."""
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -65,6 +70,9 @@ class Recipe:
         weight_decay: of convolutions and fully connected layers, not of batch norms and biases.
         warmup_fraction: of the steps.
         ema_decay: of the averaged weights; None keeps no average.
+        accumulate: parts into which each batch is divided, one after the other, to need less
+            memory. Gradients are averaged over the parts, so the step is that of the undivided
+            batch, except that batch norms see one part at a time.
         window: steps that one row of the history summarises.
         checkpoint_every: steps between two calls of `save`.
     """
@@ -75,6 +83,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_fraction: float = 0.1
     ema_decay: float | None = None
+    accumulate: int = 1
     window: int = 10
     checkpoint_every: int = 50
 
@@ -153,6 +162,7 @@ class Run:
         recipe: how.
         trainable: the parameters that learn; None for all.
         companion: further state of the run, if any.
+        processes: those that share each batch; `batches` gives this one's share.
         step: steps done.
         history: one row a window: step, mean loss, mean accuracy, learning rate.
     """
@@ -161,6 +171,7 @@ class Run:
     recipe: Recipe
     trainable: Iterable[nn.Parameter] | None = None
     companion: Companion | None = None
+    processes: Processes = ALONE
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -168,7 +179,8 @@ class Run:
         chosen = self.module.parameters() if self.trainable is None else self.trainable
         self.parameters = list(chosen)
         self._weights: list[Tensor] = [*self.parameters]
-        self.optimizer = _optimizer(self.parameters, self.recipe)
+        self._path = PathOptimizer(self.parameters, self.recipe.momentum, self.recipe.weight_decay)
+        self.optimizer = self._path.sgd
         self.average: list[Tensor] = []
         if self.recipe.ema_decay is not None:
             self.average = [parameter.detach().clone() for parameter in self.parameters]
@@ -204,18 +216,18 @@ class Run:
             DivergedError: the loss is not finite, or far beyond that of guessing.
         """
         rate = self.recipe.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, accuracy = (float(value) for value in learn(self.step, batches(self.step)))
+        self._path.forget()
+        loss, accuracy = self._learn(batches(self.step), learn)
         if not math.isfinite(loss) or loss > _HOPELESS:
             raise DivergedError(
                 f"training diverged at step {self.step + 1} of {self.recipe.steps}: the loss is "
                 f"{loss:.4g} at learning rate {rate:.4g}. Lower learning_rate of this stage, or "
                 f"raise its warmup_fraction."
             )
-        self.optimizer.step()
+        self._path.step(rate)
         self._update_average()
+        if self.companion is not None:
+            self.companion.after_step(self._path.touched())
         self.step += 1
         self._window.append((loss, accuracy))
         if len(self._window) == self.recipe.window or self.step == self.recipe.steps:
@@ -229,6 +241,20 @@ class Run:
                 }
             )
             self._window.clear()
+
+    def _learn(self, batch: Batch, learn: Learn) -> tuple[float, float]:
+        """The step's gradients, and its mean loss and accuracy over all parts and processes."""
+        pieces: Sequence[Batch] = [batch]
+        if self.recipe.accumulate > 1:
+            pieces = parts(batch, self.recipe.accumulate)
+        outcomes = [learn(self.step, piece) for piece in pieces]
+        gradients = self._path.gradients()
+        if len(pieces) > 1:
+            torch._foreach_div_(gradients, len(pieces))
+        found = torch.stack([torch.stack(list(outcome)) for outcome in outcomes]).mean(0)
+        self.processes.average_([*gradients, found])
+        loss, accuracy = found.tolist()
+        return loss, accuracy
 
     def latest(self) -> dict[str, float]:
         """The last window's loss and accuracy, for a progress line; empty before the first."""
@@ -277,13 +303,3 @@ def train(
             save(run.state())
         if report is not None:
             report(run.step, run.latest())
-
-
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
-    )

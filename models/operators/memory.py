@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from models.architecture import Block
 from models.operators.base import Cell, Operator
 
-_STAND_INS = (2, 3, 4, 5)
+_STAND_INS = (11, 13, 17, 19)
 """Heights and widths of the tensors that are followed in place of the real ones."""
 
 
@@ -36,9 +36,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 storage = tensor.untyped_storage()
                 self._kept.append(tensor)
                 if storage._cdata not in self.bytes:
-                    sides = [self._sizes.get(side, side) for side in tensor.shape[2:4]]
-                    others = math.prod((*tensor.shape[:2], *tensor.shape[4:]))
-                    self.bytes[storage._cdata] = tensor.element_size() * others * math.prod(sides)
+                    # Only maps (N, C, H, W) have heights and widths: with other numbers of axes
+                    # the third may count splits, for example, and stands for itself.
+                    sides = tensor.shape[2:] if tensor.dim() == 4 else ()
+                    others = tensor.numel() // math.prod(sides)
+                    real = math.prod(self._sizes.get(side, side) for side in sides)
+                    self.bytes[storage._cdata] = tensor.element_size() * others * real
                 found.add(storage._cdata)
         return found
 

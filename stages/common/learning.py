@@ -18,7 +18,7 @@ import stages
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.evaluate import accuracy
-from models.training import Learn, Recipe, Run, train
+from models.training import Batches, Learn, Recipe, Run, train
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import fingerprint, rounded
 from stages.common.params import Params
@@ -87,9 +87,9 @@ class Images:
         train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))
         return cls(info, train, val, test)
 
-    def stream(self, params: LearningParams) -> TrainStream:
-        """Augmented training batches."""
-        return TrainStream(self.train, self.info, params.batch, params.seed, augment=True)
+    def stream(self, params: LearningParams, share: tuple[int, int] = (0, 1)) -> TrainStream:
+        """Augmented training batches, or this process's share of each (see `TrainStream`)."""
+        return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
 
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
         """Plain training images, for batch norms' statistics."""
@@ -134,18 +134,22 @@ def inputs_fingerprint(
 
 
 def learn_with_checkpoints(
-    title: str, run: Run, stream: TrainStream, learn: Learn, checkpoint: Checkpoint
+    title: str, run: Run, batches: Batches, learn: Learn, checkpoint: Checkpoint
 ) -> None:
     """Take `run` to its end, from the checkpoint where there is one, with progress.
 
-    The finished state is saved too, so that a kill during what follows costs no training.
+    The finished state is saved too, so that a kill during what follows costs no training. Of
+    several processes all read the checkpoint and the first alone writes and reports.
     """
     state = checkpoint.load()
     if state is not None:
         run.restore(state)
     resumed_at = run.step
+    if not run.processes.first:
+        train(run, batches, learn)
+        return
     with Progress(title, run.recipe.steps, start=resumed_at) as progress:
-        train(run, stream.at, learn, save=checkpoint.save, report=progress.update)
+        train(run, batches, learn, save=checkpoint.save, report=progress.update)
     if run.step != resumed_at:
         checkpoint.save(run.state())
 

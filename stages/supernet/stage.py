@@ -3,71 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from models.evaluate import recalibrate
+from models.processes import Processes, join, launched
 from models.space import SearchSpace
-from models.supernet import Supernet, extract
-from models.training import Objective, Run
 from models.weights import to_bytes
 from stages.common.checkpoint import Checkpoint
-from stages.common.files import rounded, write_bytes, write_json
+from stages.common.files import write_bytes, write_json
+from stages.common.launch import die_with_parent, relaunch
 from stages.common.learning import (
     Images,
     history_rows,
     inputs_fingerprint,
-    learn_with_checkpoints,
 )
-from stages.common.params import read_section
+from stages.common.params import ParamsError, read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY
-from stages.supernet.params import SupernetParams
-from stages.supernet.strategies import STRATEGIES
-
-_REPORT = 3
-"""Keeps the generator of the reported networks apart from that of the trained paths."""
-
-
-def train_supernet(
-    space: SearchSpace, images: Images, params: SupernetParams, checkpoint: Checkpoint
-) -> tuple[Supernet, Run]:
-    """Train a supernet from random weights, or from where `checkpoint` stands."""
-    generator = torch.Generator().manual_seed(params.seed)
-    supernet = Supernet(space, generator)
-    objective = Objective(space.classes, params.label_smoothing)
-    strategy = STRATEGIES[params.strategy](supernet, space, objective, params.seed)
-    stream = images.stream(params)
-    run = Run(supernet, params.recipe(stream.steps_per_epoch), strategy.trainable(), strategy)
-    learn_with_checkpoints("supernet", run, stream, strategy.learn, checkpoint)
-    return supernet, run
-
-
-def sampled_accuracies(
-    supernet: Supernet, space: SearchSpace, images: Images, params: SupernetParams
-) -> list[dict[str, Any]]:
-    """Validation accuracy of random networks with recalibrated batch norms.
-
-    It says whether the supernet learned; no choice is made from it.
-    """
-    rng = np.random.default_rng([params.seed, _REPORT])
-    calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
-    rows: list[dict[str, Any]] = []
-    for _ in range(params.report_subnets):
-        architecture = space.sample(rng)
-        subnet = extract(supernet, architecture)
-        recalibrate(subnet, calibration)
-        rows.append(
-            {
-                "architecture_id": architecture.id,
-                "short": architecture.short(),
-                "val_accuracy": rounded(images.accuracy(subnet, "val", params.report_images)),
-            }
-        )
-    return rows
+from stages.supernet.params import SupernetParams, check_parts
+from stages.supernet.report import sampled_accuracies
+from stages.supernet.training import peak_step_bytes, train_supernet
 
 
 def main() -> None:
@@ -77,19 +35,69 @@ def main() -> None:
         parser.add_argument(flag, type=Path, required=True)
     args = parser.parse_args()
     params = read_section(args.params, "supernet", SupernetParams)
-    prepare_machine(params.threads, params.seed)
     images = Images.open(args.data)
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
+    check_parts(min(params.batch, len(images.train)), params.processes * params.accumulate)
+    device = place(params)
+    if params.processes > 1 and not launched():
+        relaunch("stages.supernet", sys.argv[1:], params.processes, params.threads)
+    prepare_machine(params.threads, params.seed)
+    processes = meet(params, device)
     inputs = inputs_fingerprint("supernet", params, args.space, args.data)
     checkpoint = Checkpoint(args.out, inputs)
 
-    supernet, run = train_supernet(space, images, params, checkpoint)
+    supernet, run, strategy = train_supernet(space, images, params, checkpoint, device, processes)
+    processes.leave()
+    if not processes.first:
+        return
     history = {
         "space": space.name,
         "architectures": space.count(),
+        "strategy": strategy.name,
         "steps": history_rows(run),
-        "subnets": sampled_accuracies(supernet, space, images, params),
+        "peak_step_bytes": peak_step_bytes(space, images, params),
+        "judge": "classifier" if strategy.classifies else "linear probe",
+        "subnets": sampled_accuracies(supernet, space, images, params, strategy.classifies),
     }
     write_bytes(args.out / "supernet.safetensors", to_bytes(supernet))
     write_json(args.out / "history.json", HISTORY, history)
     checkpoint.clear()
+
+
+def place(params: SupernetParams) -> torch.device:
+    """Where this process computes.
+
+    Raises:
+        ParamsError: there are not enough graphics cards.
+    """
+    if params.device == "cpu":
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if found < params.processes:
+        raise ParamsError(
+            f"supernet.device: cuda with supernet.processes: {params.processes} needs "
+            f"{params.processes} graphics card(s); torch finds {found} here. Use device: cpu or "
+            "fewer processes."
+        )
+    # cuBLAS repeats its sums in the same order only when it is told so before it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def meet(params: SupernetParams, device: torch.device) -> Processes:
+    """Meet the other processes.
+
+    Raises:
+        ParamsError: torchrun was started with another number than the params say.
+    """
+    if launched():
+        die_with_parent()
+    processes = join(device)
+    if processes.count != params.processes:
+        raise ParamsError(
+            f"torchrun started {processes.count} processes, and supernet.processes is "
+            f"{params.processes}: results depend on it, so the two must agree."
+        )
+    return processes

@@ -48,7 +48,7 @@ def train_teacher(
     stream = images.stream(params)
     run = Run(teacher, params.recipe(stream.steps_per_epoch, params.ema_decay))
     objective = Objective(space.classes, params.label_smoothing)
-    learn_with_checkpoints("teacher", run, stream, supervised(teacher, objective), checkpoint)
+    learn_with_checkpoints("teacher", run, stream.at, supervised(teacher, objective), checkpoint)
     run.use_average()
     recalibrate(
         teacher, images.calibration(params.recalibration_batches, params.batch, params.seed)

@@ -64,7 +64,7 @@ def train_network(
         params.distill_weight,
         params.temperature,
     )
-    learn_with_checkpoints("train", run, stream, supervised(start, objective), checkpoint)
+    learn_with_checkpoints("train", run, stream.at, supervised(start, objective), checkpoint)
     run.use_average()
     recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
     start.eval()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -175,13 +176,25 @@ def test_a_gate_and_its_splits_are_part_of_the_peak() -> None:
     gated = block("mbconv", (8, 8, 10, 1), kernel=3, expansion=4, squeeze_excite=1)
     # The input, the map, the gate's numbers, and the map that the gate makes.
     assert activation_bytes(gated) == FLOAT32 * (8 * 10**2 + 2 * hidden + 4 * 8)
-    narrow, wide = (
-        activation_bytes(
-            block("split_attention_mbconv", (8, 8, 10, 1), kernel=3, expansion=4, splits=splits)
+    for splits in (2, 4):
+        split = block("split_attention_mbconv", (8, 8, 10, 1), kernel=3, expansion=4, splits=splits)
+        # The input, the maps of all splits, the weights of all splits, and the weighed sum.
+        expected = 8 * 10**2 + (splits + 1) * hidden + splits * 4 * 8
+        assert activation_bytes(split) == FLOAT32 * expected
+
+
+@given(blocks())
+@settings(deadline=None, max_examples=60)
+def test_the_peak_holds_the_input_and_the_output_at_their_real_sizes(block: Block) -> None:
+    source = block.in_channels * block.size**2
+    result = block.out_channels * (1 if block.operator == "classifier" else block.out_size**2)
+    assert activation_bytes(block) >= FLOAT32 * max(source, result)
+    # Nothing but heights and widths grows with the image, and those grow all alike.
+    if block.operator != "resize":
+        larger, largest = (
+            activation_bytes(replace(block, size=block.size * 2 * factor)) for factor in (2, 4)
         )
-        for splits in (2, 4)
-    )
-    assert wide - narrow >= FLOAT32 * 2 * hidden
+        assert 3 * larger < largest <= 4 * larger
 
 
 def test_the_peak_of_a_resize_is_both_images() -> None:

@@ -3,50 +3,99 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from models.architecture import Architecture
 from models.batch import Batch
+from models.features import Seen, supernet_features
+from models.processes import ALONE, Processes
 from models.space import SearchSpace
-from models.supernet import Supernet
-from models.training import Objective, Outcome
+from models.supernet import SlicedNorm, Supernet
+from models.training import Objective, Outcome, outcome
+from stages.common.params import Params
+
+S = TypeVar("S", bound=Params)
+PATHS = 2
+"""Keeps a strategy's generators apart from those of the data stream with the same seed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a strategy works on.
+
+    Attributes:
+        supernet: what is trained.
+        space: its architectures.
+        objective: the loss on labels.
+        seed: of the paths.
+        images: how many the training split has.
+        settings: of the strategy; None for its defaults.
+        precision: the type in which the network computes; weights and losses stay float32.
+        processes: those that share each batch.
+    """
+
+    supernet: Supernet
+    space: SearchSpace
+    objective: Objective
+    seed: int
+    images: int
+    settings: Params | None = None
+    precision: torch.dtype = torch.float32
+    processes: Processes = ALONE
 
 
 class Strategy(ABC):
     """One way to train a supernet.
 
-    Everything random in a step is drawn from `default_rng([seed, step])`, so that a resumed run
-    needs no generator's state. What a strategy carries from step to step besides the supernet's
-    weights (a mean teacher, a queue) goes through `state` and `restore`.
+    Everything random in a step is drawn from `default_rng([seed, PATHS, step])`, so that a resumed
+    run needs no generator's state and all processes take the same paths. What a strategy carries
+    from step to step besides the supernet's weights (a mean teacher, a queue) goes through `state`
+    and `restore`.
 
     Args:
-        supernet: what is trained.
-        space: its architectures.
-        objective: the loss on labels.
-        seed: of the paths.
+        task: what it works on.
     """
 
     name: ClassVar[str]
+    views: ClassVar[int] = 1
+    """Augmentations of each image that a step needs: 1 or 2."""
 
-    def __init__(
-        self, supernet: Supernet, space: SearchSpace, objective: Objective, seed: int
-    ) -> None:
-        self.supernet, self.space, self.objective, self.seed = supernet, space, objective, seed
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.supernet, self.space, self.objective = task.supernet, task.space, task.objective
+        for module in self.supernet.modules():
+            if isinstance(module, SlicedNorm):
+                module.synchronised = task.processes.count > 1
+
+    @abstractmethod
+    def paths(self, step: int) -> tuple[Architecture, ...]:
+        """The architectures that a step trains, in order."""
 
     @abstractmethod
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """Add one step's gradients to the supernet's parameters.
+        """Add the gradients of one step, or of one part of its batch, to the parameters.
 
         Args:
             step: counted from 0.
             batch: augmented training images with their labels.
         """
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the classifier learns: else a linear probe says what the supernet is worth."""
+        return True
+
     def trainable(self) -> Iterable[nn.Parameter]:
         """The parameters that learn."""
         return self.supernet.parameters()
+
+    def after_step(self, moved: Sequence[nn.Parameter]) -> None:  # noqa: B027 - nothing by default
+        """Follow the supernet, of which the optimiser has just moved these parameters."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold besides the supernet."""
@@ -54,3 +103,51 @@ class Strategy(ABC):
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027 - nothing to do by default
         """Go back to what `state` gave."""
+
+    def see(
+        self,
+        supernet: Supernet,
+        images_NCHW: Tensor,
+        architecture: Architecture,
+        update_statistics: bool = True,
+    ) -> Seen:
+        """One forward pass in the task's precision; a narrow one gives float32 in the end."""
+        precision = self.task.precision
+        if precision == torch.float32:
+            return supernet_features(supernet, images_NCHW, architecture, update_statistics)
+        with torch.autocast(images_NCHW.device.type, precision):
+            seen = supernet_features(supernet, images_NCHW, architecture, update_statistics)
+        return Seen(seen.features_NC.float(), seen.logits_NK.float())
+
+    def learn_labels(self, batch: Batch, architecture: Architecture, share: float = 1.0) -> Outcome:
+        """One path learns the labels: forward and backward.
+
+        Args:
+            batch: what it learns from.
+            architecture: the path.
+            share: factor of the gradients; the outcome is that without it.
+        """
+        logits_NK = self.see(self.supernet, batch.images_NCHW, architecture).logits_NK
+        loss = self.objective(logits_NK, batch)
+        backward(loss if share == 1 else share * loss)
+        return outcome(loss, logits_NK, batch)
+
+
+def settings_of(task: Task, kind: type[S]) -> S:
+    """The task's settings, which must be of this kind; its defaults where there are none."""
+    if task.settings is None:
+        return kind()
+    if not isinstance(task.settings, kind):
+        raise TypeError(f"these settings are {type(task.settings).__name__}, not {kind.__name__}")
+    return task.settings
+
+
+def backward(loss: Tensor) -> None:
+    """Add the gradients of a loss."""
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def mean_outcome(outcomes: Iterable[Outcome]) -> Outcome:
+    """The mean loss and accuracy of several paths."""
+    losses, accuracies = zip(*outcomes, strict=True)
+    return Outcome(torch.stack(losses).mean(), torch.stack(accuracies).mean())

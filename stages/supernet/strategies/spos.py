@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.architecture import Architecture
 from models.batch import Batch
-from models.training import Outcome, outcome
-from stages.supernet.strategies.base import Strategy
-
-_PATHS = 2
-"""Keeps this generator apart from those of the data stream with the same seed."""
+from models.training import Outcome
+from stages.supernet.strategies.base import PATHS, Strategy
 
 
 class SinglePath(Strategy):
@@ -17,10 +15,11 @@ class SinglePath(Strategy):
 
     name = "spos"
 
+    def paths(self, step: int) -> tuple[Architecture, ...]:
+        """One random architecture."""
+        return (self.space.sample(np.random.default_rng([self.task.seed, PATHS, step])),)
+
     def learn(self, step: int, batch: Batch) -> Outcome:
         """Forward and backward through one path."""
-        architecture = self.space.sample(np.random.default_rng([self.seed, _PATHS, step]))
-        logits_NK = self.supernet(batch.images_NCHW, architecture)
-        loss = self.objective(logits_NK, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return outcome(loss, logits_NK, batch)
+        (architecture,) = self.paths(step)
+        return self.learn_labels(batch, architecture)

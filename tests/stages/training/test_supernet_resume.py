@@ -5,15 +5,21 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from stages.common.files import sha256_file
 
 
-def test_a_killed_run_resumes_to_the_same_weights(world, supernet: Path, tmp_path: Path) -> None:
-    out = tmp_path / "supernet"
+# One that carries nothing but weights, and the one that carries most besides.
+@pytest.mark.parametrize("strategy", ["spos", "pi"])
+def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path, strategy: str) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "supernet"
+    changes = {"strategy": strategy, "epochs": 1.0}
+    world.run("supernet", whole, params=world.params(f"whole-{strategy}", supernet=changes))
     # How often it saves changes nothing; every step makes the kill land in the middle.
-    params = world.params("often", supernet={"checkpoint_every": 1})
+    often = world.params(f"often-{strategy}", supernet={**changes, "checkpoint_every": 1})
     command = [sys.executable, "-m", "stages.supernet"]
-    command += world.arguments("supernet", out, params=params)
+    command += world.arguments("supernet", out, params=often)
     process = subprocess.Popen(command)
     saved, deadline = tmp_path / ".supernet.partial" / "state.pt", time.monotonic() + 120
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -26,4 +32,4 @@ def test_a_killed_run_resumes_to_the_same_weights(world, supernet: Path, tmp_pat
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "progress 1/" not in again.stdout  # it did not start from the beginning
     for name in ("supernet.safetensors", "history.json"):
-        assert sha256_file(out / name) == sha256_file(supernet / name)
+        assert sha256_file(out / name) == sha256_file(whole / name)

@@ -1,0 +1,198 @@
+"""Time and memory of a supernet's step, against plain networks, strategies and spaces."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.results import table, verdict
+from benchmarks.supernet_setup import CLASSES, COMPACT, PRESETS, Effort, strategy_of
+from benchmarks.supernet_setup import stepper as trainer_stepper
+from benchmarks.timing import Call, interleaved, matrix_product, random_images
+from data.stream import Batch
+from models.architecture import Architecture
+from models.costs import block_flops, flops
+from models.memory import peak_bytes
+from models.operators import OPERATORS
+from models.optimizer import PathOptimizer
+from models.space import SearchSpace
+from models.space_spec import SpaceSpec
+from models.supernet import Supernet, extract
+from stages.supernet.strategies import STRATEGIES
+
+OVERHEAD_GOAL = 1.02
+BN_ONLY_GOAL = 0.5
+PASSES = {"spos": 3, "fair": 3, "sandwich": 3, "bn_only": 2, "pi": 4}
+"""Forward passes that a step's arithmetic on one path amounts to: gradients of inputs and of
+weights cost one each; `bn_only` needs none of weights, and `pi` has a teacher's forward besides."""
+
+
+def step_of(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[[Batch], None]:
+    """One training step with the trainer's optimiser, which only works on what was touched."""
+    optimizer = PathOptimizer(list(module.parameters()), momentum=0.9, weight_decay=0.0)
+
+    def step(batch: Batch) -> None:
+        loss = functional.cross_entropy(forward(batch.images_NCHW), batch.labels_N)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(0.01)
+        optimizer.forget()
+
+    return step
+
+
+def pair(
+    supernet: Supernet, architecture: Architecture, batch: Batch
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of one architecture in the supernet, and of its plain network."""
+    subnet = extract(supernet, architecture).train()
+    shared = step_of(supernet.train(), lambda x_NCHW: supernet(x_NCHW, architecture))
+    plain = step_of(subnet, subnet)
+    return (lambda: shared(batch)), (lambda: plain(batch))
+
+
+def overhead(effort: Effort) -> str:
+    """A supernet's step over that of the same plain network, per preset."""
+    rows, lines = [], []
+    for preset in PRESETS:
+        if not preset.file.is_file():
+            lines.append(f"`{preset.name}`: not measured, there is no such preset.")
+            continue
+        space, rng = preset.load(), np.random.default_rng(0)
+        chosen = [space.extreme(block_flops), space.extreme(block_flops, largest=True)]
+        chosen += [space.sample(rng) for _ in range(effort.architectures)]
+        supernet = Supernet(space, torch.Generator().manual_seed(0))
+        batch = random_images(preset.image_shape, preset.batch(effort), batches=1).at(0)
+        ratios = []
+        for architecture in sorted(chosen, key=flops):
+            shared, plain = pair(supernet, architecture, batch)
+            times = interleaved({"shared": shared, "plain": plain}, effort.blocks, effort.calls)
+            ratio, spread = times["shared"].over(times["plain"])
+            ratios.append(ratio)
+            first = f"`{preset.name}`, {preset.image_shape[1]} px, {len(batch.labels_N)}"
+            numbers = (flops(architecture) / 1e6, 1000 * times["shared"].seconds, ratio, spread)
+            rows.append((first, *(f"{number:.3f}" for number in numbers)))
+        middle = statistics.median(ratios)
+        lines.append(verdict(f"`{preset.name}`, median", middle, OVERHEAD_GOAL))
+    head = ("space, images, batch", "MMAC", "step ms", "over plain", "spread")
+    return "\n\n".join([*lines, table(head, rows)])
+
+
+def bn_only(effort: Effort) -> str:
+    """A step of `bn_only` over the step of `spos` on the same paths."""
+    space = COMPACT.load()
+    stream = random_images(COMPACT.image_shape, effort.batch)
+    names = ("spos", "bn_only")
+    steps = {n: trainer_stepper(strategy_of(n, space, len(stream.split)), stream) for n in names}
+    # Both walk through the same random paths, so a block must hold as many steps of either.
+    times = interleaved(steps, effort.blocks, 4 * effort.calls)
+    ratio, spread = times["bn_only"].over(times["spos"])
+    rows = [(f"`{name}`", f"{1000 * times[name].seconds:.1f}") for name in names]
+    text = verdict(f"Batch norms alone over a full step (spread {spread:.3f})", ratio, BN_ONLY_GOAL)
+    return f"{text}\n\n{table(('strategy', 'step ms'), rows)}"
+
+
+def throughput(effort: Effort) -> str:
+    """Images per second, share of the matrix rate, and share of making the batch."""
+    space, stream = COMPACT.load(), random_images(COMPACT.image_shape, effort.batch)
+    product, product_flops = matrix_product()
+    rows = []
+    for name in STRATEGIES:
+        strategy = strategy_of(name, space, len(stream.split))
+        paths = [strategy.paths(step) for step in range(20)]
+        macs = float(np.mean([sum(map(flops, step)) for step in paths]))
+        step_flops = PASSES[name] * 2 * stream.batch * macs
+        things: dict[str, Call] = {
+            "step": trainer_stepper(strategy, stream),
+            "batch": partial(stream.at, 0, strategy.views),
+            "product": product,
+        }
+        times = interleaved(things, effort.blocks, 4 * effort.calls)
+        step_s, batch_s = times["step"].seconds, times["batch"].seconds
+        share = step_flops / step_s * times["product"].seconds / product_flops
+        rows.append(
+            (
+                f"`{name}`",
+                f"{len(paths[0])}",
+                f"{1000 * step_s:.1f}",
+                f"{stream.batch / (step_s + batch_s):.0f}",
+                f"{share:.1%}",
+                f"{batch_s / (batch_s + step_s):.1%}",
+            )
+        )
+    head = ("strategy", "paths", "step ms", "images/s", "of the matrix rate", "making the batch")
+    note = (
+        f"`{COMPACT.name}` at {COMPACT.image_shape[1]} px, batch {stream.batch}. An image counts "
+        "once a step, however many paths learn it; making the batch includes augmentation."
+    )
+    return f"{note}\n\n{table(head, rows)}"
+
+
+def growth(effort: Effort) -> str:
+    """Time and memory of the same network's step in growing spaces, and of the trainer's step."""
+    wanted = (10, 100, 1000)
+    spaces = [grown_space(count) for count in wanted]
+    batch = random_images(COMPACT.image_shape, effort.batch, batches=1).at(0)
+    architecture = spaces[0].extreme(block_flops, largest=True)
+    steps, peaks = {}, []
+    for number, space in enumerate(spaces):
+        supernet = Supernet(space, torch.Generator().manual_seed(0))
+        shared, _ = pair(supernet, architecture, batch)
+        steps[f"{number}"] = shared
+        peaks.append(peak_bytes(shared))
+    times = interleaved(steps, effort.blocks, effort.calls)
+    rows = []
+    for number, space in enumerate(spaces):
+        ratio, spread = times[f"{number}"].over(times["0"])
+        rows.append(
+            (
+                f"{max(len(blocks) for blocks in space.possible()[2:-1])}",
+                f"{space.count():.3g}",
+                f"{1000 * times[f'{number}'].seconds:.1f}",
+                f"{ratio:.3f}",
+                f"{spread:.3f}",
+                f"{peaks[number] / 1e6:.2f}",
+                f"{peaks[number] / peaks[0]:.4f}",
+            )
+        )
+    head = ("blocks a layer", "networks", "step ms", "ratio", "spread", "peak MB", "ratio")
+    note = "One network that all spaces hold; its step with optimiser, weights not counted."
+    return f"{note}\n\n{table(head, rows)}"
+
+
+def grown_space(count: int) -> SearchSpace:
+    """A space with about `count` different blocks in each of its layers.
+
+    Settings of one operator come first, from the largest down, then widths; so all these spaces
+    have the same largest network.
+    """
+    settings = OPERATORS["mbconv"].settings
+    taken = {name: [options[-1]] for name, options in settings.items()}
+    while True:
+        name = min(taken, key=lambda name: len(taken[name]) / len(settings[name]))
+        more = len(taken[name]) + 1
+        candidates = int(np.prod([len(options) for options in taken.values()]))
+        if more > len(settings[name]) or 2 * candidates // (more - 1) * more > count:
+            break
+        taken[name] = list(settings[name][-more:])
+    widths = list(range(64, 64 - max(1, count // candidates), -1))
+    stage = {
+        "layers": 3,
+        "stride": 2,
+        "channels": widths,
+        "skip": False,
+        "operators": {"mbconv": taken},
+    }
+    spec = {
+        "name": f"grown-{count}",
+        "sizes": (8, 64),
+        "stem": {"operator": "conv", "channels": 16, "stride": 2, "settings": {"kernel": 3}},
+        "stages": [stage],
+        "head": {"operator": "classifier", "settings": {"width": 128}},
+    }
+    return SearchSpace(SpaceSpec.model_validate(spec), COMPACT.image_shape, CLASSES)

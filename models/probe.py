@@ -1,0 +1,79 @@
+"""The linear probe: what a network's features are worth where its own classifier knows nothing.
+
+A network that learned without labels (Pi-NAS) is judged by a linear classifier on its frozen
+features. It is ridge regression on the classes' indicators, which has a closed form: no learning
+rate to choose and nothing random, so two networks differ by their features alone.
+Axes: N images, C features, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.batch import LabelledImages
+from models.features import subnet_features
+from models.subnet import Subnet
+
+PENALTY = 0.01
+"""Of the squared weights, per training image, on features of unit variance. It keeps a probe on few
+images finite and is weak beside what hundreds of them say."""
+
+Features = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) to features (N, C)."""
+
+
+def probe_accuracy(
+    features: Features,
+    train: Iterable[LabelledImages],
+    held_out: Iterable[LabelledImages],
+    penalty: float = PENALTY,
+) -> float:
+    """Top-1 accuracy on held-out images of a linear classifier fitted on training images.
+
+    Args:
+        features: frozen, in evaluation mode, batch norms recalibrated.
+        train: labelled training images.
+        held_out: labelled images that decide nothing in the fit.
+        penalty: ridge penalty per training image.
+
+    Raises:
+        ValueError: there is no image to fit or to judge on, or the training images have one class.
+    """
+    # Imported here: it takes a second, and most runs have a classifier to ask.
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train_NC, train_N = _features(features, train)
+    held_out_NC, held_out_N = _features(features, held_out)
+    if len(np.unique(train_N)) < 2:
+        raise ValueError(
+            f"a linear probe needs training images of two classes at least; its {len(train_N)} "
+            f"have only class {train_N[0]}. Give it more images."
+        )
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty * len(train_N)))
+    classifier.fit(train_NC, train_N)
+    return float((classifier.predict(held_out_NC) == held_out_N).mean())
+
+
+def probe_subnet(
+    subnet: Subnet, train: Iterable[LabelledImages], held_out: Iterable[LabelledImages]
+) -> float:
+    """`probe_accuracy` of a plain network, which is left in evaluation mode."""
+    subnet.eval()
+    return probe_accuracy(lambda x_NCHW: subnet_features(subnet, x_NCHW)[0], train, held_out)
+
+
+@torch.inference_mode()
+def _features(
+    features: Features, batches: Iterable[LabelledImages]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    rows = [(features(b.images_NCHW).double().numpy(), b.labels_N.numpy()) for b in batches]
+    if not rows:
+        raise ValueError("a linear probe needs at least one batch of images.")
+    return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])

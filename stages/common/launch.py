@@ -1,0 +1,39 @@
+"""A stage in several processes on this machine: torchrun on the loopback interface."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
+
+
+def relaunch(module: str, arguments: Sequence[str], processes: int, threads: int) -> NoReturn:
+    """Replace this process by torchrun with `processes` times `python -m module arguments`.
+
+    Replaced and not waited for: whoever kills this process kills the run.
+
+    Args:
+        module: a stage's package.
+        arguments: its flags.
+        processes: how many.
+        threads: of each of them.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    # Port 0: the system gives a free one.
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    loopback = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK}
+    environment = loopback | dict(os.environ) | {"OMP_NUM_THREADS": str(threads)}
+    sys.stdout.flush()
+    os.execve(sys.executable, [*command, "-m", module, *arguments], environment)
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process when torchrun is killed, which could not tell it."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,71 @@
+"""What the history says of a trained supernet, besides its losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from data.stream import eval_batches
+from models.evaluate import recalibrate
+from models.probe import probe_subnet
+from models.space import SearchSpace
+from models.subnet import Subnet
+from models.supernet import Supernet, extract
+from stages.common.files import rounded
+from stages.common.learning import EVAL_BATCH, Images, spread
+from stages.supernet.params import SupernetParams
+
+_REPORT = 3
+"""Keeps the generator of the reported networks apart from that of the trained paths."""
+
+
+def sampled_accuracies(
+    supernet: Supernet,
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    classifies: bool = True,
+) -> list[dict[str, Any]]:
+    """Validation accuracy of random networks with recalibrated batch norms.
+
+    It says whether the supernet learned; no choice is made from it.
+
+    Args:
+        supernet: trained.
+        space: its architectures.
+        images: the data set.
+        params: how many networks, judged on what.
+        classifies: whether the supernet's own classifier learned; else a linear probe on each
+            network's features takes its place.
+    """
+    rng = np.random.default_rng([params.seed, _REPORT])
+    calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
+    rows: list[dict[str, Any]] = []
+    for _ in range(params.report_subnets):
+        architecture = space.sample(rng)
+        subnet = extract(supernet, architecture)
+        recalibrate(subnet, calibration)
+        if classifies:
+            accuracy = images.accuracy(subnet, "val", params.report_images)
+        else:
+            accuracy = probed(subnet, images, params)
+        rows.append(
+            {
+                "architecture_id": architecture.id,
+                "short": architecture.short(),
+                "val_accuracy": rounded(accuracy),
+            }
+        )
+    return rows
+
+
+def probed(subnet: Subnet, images: Images, params: SupernetParams) -> float:
+    """Validation accuracy of a linear classifier on the network's frozen features."""
+    train = spread(images.train, params.probe_images)
+    held_out = spread(images.val, params.report_images)
+    return probe_subnet(
+        subnet,
+        eval_batches(train, images.info, EVAL_BATCH),
+        eval_batches(held_out, images.info, EVAL_BATCH),
+    )

@@ -1,0 +1,36 @@
+"""Train batch normalisation alone (Chen et al. 2021, "BN-NAS", section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from models.supernet import SharedLinear, SlicedNorm
+from stages.supernet.strategies.base import Task
+from stages.supernet.strategies.spos import SinglePath
+
+
+class BatchNormOnly(SinglePath):
+    """Single random paths, of which batch norms and the classifier's last layer learn.
+
+    Everything else keeps its random initial weights. It is taken out of differentiation, so that no
+    gradient of it is computed at all, and out of the optimiser, which keeps nothing for it. The
+    scales gamma are all the BN indicator needs, and it settles early.
+    """
+
+    name = "bn_only"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.supernet.requires_grad_(False)
+        for module in self.supernet.modules():
+            if isinstance(module, SlicedNorm):
+                module.requires_grad_(True)
+        for module in self.supernet.positions[-1].modules():
+            if isinstance(module, SharedLinear):
+                module.requires_grad_(True)
+
+    def trainable(self) -> Iterable[nn.Parameter]:
+        """Batch norms' scales and shifts, and the last layer."""
+        return [p for p in self.supernet.parameters() if p.requires_grad]

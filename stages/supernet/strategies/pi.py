@@ -1,0 +1,219 @@
+"""Cross-path learning with a mean teacher (Peng et al. 2021, "Pi-NAS", section 3): no labels.
+
+Axes: N images, C features, D dimensions of the projection, Q keys in the queue.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.architecture import Architecture
+from models.batch import Batch
+from models.subnet import initialise
+from models.supernet import SharedLinear, SlicedNorm
+from models.training import Outcome
+from stages.common.params import Params
+from stages.supernet.strategies.base import PATHS, Strategy, Task, backward, settings_of
+
+_INITIAL = 4
+"""Keeps the generator of projection and first queue apart from that of the supernet."""
+
+
+class PiSettings(Params):
+    """Of the strategy `pi`."""
+
+    temperature: float = Field(0.2, gt=0)
+    """Of InfoNCE; the paper's. Lower ones punish the nearest negatives harder."""
+    dimensions: int = Field(128, ge=2)
+    """Of the projected features that are compared; the paper's."""
+    queue: int = Field(8192, ge=1)
+    """Keys of earlier images that serve as negatives. The data set bounds it: at most half of its
+    images are in the queue, so that an image is rarely its own negative. More than this changes
+    little and costs a product of that many keys a step."""
+    teacher_decay: float = Field(0.999, ge=0, lt=1)
+    """Of the mean teacher's moving average; the paper's. Its first steps forget faster, or a short
+    training would be held to the teacher's random start."""
+    supervised_weight: float = Field(0.0, ge=0, le=1)
+    """Share of the cross-entropy on labels in the loss; 0 is the paper's form, without labels."""
+
+
+class Projection(nn.Module):
+    """Two layers, as in MoCo v2, that turn features into what is compared; not kept after training.
+
+    Unlike there, its input and its hidden layer are normalised over the batch. The pooled features
+    of a small network all point nearly the same way, so that without it the loss stayed at chance
+    for every learning rate tried; with it, one path's mean does not tell it from another either.
+
+    Args:
+        width: features of the supernet.
+        dimensions: of the result.
+        generator: of the initial weights.
+        synchronised: normalise over the batch of all processes.
+    """
+
+    def __init__(
+        self, width: int, dimensions: int, generator: torch.Generator, synchronised: bool
+    ) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(SlicedNorm(width) for _ in range(2))
+        self.hidden, self.out = nn.Linear(width, width), nn.Linear(width, dimensions)
+        initialise(self, generator)
+        for norm in self.norms:
+            assert isinstance(norm, SlicedNorm)
+            norm.synchronised = synchronised
+
+    def forward(self, features_NC: Tensor) -> Tensor:
+        """Features (N, C) to directions (N, D) of unit length."""
+        hidden_NC = self.hidden(self._normed(0, features_NC))
+        out_ND = self.out(functional.relu(self._normed(1, hidden_NC)))
+        return functional.normalize(out_ND, dim=1)
+
+    def _normed(self, which: int, x_NC: Tensor) -> Tensor:
+        normed_NC11: Tensor = self.norms[which](x_NC[:, :, None, None], False)
+        return normed_NC11[:, :, 0, 0]
+
+
+class Student(nn.Module):
+    """A supernet and the projection of its features."""
+
+    def __init__(self, task: Task, dimensions: int) -> None:
+        super().__init__()
+        self.supernet = task.supernet
+        (width,) = {
+            module.weight.shape[1]
+            for module in task.supernet.positions[-1].modules()
+            if isinstance(module, SharedLinear)
+        }
+        generator = torch.Generator().manual_seed(task.seed + _INITIAL)
+        synchronised = task.processes.count > 1
+        self.projection = Projection(width, dimensions, generator, synchronised)
+        self.projection.to(next(task.supernet.parameters()).device).train()
+
+
+class CrossPath(Strategy):
+    """At each step two different random paths see two augmentations of the same images.
+
+    Either must predict what the mean teacher's OTHER path says of an image, among negatives: the
+    loss is the mean of InfoNCE(q0, k1) and InfoNCE(q1, k0). So a layer learns to serve whatever
+    path lies before it (feature shift), and targets change slowly (parameter shift). After the
+    optimiser's step the teacher follows, on the sampled paths alone, and the mean of k0 and k1, at
+    unit length again, replaces the oldest keys of the queue.
+
+    The accuracy of its outcomes is the share of images that a path finds among the negatives.
+    """
+
+    name = "pi"
+    views = 2
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.settings = settings_of(task, PiSettings)
+        self.student = Student(task, self.settings.dimensions)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False).train()
+        device = next(task.supernet.parameters()).device
+        keys = max(1, min(self.settings.queue, task.images // 2))
+        generator = torch.Generator().manual_seed(task.seed + _INITIAL)
+        drawn_QD = torch.randn(keys, self.settings.dimensions, generator=generator)
+        self.queue_QD = functional.normalize(drawn_QD, dim=1).to(device)
+        self.oldest = 0
+        self.steps = 0
+        self._new_keys: list[Tensor] = []
+        pairs = zip(self.student.parameters(), self.teacher.parameters(), strict=True)
+        self._followers = {id(student): teacher for student, teacher in pairs}
+
+    @property
+    def classifies(self) -> bool:
+        """Only where labels are mixed in."""
+        return self.settings.supervised_weight > 0
+
+    def trainable(self) -> list[nn.Parameter]:
+        """The supernet and the projection."""
+        return list(self.student.parameters())
+
+    def paths(self, step: int) -> tuple[Architecture, ...]:
+        """Two different random architectures.
+
+        Raises:
+            ValueError: the space has only one.
+        """
+        if self.space.count() < 2:
+            raise ValueError(
+                f"strategy 'pi' compares two paths, and space '{self.space.name}' has only one. "
+                "Choose another strategy or give the space options."
+            )
+        rng = np.random.default_rng([self.task.seed, PATHS, step])
+        first = second = self.space.sample(rng)
+        while second == first:
+            second = self.space.sample(rng)
+        return (first, second)
+
+    def learn(self, step: int, batch: Batch) -> Outcome:
+        """Both paths predict the teacher's other path."""
+        assert batch.second_NCHW is not None, "this strategy has two views"
+        paths, views = self.paths(step), (batch.images_NCHW, batch.second_NCHW)
+        with torch.no_grad():
+            keys = [self._keys(view, path) for view, path in zip(views, paths, strict=True)]
+        losses, found = [], []
+        for view, path, key_ND in zip(views, paths, reversed(keys), strict=True):
+            features_NC, logits_NK = self.see(self.supernet, view, path)
+            contrast, right_N = self._contrast(self.student.projection(features_NC), key_ND)
+            share = self.settings.supervised_weight
+            loss = contrast
+            if share > 0:
+                loss = (1 - share) * contrast + share * self.objective(logits_NK, batch)
+            backward(0.5 * loss)
+            losses.append(loss.detach())
+            found.append(right_N.float().mean())
+        self._new_keys.append(functional.normalize(keys[0] + keys[1], dim=1))
+        return Outcome(torch.stack(losses).mean(), torch.stack(found).mean())
+
+    @torch.no_grad()
+    def after_step(self, moved: Sequence[nn.Parameter]) -> None:
+        """Move the teacher's sampled paths towards the student, and the keys into the queue."""
+        self.steps += 1
+        decay = min(self.settings.teacher_decay, (1 + self.steps) / (10 + self.steps))
+        followers: list[Tensor] = [self._followers[id(parameter)] for parameter in moved]
+        torch._foreach_lerp_(followers, [*moved], 1 - decay)
+        keys_ND = self.task.processes.gather(torch.cat(self._new_keys))[-len(self.queue_QD) :]
+        places = (self.oldest + torch.arange(len(keys_ND))) % len(self.queue_QD)
+        self.queue_QD[places] = keys_ND
+        self.oldest = (self.oldest + len(keys_ND)) % len(self.queue_QD)
+        self._new_keys.clear()
+
+    def state(self) -> dict[str, Any]:
+        """Teacher, projection and queue."""
+        return {
+            "projection": self.student.projection.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "queue": self.queue_QD,
+            "oldest": self.oldest,
+            "steps": self.steps,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.student.projection.load_state_dict(state["projection"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.queue_QD.copy_(state["queue"])
+        self.oldest, self.steps = state["oldest"], state["steps"]
+
+    def _keys(self, images_NCHW: Tensor, path: Architecture) -> Tensor:
+        seen = self.see(self.teacher.supernet, images_NCHW, path, update_statistics=False)
+        keys_ND: Tensor = self.teacher.projection(seen.features_NC)
+        return keys_ND
+
+    def _contrast(self, query_ND: Tensor, key_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """InfoNCE and, per image, whether its own key is nearer than all negatives."""
+        positive_N1 = (query_ND * key_ND).sum(1, keepdim=True)
+        negative_NQ = query_ND @ self.queue_QD.T
+        scores = torch.cat([positive_N1, negative_NQ], 1) / self.settings.temperature
+        right_N = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+        return functional.cross_entropy(scores, right_N), scores.detach().argmax(1) == 0

@@ -1,0 +1,67 @@
+"""The sandwich rule with in-place distillation (Yu et al. 2020, "BigNAS", section 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+from torch.nn import functional
+
+from models.architecture import Architecture
+from models.batch import Batch
+from models.costs import block_flops
+from models.training import Outcome, outcome
+from stages.common.params import Params
+from stages.supernet.strategies.base import (
+    PATHS,
+    Strategy,
+    Task,
+    backward,
+    mean_outcome,
+    settings_of,
+)
+
+
+class SandwichSettings(Params):
+    """Of the strategy `sandwich`."""
+
+    random_networks: int = Field(2, ge=0)
+    """Random architectures a step, beside the largest and the smallest; the paper has 2."""
+
+
+class Sandwich(Strategy):
+    """At each step the largest, the smallest and some random architectures learn the batch.
+
+    The largest (most operations) learns the labels, the others its soft labels alone. Gradients are
+    the mean over the architectures where the paper has their sum, so that a learning rate means the
+    same in every strategy.
+    """
+
+    name = "sandwich"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.settings = settings_of(task, SandwichSettings)
+        self._largest = self.space.extreme(block_flops, largest=True)
+        self._smallest = self.space.extreme(block_flops)
+
+    def paths(self, step: int) -> tuple[Architecture, ...]:
+        """The largest, the smallest, then the random ones."""
+        rng = np.random.default_rng([self.task.seed, PATHS, step])
+        drawn = [self.space.sample(rng) for _ in range(self.settings.random_networks)]
+        return (self._largest, self._smallest, *drawn)
+
+    def learn(self, step: int, batch: Batch) -> Outcome:
+        """The largest first, then the others from what it says."""
+        largest, *others = self.paths(step)
+        share = 1 / (1 + len(others))
+        teacher_NK = self.see(self.supernet, batch.images_NCHW, largest).logits_NK
+        loss = self.objective(teacher_NK, batch)
+        backward(share * loss)
+        outcomes = [outcome(loss, teacher_NK, batch)]
+        soft_NK = teacher_NK.detach().softmax(1)
+        for architecture in others:
+            logits_NK = self.see(self.supernet, batch.images_NCHW, architecture).logits_NK
+            loss = functional.cross_entropy(logits_NK, soft_NK)  # a constant beside KL
+            backward(share * loss)
+            outcomes.append(outcome(loss, logits_NK, batch))
+        return mean_outcome(outcomes)

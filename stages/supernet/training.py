@@ -1,0 +1,116 @@
+"""From params to a trained supernet: the pieces of a run put together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data.stream import Batch, TrainStream
+from models.batch import parts
+from models.memory import peak_bytes
+from models.processes import ALONE, Processes
+from models.space import SearchSpace
+from models.supernet import Supernet
+from models.training import Batches, Objective, Run
+from stages.common.checkpoint import Checkpoint
+from stages.common.learning import Images, learn_with_checkpoints
+from stages.supernet.params import PRECISIONS, SupernetParams
+from stages.supernet.strategies import STRATEGIES, Strategy, Task
+
+CPU = torch.device("cpu")
+
+
+def train_supernet(
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    checkpoint: Checkpoint,
+    device: torch.device = CPU,
+    processes: Processes = ALONE,
+) -> tuple[Supernet, Run, Strategy]:
+    """Train a supernet from random weights, or from where `checkpoint` stands.
+
+    Args:
+        space: the architectures it must hold.
+        images: the data set.
+        params: how.
+        checkpoint: of this run.
+        device: where.
+        processes: those that share each batch; each calls this.
+
+    Returns:
+        The supernet in this machine's memory, the finished run, and the strategy.
+    """
+    strategy = build(space, images, params, device, processes)
+    stream = images.stream(params, (processes.rank, processes.count))
+    recipe = params.recipe(stream.steps_per_epoch)
+    run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
+    batches = feed(stream, strategy.views, params, device)
+    learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
+    return strategy.supernet.cpu(), run, strategy
+
+
+def build(
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    device: torch.device = CPU,
+    processes: Processes = ALONE,
+) -> Strategy:
+    """The strategy of the params, on a supernet with the initial weights of the seed."""
+    supernet = Supernet(space, torch.Generator().manual_seed(params.seed)).to(device)
+    supernet.to(memory_format=memory_format(params))
+    task = Task(
+        supernet,
+        space,
+        Objective(space.classes, params.label_smoothing),
+        params.seed,
+        len(images.train),
+        params.settings,
+        PRECISIONS[params.precision],
+        processes,
+    )
+    return STRATEGIES[params.strategy](task)
+
+
+def feed(
+    stream: TrainStream, views: int, params: SupernetParams, device: torch.device = CPU
+) -> Batches:
+    """The batches of a stream where and how the network wants them."""
+
+    def at(step: int) -> Batch:
+        batch = stream.at(step, views)
+        second_NCHW = batch.second_NCHW
+        return batch._replace(
+            images_NCHW=laid(batch.images_NCHW),
+            labels_N=batch.labels_N.to(device),
+            second_NCHW=None if second_NCHW is None else laid(second_NCHW),
+        )
+
+    def laid(images_NCHW: Tensor) -> Tensor:
+        return images_NCHW.to(device, memory_format=memory_format(params))
+
+    return at
+
+
+def memory_format(params: SupernetParams) -> torch.memory_format:
+    """In which order a tensor's numbers lie in memory."""
+    return torch.channels_last if params.channels_last else torch.contiguous_format
+
+
+def peak_step_bytes(space: SearchSpace, images: Images, params: SupernetParams) -> int:
+    """The most memory that the first step's gradients take at once, besides weights and batch.
+
+    It is that of the architectures the step samples one after the other; what the supernet holds
+    beside them adds nothing. Measured on a supernet of its own, in one process.
+    """
+    strategy = build(space, images, params)
+    batch = feed(images.stream(params, (0, params.processes)), strategy.views, params)(0)
+    piece = parts(batch, params.accumulate)[0]
+
+    def work() -> None:
+        strategy.learn(0, piece)
+        for parameter in strategy.trainable():
+            parameter.grad = None
+
+    return peak_bytes(work)

@@ -1,0 +1,61 @@
+"""One process of several that train strategies together; started by a test, with an output file.
+
+In double precision, so that what differs between one process and two is a mistake and no rounding.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.stream import TrainStream
+from models.processes import ALONE, Processes, join
+from models.training import Recipe, Run, train
+
+STEPS = 4
+
+
+def suite() -> Any:
+    """The conformance suite's space, images and helpers."""
+    file = Path(__file__).parents[1] / "test_strategies.py"
+    spec = importlib.util.spec_from_file_location("test_strategies", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["test_strategies"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def learn(name: str, processes: Processes = ALONE) -> dict[str, Any]:
+    """The whole state after some steps of a strategy, of which this process does its share."""
+    tests = suite()
+    torch.set_default_dtype(torch.float64)
+    try:
+        share = (processes.rank, processes.count)
+        stream = TrainStream(tests.bars(), tests.INFO, tests.BATCH, 0, True, share)
+        strategy = tests.make(name, processes=processes)
+        recipe = Recipe(STEPS, 0.05, weight_decay=1e-3, window=1)
+        run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
+
+        def batch(step: int) -> Any:
+            found = stream.at(step, strategy.views)
+            second = found.second_NCHW
+            return found._replace(
+                images_NCHW=found.images_NCHW.double(),
+                second_NCHW=None if second is None else second.double(),
+            )
+
+        train(run, batch, strategy.learn)
+        return run.state()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    joined = join(torch.device("cpu"))
+    torch.save({name: learn(name, joined) for name in sys.argv[2:]}, f"{sys.argv[1]}.{joined.rank}")
+    joined.leave()
