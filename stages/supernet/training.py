@@ -14,6 +14,7 @@ from models.supernet import Supernet
 from models.training import Batches, Objective, Run
 from stages.common.checkpoint import Checkpoint
 from stages.common.learning import Images, learn_with_checkpoints
+from stages.supernet.last_layer import fit_last_layer
 from stages.supernet.params import PRECISIONS, SupernetParams
 from stages.supernet.strategies import STRATEGIES, Strategy, Task
 
@@ -47,6 +48,10 @@ def train_supernet(
     run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
     batches = feed(stream, strategy.views, params, device)
     learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
+    if not strategy.classifies:
+        # A kill from here on costs these few steps alone: the checkpoint has the features.
+        steps = max(1, round(params.pi.classifier_epochs * stream.steps_per_epoch))
+        fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
 
 

@@ -43,6 +43,9 @@ class PiSettings(Params):
     training would be held to the teacher's random start."""
     supervised_weight: float = Field(0.0, ge=0, le=1)
     """Share of the cross-entropy on labels in the loss; 0 is the paper's form, without labels."""
+    classifier_epochs: float = Field(0.2, gt=0)
+    """With a share of 0: passes in which, at the end, the classifier's last layer alone learns the
+    labels, because everything after the supernet asks for its logits."""
 
 
 class Projection(nn.Module):

@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.supernet import Supernet
+from models.evaluate import recalibrate
+from models.supernet import Supernet, extract
 from models.weights import load_into
+from stages.common.learning import Images
 from stages.common.params import ParamsError
 
 SHORT = {"epochs": 0.2, "learning_rate": 0.02, "report_subnets": 1}
@@ -37,6 +40,21 @@ def test_without_labels_a_linear_probe_judges_better_features(world, tmp_path: P
         accuracies.append([row["val_accuracy"] for row in history(out)["subnets"]])
     untrained, trained = (sum(rows) / len(rows) for rows in accuracies)
     assert trained > untrained + 0.03
+
+
+def test_after_a_training_without_labels_the_classifier_knows_them(world, tmp_path: Path) -> None:
+    """So that search and ranking, which ask for logits, work after `pi` too."""
+    changes = {"strategy": "pi", "learning_rate": 0.1, "pi": {"classifier_epochs": 3.0}}
+    out = world.run("supernet", tmp_path / "pi", params=world.params("pi", supernet=changes))
+    supernet = Supernet(world.space)
+    load_into(supernet, out / "supernet.safetensors")
+    images = Images.open(world.root / "data")
+    calibration = images.calibration(4, 64, 0)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        subnet = extract(supernet, world.space.sample(rng))
+        recalibrate(subnet, calibration)
+        assert images.accuracy(subnet, "val") > 0.4
 
 
 def test_a_strategy_that_reads_labels_is_judged_by_its_classifier(supernet: Path) -> None:
