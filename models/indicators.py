@@ -14,7 +14,8 @@ from models.architecture import Architecture, Block
 from models.costs import depth
 from models.operators import cells
 from models.operators.base import Conv
-from models.supernet import SharedConvNorm, SlicedNorm, Supernet, candidate_name
+from models.shared_cells import SharedConvNorm, SlicedNorm
+from models.supernet import Supernet, candidate_name
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ statistics of a 3x3 and of a 5x5 convolution differ; over widths they are sliced
 A space with `weights: private` gets one module per candidate instead: only widths are shared.
 
 There is no hidden "active" network: `forward` is told the architecture, every time.
-Axes: N images, C channels, H height, W width, K classes, O and I a weight's outputs and inputs.
+The shared weights themselves are in `shared_cells`.
+Axes: N images, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -17,17 +18,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.architecture import Architecture, ArchitectureError, Block
 from models.operators import OPERATORS, cells
-from models.operators.base import Cell, Conv, Linear, Pointwise
-from models.processes import joint_statistics
+from models.operators.base import Cell, Conv
+from models.shared_cells import shared_cell, slices
 from models.space import SearchSpace
 from models.subnet import Subnet, initialise
-
-_NARROW = (torch.bfloat16, torch.float16)
-"""Types in which statistics over many pixels would be lost."""
 
 
 @lru_cache(maxsize=65536)
@@ -35,157 +32,6 @@ def candidate_name(block: Block) -> str:
     """The name of a block's candidate: its settings, as a key that modules accept."""
     words = (f"{name}{value}".replace(".", "_") for name, value in block.settings)
     return "-".join(words) or "only"
-
-
-class SlicedNorm(nn.Module):
-    """Batch normalisation whose first channels serve narrower blocks.
-
-    Attributes:
-        synchronised: in training, normalise over the images of all processes (see
-            `models.processes`), each of which must have an equal share of the batch.
-    """
-
-    synchronised = False
-    eps = 1e-5
-    momentum = 0.1
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
-        """Normalise by the batch in training, by the running statistics in evaluation."""
-        if self.training and self.synchronised:
-            return self._jointly(x_NCHW, update_statistics)
-        weight_C, bias_C, mean_C, var_C = self._sliced(x_NCHW.shape[1])
-        tracked = update_statistics or not self.training
-        return functional.batch_norm(
-            x_NCHW,
-            mean_C if tracked else None,
-            var_C if tracked else None,
-            weight_C,
-            bias_C,
-            training=self.training,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
-
-    def _sliced(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        whole = (self.weight, self.bias, self.running_mean, self.running_var)
-        if channels == len(self.weight):
-            return whole  # a slice costs a copy of its whole gradient
-        weight_C, bias_C, mean_C, var_C = (tensor[:channels] for tensor in whole)
-        return weight_C, bias_C, mean_C, var_C
-
-    def _jointly(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
-        weight_C, bias_C, running_mean_C, running_var_C = self._sliced(x_NCHW.shape[1])
-        wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
-        mean_C, var_C, count = joint_statistics(wide_NCHW)
-        if update_statistics:
-            with torch.no_grad():
-                running_mean_C.lerp_(mean_C, self.momentum)
-                running_var_C.lerp_(var_C * (count / (count - 1)), self.momentum)
-        scale_C = weight_C * (var_C + self.eps).rsqrt()
-        shift_C = bias_C - mean_C * scale_C
-        out_NCHW = wide_NCHW * scale_C[:, None, None] + shift_C[:, None, None]
-        return out_NCHW.to(x_NCHW.dtype)
-
-
-class SharedConvNorm(nn.Module):
-    """A convolution of the largest shape, and one batch norm for each candidate.
-
-    Args:
-        by_candidate: per candidate, every shape that the space asks of it.
-    """
-
-    def __init__(self, by_candidate: dict[str, list[Conv]]) -> None:
-        super().__init__()
-        shapes = [cell for candidate in by_candidate.values() for cell in candidate]
-        kernel = max(cell.kernel for cell in shapes)
-        inputs = 1 if shapes[0].depthwise else max(cell.in_channels for cell in shapes)
-        outputs = max(cell.out_channels for cell in shapes)
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
-        self.norms = nn.ModuleDict(
-            {
-                name: SlicedNorm(max(cell.out_channels for cell in candidate))
-                for name, candidate in by_candidate.items()
-            }
-        )
-
-    def kernel_of(self, cell: Conv) -> Tensor:
-        """The slice (O, I, kernel, kernel) of the shared weights that `cell` uses."""
-        inputs = 1 if cell.depthwise else cell.in_channels
-        shape = (cell.out_channels, inputs, cell.kernel, cell.kernel)
-        if shape == self.weight.shape:
-            return self.weight
-        # One view with one gradient: indexing would make a whole gradient for each axis it cuts.
-        stride = self.weight.stride()
-        border = (self.weight.shape[2] - cell.kernel) // 2
-        start = self.weight.storage_offset() + border * (stride[2] + stride[3])
-        return self.weight.as_strided(shape, stride, start)
-
-    def forward(
-        self, x_NCHW: Tensor, cell: Conv, candidate: str, update_statistics: bool
-    ) -> Tensor:
-        """Compute `cell` with its slice of the weights and its candidate's batch norm."""
-        # Made contiguous once, or the convolution would do it in the forward and in each
-        # backward pass; a whole weight already is.
-        weight_OIHW = self.kernel_of(cell).contiguous(memory_format=torch.channels_last)
-        out_NCHW = functional.conv2d(
-            x_NCHW,
-            weight_OIHW,
-            stride=cell.stride,
-            padding=cell.kernel // 2,
-            groups=cell.in_channels if cell.depthwise else 1,
-        )
-        normed_NCHW: Tensor = self.norms[candidate](out_NCHW, update_statistics)
-        return normed_NCHW
-
-
-class _SharedAffine(nn.Module):
-    """Weights and biases of the largest shape, of which a cell uses the first."""
-
-    def __init__(self, shapes: Sequence[Linear | Pointwise], *kernel: int) -> None:
-        super().__init__()
-        outputs, inputs = (max(sizes) for sizes in zip(*map(_matrix, shapes), strict=True))
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
-        self.bias = nn.Parameter(torch.empty(outputs))
-
-    def slices_of(self, cell: Linear | Pointwise) -> tuple[Tensor, Tensor]:
-        """The first rows and columns of the weight, and the first biases."""
-        outputs, inputs = _matrix(cell)
-        return self.weight[:outputs, :inputs], self.bias[:outputs]
-
-
-def _matrix(cell: Linear | Pointwise) -> tuple[int, int]:
-    """Outputs and inputs."""
-    if isinstance(cell, Linear):
-        return cell.out_features, cell.in_features
-    return cell.out_channels, cell.in_channels
-
-
-class SharedLinear(_SharedAffine):
-    """A fully connected layer."""
-
-    def forward(self, features_NC: Tensor, cell: Linear) -> Tensor:
-        """(N, in) to (N, out)."""
-        return functional.linear(features_NC, *self.slices_of(cell))
-
-
-class SharedPointwise(_SharedAffine):
-    """A 1x1 convolution with bias: a part of a gate."""
-
-    def __init__(self, shapes: Sequence[Pointwise]) -> None:
-        super().__init__(shapes, 1, 1)
-
-    def forward(self, x_NC11: Tensor, cell: Pointwise) -> Tensor:
-        """(N, in, 1, 1) to (N, out, 1, 1)."""
-        return functional.conv2d(x_NC11, *self.slices_of(cell))
 
 
 class SharedBlock(nn.Module):
@@ -203,7 +49,7 @@ class SharedBlock(nn.Module):
             for name, cell in cells(block).items():
                 candidates = shapes.setdefault(name, {})
                 candidates.setdefault(candidate_name(block), []).append(cell)
-        self.cells = nn.ModuleDict({name: _shared_cell(c) for name, c in shapes.items()})
+        self.cells = nn.ModuleDict({name: shared_cell(c) for name, c in shapes.items()})
 
     def forward(self, x_NCHW: Tensor, block: Block, update_statistics: bool) -> Tensor:
         """Compute `block` with its slices of the shared weights."""
@@ -306,35 +152,5 @@ def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
 
 def _copy_cell(shared: nn.Module, plain: nn.Module, cell: Cell, candidate: str) -> None:
     state = plain.state_dict(keep_vars=True)
-    for name, value in _slices(shared, cell, candidate).items():
+    for name, value in slices(shared, cell, candidate).items():
         state[name].copy_(value)
-
-
-def _slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
-    """What `cell` uses of a shared module, by the names of the plain module's tensors."""
-    if isinstance(shared, _SharedAffine):
-        assert isinstance(cell, Linear | Pointwise)
-        return dict(zip(("weight", "bias"), shared.slices_of(cell), strict=True))
-    assert isinstance(shared, SharedConvNorm)
-    assert isinstance(cell, Conv)
-    norm, channels = shared.norms[candidate], cell.out_channels
-    names = ("weight", "bias", "running_mean", "running_var")
-    of_norm = {f"norm.{name}": getattr(norm, name)[:channels] for name in names}
-    return {"conv.weight": shared.kernel_of(cell)} | of_norm
-
-
-def _shared_cell(by_candidate: dict[str, list[Cell]]) -> nn.Module:
-    """The module of one cell's name, for every shape it takes: all are of one kind."""
-    shapes = [cell for candidate in by_candidate.values() for cell in candidate]
-    linear = [cell for cell in shapes if isinstance(cell, Linear)]
-    pointwise = [cell for cell in shapes if isinstance(cell, Pointwise)]
-    if linear:
-        return SharedLinear(linear)
-    if pointwise:
-        return SharedPointwise(pointwise)
-    return SharedConvNorm(
-        {
-            name: [cell for cell in candidate if isinstance(cell, Conv)]
-            for name, candidate in by_candidate.items()
-        }
-    )

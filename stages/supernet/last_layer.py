@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from models.supernet import SharedLinear
+from models.shared_cells import SharedLinear
 from models.training import Batches, Recipe, Run, train
 from stages.supernet.strategies.base import Task
 from stages.supernet.strategies.spos import SinglePath

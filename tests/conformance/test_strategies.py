@@ -12,9 +12,10 @@ from torch import nn
 from data.dataset import Augment, DatasetInfo, Split
 from data.stream import Batch, TrainStream
 from models.costs import block_flops
+from models.shared_cells import SlicedNorm
 from models.space import SearchSpace
 from models.space_spec import SpaceSpec
-from models.supernet import SlicedNorm, Supernet
+from models.supernet import Supernet
 from models.training import Objective, Recipe, Run, train
 from stages.supernet.params import SupernetParams
 from stages.supernet.strategies import STRATEGIES, Strategy, Task

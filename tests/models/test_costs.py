@@ -3,7 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.costs import block_flops, block_parameters, depth, flops, parameters
+from models.architecture import Architecture
+from models.costs import (
+    block_flops,
+    block_parameters,
+    depth,
+    flops,
+    parameters,
+    peak_activation_bytes,
+)
 from models.space import SearchSpace
 from models.subnet import Subnet
 
@@ -41,3 +49,12 @@ def test_depth_counts_searched_layers_that_are_present() -> None:
     largest = SPACE.extreme(block_flops, largest=True)
     smallest = SPACE.extreme(block_flops)
     assert (depth(largest), depth(smallest)) == (12, 4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_peak_of_a_network_is_that_of_its_hungriest_block(seed: int) -> None:
+    architecture = SPACE.sample(np.random.default_rng(seed))
+    alone = [peak_activation_bytes(Architecture((block,))) for block in architecture.present]
+    assert peak_activation_bytes(architecture) == max(alone)
+    stem = architecture.present[0]
+    assert alone[0] == 4 * (28 * 28 + 14 * 14 * stem.out_channels)

@@ -16,9 +16,10 @@ from models.evaluate import recalibrate
 from models.indicators import block_gamma, bn_indicator
 from models.operators import OPERATORS, canonical, cells
 from models.operators.base import Pointwise
+from models.shared_cells import SharedPointwise
 from models.space import SearchSpace
 from models.subnet import ConvNorm
-from models.supernet import SharedPointwise, Supernet, candidate_name, extract
+from models.supernet import Supernet, candidate_name, extract
 
 EVERYTHING = """
 name: everything

@@ -7,9 +7,10 @@ import torch
 from models.architecture import ArchitectureError
 from models.costs import block_flops, depth
 from models.indicators import block_gamma, bn_indicator
+from models.shared_cells import SlicedNorm
 from models.space import SearchSpace
 from models.subnet import ConvNorm
-from models.supernet import SlicedNorm, Supernet, extract
+from models.supernet import Supernet, extract
 
 SPACE = SearchSpace.load(Path("models/spaces/compact.yaml"), (1, 28, 28), 10)
 

@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from models.architecture import Architecture, ArchitectureError, Block
 from models.operators import macs
+from models.shared_cells import SharedConvNorm
 from models.space import SearchSpace
-from models.supernet import SharedConvNorm, Supernet, extract
+from models.supernet import Supernet, extract
 
 
 def seeded(seed: int = 0) -> torch.Generator:

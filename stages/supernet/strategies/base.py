@@ -14,8 +14,9 @@ from models.architecture import Architecture
 from models.batch import Batch
 from models.features import Seen, supernet_features
 from models.processes import ALONE, Processes
+from models.shared_cells import SlicedNorm
 from models.space import SearchSpace
-from models.supernet import SlicedNorm, Supernet
+from models.supernet import Supernet
 from models.training import Objective, Outcome, outcome
 from stages.common.params import Params
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from models.supernet import SharedLinear, SlicedNorm
+from models.shared_cells import SharedLinear, SlicedNorm
 from stages.supernet.strategies.base import Task
 from stages.supernet.strategies.spos import SinglePath
 

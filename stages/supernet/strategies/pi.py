@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from models.architecture import Architecture
 from models.batch import Batch
+from models.shared_cells import SharedLinear, SlicedNorm
 from models.subnet import initialise
-from models.supernet import SharedLinear, SlicedNorm
 from models.training import Outcome
 from stages.common.params import Params
 from stages.supernet.strategies.base import PATHS, Strategy, Task, backward, settings_of
