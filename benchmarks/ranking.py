@@ -80,6 +80,7 @@ def point_rows(
         result.append(
             [
                 f"`{run['strategy']}`",
+                f"{run['learning_rate']:g}",
                 f"{point['seconds']:.0f}",
                 str(point["steps"]),
                 run["judge"],
@@ -105,7 +106,7 @@ def main() -> None:
     ids = [row["architecture_id"] for row in rows]
     if any(run["architecture_ids"] != ids for run in runs):
         raise ValueError("scores and ground truth are of different architectures: run both again.")
-    head = ["strategy", "seconds", "steps", "judge", "mean accuracy", *INDICATORS.values()]
+    head = ["strategy", "rate", "seconds", "steps", "judge", "mean accuracy", *INDICATORS.values()]
     body = [line for run in runs for line in point_rows(run, truth, rows)]
     text = (
         "## Ground truth\n\n"

@@ -41,14 +41,19 @@ PROBE_IMAGES, VAL_IMAGES = 4000, 4000
 
 
 def build(
-    name: str, space: SearchSpace, images: Images, steps: int, seed: int
+    name: str,
+    space: SearchSpace,
+    images: Images,
+    steps: int,
+    seed: int,
+    learning_rate: float = LEARNING_RATE,
 ) -> tuple[Supernet, Strategy, Run]:
     """A fresh supernet with its strategy, ready for `steps` steps."""
     supernet = Supernet(space, torch.Generator().manual_seed(seed))
     task = Task(supernet, space, Objective(space.classes), seed, images=len(images.train))
     strategy = STRATEGIES[name](task)
     run = Run(
-        supernet, Recipe(steps, LEARNING_RATE, weight_decay=5e-5), strategy.trainable(), strategy
+        supernet, Recipe(steps, learning_rate, weight_decay=5e-5), strategy.trainable(), strategy
     )
     return supernet, strategy, run
 
@@ -104,6 +109,8 @@ def main() -> None:
     )
     parser.add_argument("--strategy", choices=list(STRATEGIES), required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=float, default=1.0, help="of the wall time of the others")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     for flag in ("--data", "--steps", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     flags = parser.parse_args()
@@ -114,8 +121,10 @@ def main() -> None:
     chosen = architectures(space, params.truth.architectures)
     timing = read_json(flags.steps, f"{SCHEMA}/steps/1")
     timed = timing["strategies"][flags.strategy]
-    steps = timed["steps"]
-    supernet, strategy, run = build(flags.strategy, space, images, steps, flags.seed)
+    steps = round(timed["steps"] * flags.times)
+    supernet, strategy, run = build(
+        flags.strategy, space, images, steps, flags.seed, flags.learning_rate
+    )
     given = batches(strategy, images, flags.seed)
     points: list[dict[str, Any]] = []
     for share in SHARES:
@@ -126,7 +135,7 @@ def main() -> None:
         points.append(
             {
                 "share": share,
-                "seconds": rounded(share * timing["seconds"]),
+                "seconds": rounded(share * flags.times * timing["seconds"]),
                 "steps": run.step,
                 "scores": scores(snapshot, chosen, images, params, strategy.classifies),
             }
@@ -135,6 +144,7 @@ def main() -> None:
     content = {
         "strategy": flags.strategy,
         "seed": flags.seed,
+        "learning_rate": flags.learning_rate,
         "judge": "classifier" if strategy.classifies else "linear probe",
         "step_ratio": timed["ratio"],
         "architecture_ids": [architecture.id for architecture in chosen],
