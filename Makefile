@@ -16,7 +16,7 @@ release: $(INSTALLED)
 
 # Two processes; what measures time in a test compares, and never asserts on a clock.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 Ground truth is the mean accuracy of each architecture trained on its own with two seeds; the tau
 between the seeds says what seed noise alone takes away. Before it, DVC makes and caches what it
-reads: `dvc repro benchmarks/dvc.yaml` runs everything.
+reads: `dvc repro` in this folder runs everything.
 """
 
 from __future__ import annotations

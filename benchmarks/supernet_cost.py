@@ -171,7 +171,8 @@ def grown_space(count: int) -> SearchSpace:
     Settings of one operator come first, from the largest down, then widths; so all these spaces
     have the same largest network.
     """
-    settings = OPERATORS["mbconv"].settings
+    # Of the settings those that change how much is computed: others would make equals.
+    settings = {name: OPERATORS["mbconv"].settings[name] for name in ("kernel", "expansion")}
     taken = {name: [options[-1]] for name, options in settings.items()}
     while True:
         name = min(taken, key=lambda name: len(taken[name]) / len(settings[name]))

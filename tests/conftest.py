@@ -22,16 +22,6 @@ def digits(tmp_path: Path) -> Repository:
     return on_digits(copy_repository(tmp_path / "repository"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal out tests to two processes: what shares an expensive fixture stays together.
-
-    The tests of the finished release come first, because they take longest; a folder's tests
-    stay together for its fixtures, but for those of `tests/pipelines`, whose files share none.
-    """
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        folder = item.path.parent if item.path.parent.name != "pipelines" else item.path
-        group = "finished" if "finished" in fixtures else str(folder)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with the tests of the finished release: they take longest, and share one fixture."""
     items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))

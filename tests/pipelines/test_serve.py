@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from rich.console import Console
 from pipelines.serve import serve_schedule
-serve_schedule(Console(), Path.cwd(), timedelta(seconds=15), int(sys.argv[1]), 1)
+serve_schedule(Console(), Path.cwd(), timedelta(seconds=45), int(sys.argv[1]), 1)
 """
 
 
@@ -33,7 +33,7 @@ def test_a_scheduled_run_happens_and_everything_stops_with_us(finished: Reposito
     child = finished.start("-c", SERVE, str(port))
     try:
         began = time.monotonic()
-        run = scheduled_run(port, "COMPLETED", 120)
+        run = scheduled_run(port, "COMPLETED", 180)
         took = time.monotonic() - began
         started = psutil.Process(child.pid).children(recursive=True)
         child.send_signal(signal.SIGINT)
