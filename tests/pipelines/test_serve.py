@@ -14,7 +14,8 @@ import pytest
 from tests.support import Repository, kill_tree
 
 SERVE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from datetime import timedelta
 from pathlib import Path
 from rich.console import Console
