@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Precision = Literal["float32", "float16", "int8"]
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
+TARGETS = {"compute_capabilities": "tensorrt", "dsp_architectures": "qnn"}
+"""Fields of `Device` that name generations of hardware, each with the only backend it is for."""
+
 
 class DeviceError(ValueError):
     """A device's settings that cannot work; the message names the setting and the way out."""
@@ -40,11 +43,20 @@ class Budget(_Strict):
         return self
 
 
+class ImportedTable(_Strict):
+    """Latencies that somebody measured elsewhere; `netwright profile NAME --import` writes it."""
+
+    file: str = Field(min_length=1)
+    """CSV file, from the repository's root."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the file, so that another content is another setting."""
+
+
 class Device(_Strict):
     """One device: its runtime and the limits its bundle must keep."""
 
     backend: str
-    """Name in the backend table: onnxruntime, openvino, tensorrt."""
+    """Name in the backend table, such as onnxruntime or tensorrt."""
     budget: Budget
     """Limits the delivered model must keep."""
     threads: int = Field(1, ge=1)
@@ -52,7 +64,8 @@ class Device(_Strict):
     precision: Literal["auto", "float32", "float16", "int8"] = "auto"
     """`auto` delivers what is fastest within the accuracy budget, of what the backend offers.
 
-    Where the device cannot be measured here, that is float32: nobody knows what is faster.
+    Where the device cannot be measured here, that is the backend's first precision, float32
+    wherever it is offered: nobody knows what is faster.
     """
     min_accuracy: float = Field(ge=0, le=1)
     """Top-1 accuracy on the test split that the delivered model must reach."""
@@ -62,3 +75,17 @@ class Device(_Strict):
     """Largest mean relative error of the latency model on networks it has not seen."""
     compute_capabilities: tuple[str, ...] = Field((), strict=False)
     """NVIDIA GPUs an engine is built for, such as SM86, SM89; only for tensorrt."""
+    dsp_architectures: tuple[str, ...] = Field((), strict=False)
+    """Hexagon DSPs a context binary each is built for, such as v73, v75; only for qnn."""
+    agent: str | None = Field(None, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")
+    """`host:port` of the agent that runs on the device; without it the device is this machine."""
+    agent_token_env: str = Field("NETWRIGHT_AGENT_TOKEN", pattern=r"^[A-Z_][A-Z0-9_]*$")
+    """Environment variable that holds the agent's token; the token itself stands in no file."""
+    table: ImportedTable | None = None
+    """Latencies measured elsewhere, for a device that nothing here can reach."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.agent is not None and self.table is not None:
+            raise ValueError("has an agent that measures and an imported table: remove one of them")
+        return self

@@ -1,41 +1,39 @@
-"""What a measurement was made on: latencies mean nothing without their machine."""
+"""What a measurement was made on, and whether another one was made on the same."""
 
 from __future__ import annotations
 
-import os
-import platform
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import psutil
-
+from devices.agent.machine import machine
 from devices.backends import backend
 
+IDENTITY = ("processor", "cores", "system", "runtime", "runtime_version", "session_threads")
+"""The fingerprint: what latencies depend on and what does not change by itself, as clocks do."""
 
-def machine_state(backend_name: str) -> dict[str, Any]:
-    """Processor, cores, threads, operating system, and the runtime with its version.
+
+def machine_state(backend_name: str, threads: int) -> dict[str, Any]:
+    """This machine, with a backend's runtime in so many threads; see devices.agent.machine.
 
     Raises:
         DeviceError: there is no such backend.
     """
     runtime = backend(backend_name)
-    return {
-        "processor": _processor(),
-        "cores": psutil.cpu_count(logical=False),
-        "threads": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "runtime": runtime.runtime,
-        "runtime_version": runtime.version(),
-    }
+    here = machine(runtime.runtime, runtime.package)
+    return {**here, "runtime_version": runtime.version(), "session_threads": threads}
 
 
-def _processor() -> str:
-    """The processor's model name; Linux keeps it where `platform` does not look."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def differences(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """How the fingerprint of a measurement differs from another's; empty if it does not.
+
+    Args:
+        then: the machine's state that was recorded; None if none was.
+        now: the present one.
+    """
+    if then is None:
+        return ["nothing is known of what it was measured on"]
+    return [
+        f"{name.replace('_', ' ')} was {then.get(name)!r} and is {now.get(name)!r}"
+        for name in IDENTITY
+        if then.get(name) != now.get(name)
+    ]

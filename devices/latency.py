@@ -6,14 +6,21 @@ whole networks, measured in each precision, tell by how much (FOX-NAS fits its l
 on whole networks for the same reason). int8 has no blocks of its own: where the quantised parts
 begin and end is decided by the whole network.
 
-The model is additive over blocks, so that a space's fastest architecture can be found exactly.
+That model is additive over blocks, so that a space's fastest architecture can be found exactly.
+Beside it stands a regression on readable features of whole networks (devices.latency_regression),
+which is not. Per precision the one is used whose predictions were better on networks left out of
+its fit; `error` then tells how that one does on networks that took no part in fitting or choosing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from devices.latency_regression import Coefficient, FeatureError, Regression
+
+Model = Literal["blocks", "regression"]
 
 
 class LatencyError(ValueError):
@@ -59,6 +66,21 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which model a precision uses, and how both did; mean relative errors.
+
+    Attributes:
+        model: the one that is used.
+        cross_validated: on the fitted networks, each predicted by a fit without it; decides.
+        held_out: on the networks of `error`; only reported.
+    """
+
+    model: Model
+    cross_validated: Mapping[str, float]
+    held_out: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class LatencyTable:
     """Predicts the latency of any network made of measured blocks.
 
@@ -70,7 +92,10 @@ class LatencyTable:
         block_ms: milliseconds of every block, measured alone in float32, by the block's key.
         block_macs: multiply-accumulates of the same blocks.
         corrections: one per precision.
-        error: how each precision does on held-out networks.
+        error: how each precision does on held-out networks; none where none were measured.
+        regressions: the other model, one per precision; none where none was fitted.
+        choices: which of the two a precision uses; the blocks where it does not say.
+        stages: layers per stage of the space, from which the regressions' features are counted.
     """
 
     device: str
@@ -79,6 +104,9 @@ class LatencyTable:
     block_macs: Mapping[str, int]
     corrections: Mapping[str, Correction]
     error: Mapping[str, HeldOut]
+    regressions: Mapping[str, Regression] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    stages: tuple[int, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -90,18 +118,40 @@ class LatencyTable:
         """Precisions that `predict` knows."""
         return tuple(self.corrections)
 
-    def predict(self, block_keys: Sequence[str], precision: str = "float32") -> float:
-        """Milliseconds per image at batch 1 of a network of these blocks.
+    def additive(self, precision: str) -> bool:
+        """Whether the model in use is the sum over blocks, so that `block_cost` says all."""
+        return precision not in self.choices or self.choices[precision].model == "blocks"
+
+    def predict(
+        self,
+        block_keys: Sequence[str],
+        precision: str = "float32",
+        features: Mapping[str, float] | None = None,
+    ) -> float:
+        """Milliseconds per image at batch 1 of a network, by the model in use.
+
+        Args:
+            block_keys: of the network's blocks.
+            precision: what it runs in.
+            features: the network's readable features; needed where the model is not `additive`.
 
         Raises:
             UnmeasuredBlockError: a block was never profiled on this device.
-            LatencyError: the precision was never profiled.
+            LatencyError: the precision was never profiled, or features are missing.
         """
         blocks = sum(self.block_cost(key, precision) for key in block_keys)
-        return blocks + self._correction(precision).constant
+        if self.additive(precision):
+            return blocks + self._correction(precision).constant
+        try:
+            return self.regressions[precision].predict(features or {})
+        except FeatureError as error:
+            raise LatencyError(f"'{self.device}' in {precision}: {error}") from error
 
     def block_cost(self, key: str, precision: str = "float32") -> float:
-        """Milliseconds one block adds to a network; `predict` is their sum plus a constant.
+        """Milliseconds one block adds to a network.
+
+        Where the model is `additive`, `predict` is their sum plus a constant. Where it is not,
+        they still tell roughly which blocks are quick.
 
         Raises:
             UnmeasuredBlockError: the block was never profiled on this device.
@@ -121,13 +171,14 @@ class LatencyTable:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes an equal table; null where unmeasured."""
-        names = ("block_ms", "block_macs", "corrections", "error")
+        names = ("block_ms", "block_macs", "corrections", "error", "regressions", "choices")
         content = asdict(self)
         tables = {name: content[name] if self.measured else None for name in names}
         return {
             "device": self.device,
             "backend": self.backend,
             "measured": self.measured,
+            "stages": list(self.stages),
             **tables,
         }
 
@@ -153,6 +204,9 @@ class LatencyTable:
                 dict(content["block_macs"]),
                 corrections,
                 error,
+                {p: _regression(row) for p, row in content["regressions"].items()},
+                {p: Choice(**row) for p, row in content["choices"].items()},
+                tuple(content["stages"]),
             )
         except (KeyError, TypeError) as problem:
             raise LatencyError(f"not a latency table: {problem!r}. Profile again.") from problem
@@ -185,3 +239,8 @@ class LatencyTable:
             known = ", ".join(self.corrections)
             raise LatencyError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
         return self.corrections[precision]
+
+
+def _regression(row: Mapping[str, Any]) -> Regression:
+    coefficients = {name: Coefficient(**c) for name, c in row["coefficients"].items()}
+    return Regression(row["ms"], row["penalty"], coefficients)

@@ -6,9 +6,9 @@ reference network, and only their RATIO is kept; the median over blocks, times t
 median over the whole session, is the model's latency. Calls are not alternated one by one: that
 would evict each model's caches and measure the eviction.
 
-The measuring is done by `devices.measure_worker` in a process of its own, away from the caller's
-threads and memory. One process serves a whole batch of models, because sessions do not spin when
-idle and a session is closed before the next one opens; only the reference stays.
+Every model is measured in a process of its own (`devices.measure_worker`), with the reference and
+nothing else beside it, away from the caller's threads and memory. A runtime that crashes or hangs
+on a model ends that process, and the message names the model.
 """
 
 from __future__ import annotations
@@ -23,29 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from devices.agent.protocol import MeasurementError, Protocol
+
+__all__ = ["Measurement", "MeasurementError", "Protocol", "in_one_clock", "measure"]
+
 WORKER = "devices.measure_worker"
 LINE = "measure "
 """Start of every line by which the worker reports; the runtimes may print others."""
 _ROOT = Path(__file__).resolve().parents[1]
-
-
-class MeasurementError(ValueError):
-    """A latency that could not be measured well enough; the message has the model and why."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How carefully to measure.
-
-    Attributes:
-        blocks: interleaved blocks per model.
-        calls: least calls per block; quick models get more, so that a block lasts long enough.
-        max_spread: largest accepted interquartile range of the blocks' ratios over their median.
-    """
-
-    blocks: int
-    calls: int
-    max_spread: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ def measure(
     protocol: Protocol,
     on_done: Callable[[str], None] | None = None,
 ) -> dict[str, Measurement]:
-    """Measure models one after the other in a process of their own.
+    """Measure models one after the other, each in a process of its own.
 
     Args:
         backend: name in the backend table; it must run on this machine.
@@ -92,21 +79,28 @@ def measure(
         "threads": threads,
         "protocol": asdict(protocol),
     }
-    ratios: dict[str, tuple[float, float]] = {}
-    reference_ms: float | None = None
+    found: dict[str, dict[str, float]] = {}
     for report in _reports(job):
         if "error" in report:
             raise MeasurementError(report["error"])
-        if "reference_ms" in report:
-            reference_ms = float(report["reference_ms"])
-            continue
-        ratios[report["done"]] = (float(report["ratio"]), float(report["spread"]))
+        found[report["done"]] = report
         if on_done is not None:
             on_done(report["done"])
-    assert reference_ms is not None
+    return in_one_clock(found)
+
+
+def in_one_clock(found: Mapping[str, Mapping[str, float]]) -> dict[str, Measurement]:
+    """A session's measurements in milliseconds: each ratio times one time of the reference.
+
+    Args:
+        found: per model its `ratio`, its `spread`, and the `reference_ms` seen beside it.
+    """
+    if not found:
+        return {}
+    reference_ms = float(np.median([row["reference_ms"] for row in found.values()]))
     return {
-        name: Measurement(ratio * reference_ms, ratio, spread)
-        for name, (ratio, spread) in ratios.items()
+        name: Measurement(row["ratio"] * reference_ms, row["ratio"], row["spread"])
+        for name, row in found.items()
     }
 
 

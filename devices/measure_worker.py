@@ -1,116 +1,77 @@
 """The process that measures: reads a job on its standard input, reports lines on its output.
 
-Started by `devices.measure`, which describes the protocol.
+Started by `devices.measure`, which describes the protocol. It measures nothing itself: it starts
+one process a model, from a server that has the runtime imported already where the system has
+`fork`, because importing takes longer than measuring.
 """
 
 from __future__ import annotations
 
-import gc
 import json
+import multiprocessing
+import signal
 import sys
-import time
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from devices.backends import Backend, Session, backend
+from devices.agent.protocol import MeasurementError, Protocol, measure_against
+from devices.agent.runtimes import quiet
+from devices.backends import backend
 from devices.device import DeviceError
-from devices.measure import LINE, MeasurementError, Protocol
+from devices.measure import LINE
 
-MIN_BLOCK_NS = 2_000_000
-"""A block of a quick model gets as many calls as fill this, so that one preemption is not all."""
-WARM_UP_CALLS = 5
-MAX_REPEATS = 4
-"""A noisy model gets up to this many times the protocol's blocks before it is refused."""
+QUIET = "devices.quiet"
+LIMIT_S = 600.0
+"""Seconds one model may take, which none does but one that hangs."""
 
 
-class Runner:
-    """A session with the image it is called on, and how many calls make one block."""
-
-    def __init__(self, session: Session, calls: int) -> None:
-        self.session = session
-        rng = np.random.default_rng(0)  # the values do not matter, but denormals would
-        self.image_1CHW = rng.normal(size=session.input_shape).astype(np.float32)
-        self.calls = WARM_UP_CALLS
-        warm_ns = min(self.block() for _ in range(2))
-        self.calls = max(calls, round(MIN_BLOCK_NS / warm_ns))
-
-    def block(self) -> float:
-        """Nanoseconds of the median call of one block."""
-        clock, session, image_1CHW = time.perf_counter_ns, self.session, self.image_1CHW
-        times = []
-        for _ in range(self.calls):
-            start = clock()
-            session(image_1CHW)
-            times.append(clock() - start)
-        return float(np.median(times))
-
-
-def compare(model: Runner, reference: Runner, blocks: int) -> list[tuple[float, float]]:
-    """Time `blocks` interleaved blocks; returns pairs of nanoseconds (model, reference)."""
-    pairs = []
-    for number in range(blocks):
-        # The order alternates, so that a steady drift cancels.
-        if number % 2 == 0:
-            reference_ns = reference.block()
-            pairs.append((model.block(), reference_ns))
-        else:
-            model_ns = model.block()
-            pairs.append((model_ns, reference.block()))
-    return pairs
-
-
-def spread_of(ratios: list[float]) -> float:
-    """Interquartile range over median."""
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return float((high - low) / middle)
-
-
-def measure_one(
-    name: str, model: Runner, reference: Runner, protocol: Protocol
-) -> tuple[float, float, list[float]]:
-    """The ratio's median, its spread, and the reference's nanoseconds.
-
-    Raises:
-        MeasurementError: the spread stays past the protocol's limit.
-    """
-    pairs: list[tuple[float, float]] = []
-    for _ in range(MAX_REPEATS):
-        pairs += compare(model, reference, protocol.blocks)
-        ratios = [model_ns / reference_ns for model_ns, reference_ns in pairs]
-        spread = spread_of(ratios)
-        if spread <= protocol.max_spread:
-            return float(np.median(ratios)), spread, [reference_ns for _, reference_ns in pairs]
-    raise MeasurementError(
-        f"latency of '{name}' is too noisy: {len(pairs)} blocks spread by {spread:.0%} of their "
-        f"median, and max_spread allows {protocol.max_spread:.0%}. Stop other work on this "
-        "machine, or raise blocks, calls or max_spread."
-    )
-
-
-def run(job: dict[str, Any]) -> None:
+def run(job: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     """Measure every model of a job and report each.
 
     Raises:
-        MeasurementError: a model is too noisy.
-        DeviceError: a model cannot be opened.
+        MeasurementError: a model is too noisy, or its process ended without an answer.
+        DeviceError: there is no such backend.
     """
-    protocol, runtime = Protocol(**job["protocol"]), backend(job["backend"])
-    gc.disable()  # no collection inside a block
-    reference_ns: list[float] = []
-    with _open(runtime, job["reference"], job["threads"]) as session:
-        reference = Runner(session, protocol.calls)
-        for name, file in job["models"].items():
-            with _open(runtime, file, job["threads"]) as other:
-                model = Runner(other, protocol.calls)
-                ratio, spread, seen_ns = measure_one(name, model, reference, protocol)
-            reference_ns += seen_ns
-            report({"done": name, "ratio": ratio, "spread": spread})
-            gc.collect()
-        if not reference_ns:
-            reference_ns = [reference.block()]
-    report({"reference_ms": float(np.median(reference_ns)) / 1e6})
+    context = _context(backend(job["backend"]).package)
+    for name, file in job["models"].items():
+        mine, its = context.Pipe(duplex=False)
+        child = context.Process(  # type: ignore[attr-defined]
+            target=measure_one, args=(job, name, file, its), daemon=True
+        )
+        child.start()
+        its.close()
+        try:
+            late = {"error": f"'{name}': {_LATE}"}
+            answer = json.loads(mine.recv_bytes()) if mine.poll(limit_s) else late
+        except EOFError:
+            child.join()
+            answer = {"error": f"measuring '{name}' ended with {_ending(child.exitcode)}."}
+        child.kill()
+        child.join()
+        if "error" in answer:
+            raise MeasurementError(answer["error"])
+        report({"done": name, **answer})
+
+
+_LATE = f"measuring took more than {LIMIT_S:g} s, so the runtime was stopped."
+
+
+def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -> None:
+    """Measure one model against the reference and send the answer."""
+    quiet()
+    runtime, threads = backend(job["backend"]), job["threads"]
+    try:
+        with (
+            runtime.open(Path(file), threads) as model,
+            runtime.open(Path(job["reference"]), threads) as reference,
+        ):
+            answer = measure_against(name, model, reference, Protocol(**job["protocol"]))
+    except (MeasurementError, DeviceError) as error:
+        parent.send_bytes(json.dumps({"error": str(error)}).encode())
+    else:
+        parent.send_bytes(json.dumps(answer).encode())
 
 
 def report(content: dict[str, Any]) -> None:
@@ -118,12 +79,25 @@ def report(content: dict[str, Any]) -> None:
     print(LINE + json.dumps(content), flush=True)
 
 
-def _open(runtime: Backend, file: str, threads: int) -> Session:
-    return runtime.open(Path(file), threads)
+def _context(package: str) -> BaseContext:
+    """How children start: from a server with the runtime imported, or from scratch."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # In this order, so that the runtime stays quiet and starts no thread that a fork would lose.
+    context.set_forkserver_preload([QUIET, package, __spec__.name])
+    return context
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"code {code}"
 
 
 def main() -> None:
     """Run the job on standard input; what the user can mend is reported as a line."""
+    quiet()
     try:
         run(json.load(sys.stdin))
     except (MeasurementError, DeviceError) as error:

@@ -1,7 +1,9 @@
 """Lower precisions of an ONNX model: static int8 in Q/DQ form, and float16.
 
-A file suits one family of runtimes. ONNX Runtime and OpenVINO want unsigned 8-bit activations;
-TensorRT knows only signed symmetric ones, which ONNX Runtime would run slower than float32.
+A file suits one family of runtimes. ONNX Runtime, OpenVINO and QNN want unsigned 8-bit activations;
+TensorRT knows only signed symmetric ones, which ONNX Runtime would run slower than float32; and
+XNNPACK, in ExecuTorch and LiteRT, wants signed ones with any zero point. Core ML keeps them in
+float, and takes 8 bits for the weights alone.
 Axes: N images (1 here), C channels, H height, W width.
 """
 
@@ -17,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Activations = Literal["uint8", "int8"]
+Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
+"""Families of int8 files, by the type of their activations."""
 
 
 class QuantizationError(ValueError):
@@ -40,8 +43,9 @@ def quantize_static(
         model: a float32 ONNX file with one input of batch 1.
         out: the file to write, replaced whole.
         calibration: normalised images, each float32 (1, C, H, W).
-        activations: `uint8` (ONNX Runtime, OpenVINO) or `int8`, symmetric with float biases
-            (TensorRT).
+        activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
+            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), for which
+            no image is looked at.
 
     Raises:
         QuantizationError: there is no calibration image.
@@ -54,6 +58,8 @@ def quantize_static(
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    if activations == "weights_only":
+        return _quantize_weights(model, out)
     symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
     with tempfile.TemporaryDirectory(dir=out.parent) as name, _quiet():
         folded, quantised = Path(name) / "folded.onnx", Path(name) / "quantised.onnx"
@@ -73,6 +79,51 @@ def quantize_static(
             extra_options=symmetric if activations == "int8" else {},
         )
         quantised.replace(out)
+
+
+def _quantize_weights(model: Path, out: Path) -> None:
+    """Weights of convolutions and matrix products as integers with a scale per output channel."""
+    import onnx
+
+    content = onnx.load(model)
+    graph = content.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    dequantizers: dict[str, Any] = {}
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
+            continue
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        axis = 1 if node.op_type == "Gemm" and not given.get("transB", 0) else 0
+        name = node.input[1]
+        node.input[1] = f"{name}_float"
+        if node.input[1] not in dequantizers:
+            parts = _per_channel(onnx.numpy_helper.to_array(weights[name]), axis)
+            names = [f"{name}_{part}" for part in ("int8", "scale", "zero")]
+            graph.initializer.extend(map(onnx.numpy_helper.from_array, parts, names))
+            dequantizers[node.input[1]] = onnx.helper.make_node(
+                "DequantizeLinear", names, [node.input[1]], axis=axis
+            )
+    nodes = [*dequantizers.values(), *graph.node]
+    read = {name for node in nodes for name in node.input}
+    kept = [weight for weight in graph.initializer if weight.name in read]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        temporary = Path(folder) / "quantised.onnx"
+        temporary.write_bytes(content.SerializeToString(deterministic=True))
+        temporary.replace(out)
+
+
+def _per_channel(
+    values: npt.NDArray[np.float32], axis: int
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """Integers, and per index of the axis the scale and the zero point, which is 0."""
+    others = tuple(a for a in range(values.ndim) if a != axis)
+    largest = np.abs(values).max(others, keepdims=True)
+    scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    integers = np.rint(values / scales).astype(np.int8)
+    return integers, scales.ravel(), np.zeros(scales.size, np.int8)
 
 
 def to_float16(model: Path, out: Path) -> None:

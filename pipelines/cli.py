@@ -49,9 +49,12 @@ class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an e
 @app.command()
 def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
     """Run everything that is stale, then show the summary."""
+    from pipelines.attest import attest
+    from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
     from pipelines.summary import held_back, print_summary, read_summaries
+    from stages.bundle.errors import BundleError
 
     root = _repository()
     console = Console()
@@ -62,6 +65,10 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     else:
         console.print("Everything is fresh: no stage had to run.")
     summaries = read_summaries(root, plan.graph, plan.devices)
+    try:
+        attest(root, summaries, read_params(root)["bundle"].signing_key)
+    except BundleError as error:
+        raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
     held = held_back(summaries)
     if held:
@@ -72,12 +79,15 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
 def status() -> None:
     """Show what is fresh, what would run, and why."""
     from pipelines.params import read_params
+    from pipelines.places import imported_problems, stale_tables
     from pipelines.plan import make_plan
     from pipelines.status import print_status
 
     root = _repository()
-    read_params(root)  # a mistake there is named better than DVC would
-    print_status(Console(), make_plan(root))
+    devices = read_params(root)["devices"]  # a mistake there is named better than DVC would
+    plan = make_plan(root)
+    notes = [*imported_problems(root, devices), *stale_tables(root, devices, plan).values()]
+    print_status(Console(), plan, notes)
 
 
 @app.command()
@@ -90,19 +100,49 @@ def doctor() -> None:
 
 
 @app.command()
-def profile(device: Annotated[str, typer.Argument(metavar="DEVICE")]) -> None:
+def profile(
+    device: Annotated[str, typer.Argument(metavar="DEVICE")],
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="TABLE.csv",
+            exists=True,
+            dir_okay=False,
+            help="Take latencies that were measured elsewhere, instead of measuring.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-models",
+            metavar="FOLDER",
+            help="Write the models and the table that a device elsewhere needs.",
+        ),
+    ] = None,
+) -> None:
     """Measure a device again, whatever its table says now."""
+    if table is not None and folder is not None:
+        raise Failure(WRONG_USE, "--import and --export-models: one at a time.")
+    from pipelines.elsewhere import export_for, import_table
     from pipelines.plan import check_devices, make_plan
     from pipelines.preflight import preflight
     from pipelines.process import StageFailedError
     from pipelines.profile import remeasure
 
+    table, folder = (path and path.absolute() for path in (table, folder))
     root = _repository()
-    preflight(root)
+    elsewhere = table is not None or folder is not None
+    preflight(root, device, elsewhere)
     plan = make_plan(root)
     check_devices(plan.graph, [device])
     try:
-        remeasure(Console(), root, plan, device)
+        if folder is not None:
+            export_for(Console(), root, plan, device, folder)
+        elif table is not None:
+            import_table(Console(), root, plan, device, table)
+        else:
+            remeasure(Console(), root, plan, device)
     except StageFailedError as error:
         raise Failure(FAILED, str(error)) from error
 
@@ -111,11 +151,38 @@ def profile(device: Annotated[str, typer.Argument(metavar="DEVICE")]) -> None:
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Whose signature counts (PEM).")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signature. Default: BUNDLE.sig.")
+    ] = None,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Measure here, and hold against the budget.")
+    ] = False,
+    agent: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Run the golden images on the device there."),
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run them here, though params.yaml names an agent.")
+    ] = False,
 ) -> None:
-    """Check a bundle: its hashes, its golden outputs and its limits."""
+    """Check a bundle: its signature, its hashes, its golden outputs and its limits."""
+    from pipelines.verify import bench_finder
+    from stages.bundle.signature import Trust
     from stages.bundle.verify import verify as verify_bundle
 
-    result = verify_bundle(bundle)
+    if public_key is None and (require_signature or signature is not None):
+        raise Failure(
+            WRONG_USE, "--require-signature and --signature need --public-key: whose signature?"
+        )
+    trust = None if public_key is None else Trust(public_key, signature, require_signature)
+    find_bench = None if here else bench_finder(Path.cwd(), agent)
+    result = verify_bundle(bundle, find_bench, trust, latency)
     if as_json:
         print(json.dumps(result.to_json(), indent=2, sort_keys=True))
     else:
@@ -183,6 +250,35 @@ def serve(
     serve_schedule(Console(), root, schedule, port, jobs or default_jobs())
 
 
+@app.command()
+def agent(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8600,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the token; else NETWRIGHT_AGENT_TOKEN has it."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the agent as one file to copy, and end."),
+    ] = None,
+) -> None:
+    """On a device: measure what the pipeline sends."""
+    if write is not None:
+        from devices.agent.pack import packed
+        from stages.common.files import write_bytes
+
+        write_bytes(write, packed())
+        print(f"{write}: copy it to the device, then: python {write.name} serve --port {port}")
+        return
+    from devices.agent.queue import Limits
+    from devices.agent.server import read_token, serve
+
+    serve(host, port, read_token(token_file), Limits())
+
+
 def default_jobs() -> int:
     """One stage a core."""
     return os.cpu_count() or 1
@@ -190,6 +286,9 @@ def default_jobs() -> int:
 
 def main() -> NoReturn:
     """Run the command line; a mistake of the user's is one message, not a traceback."""
+    from devices.agent.runtimes import quiet
+
+    quiet()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()  # ends by itself, and with 2 when it is called wrongly

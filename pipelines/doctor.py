@@ -13,10 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from devices.backends import BACKENDS
+from devices.bench import bench_of
 from devices.device import Device
 from models.costs import block_flops, block_parameters, flops, parameters
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
+from pipelines.places import SHORT, agent_problems, imported_problems, stale_tables
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import (
     Setting,
@@ -29,7 +31,7 @@ from pipelines.preflight import (
     read_setting,
 )
 from pipelines.summary import WIDE
-from stages.common.budgets import search_precision
+from stages.common.budgets import predict_ms, search_precision
 
 GOOD, BAD = "[green]yes[/]", "[red]no[/]"
 
@@ -60,19 +62,37 @@ def examine(console: Console, root: Path) -> bool:
         except ValueError as error:
             problems.append(str(error))
         else:
-            table, unmet = devices_table(bound.values["devices"], setting)
-            wide.print(table)
-            problems += unmet
+            problems += show_devices(wide, root, bound.values["devices"], setting, plan)
     wide.print(resources_line(root), highlight=False)
     if problems:
         wide.print(escape(problem_list(problems)), style="red", highlight=False)
     return not problems
 
 
+def show_devices(
+    console: Console,
+    root: Path,
+    devices: dict[str, Device],
+    setting: Setting,
+    plan: Plan | None,
+) -> list[str]:
+    """Print the devices and their budgets, and which tables are stale; returns what is wrong."""
+    problems = imported_problems(root, devices)
+    absent = {name: agent_problems(name, d) for name, d in devices.items() if d.agent is not None}
+    problems += [problem for found in absent.values() for problem in found]
+    reached = {name: device for name, device in devices.items() if not absent.get(name)}
+    table, unmet = devices_table(reached, setting)
+    console.print(table)
+    if plan is not None:
+        for message in stale_tables(root, devices, plan).values():
+            console.print(escape(message), style="yellow", highlight=False)
+    return [*problems, *unmet]
+
+
 def runtimes_table() -> Table:
-    """One row a backend."""
-    table = Table(title="Runtimes", title_justify="left")
-    for heading in ("backend", "runtime", "version", "builds here", "runs here", "precisions"):
+    """One row a backend: what it can do on this machine, and what to install for the rest."""
+    table = Table(title="Runtimes on this machine", title_justify="left")
+    for heading in ("backend", "runtime", "version", "builds", "runs", "measures", "precisions"):
         table.add_column(heading, no_wrap=True)
     table.add_column("what is missing", overflow="fold")
     for name, runtime in BACKENDS.items():
@@ -83,6 +103,7 @@ def runtimes_table() -> Table:
             runtime.version(),
             GOOD if here.builds_here else BAD,
             GOOD if here.runs_here else BAD,
+            GOOD if here.measures_here else BAD,
             ", ".join(runtime.native_precisions),
             escape(here.reason),
         )
@@ -109,6 +130,9 @@ def devices_table(devices: dict[str, Device], setting: Setting) -> tuple[Table, 
         for key, value in allowed.items():
             least = least_cost(key, name, device, setting)
             room = "unknown here" if least is None else f"{_plain(least)} ({least / value:.0%})"
+            if key == "latency_ms" and name in setting.tables:
+                exact = setting.tables[name].additive(search_precision(device))
+                room = room if exact else f"at most {room}"
             verdict = BAD if wrong else ("" if least is None else GOOD)
             table.add_row(name, device.backend, key, _plain(value), room, verdict)
     return table, problems
@@ -125,14 +149,15 @@ def least_cost(key: str, name: str, device: Device, setting: Setting) -> float |
         return flops(space.extreme(block_flops))
     if key == "parameters":
         return parameters(space.extreme(block_parameters))
-    if key != "latency_ms" or BACKENDS[device.backend].why_not_measured(device):
+    if key != "latency_ms":
         return None
     table = setting.tables.get(name)
     if table is None or not table.measured:
-        return fastest_ms(space, device)
+        here = not bench_of(name, device, SHORT).why_not_measured
+        return fastest_ms(space, name, device) if here else None
     precision = search_precision(device)
     fastest = space.extreme(lambda block: table.block_cost(block.key, precision))
-    return table.predict([block.key for block in fastest.present], precision)
+    return predict_ms(table, fastest, precision)
 
 
 def data_line(root: Path, bound: Bound, plan: Plan | None) -> str:

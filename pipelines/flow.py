@@ -15,7 +15,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
+from pipelines.attest import attest
 from pipelines.graph import Graph, Stage, find_root, read_graph
+from pipelines.params import read_params
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import preflight
 from pipelines.process import StageProcesses
@@ -87,6 +89,7 @@ def release_flow(
         raise RunFailedError(report)
     if plan is not None:
         summaries = read_summaries(workspace.root, graph, plan.devices)
+        attest(workspace.root, summaries, read_params(workspace.root)["bundle"].signing_key)
         print_summary(Console(), summaries)
         if held := held_back(summaries):
             raise GateError(f"the quality gate held back: {', '.join(held)}.")

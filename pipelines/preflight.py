@@ -12,14 +12,17 @@ from typing import Any
 
 from data.dataset import DatasetInfo
 from devices.backends import backend
-from devices.device import NAME, Device
+from devices.bench import bench_of
+from devices.device import NAME, Device, ImportedTable
 from devices.latency import LatencyTable
 from devices.measure import MeasurementError
 from models.space import SearchSpace
 from models.space_spec import SpaceError
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
+from pipelines.places import SHORT, place_problems
 from pipelines.plan import Plan, make_plan
+from stages.bundle.signature import check_private_key
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.data_params import DataParams
 from stages.prepare.check import check_source
@@ -46,14 +49,21 @@ class Setting:
     tables: Mapping[str, LatencyTable]
 
 
-def preflight(root: Path) -> None:
-    """Check params, devices, runtimes, data, space and budgets.
+def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> None:
+    """Check params, devices, where they are, runtimes, data, space and budgets.
+
+    Args:
+        root: the repository.
+        again: a device that is about to be measured again, whatever its table says.
+        elsewhere: whether that device is measured by somebody else, who sends a table.
 
     Raises:
         PreflightError: at least one of them cannot work.
         ParamsError: the params file cannot be read at all.
     """
     bound = bind_params(root)
+    if elsewhere:
+        bound = _with_table(bound, again)
     problems = [*bound.problems, *device_problems(bound)]
     plan = None
     # DVC needs these sections whole, and its own messages would hide what is wrong with them.
@@ -62,8 +72,12 @@ def preflight(root: Path) -> None:
             plan = make_plan(root)
         except GraphError as error:
             problems.append(str(error))
+    if "bundle" in bound.values:
+        problems += problem_of(check_signing, root, bound.values["bundle"].signing_key)
     if "data" in bound.values:
         problems += problem_of(check_data, root, bound.values["data"], plan)
+    if plan is not None:
+        problems += place_problems(root, bound.values["devices"], plan, again)
     if {"data", "space"} <= bound.values.keys():
         # Measuring takes seconds, and is for params that are right in everything else.
         problems += _budget_problems(root, bound, plan, measure=not problems)
@@ -96,6 +110,16 @@ def check_device(device: Device) -> None:
         DeviceError: the message has the way out.
     """
     backend(device.backend).check(device)
+
+
+def check_signing(root: Path, key: str | None) -> None:
+    """Refuse a key that could not sign what the run will build.
+
+    Raises:
+        SignatureError: the message has the way out.
+    """
+    if key is not None:
+        check_private_key(root / key)
 
 
 def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
@@ -147,9 +171,9 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
         measure
         and table is None
         and wanted is not None
-        and not backend(device.backend).why_not_measured(device)
+        and not bench_of(name, device, SHORT).why_not_measured
     ):
-        fastest = fastest_ms(setting.space, device)
+        fastest = fastest_ms(setting.space, name, device)
         if fastest is not None and fastest > wanted * CLEARLY:
             raise InfeasibleBudgetError(
                 f"no architecture of space '{setting.space.name}' keeps latency_ms within "
@@ -158,10 +182,10 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
             )
 
 
-def fastest_ms(space: SearchSpace, device: Device) -> float | None:
+def fastest_ms(space: SearchSpace, name: str, device: Device) -> float | None:
     """About the least latency the space can have; None while the machine is too busy to tell."""
     try:
-        return quick_latency(space, device)
+        return quick_latency(space, name, device, SHORT)
     except MeasurementError:
         return None  # the stage `profile` measures with more patience
 
@@ -173,6 +197,16 @@ def problem_of(check: Callable[..., None], *arguments: Any) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
+
+
+def _with_table(bound: Bound, name: str | None) -> Bound:
+    """The params as if a device's table had come already: nothing here has to measure it."""
+    devices = dict(bound.values.get("devices", {}))
+    if name not in devices:
+        return bound
+    coming = ImportedTable(file="the table to come", sha256="0" * 64)
+    devices[name] = devices[name].model_copy(update={"table": coming, "agent": None})
+    return Bound({**bound.values, "devices": devices}, bound.problems)
 
 
 def _budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool) -> list[str]:

@@ -20,45 +20,80 @@ from pipelines.workspace import Workspace
 from stages.common.budgets import read_latency_table
 
 
-def remeasure(console: Console, root: Path, plan: Plan, device: str) -> None:
+def remeasure(console: Console, root: Path, plan: Plan, device: str, force: bool = True) -> None:
     """Bring what the measurement needs up to date, measure, and show how good the table is.
 
     A measurement that does not succeed leaves the table from before in its place.
 
+    Args:
+        console: where to show it.
+        root: the repository.
+        plan: what is stale.
+        device: the one to measure.
+        force: also where its table is up to date.
+
     Raises:
         StageFailedError: a stage failed, or the measurement was refused.
     """
-    workspace = Workspace(root)
     target = f"profile@{device}"
-    needed = plan.graph.with_ancestors([target])
     table = root / plan.graph[target].outs[0]
-    with (
-        workspace.lock() as lock,
-        choose_view(console, verbose=False) as view,
-        kept_unless_done(table, workspace.folder),
-    ):
-        processes = StageProcesses(root, workspace.logs, view.line, inherited=(lock,))
-        try:
-            for stage in plan.graph:
-                if stage.name in needed and (stage.name in plan.stale or stage.name == target):
-                    _run(processes, view, stage, force=stage.name == target)
-        except BaseException:
-            processes.stop()
-            raise
+    bring_up_to_date(console, root, plan, target, kept=table, force=force)
     print_error(console, table)
 
 
+def bring_up_to_date(
+    console: Console,
+    root: Path,
+    plan: Plan,
+    target: str,
+    kept: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Run one stage, and whatever it needs, where stale.
+
+    Args:
+        console: where to show it.
+        root: the repository.
+        plan: what is stale.
+        target: the stage's name.
+        kept: a folder that is put back as it was if a stage fails.
+        force: run the target also where it is fresh.
+
+    Raises:
+        StageFailedError: a stage failed.
+    """
+    needed = plan.graph.with_ancestors([target])
+    wanted = [s for s in plan.graph if s.name in needed and s.name in plan.stale]
+    if force and target not in plan.stale:
+        wanted.append(plan.graph[target])
+    if not wanted:
+        return
+    workspace = Workspace(root)
+    with (
+        workspace.lock() as lock,
+        choose_view(console, verbose=False) as view,
+        kept_unless_done(kept, workspace.folder),
+    ):
+        processes = StageProcesses(root, workspace.logs, view.line, inherited=(lock,))
+        try:
+            for stage in wanted:
+                _run(processes, view, stage, force=force and stage.name == target)
+        except BaseException:
+            processes.stop()
+            raise
+
+
 @contextmanager
-def kept_unless_done(folder: Path, workspace: Path) -> Iterator[None]:
+def kept_unless_done(folder: Path | None, workspace: Path) -> Iterator[None]:
     """Put a folder back as it was when the block ends with an error.
 
     DVC removes a stage's outputs before it runs the stage.
 
     Args:
-        folder: what to keep; it need not exist.
+        folder: what to keep; it need not exist, and None keeps nothing.
         workspace: where the copy lies meanwhile.
     """
-    if not folder.exists():
+    if folder is None or not folder.exists():
         yield
         return
     with tempfile.TemporaryDirectory(dir=workspace, prefix="kept-") as name:
@@ -78,12 +113,17 @@ def print_error(console: Console, folder: Path) -> None:
     if not table.measured:
         console.print(f"{table.device}: not measured on this machine.", highlight=False)
         return
+    if not table.error:
+        console.print(f"{table.device}: no whole network was measured; the error is unknown.")
+        return
     report = Table(title=f"{table.device}: the latency model on held-out networks")
-    for heading in ("precision", "networks", "mean error", "within 5%", "within 10%"):
-        report.add_column(heading, justify="left" if heading == "precision" else "right")
+    for heading in ("precision", "model", "networks", "mean error", "within 5%", "within 10%"):
+        left = heading in {"precision", "model"}
+        report.add_column(heading, justify="left" if left else "right")
     for precision, error in table.error.items():
         report.add_row(
             precision,
+            "sum of blocks" if table.additive(precision) else "regression",
             str(len(error.pairs)),
             f"{error.mean:.1%}",
             f"{error.within_5:.0%}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,8 +12,8 @@ from pipelines.plan import Plan
 from pipelines.summary import WIDE
 
 
-def print_status(console: Console, plan: Plan) -> None:
-    """Print one row a stage."""
+def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> None:
+    """Print one row a stage, and what else is to be known."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -26,3 +28,5 @@ def print_status(console: Console, plan: Plan) -> None:
     wide.print(table)
     fresh = len(plan.graph) - len(plan.stale)
     console.print(f"{fresh} of {len(plan.graph)} stages are fresh.", highlight=False)
+    for note in notes:
+        console.print(escape(note), style="yellow", highlight=False)

@@ -6,8 +6,12 @@ import difflib
 from collections.abc import Mapping
 
 from devices.backends.base import Backend, Built, Capabilities, Session
+from devices.backends.coreml import CoreMl
+from devices.backends.executorch import ExecuTorch
+from devices.backends.litert import LiteRt
 from devices.backends.onnxruntime import OnnxRuntime
 from devices.backends.openvino import OpenVino
+from devices.backends.qnn import Qnn
 from devices.backends.tensorrt import TensorRt
 from devices.device import DeviceError
 
@@ -17,6 +21,10 @@ BACKENDS: Mapping[str, Backend] = {
         OnnxRuntime(),
         OpenVino(),
         TensorRt(),
+        Qnn(),
+        ExecuTorch(),
+        LiteRt(),
+        CoreMl(),
     )
 }
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from devices.device import Device, DeviceError
+from devices.device import TARGETS, Device, DeviceError, Precision
 from devices.quantization import Activations
 
 MODEL = "model"
@@ -31,13 +31,15 @@ class Capabilities:
     Attributes:
         precisions: what it offers at all.
         builds_here: it can make deliverable files on this machine.
-        runs_here: it can run them, and so measure them, on this machine.
-        reason: why it cannot build or run, and the way out; empty if it can do both.
+        runs_here: it can run them on this machine, if only to see what they compute.
+        measures_here: it runs them here as fast as the device does; an emulator does not.
+        reason: why it cannot do one of the three, and the way out; empty if it can do all.
     """
 
     precisions: frozenset[str]
     builds_here: bool
     runs_here: bool
+    measures_here: bool
     reason: str = ""
 
 
@@ -96,16 +98,21 @@ class Backend(ABC):
     """The command that installs the runtime."""
     activations: ClassVar[Activations]
     """The family of int8 files it wants; see devices.quantization."""
-    native_precisions: ClassVar[tuple[str, ...]]
-    """Precisions worth building for a device that asks for `auto`, float32 first."""
+    opens_onnx: ClassVar[bool] = True
+    """Whether `open` takes ONNX files as they are; False where it converts them in seconds."""
+    native_precisions: ClassVar[tuple[Precision, ...]]
+    """Precisions worth building for a device that asks for `auto`.
+
+    The first is what a device gets whose latency nobody measured: float32 wherever it is offered.
+    """
 
     def capabilities(self) -> Capabilities:
         """What this backend can do on this machine."""
         precisions = frozenset(self.native_precisions)
         if importlib.util.find_spec(self.package) is None:
             reason = f"{self.runtime} is not installed. Install it: {self.install_hint}."
-            return Capabilities(precisions, builds_here=False, runs_here=False, reason=reason)
-        return Capabilities(precisions, builds_here=True, runs_here=True)
+            return Capabilities(precisions, False, False, False, reason)
+        return Capabilities(precisions, builds_here=True, runs_here=True, measures_here=True)
 
     def version(self) -> str:
         """The installed runtime's version, or `not installed`."""
@@ -114,10 +121,15 @@ class Backend(ABC):
         except importlib.metadata.PackageNotFoundError:
             return "not installed"
 
+    def why_not_run(self, device: Device) -> str:
+        """Why this machine cannot run what the device gets; empty if it can."""
+        here = self.capabilities()
+        return "" if here.runs_here else here.reason
+
     def why_not_measured(self, device: Device) -> str:
         """Why this machine cannot measure the device's latency; empty if it can."""
         here = self.capabilities()
-        return "" if here.runs_here else here.reason
+        return self.why_not_run(device) or ("" if here.measures_here else here.reason)
 
     def check(self, device: Device) -> None:
         """Refuse settings that do not suit this runtime or this machine.
@@ -134,25 +146,29 @@ class Backend(ABC):
             raise DeviceError(
                 f"precision: {self.runtime} does not offer '{device.precision}' (use {offered})."
             )
-        self.check_capabilities(device)
+        self.check_targets(device)
         budget = device.budget
-        unmeasured = self.why_not_measured(device)
+        # An agent measures it elsewhere; a table tells what somebody else has measured.
+        known_elsewhere = device.agent is not None or device.table is not None
+        unmeasured = "" if known_elsewhere else self.why_not_measured(device)
         if unmeasured and budget.latency_ms is not None and budget.flops is None:
             raise DeviceError(
                 "budget: latency_ms cannot be searched for where latency cannot be measured. "
-                f"{unmeasured} Add a budget of flops, or run where the device is."
+                f"{unmeasured} Add a budget of flops, run where the device is, or let it be "
+                "measured there: by its agent, or with netwright profile NAME --export-models."
             )
 
-    def check_capabilities(self, device: Device) -> None:
-        """Refuse `compute_capabilities`, unless the backend knows what they are.
+    def check_targets(self, device: Device) -> None:
+        """Refuse generations of hardware that are another backend's.
 
         Raises:
             DeviceError: the device names some.
         """
-        if device.compute_capabilities:
-            raise DeviceError(
-                f"compute_capabilities: only for backend 'tensorrt'; remove it for '{self.name}'."
-            )
+        for key, owner in TARGETS.items():
+            if owner != self.name and getattr(device, key):
+                raise DeviceError(
+                    f"{key}: only for backend '{owner}'; remove it for '{self.name}'."
+                )
 
     @abstractmethod
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
@@ -212,7 +228,8 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
     weights = {weight.name for weight in graph.initializer}
     kinds = {weight.data_type for weight in graph.initializer}
     precision = "float32"
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+    # Where only weights are quantised, nothing is but dequantised.
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
         precision = "int8"
     elif onnx.TensorProto.FLOAT16 in kinds:
         precision = "float16"
@@ -222,6 +239,38 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
         "opset": max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
     }
     return details, precision
+
+
+def require_activations(onnx_model: Path, wanted: Activations) -> None:
+    """Refuse an int8 file that was quantised for another family of runtimes.
+
+    For runtimes that accept such a file and compute something else than it says.
+
+    Args:
+        onnx_model: a file in Q/DQ form.
+        wanted: the family, see devices.quantization.
+
+    Raises:
+        DeviceError: an activation has another type of zero point.
+    """
+    found = activation_types(onnx_model)
+    if found - {wanted.partition("_")[0]}:
+        raise DeviceError(
+            f"{onnx_model.name} has {' and '.join(sorted(found))} activations, and this runtime "
+            f"needs {wanted}: quantise it for '{wanted}' with devices.quantization."
+        )
+
+
+def activation_types(onnx_model: Path) -> set[str]:
+    """Types of the zero points of a file's activations, such as `uint8`."""
+    import onnx
+
+    graph = onnx.load(onnx_model).graph
+    kinds = {weight.name: weight.data_type for weight in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    # Without a zero point the type is uint8, as ONNX defines QuantizeLinear.
+    types = {kinds[n.input[2]] if len(n.input) > 2 else onnx.TensorProto.UINT8 for n in nodes}
+    return {onnx.TensorProto.DataType.Name(kind).lower() for kind in types}
 
 
 def _describe_value(value: Any) -> dict[str, Any]:

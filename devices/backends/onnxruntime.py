@@ -37,33 +37,48 @@ class OnnxRuntime(Backend):
     def open(self, entry: Path, threads: int) -> Session:
         """Load an ONNX file on the processor."""
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ONLY_ERRORS
-        # Idle sessions would otherwise spin and disturb whatever else is measured.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        refusals = (
-            state.Fail,
-            state.InvalidArgument,
-            state.InvalidGraph,
-            state.InvalidProtobuf,
-            state.NoSuchFile,
-            state.NotImplemented,
-            state.RuntimeException,
-        )
         try:
             session = onnxruntime.InferenceSession(
-                str(entry), options, providers=["CPUExecutionProvider"]
+                str(entry), session_options(threads), providers=["CPUExecutionProvider"]
             )
-        except refusals as error:
+        except refusals() as error:
             raise DeviceError(f"ONNX Runtime cannot load {entry}: {error}") from error
-        return _OnnxRuntimeSession(session)
+        return OnnxRuntimeSession(session)
 
 
-class _OnnxRuntimeSession(Session):
+def session_options(threads: int) -> Any:
+    """Options of a session that uses so many threads, and none while it is idle."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ONLY_ERRORS
+    # Idle sessions would otherwise spin and disturb whatever else is measured.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a file that it cannot run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.EPFail,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
+
+
+class OnnxRuntimeSession(Session):
+    """An `InferenceSession` of one input and one output."""
+
     def __init__(self, session: Any) -> None:
         self._session = session
         self._input = session.get_inputs()[0]
@@ -71,13 +86,16 @@ class _OnnxRuntimeSession(Session):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
+        """The image's shape, (1, C, H, W)."""
         return tuple(self._input.shape)
 
     def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One normalised image (1, C, H, W) to logits (1, K)."""
         logits_1K: npt.NDArray[np.float32] = self._session.run(
             self._outputs, {self._input.name: images_1CHW}
         )[0]
         return logits_1K
 
     def close(self) -> None:
+        """Free the session."""
         del self._session

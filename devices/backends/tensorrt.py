@@ -36,6 +36,7 @@ class TensorRt(Backend):
     package = RTX
     install_hint = "pip install tensorrt-rtx-cu12 (or tensorrt, on a machine with its GPU)"
     activations = "int8"
+    opens_onnx = False
     native_precisions = ("float32", "float16", "int8")
 
     def capabilities(self) -> Capabilities:
@@ -44,11 +45,11 @@ class TensorRt(Backend):
         gpu = gpu_capability()
         if not (_installed(RTX) or (_installed(REGULAR) and gpu)):
             reason = f"TensorRT is not installed. Install it: {self.install_hint}."
-            return Capabilities(precisions, builds_here=False, runs_here=False, reason=reason)
+            return Capabilities(precisions, False, False, False, reason)
         if gpu is None:
             reason = "No NVIDIA GPU answers on this machine; engines are built but cannot be run."
-            return Capabilities(precisions, builds_here=True, runs_here=False, reason=reason)
-        return Capabilities(precisions, builds_here=True, runs_here=True)
+            return Capabilities(precisions, True, False, False, reason)
+        return Capabilities(precisions, builds_here=True, runs_here=True, measures_here=True)
 
     def version(self) -> str:
         """The version of the TensorRT that would be used here, or `not installed`."""
@@ -56,20 +57,21 @@ class TensorRt(Backend):
             return "not installed"
         return str(_import(REGULAR if _regular_answers() else RTX).__version__)
 
-    def why_not_measured(self, device: Device) -> str:
+    def why_not_run(self, device: Device) -> str:
         """Also names a GPU of another generation than the device's."""
-        gpu, reason = gpu_capability(), super().why_not_measured(device)
+        gpu, reason = gpu_capability(), super().why_not_run(device)
         if not reason and gpu not in device.compute_capabilities:
             wanted = ", ".join(device.compute_capabilities)
             return f"This machine's GPU is {gpu}, and the device is {wanted}."
         return reason
 
-    def check_capabilities(self, device: Device) -> None:
+    def check_targets(self, device: Device) -> None:
         """At least one compute capability, each known, each able to run the precision.
 
         Raises:
             DeviceError: none, an unknown one, or one that lacks what the precision needs.
         """
+        super().check_targets(device)
         wanted = device.compute_capabilities
         provider = provider_for(wanted)
         known = [gpu_capability() or ""] if provider == REGULAR else _known()

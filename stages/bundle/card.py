@@ -7,8 +7,9 @@ from typing import Any
 
 from data.dataset import DatasetInfo
 from models.architecture import Block
-from stages.bundle.content import Results
 from stages.bundle.gate import MEGABYTE
+from stages.bundle.ledger import MILLISECONDS
+from stages.bundle.results import Results
 
 
 def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) -> str:
@@ -25,6 +26,7 @@ def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) 
         "## Use\n\n" + _use(content),
         "## Quality\n\n" + _quality(content, info),
         "## Speed and size\n\n" + _speed(content),
+        "## Predicted and measured\n\n" + _ledger(content, results),
         "## Precisions tried\n\n" + _candidates(content),
         "## Architecture\n\n" + _architecture(content, results),
         "## The same network at every step\n\n" + _chain(content),
@@ -37,10 +39,15 @@ def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) 
 def _what(content: Mapping[str, Any], info: DatasetInfo) -> str:
     channels, height, width = info.image_shape
     colour = {1: "grey", 3: "RGB"}[channels]
-    threads, gpus = content["device"]["threads"], content["device"]["compute_capabilities"]
+    device = content["device"]
+    threads, gpus, dsps = (
+        device[key] for key in ("threads", "compute_capabilities", "dsp_architectures")
+    )
     place = f"{threads} thread{'s' * (threads > 1)} of a processor"
     if gpus:
         place = f"a GPU of {' or '.join(gpus)}"
+    if dsps:
+        place = f"a Hexagon DSP of {' or '.join(dsps)}"
     return (
         f"An image classifier for `{content['name']}`: {content['precision']}, run by "
         f"{content['model']['runtime']} on {place}. It reads one "
@@ -92,15 +99,30 @@ def _speed(content: Mapping[str, Any]) -> str:
         _table(["what", "found", "budget"], rows)
         + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
         "device's runtime. FLOPs: multiply-accumulate operations per image."
-        + _prediction_error(latency)
     )
 
 
-def _prediction_error(latency: Mapping[str, Any]) -> str:
-    if latency["predicted"] is None or latency["measured"] is None:
-        return ""
-    error = latency["predicted"] / latency["measured"] - 1
-    return f" The prediction that the search relied on was {error:+.0%} off."
+def _ledger(content: Mapping[str, Any], results: Results) -> str:
+    rows = []
+    for entry in content["ledger"]:
+        unit = f" {entry['unit']}" if entry["unit"] == MILLISECONDS else ""
+        error, expected = entry["error"], entry["expected_error"]
+        rows.append(
+            [
+                entry["what"],
+                _number(entry["predicted"], unit, "not predicted"),
+                _number(entry["measured"], unit),
+                "" if error is None else f"{error:+.1%}",
+                "" if expected is None else f"{expected:.1%}",
+            ]
+        )
+    order = results.certificate.get("statement")
+    heads = ["what", "predicted", "measured", "off by", "expected error"]
+    return _table(heads, rows) + (
+        "\n\nExpected error: mean of the latency model on networks it had not seen. A slice of the "
+        "supernet is asked for the order of networks; its accuracy lies below that of a network "
+        "with its own training." + (f" {order}" if order else "")
+    )
 
 
 def _candidates(content: Mapping[str, Any]) -> str:
@@ -139,14 +161,24 @@ def _chain(content: Mapping[str, Any]) -> str:
     rows = [
         [
             f"{hop['from']} to {hop['to']}",
-            f"{hop['max_difference']:.3g}",
-            _number(hop["agreement"]),
+            _within(hop["max_difference"], "at most", hop["limit"]["max_difference"]),
+            _within(hop["agreement"], "at least", hop["limit"]["agreement"]),
+            _within(hop["accuracy"], "loss at most", hop["limit"]["accuracy_drop"]),
             f"{hop['images']:,}",
         ]
         for hop in content["hops"]
     ]
-    heads = ["hop", "largest logit difference", "same prediction", "real images"]
-    return _table(heads, rows)
+    heads = ["hop", "largest logit difference", "same answer", "top-1", "real images"]
+    return _table(heads, rows) + (
+        "\n\nIn brackets the limits; that of top-1 is the loss against the form before. A hop past "
+        "a limit would have stopped the release."
+    )
+
+
+def _within(value: float | None, bound: str, limit: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.4g}" if limit is None else f"{value:.4g} ({bound} {limit:.4g})"
 
 
 def _limits(content: Mapping[str, Any]) -> str:
@@ -184,7 +216,12 @@ def _provenance(content: Mapping[str, Any]) -> str:
     rows += [[name, value] for name, value in sorted(found["inputs"].items())]
     versions = ", ".join(f"{name} {v}" for name, v in sorted(content["versions"].items()))
     short = [[name, f"`{value[:16]}`"] for name, value in rows]
-    return _table(["input", "SHA-256"], short) + f"\n\nMade with {versions}."
+    return _table(["input", "SHA-256"], short) + (
+        f"\n\nMade with {versions}. Equal inputs give the reproducible SHA-256 "
+        f"`{content['reproducible_sha256'][:16]}`. The git revision belongs to a run, not to this "
+        "content: it stands beside the archive, in its `.provenance.json`. `sbom.cdx.json` lists "
+        "the files and the packages that `run.py` needs."
+    )
 
 
 def _number(value: float | None, unit: str = "", absent: str = "not measured") -> str:

@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,76 +17,19 @@ import numpy as np
 from data.dataset import FILE as DATASET_FILE
 from data.dataset import DatasetInfo, Split
 from data.stream import normalise
-from devices.backends import Backend
+from devices.bench import Bench
 from devices.device import Device
-from devices.latency import LatencyTable
-from models.architecture import SCHEMA as ARCHITECTURE
-from models.architecture import Architecture
 from models.costs import flops, parameters
-from models.ranking import SCHEMA as CERTIFICATE
-from stages.bundle.errors import BundleError
 from stages.bundle.golden import Golden
-from stages.common.files import read_json, rounded, sha256_file
-from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, RANKED, TRAIN
+from stages.bundle.ledger import ledger, predicted_ms
+from stages.bundle.results import Results
+from stages.common.files import sha256_file
+from stages.common.hops import require_chain
 
 PORTABLE = "model.onnx"
+PRIVATE = {"agent", "agent_token_env", "table"}
+"""Fields of a device that stay at home."""
 PACKAGES = ("netwright", "numpy", "onnx", "onnxruntime", "torch")
-
-
-@dataclass(frozen=True)
-class Results:
-    """What the stages before found, read from their folders.
-
-    Attributes:
-        architecture: the network.
-        latency: `latency.json` of the stage profile.
-        ranking: `ranking.json` of the stage rank.
-        certificate: `certificate.json` of the stage rank.
-        train: `train.json`.
-        quantize: `quantize.json`.
-        export: `export.json`.
-        hashes: SHA-256 of each of these files, by name.
-    """
-
-    architecture: Architecture
-    latency: Mapping[str, Any]
-    ranking: Mapping[str, Any]
-    certificate: Mapping[str, Any]
-    train: Mapping[str, Any]
-    quantize: Mapping[str, Any]
-    export: Mapping[str, Any]
-    hashes: Mapping[str, str]
-
-
-def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export: Path) -> Results:
-    """Read the results of the stages before, and check that they speak of one network.
-
-    Raises:
-        FileFormatError: a file is missing or of another version.
-        BundleError: the stages' results are of different networks.
-    """
-    files = {
-        "latency": (profile / "latency.json", LATENCY),
-        "ranking": (rank / "ranking.json", RANKED),
-        "certificate": (rank / "certificate.json", CERTIFICATE),
-        "train": (train / "train.json", TRAIN),
-        "quantize": (quantize / "quantize.json", QUANTIZE),
-        "export": (export / "export.json", EXPORT),
-        "architecture": (train / "architecture.json", ARCHITECTURE),
-    }
-    content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
-    architecture = Architecture.from_json(content.pop("architecture"))
-    ids = {
-        "rank": content["ranking"]["chosen"]["architecture_id"],
-        "train": content["train"]["architecture_id"],
-        "architecture.json": architecture.id,
-    }
-    if len(set(ids.values())) != 1:
-        raise BundleError(f"the stages' results are of different networks: {ids}. Run them again.")
-    if content["export"]["precision"] != content["quantize"]["chosen"]:
-        raise BundleError("export and quantize are of different precisions. Run export again.")
-    hashes = {path.name: sha256_file(path) for path, _ in files.values()}
-    return Results(architecture, **content, hashes=hashes)
 
 
 def golden_indices(images: int, wanted: int) -> list[int]:
@@ -97,7 +39,7 @@ def golden_indices(images: int, wanted: int) -> list[int]:
 
 
 def make_golden(
-    runtime: Backend,
+    bench: Bench,
     entry: Path,
     threads: int,
     split: Split,
@@ -108,7 +50,7 @@ def make_golden(
     """Run some test images through the delivered file.
 
     Args:
-        runtime: what runs it.
+        bench: where it runs.
         entry: the file.
         threads: threads the runtime may use.
         split: the test split.
@@ -119,19 +61,9 @@ def make_golden(
     chosen = golden_indices(len(split), wanted)
     images_NHWC = np.asarray(split.images_NHWC[chosen])
     inputs_NCHW = np.ascontiguousarray(normalise(images_NHWC, info).numpy())
-    with runtime.open(entry, threads) as session:
-        outputs_NK = np.concatenate([session(row[np.newaxis]) for row in inputs_NCHW])
+    outputs_NK = bench.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), threads)
     allowed = tolerance * float(np.abs(outputs_NK).max())
     return Golden(images_NHWC, inputs_NCHW, outputs_NK, np.asarray(split.labels_N[chosen]), allowed)
-
-
-def predicted_ms(results: Results) -> float | None:
-    """What the device's latency model says of the delivered precision; None if it knows none."""
-    table, precision = LatencyTable.from_json(results.latency), str(results.export["precision"])
-    if precision not in table.precisions:  # none at all for a device that was not measured
-        return None
-    keys = [block.key for block in results.architecture.present]
-    return rounded(table.predict(keys, precision))
 
 
 def manifest_content(
@@ -154,7 +86,9 @@ def manifest_content(
     details = dict(export["details"])
     return {
         "name": name,
-        "device": device.model_dump(mode="json"),
+        # Where the device can be reached is its owner's affair, and a stranger's bundle must never
+        # say whom to connect to.
+        "device": device.model_dump(mode="json", exclude=PRIVATE),
         "architecture": architecture.to_json(),
         "architecture_id": architecture.id,
         "architecture_short": architecture.short(),
@@ -166,11 +100,12 @@ def manifest_content(
             "files": export["files"],
             "portable": PORTABLE,
             "not_reproducible": list(details.get("not_reproducible", [])),
+            "built_from_sha256": results.hashes[f"{export['precision']}.onnx"],
             "details": details,
         },
         "accuracy": _accuracy(results),
         "latency_ms": {
-            "predicted": predicted_ms(results),
+            "predicted": predicted_ms(results, export["precision"]),
             "measured": export["measured_ms"],
             "budget": device.budget.latency_ms,
             "why_not_measured": export["why_not_measured"],
@@ -178,6 +113,7 @@ def manifest_content(
         "costs": {"flops": flops(architecture), "parameters": parameters(architecture)},
         "candidates": quantize["candidates"],
         "choice": quantize["reason"],
+        "ledger": ledger(results),
         "hops": chain(results),
         "golden": dict(golden),
         "provenance": dict(provenance),
@@ -186,12 +122,16 @@ def manifest_content(
 
 
 def chain(results: Results) -> list[dict[str, Any]]:
-    """The hops from the supernet to the delivered file, in order, of the delivered precision."""
-    piece = results.train["slice"]
-    first = {"from": "supernet slice", "to": "subnet", "limit": None, "passed": True, **piece}
+    """The hops from the supernet to the delivered file, in order, of the delivered precision.
+
+    Raises:
+        HopError: one is missing or broken; the message names it.
+    """
     targets = {"float32 ONNX", f"{results.export['precision']} ONNX"}
     lower = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
-    return [first, *lower, *results.export["hops"]]
+    hops = [results.train["slice"], *lower, *results.export["hops"]]
+    require_chain(hops)
+    return hops
 
 
 def provenance_of(
@@ -221,7 +161,8 @@ def _accuracy(results: Results) -> dict[str, Any]:
     measured_on = f"the delivered file in {runtime}"
     if delivered is None:
         delivered = by_precision[results.export["precision"]]
-        measured_on = f"the portable ONNX file in ONNX Runtime, as {runtime} does not run here"
+        why = "is only emulated" if results.export["emulated"] else "does not run"
+        measured_on = f"the portable ONNX file in ONNX Runtime, as {runtime} {why} here"
     return {
         "float32": by_precision["float32"],
         "int8": by_precision.get("int8"),

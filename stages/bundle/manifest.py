@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from devices.device import Device, Precision
 from stages.bundle.errors import BundleError
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
 SCHEMA = "netwright/bundle/1"
 MAX_BYTES = 1 << 24
+DERIVED = {MANIFEST, CARD, SBOM, "schema", "digest", "files", "reproducible_sha256"}
+"""Fields and files that are made from the others."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
@@ -47,6 +49,8 @@ class Model(_Part):
     """The same network as ONNX, for any machine."""
     not_reproducible: tuple[str, ...] = Field(strict=False)
     """Files whose bytes differ from one build to the next: build, do not compare, them."""
+    built_from_sha256: Sha256
+    """Of the ONNX file that all of them were built from, by which such files are known."""
     details: dict[str, Any]
     """What the backend says of its files: inputs, outputs, how to rebuild."""
 
@@ -77,6 +81,49 @@ class Costs(_Part):
     """Multiply-accumulate operations per image."""
     parameters: int = Field(ge=0)
     """Trainable numbers."""
+
+
+class LedgerEntry(_Part):
+    """A prediction beside its measurement; None for what nobody predicted or measured."""
+
+    what: str
+    unit: str
+    predicted: float | None
+    predicted_by: str
+    measured: float | None
+    measured_by: str
+    error: float | None
+    """Predicted / measured - 1."""
+    expected_error: float | None
+    """Mean relative error of that predictor on networks it had not seen."""
+
+
+class HopLimits(_Part):
+    """What a hop may cost."""
+
+    max_difference: Annotated[float, Field(ge=0)] | None
+    agreement: Share
+    accuracy_drop: Share
+
+
+class Hop(_Part):
+    """One step of the identity chain; None for what was not measured."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    max_difference: Annotated[float, Field(ge=0)] | None
+    """Largest difference of any logit."""
+    agreement: Share | None
+    """Share of images with the same answer."""
+    accuracy: Share | None
+    """Top-1 of the target on these images."""
+    accuracy_before: Share | None
+    """Top-1 of the source on them."""
+    images: int = Field(ge=0)
+    """Real images on which the two were compared."""
+    limit: HopLimits
+    passed: bool | None
+    why_not_measured: str | None
 
 
 class Golden(_Part):
@@ -120,12 +167,16 @@ class Manifest(_Part):
     """Every precision that was built, as the stage `quantize` judged it."""
     choice: str
     """Why this precision was delivered."""
-    hops: tuple[dict[str, Any], ...] = Field(strict=False)
+    ledger: tuple[LedgerEntry, ...] = Field(strict=False)
+    """What was predicted, beside what was measured."""
+    hops: tuple[Hop, ...] = Field(strict=False)
     """The identity chain, from the supernet to the delivered file."""
     golden: Golden
     provenance: Provenance
     versions: dict[str, str]
     """Packages that made the bundle."""
+    reproducible_sha256: Sha256
+    """The same for all bundles of equal inputs, whose engines may have other bytes."""
     files: dict[str, Sha256]
     """SHA-256 of every other file."""
     digest: Sha256
@@ -176,6 +227,30 @@ def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
             f"{path}: its manifest names model files that it does not list: {unknown}."
         )
     return manifest
+
+
+def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """A hash that bundles of equal inputs share, also where their engines differ.
+
+    Args:
+        content: all fields of `Manifest` but those in `DERIVED`, as JSON values.
+        files: the bundle's files by name; those in `DERIVED` count for nothing.
+    """
+    odd = set(content["model"]["not_reproducible"])
+    built_from = content["model"]["built_from_sha256"]
+    hashes = {
+        name: f"built from {built_from}" if name in odd else hashlib.sha256(data).hexdigest()
+        for name, data in files.items()
+        if name not in DERIVED
+    }
+    plain = {key: value for key, value in content.items() if key not in DERIVED}
+    text = json.dumps([plain, hashes], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def relative_error(predicted: float, measured: float) -> float:
+    """How far a prediction was off: 0.1 is a tenth too high."""
+    return round(predicted / measured - 1, 6)
 
 
 def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -28,3 +28,6 @@ class BundleParams(Params):
     """Test images that travel with the bundle, with the outputs they must give."""
     tolerance: Tolerance = Tolerance()
     """How far the outputs may be from those, per precision."""
+    signing_key: str | None = Field(None, min_length=1)
+    """PEM file of an elliptic-curve private key by which `netwright run` signs what passed the
+    gate, from the repository's root; None: nothing is signed. No stage reads it."""

@@ -35,6 +35,9 @@ class Limits:
     """Files in the archive."""
     unpacked_bytes: int = 1 << 30
     """Bytes after decompression, all files together."""
+    ratio: int = 100
+    """Times its own size to which an archive may unpack. Bundles are stored, and do not grow; this
+    leaves room to name what is wrong with one that somebody repacked."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def read_archive(path: Path, limits: Limits) -> tuple[dict[str, bytes], int]:
     if path.stat().st_size > limits.unpacked_bytes:  # stored, so never smaller than its content
         raise BundleError(f"{path} is larger than the {limits.unpacked_bytes} bytes allowed.")
     packed = path.read_bytes()
-    files = dict(_members(path, _unzip(path, packed, limits.unpacked_bytes), limits.members))
+    allowed = min(limits.unpacked_bytes, limits.ratio * len(packed))
+    files = dict(_members(path, _unzip(path, packed, allowed), limits.members))
     if pack(files) != packed:
         raise BundleError(
             f"{path} holds readable files, but its bytes are not those that bundles are written "

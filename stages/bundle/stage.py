@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DatasetInfo, read_split
-from devices.backends import backend
+from devices.agent.runtimes import quiet
+from devices.bench import HereBench, bench_of
 from devices.device import Device
 from stages.bundle.archive import pack
 from stages.bundle.card import model_card
 from stages.bundle.content import (
     PORTABLE,
-    Results,
     make_golden,
     manifest_content,
     provenance_of,
-    read_results,
 )
 from stages.bundle.gate import Verdict, judge
 from stages.bundle.golden import (
@@ -30,16 +29,28 @@ from stages.bundle.golden import (
     Golden,
     golden_bytes,
 )
-from stages.bundle.manifest import MANIFEST, Manifest, read_manifest, to_bytes
+from stages.bundle.manifest import (
+    CARD,
+    MANIFEST,
+    SBOM,
+    Manifest,
+    read_manifest,
+    reproducible_sha256,
+    to_bytes,
+)
 from stages.bundle.params import BundleParams
+from stages.bundle.results import Results, read_results
+from stages.bundle.sbom import sbom
 from stages.common.devices import pick_device
 from stages.common.files import json_bytes, write_bytes, write_json
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import BUNDLE_SUMMARY
 
-CARD, RUN = "MODEL_CARD.md", "run.py"
+RUN = "run.py"
 _TEMPLATE = Path(__file__).with_name("run_template.py")
+_RUNTIMES = Path(__file__).with_name("runtimes")
+_OWN_RUNTIME = "Runtime: Any = OnnxRuntime"
 
 
 def main() -> None:
@@ -53,13 +64,16 @@ def main() -> None:
     params = read_section(flags.params, "bundle", BundleParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, 0)
+    quiet()
     results = read_results(flags.profile, flags.rank, flags.train, flags.quantize, flags.export)
 
     info = DatasetInfo.read(flags.data)
     files = model_files(results, flags.quantize, flags.export)
     golden, computed_by = golden_of(results, device, params, info, flags)
-    files |= {GOLDEN: golden_bytes(golden), RUN: _TEMPLATE.read_bytes(), **readable_files(info)}
-    sections = [params.model_dump(mode="json"), device.model_dump(mode="json")]
+    files |= {GOLDEN: golden_bytes(golden), **readable_files(info)}
+    files[RUN] = run_program(device.backend).encode()
+    settings = params.model_dump(mode="json", exclude={"signing_key"})
+    sections = [settings, device.model_dump(mode="json")]
     content = manifest_content(
         flags.device,
         device,
@@ -71,7 +85,9 @@ def main() -> None:
         },
         provenance_of(sections, flags.data, info, results),
     )
+    content["reproducible_sha256"] = reproducible_sha256(content, files)
     files[CARD] = model_card(content, info, results).encode()
+    files[SBOM] = sbom(content, info, files)
     manifest, packed = assemble(content, files)
     verdict = judge(manifest, len(packed))
     archive = flags.out / f"{flags.device}.tar.gz"
@@ -104,11 +120,12 @@ def golden_of(
     it was built from, in ONNX Runtime.
     """
     precision = str(results.export["precision"])
-    runtime, entry = backend(device.backend), flags.export / results.export["entry"]
-    if runtime.why_not_measured(device):
-        runtime, entry = backend("onnxruntime"), flags.quantize / f"{precision}.onnx"
+    bench, entry = bench_of(flags.device, device), flags.export / results.export["entry"]
+    if bench.why_not_run:
+        portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
+        bench, entry = HereBench(portable), flags.quantize / f"{precision}.onnx"
     golden = make_golden(
-        runtime,
+        bench,
         entry,
         device.threads,
         read_split(flags.data, "test"),
@@ -116,7 +133,20 @@ def golden_of(
         params.golden_images,
         getattr(params.tolerance, precision),
     )
-    return golden, f"{runtime.runtime} {runtime.version()}"
+    emulated = ", emulated" if results.export["emulated"] else ""
+    machine = bench.machine()
+    return golden, f"{machine['runtime']} {machine['runtime_version']}{emulated}"
+
+
+def run_program(backend_name: str) -> str:
+    """The bundle's `run.py`: the template, with the backend's own module in it."""
+    text, own = _TEMPLATE.read_text(encoding="utf-8"), _RUNTIMES / f"{backend_name}.py"
+    if not own.is_file():  # the portable file's runtime is in the template
+        return text
+    _, module = own.read_text(encoding="utf-8").split("from __future__ import annotations\n")
+    before, line, after = text.partition(_OWN_RUNTIME)
+    assert line
+    return f"{before}{module.strip()}\n{after.partition(chr(10))[2]}"
 
 
 def readable_files(info: DatasetInfo) -> dict[str, bytes]:
@@ -159,7 +189,7 @@ def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) 
         "budget": manifest.device.budget.model_dump(),
         "min_accuracy": manifest.device.min_accuracy,
         "candidates": list(manifest.candidates),
-        "hops": list(manifest.hops),
+        "hops": [hop.model_dump(by_alias=True) for hop in manifest.hops],
         "size_bytes": len(packed),
         "bundle": archive.as_posix(),
         "sha256": hashlib.sha256(packed).hexdigest(),

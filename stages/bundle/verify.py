@@ -13,12 +13,27 @@ import numpy.typing as npt
 
 from data.images import load_image
 from devices.backends import Session, backend
+from devices.bench import Bench
 from devices.device import DeviceError
+from devices.measure import MeasurementError
+from stages.bundle.consistency import contradictions
 from stages.bundle.errors import BundleError
 from stages.bundle.gate import judge
-from stages.bundle.golden import Preprocess, read_golden, read_labels, read_preprocess
-from stages.bundle.manifest import read_manifest
+from stages.bundle.golden import (
+    GOLDEN,
+    Golden,
+    Preprocess,
+    read_golden,
+    read_labels,
+    read_preprocess,
+)
+from stages.bundle.manifest import Manifest, read_manifest
+from stages.bundle.measured import measure_latency
 from stages.bundle.read import Bundle, Limits, check_hashes, read_archive, read_bundle
+from stages.bundle.signature import Trust
+from stages.common.hops import HopError, require_chain
+
+FindBench = Callable[[Manifest], Bench | None]
 
 PORTABLE = "onnxruntime"
 """The backend that runs the portable file of a bundle whose own runtime is not here."""
@@ -56,22 +71,42 @@ class Verification:
         return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
 
 
-def verify(bundle: Path) -> Verification:
+def verify(
+    bundle: Path,
+    find_bench: FindBench | None = None,
+    trust: Trust | None = None,
+    latency: bool = False,
+) -> Verification:
     """Check an archive that nobody vouches for: form, manifest, hashes, golden outputs, limits.
 
     A bad bundle is an outcome, not an exception.
+
+    Args:
+        bundle: the archive.
+        find_bench: where the delivered file of a manifest is to be run, if not on this machine.
+            It must ask its caller's settings alone: the archive is a stranger's.
+        trust: whose signature counts; None: no signature is looked for.
+        latency: also measure the delivered file, and hold it against the device's budget.
+
+    Raises:
+        SignatureError: signatures cannot be checked at all with this key on this machine.
     """
+    if trust is not None:
+        trust.check_key()
     done: list[Check] = []
 
     def step(name: str, check: Callable[[], tuple[str, Any]]) -> Any:
         try:
             detail, value = check()
-        except (BundleError, DeviceError) as error:
+        except (BundleError, DeviceError, MeasurementError) as error:
             done.append(Check(name, False, str(error)))
             return None
         done.append(Check(name, True, detail))
         return value
 
+    # Before a byte of the archive is interpreted.
+    if trust is not None and step("signature", lambda: (trust.check(bundle), True)) is None:
+        return Verification(tuple(done))
     archive = step("archive", lambda: _archive(bundle))
     if archive is None:
         return Verification(tuple(done))
@@ -82,8 +117,14 @@ def verify(bundle: Path) -> Verification:
     if step("hashes", lambda: _hashes(bundle, files, manifest)) is None:
         return Verification(tuple(done))
     whole = Bundle(manifest, *archive)
-    step("golden", lambda: _golden(bundle, whole))
+    # Nothing is opened that contradicts itself.
+    if step("consistency", lambda: _consistency(bundle, whole)) is None:
+        return Verification(tuple(done))
+    step("hops", lambda: _hops(bundle, manifest))
+    step("golden", lambda: _golden(bundle, whole, find_bench))
     done.append(_limits(whole))
+    if latency:
+        step("latency", lambda: measure_latency(bundle, whole))
     return Verification(tuple(done))
 
 
@@ -127,19 +168,49 @@ def _hashes(path: Path, files: dict[str, bytes], manifest: Any) -> tuple[str, An
     return f"all {len(manifest.files)} files have the SHA-256 of the manifest", True
 
 
-def _golden(path: Path, bundle: Bundle) -> tuple[str, Any]:
+def _consistency(path: Path, bundle: Bundle) -> tuple[str, Any]:
+    found = contradictions(path, bundle.manifest, bundle.files)
+    if found:
+        raise BundleError(f"{path} contradicts itself: {'; '.join(found)}.")
+    return "what the bundle says twice, it says alike", True
+
+
+def _hops(path: Path, manifest: Manifest) -> tuple[str, Any]:
+    try:
+        require_chain([hop.model_dump(by_alias=True) for hop in manifest.hops])
+    except HopError as error:
+        raise BundleError(f"{path}: {error}") from error
+    judged = [hop for hop in manifest.hops if hop.passed]
+    unknown = "".join(
+        f"; {hop.source} to {hop.target} was not measured"
+        for hop in manifest.hops
+        if not hop.passed
+    )
+    return f"{len(judged)} hops from supernet to device within their limits{unknown}", True
+
+
+def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[str, Any]:
     how: Preprocess = read_preprocess(path, bundle.files)
     labels = read_labels(path, bundle.files)
     count = bundle.manifest.golden.images
     golden = read_golden(path, bundle.files, count, how.image_shape, len(labels))
+    _check_golden(path, golden, bundle.manifest.golden.tolerance, len(labels))
     off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
     if not off <= INPUT_TOLERANCE:
         raise BundleError(
             f"{path}: preprocessing gives other inputs than the golden ones ({off:g})."
         )
-    with _session(bundle, (1, *how.image_shape)) as (session, runtime):
-        rows = [_logits(path, session, row[np.newaxis], len(labels)) for row in golden.inputs_NCHW]
-    difference = float(np.abs(np.concatenate(rows) - golden.outputs_NK).max())
+    bench = None if find_bench is None else find_bench(bundle.manifest)
+    images = [row[np.newaxis] for row in golden.inputs_NCHW]
+    if bench is not None:
+        outputs_NK, runtime = _on_bench(bundle, bench, images), bench.runtime
+    else:
+        with _session(bundle, (1, *how.image_shape)) as (session, runtime):
+            rows = [_logits(path, session, image_1CHW, len(labels)) for image_1CHW in images]
+        outputs_NK = np.concatenate(rows)
+    if outputs_NK.shape != golden.outputs_NK.shape:
+        raise BundleError(f"{path}: {runtime} gives outputs of shape {outputs_NK.shape}.")
+    difference = float(np.abs(outputs_NK - golden.outputs_NK).max())
     # Written so that a difference that is not a number fails.
     if not difference <= golden.tolerance:
         raise BundleError(
@@ -152,6 +223,27 @@ def _golden(path: Path, bundle: Bundle) -> tuple[str, Any]:
     ), True
 
 
+def _check_golden(path: Path, golden: Golden, tolerance: float, classes: int) -> None:
+    """Refuse golden arrays that would accept anything, or that are not the manifest's."""
+    if golden.tolerance != tolerance:
+        raise BundleError(f"{path}: {GOLDEN} and manifest name two tolerances.")
+    if not 0 < golden.tolerance < float(np.abs(golden.outputs_NK).max()):
+        raise BundleError(
+            f"{path}: a tolerance of {golden.tolerance:.4g} would accept anything: it must lie "
+            "between 0 and the largest golden output."
+        )
+    if not np.isin(golden.labels_N, np.arange(classes)).all():
+        raise BundleError(f"{path}: {GOLDEN} has labels that are no classes.")
+
+
+def _on_bench(
+    bundle: Bundle, bench: Bench, images: Sequence[npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float32]:
+    manifest = bundle.manifest
+    with bundle.unpacked() as folder:
+        return bench.outputs(folder / manifest.model.entry, images, manifest.device.threads)
+
+
 def _limits(bundle: Bundle) -> Check:
     verdict = judge(bundle.manifest, bundle.size_bytes)
     return Check("limits", verdict.passed, "; ".join((*verdict.reasons, *verdict.kept)))
@@ -162,7 +254,7 @@ def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, 
     """The delivered network in its runtime; where that is not here, its portable form, said so."""
     manifest = bundle.manifest
     runtime, entry = backend(manifest.device.backend), manifest.model.entry
-    away = runtime.why_not_measured(manifest.device)
+    away = runtime.why_not_run(manifest.device)
     said = f"{runtime.runtime} {runtime.version()}"
     if away:
         runtime, entry = backend(PORTABLE), manifest.model.portable

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from devices.backends import backend
 from devices.device import Device, Precision
 from devices.latency import LatencyTable
 from models.architecture import Architecture, Block
 from models.constrained import random_within
 from models.costs import block_flops, block_parameters, flops, parameters
 from models.space import SearchSpace
+from models.stage_features import stage_features
 from stages.common.files import read_json, rounded
 from stages.common.schemas import LATENCY
 
@@ -34,13 +36,17 @@ class Limit:
         key: its name under `devices.NAME.budget`, such as `latency_ms`.
         budget: the largest cost allowed, in the key's unit.
         cost: an architecture's cost in that unit.
-        block_cost: a block's share; the architecture with the smallest sum has the smallest cost.
+        block_cost: a block's share of it.
+        exact: whether the architecture with the smallest sum of shares has the smallest cost. A
+            latency regression is no such sum: there that architecture only bounds the smallest
+            cost from above.
     """
 
     key: str
     budget: float
     cost: Callable[[Architecture], float]
     block_cost: Callable[[Block], float]
+    exact: bool = True
 
     def excess(self, architecture: Architecture) -> float:
         """By what fraction of the budget the cost passes it; 0 within it."""
@@ -60,16 +66,31 @@ def read_latency_table(profile: Path) -> LatencyTable:
 def search_precision(device: Device) -> Precision:
     """The precision whose latency and size are predicted before any exists.
 
-    With `auto` it is float32, which every backend has: whether a lower precision keeps the
-    accuracy is known only after training, and without it float32 is what must keep the budgets.
+    With `auto` it is the backend's first, float32 wherever it is offered: whether a lower
+    precision keeps the accuracy is known only after training, and without it float32 is what must
+    keep the budgets.
     """
-    return "float32" if device.precision == "auto" else device.precision
+    if device.precision == "auto":
+        return backend(device.backend).native_precisions[0]
+    return device.precision
 
 
 def predicted_latency(device: Device, table: LatencyTable) -> Callable[[Architecture], float]:
     """Milliseconds per image of an architecture on the device."""
     precision = search_precision(device)
-    return lambda architecture: table.predict([b.key for b in architecture.present], precision)
+    return lambda architecture: predict_ms(table, architecture, precision)
+
+
+def predict_ms(table: LatencyTable, architecture: Architecture, precision: str) -> float:
+    """Milliseconds per image of an architecture, by the model that the table uses.
+
+    Raises:
+        LatencyError: a block or the precision was never profiled.
+    """
+    keys = [block.key for block in architecture.present]
+    if table.additive(precision):
+        return table.predict(keys, precision)
+    return table.predict(keys, precision, stage_features(architecture, table.stages))
 
 
 def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> tuple[Limit, ...]:
@@ -93,6 +114,7 @@ def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> 
                 budget.latency_ms * (1 - latency_margin),
                 predicted_latency(device, table),
                 lambda block: table.block_cost(block.key, precision),
+                exact=table.additive(precision),
             )
         )
     if budget.flops is not None:
@@ -136,8 +158,8 @@ def total_excess(architecture: Architecture, limits: Sequence[Limit]) -> float:
 def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], seed: int = 0) -> None:
     """Stop at once when no architecture of the space can meet the device's budgets.
 
-    Each budget alone is decided exactly, by its cheapest architecture. Several together are
-    searched for from many starts; finding none is reported as such.
+    A budget whose cost is `exact` is decided alone by its cheapest architecture. Others, and
+    several together, are searched for from many starts; finding none is reported as such.
 
     Args:
         space: the architectures there are.
@@ -151,14 +173,14 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     cheapest = [space.extreme(limit.block_cost) for limit in limits]
     for limit, architecture in zip(limits, cheapest, strict=True):
         least = limit.cost(architecture)
-        if least > limit.budget:
+        if limit.exact and least > limit.budget:
             raise InfeasibleBudgetError(
                 f"no architecture of space '{space.name}' keeps {limit.key} within "
                 f"{limit.budget:g} on '{name}': the nearest, {architecture.id} "
                 f"({architecture.short()}), needs {least:.4g}. Raise "
                 f"devices.{name}.budget.{limit.key} or add smaller options to the space."
             )
-    if len(limits) < 2 or any(total_excess(a, limits) == 0 for a in cheapest):
+    if not limits or any(total_excess(a, limits) == 0 for a in cheapest):
         return
 
     def excess(choices: tuple[int, ...]) -> float:
@@ -167,8 +189,11 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     if random_within(space.groups, excess, np.random.default_rng(seed), _ATTEMPTS) is None:
         nearest = min(cheapest, key=lambda architecture: total_excess(architecture, limits))
         costs = ", ".join(f"{x.key} {x.cost(nearest):.4g} of {x.budget:g}" for x in limits)
+        exact = all(limit.exact for limit in limits)
+        alone = f"each budget of '{name}' can be met alone, but " if exact else ""
+        what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
         raise InfeasibleBudgetError(
-            f"each budget of '{name}' can be met alone, but no architecture of space "
-            f"'{space.name}' that meets all together was found in {_ATTEMPTS} searches; the "
-            f"nearest seen is {nearest.id} with {costs}. Raise one under devices.{name}.budget."
+            f"{alone}no architecture of space '{space.name}' that meets {what} was found in "
+            f"{_ATTEMPTS} searches; the nearest seen is {nearest.id} with {costs}. Raise one under "
+            f"devices.{name}.budget, or add smaller options to the space."
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches
 from devices.backends import Backend
+from devices.bench import Bench
 
 BATCH = 256
 """Images normalised at once; each is run alone."""
@@ -36,6 +37,11 @@ def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Lo
     """
     with runtime.open(model, threads=1) as session:
         return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
+
+
+def device_logits(bench: Bench, model: Path, split: Split, info: DatasetInfo) -> Logits:
+    """Logits (N, K) of a file where the device's files are run, on one thread."""
+    return bench.outputs(model, single_images(split, info), threads=1)
 
 
 def accuracy(logits_NK: Logits, split: Split) -> float:

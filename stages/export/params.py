@@ -16,11 +16,19 @@ class ExportParams(Params):
     """Share of test images on which a delivered float32 file must predict what its ONNX does."""
     min_agreement: float = Field(0.95, ge=0, le=1)
     """The same for lower precisions, where two runtimes round differently."""
+    float32_accuracy_drop: float = Field(0.001, ge=0, le=1)
+    """Most top-1 test accuracy a delivered float32 file may lose against its ONNX file."""
+    lower_difference: float = Field(1.0, gt=0)
+    """Largest difference of any logit of a lower precision, as a share of the largest logit."""
+    lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
+    """Most top-1 test accuracy a delivered lower precision may lose against its ONNX file."""
     blocks: int = Field(7, ge=3)
     """Interleaved blocks of the latency measurement."""
     calls: int = Field(50, ge=1)
     """Calls per block."""
     max_spread: float = Field(0.5, gt=0)
     """A measurement whose blocks differ by more than this share is refused."""
+    emulated_images: int = Field(500, ge=1)
+    """Test images that are run where the device's runtime is only emulated, which is slow."""
     seed: int = Field(0, ge=0)
     """Seed of the process."""

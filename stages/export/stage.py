@@ -6,20 +6,22 @@ Axes: N images, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.dataset import DatasetInfo, Split, read_split
+from devices.agent.runtimes import quiet
 from devices.backends import Backend, Built, backend
-from devices.device import Device
-from devices.fingerprint import machine_state
-from devices.measure import Protocol
+from devices.bench import Bench, bench_of
+from devices.measure import Measurement, Protocol
 from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
-from stages.common.hops import Hop, compare
-from stages.common.inference import accuracy, logits
+from stages.common.hops import Hop, Limits, compare, scaled, unmeasured
+from stages.common.inference import accuracy, device_logits, logits
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
@@ -31,12 +33,21 @@ FLOAT32 = "float32"
 
 @dataclass(frozen=True)
 class Checked:
-    """The delivered file on its own runtime."""
+    """The delivered file on its own runtime.
+
+    Attributes:
+        hop: how it compares with the ONNX file it was built from.
+        accuracy: top-1 on the test split; None where only some of it was run, in an emulator.
+        latency: median per image; None where it could not be measured.
+        emulated: whether the runtime is only emulated here.
+        machine: what ran it.
+    """
 
     hop: Hop
-    accuracy: float
-    latency_ms: float
-    spread: float
+    accuracy: float | None
+    latency: Measurement | None
+    emulated: bool
+    machine: dict[str, Any]
 
 
 def main() -> None:
@@ -52,65 +63,100 @@ def main() -> None:
     params = read_section(flags.params, "export", ExportParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
+    quiet()
     runtime = backend(device.backend)
     precision = str(read_json(flags.model / "quantize.json", QUANTIZE)["chosen"])
     flags.out.mkdir(parents=True, exist_ok=True)
 
     built = runtime.build(flags.model / f"{precision}.onnx", precision, flags.out, device)
-    away = runtime.why_not_measured(device)
-    checked = None
-    if not away:
-        info, test = DatasetInfo.read(flags.data), read_split(flags.data, "test")
-        clock, entry = Clock.read(flags.profile), flags.out / built.entry
-        checked = check(flags.model, entry, precision, device, (test, info), clock, params)
-        checked.hop.require()
-    content = describe(runtime, precision, built, checked, away)
+    bench, checked = bench_of(flags.device, device), None
+    if not bench.why_not_run:
+        data = read_split(flags.data, "test"), DatasetInfo.read(flags.data)
+        onnx, entry = flags.model / f"{precision}.onnx", flags.out / built.entry
+        emulated = device.agent is None and bool(runtime.why_not_measured(device))
+        hop, share = check(onnx, entry, precision, bench, emulated, data, params)
+        hop.require()
+        latency = None
+        if not bench.why_not_measured:
+            latency = measured(Clock.read(flags.profile), flags.device, bench, entry, params)
+        checked = Checked(hop, share, latency, emulated, bench.machine())
+    content = describe(runtime, precision, built, checked, bench.why_not_measured, params)
     write_json(flags.out / "export.json", EXPORT, content)
 
 
 def check(
-    folder: Path,
+    onnx: Path,
     entry: Path,
     precision: str,
-    device: Device,
+    bench: Bench,
+    emulated: bool,
     test: tuple[Split, DatasetInfo],
-    clock: Clock,
     params: ExportParams,
-) -> Checked:
-    """Compare the delivered file with the ONNX file it was built from, and measure it.
+) -> tuple[Hop, float | None]:
+    """Compare the delivered file with the ONNX file it was built from.
+
+    An emulator is hundreds of times slower than the device, so there only some images are run.
 
     Args:
-        folder: with the ONNX files.
+        onnx: the ONNX file.
         entry: the delivered file.
-        precision: which ONNX file it was built from.
-        device: whose runtime and threads count.
+        precision: of both.
+        bench: where the delivered file runs.
+        emulated: whether it is only emulated there.
         test: the test split and its description.
-        clock: of the device's profile.
-        params: limits and the measuring protocol.
+        params: limits.
+
+    Returns:
+        The comparison, and the top-1 accuracy; None where only some images were run.
     """
     split, info = test
-    runtime = backend(device.backend)
-    expected_NK = logits(backend("onnxruntime"), folder / f"{precision}.onnx", split, info)
-    found_NK = logits(runtime, entry, split, info)
-    exact = precision == FLOAT32
-    hop = compare(
-        f"{precision} ONNX",
-        f"delivered file in {runtime.runtime}",
-        expected_NK,
-        found_NK,
-        params.max_difference if exact else None,
-        params.float32_agreement if exact else params.min_agreement,
-    )
+    if emulated:
+        split = spread_out(split, params.emulated_images)
+    expected_NK = logits(backend("onnxruntime"), onnx, split, info)
+    found_NK = device_logits(bench, entry, split, info)
+    limits = hop_limits(params, precision)
+    if precision != FLOAT32:
+        limits = replace(limits, max_difference=scaled(params.lower_difference, expected_NK))
+    names = f"{precision} ONNX", delivered_in(bench.runtime)
+    hop = compare(*names, expected_NK, found_NK, np.asarray(split.labels_N), limits)
+    return hop, accuracy(found_NK, split) if len(split) == len(test[0]) else None
+
+
+def measured(
+    clock: Clock, name: str, bench: Bench, entry: Path, params: ExportParams
+) -> Measurement:
+    """The delivered file's latency, in the clock of the device's profile."""
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
-    models = {"delivered": entry}
     with Progress("measure", 1) as progress:
-        found = clock.measure(runtime.name, models, device.threads, protocol, counted(progress))
-    delivered = found["delivered"]
-    return Checked(hop, accuracy(found_NK, split), delivered.ms, delivered.spread)
+        found = clock.measure(name, bench, {"delivered": entry}, protocol, counted(progress))
+    return found["delivered"]
+
+
+def spread_out(split: Split, count: int) -> Split:
+    """At most `count` images, evenly spread over a split."""
+    rows = np.arange(min(count, len(split))) * len(split) // max(1, min(count, len(split)))
+    return Split(split.images_NHWC[rows], split.labels_N[rows])
+
+
+def delivered_in(runtime: str) -> str:
+    """What the identity chain calls the delivered file in a runtime."""
+    return f"delivered file in {runtime}"
+
+
+def hop_limits(params: ExportParams, precision: str) -> Limits:
+    """What the hop may cost; the logits' difference of a lower precision needs their scale."""
+    if precision == FLOAT32:
+        return Limits(params.max_difference, params.float32_agreement, params.float32_accuracy_drop)
+    return Limits(None, params.min_agreement, params.lower_accuracy_drop)
 
 
 def describe(
-    runtime: Backend, precision: str, built: Built, checked: Checked | None, away: str
+    runtime: Backend,
+    precision: str,
+    built: Built,
+    checked: Checked | None,
+    away: str,
+    params: ExportParams,
 ) -> dict[str, Any]:
     """The content of `export.json`.
 
@@ -119,8 +165,12 @@ def describe(
         precision: what was delivered.
         built: the files.
         checked: what was found on the device's runtime; None where it does not run here.
-        away: why it does not, or "".
+        away: why its latency was not measured, or "".
+        params: with the limits that would hold where the file runs.
     """
+    latency = checked.latency if checked else None
+    names = f"{precision} ONNX", delivered_in(runtime.runtime)
+    unknown = unmeasured(*names, hop_limits(params, precision), away)
     return {
         "precision": precision,
         "files": list(built.files),
@@ -129,9 +179,10 @@ def describe(
         "runtime_version": runtime.version(),
         "details": dict(built.details),
         "accuracy": rounded(checked.accuracy) if checked else None,
-        "measured_ms": rounded(checked.latency_ms) if checked else None,
-        "spread": rounded(checked.spread) if checked else None,
+        "measured_ms": rounded(latency.ms) if latency else None,
+        "spread": rounded(latency.spread) if latency else None,
+        "emulated": checked is not None and checked.emulated,
         "why_not_measured": away or None,
-        "hops": [checked.hop.to_json()] if checked else [],
-        "machine": machine_state(runtime.name) if checked else None,
+        "hops": [checked.hop.to_json() if checked else unknown],
+        "machine": checked.machine if checked else None,
     }

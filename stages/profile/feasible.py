@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from devices.backends import backend
+from devices.agent_client import Patience
+from devices.bench import bench_of
 from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
-from devices.measure import Protocol, measure
+from devices.measure import Protocol
 from models.operators import macs
 from models.space import SearchSpace
 from stages.common.budgets import InfeasibleBudgetError, limits, require_feasible
@@ -35,24 +36,25 @@ def check_feasible(
     require_feasible(space, device_name, limits(device, known))
 
 
-def quick_latency(space: SearchSpace, device: Device) -> float:
+def quick_latency(
+    space: SearchSpace, name: str, device: Device, patience: Patience | None = None
+) -> float:
     """Measure the space's smallest network on the device, in about two seconds.
 
     Returns:
         Milliseconds per image at batch 1 in float32: about the fastest the space can be.
 
     Raises:
-        DeviceError: this machine cannot measure the device.
+        DeviceError: the device cannot be measured from here.
         MeasurementError: the machine is too busy.
     """
-    runtime = backend(device.backend)
-    away = runtime.why_not_measured(device)
-    if away:
-        raise DeviceError(away)
+    bench = bench_of(name, device, patience)
+    if bench.why_not_measured:
+        raise DeviceError(bench.why_not_measured)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "smallest.onnx"
         write_network(space.extreme(macs), file, seed=0)
-        found = measure(runtime.name, {"smallest": file}, file, device.threads, _QUICK)
+        found = bench.measure({"smallest": file}, file, _QUICK)
     return found["smallest"].ms
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from devices.backends import Backend
+from devices.bench import Bench
 from devices.device import Device
 from devices.latency import LatencyTable
 from devices.latency_fit import MeasuredNetwork, fit
-from devices.measure import Measurement, measure
-from models.architecture import Architecture
+from models.architecture import Architecture, Block
 from models.operators import macs
 from models.space import SearchSpace
+from models.stage_features import stage_features, stage_sizes
 from stages.common.clock import REFERENCE
 from stages.profile.networks import (
     draw_networks,
@@ -42,11 +44,68 @@ def steps(space: SearchSpace, device: Device, runtime: Backend, params: ProfileP
     return 2 * (len(space.blocks()) + networks)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a profile measures.
+
+    Attributes:
+        blocks: every block of the space, by its key.
+        networks: whole networks, from the cheapest to the dearest.
+        precisions: in which the networks are measured, float32 first.
+        held_out: how many of the networks are kept for judging.
+    """
+
+    blocks: Mapping[str, Block]
+    networks: tuple[Architecture, ...]
+    precisions: tuple[str, ...]
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """What was measured: of blocks by key, of networks by `network_key`."""
+
+    blocks: Mapping[str, float]
+    networks: Mapping[str, float]
+
+
+def plan(space: SearchSpace, device: Device, runtime: Backend, params: ProfileParams) -> Plan:
+    """What has to be measured; equal params draw equal networks."""
+    rng = np.random.default_rng(params.seed)
+    networks = draw_networks(space, params.networks + params.held_out, rng)
+    blocks = {block.key: block for block in space.blocks()}
+    return Plan(blocks, networks, precisions_of(device, runtime), params.held_out)
+
+
+def write_models(
+    plan: Plan,
+    space: SearchSpace,
+    runtime: Backend,
+    params: ProfileParams,
+    work: Path,
+    on_done: OnDone,
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Write the reference, every block, and every network in every precision.
+
+    Returns:
+        Files of the blocks by key, and of the networks by `network_key`.
+    """
+    write_network(space.extreme(macs), work / REFERENCE, params.seed)
+    files: dict[str, Path] = {}
+    for number, (key, block) in enumerate(plan.blocks.items()):
+        files[key] = work / f"block{number}.onnx"
+        write_block(block, files[key], params.seed)
+        on_done(key)
+    whole = _write_networks(plan.networks, plan.precisions, runtime, params.seed, work, on_done)
+    return files, whole
+
+
 def profile(
     space: SearchSpace,
     name: str,
     device: Device,
     runtime: Backend,
+    bench: Bench,
     params: ProfileParams,
     work: Path,
     on_done: OnDone,
@@ -57,7 +116,8 @@ def profile(
         space: the architectures whose latency is to be predicted.
         name: the device's name.
         device: its settings.
-        runtime: its backend, which must run here.
+        runtime: its backend.
+        bench: where it is measured.
         params: how to measure.
         work: an existing folder for the models.
         on_done: called with a name after each of the `steps`.
@@ -68,31 +128,39 @@ def profile(
     Raises:
         MeasurementError: a measurement is too noisy.
     """
+    wanted = plan(space, device, runtime, params)
+    files, whole = write_models(wanted, space, runtime, params, work, on_done)
     reference = work / REFERENCE
-    write_network(space.extreme(macs), reference, params.seed)
-    blocks = {block.key: block for block in space.blocks()}
-    files: dict[str, Path] = {}
-    for number, (key, block) in enumerate(blocks.items()):
-        files[key] = work / f"block{number}.onnx"
-        write_block(block, files[key], params.seed)
-        on_done(key)
-    rng = np.random.default_rng(params.seed)
-    networks = draw_networks(space, params.networks + params.held_out, rng)
-    precisions = precisions_of(device, runtime)
-    whole = _write_networks(networks, precisions, runtime, params.seed, work, on_done)
-
-    threads = device.threads
-    alone = measure(runtime.name, files, reference, threads, params.block_protocol, on_done)
-    together = measure(runtime.name, whole, reference, threads, params.network_protocol, on_done)
-    fitted, judged = (
-        _measured(part, precisions, together) for part in split_networks(networks, params.held_out)
-    )
+    alone = bench.measure(files, reference, params.block_protocol, on_done)
+    together = bench.measure(whole, reference, params.network_protocol, on_done)
     # One clock for both sessions: the second one's, which is the longer.
     reference_ms = next(found.ms / found.ratio for found in together.values())
-    block_ms = {key: alone[key].ratio * reference_ms for key in blocks}
-    block_macs = {key: macs(block) for key, block in blocks.items()}
-    table = fit(name, runtime.name, block_ms, block_macs, fitted, judged)
-    return table, reference_ms
+    found = Milliseconds(
+        {key: row.ratio * reference_ms for key, row in alone.items()},
+        {key: row.ms for key, row in together.items()},
+    )
+    return fit_table(name, runtime, space, wanted, found), reference_ms
+
+
+def fit_table(
+    name: str, runtime: Backend, space: SearchSpace, plan: Plan, found: Milliseconds
+) -> LatencyTable:
+    """The latency model of what was measured, fitted on some networks and judged on others."""
+    sizes = stage_sizes(space.groups)
+    fitted, judged = (
+        [
+            MeasuredNetwork(
+                tuple(block.key for block in architecture.present),
+                {p: found.networks[network_key(architecture, p)] for p in plan.precisions},
+                stage_features(architecture, sizes),
+            )
+            for architecture in part
+        ]
+        for part in split_networks(plan.networks, plan.held_out)
+    )
+    block_ms = {key: found.blocks[key] for key in plan.blocks}
+    block_macs = {key: macs(block) for key, block in plan.blocks.items()}
+    return fit(name, runtime.name, block_ms, block_macs, fitted, judged, sizes)
 
 
 def _write_networks(
@@ -103,32 +171,21 @@ def _write_networks(
     work: Path,
     on_done: OnDone,
 ) -> dict[str, Path]:
-    """Every network in every precision, by `_key`."""
+    """Every network in every precision, by `network_key`."""
     files: dict[str, Path] = {}
     for architecture in networks:
         for precision in precisions:
-            file = work / f"{_key(architecture, precision)}.onnx"
+            file = work / f"{network_key(architecture, precision)}.onnx"
             if precision == FLOAT32:
                 write_network(architecture, file, seed)
             else:
-                float32 = files[_key(architecture, FLOAT32)]
+                float32 = files[network_key(architecture, FLOAT32)]
                 write_lower(float32, file, precision, runtime, seed)
-            files[_key(architecture, precision)] = file
+            files[network_key(architecture, precision)] = file
             on_done(file.stem)
     return files
 
 
-def _measured(
-    networks: Sequence[Architecture], precisions: Sequence[str], found: dict[str, Measurement]
-) -> list[MeasuredNetwork]:
-    return [
-        MeasuredNetwork(
-            tuple(block.key for block in architecture.present),
-            {precision: found[_key(architecture, precision)].ms for precision in precisions},
-        )
-        for architecture in networks
-    ]
-
-
-def _key(architecture: Architecture, precision: str) -> str:
+def network_key(architecture: Architecture, precision: str) -> str:
+    """The name of one network in one precision."""
     return f"{precision}-{architecture.id}"

@@ -26,9 +26,9 @@ def draw_held_out(table: LatencyTable, path: Path) -> None:
     )
     for precision, error in table.error.items():
         predicted, measured = zip(*error.pairs, strict=True)
-        axes.scatter(
-            measured, predicted, s=24, label=f"{precision}: {error.mean:.1%} mean error", zorder=3
-        )
+        model = "blocks" if table.additive(precision) else "regression"
+        label = f"{precision}: {error.mean:.1%} mean error ({model})"
+        axes.scatter(measured, predicted, s=24, label=label, zorder=3)
     axes.set(
         xlim=(low, high),
         ylim=(low, high),

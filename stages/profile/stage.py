@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DatasetInfo
+from devices.agent.runtimes import quiet
 from devices.backends import Backend, backend
+from devices.bench import Bench, bench_of
 from devices.device import Device, DeviceError
-from devices.fingerprint import machine_state
 from devices.latency import LatencyTable
 from models.operators import macs
 from models.space import SearchSpace
@@ -21,6 +22,7 @@ from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import LATENCY
+from stages.profile.elsewhere import check_unchanged, imported_table
 from stages.profile.feasible import check_feasible
 from stages.profile.measuring import FLOAT32, profile, steps
 from stages.profile.networks import write_lower, write_network
@@ -40,27 +42,37 @@ def main() -> None:
     params = read_section(flags.params, "profile", ProfileParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
+    quiet()
     runtime = usable_backend(flags.device, device)
     info = DatasetInfo.read(flags.data)
     space = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
     check_feasible(space, flags.device, device, None)
 
-    away = runtime.why_not_measured(device)
-    with tempfile.TemporaryDirectory() as folder:
-        if away:
+    bench = bench_of(flags.device, device)
+    if device.table is not None:
+        file = flags.params.parent / device.table.file
+        check_unchanged(flags.device, device, file)
+        table, imported = imported_table(space, flags.device, device, runtime, params, file)
+        print(f"{flags.device}: {len(table.block_ms)} blocks from {device.table.file}")
+        about: dict[str, Any] = {"machine": imported.machine}
+    elif bench.why_not_measured:
+        with tempfile.TemporaryDirectory() as folder:
             try_build(space, device, runtime, Path(folder))
-            table, reference_ms = LatencyTable.unmeasured(flags.device, runtime.name), None
-            print(f"{flags.device} is not measured: {away}")
-        else:
-            table, reference_ms = measured_table(
-                space, flags.device, device, runtime, params, Path(folder)
+        table, about = LatencyTable.unmeasured(flags.device, runtime.name), {}
+        print(f"{flags.device} is not measured: {bench.why_not_measured}")
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            table, about = measured(
+                space, flags.device, device, runtime, bench, params, Path(folder)
             )
-            table.check_error(device.max_error)
-            write_bytes(flags.out / REFERENCE, (Path(folder) / REFERENCE).read_bytes())
+            reference = (Path(folder) / REFERENCE).read_bytes()
+        table.check_error(device.max_error)
+        write_bytes(flags.out / REFERENCE, reference)
+    say_error(flags.device, table)
     check_feasible(space, flags.device, device, table)
-    if not away:
+    if table.error:
         draw_held_out(table, flags.out / "latency.png")
-    content = describe(table, runtime, params, away) | {"reference_ms": rounded(reference_ms)}
+    content = describe(table, device, bench.why_not_measured) | about
     write_json(flags.out / "latency.json", LATENCY, content)
 
 
@@ -93,39 +105,58 @@ def try_build(space: SearchSpace, device: Device, runtime: Backend, work: Path) 
     runtime.build(network, precision, work, device)
 
 
-def measured_table(
+def measured(
     space: SearchSpace,
     name: str,
     device: Device,
     runtime: Backend,
+    bench: Bench,
     params: ProfileParams,
     work: Path,
-) -> tuple[LatencyTable, float]:
-    """Profile the device with progress on the terminal."""
+) -> tuple[LatencyTable, dict[str, Any]]:
+    """Profile the device with progress on the terminal.
+
+    Returns:
+        The latency model, and what to tell of the measurement in `latency.json`.
+    """
+    before = bench.machine()  # also says at once whether an agent answers
     with Progress("profile", steps(space, device, runtime, params)) as progress:
-        table, reference_ms = profile(space, name, device, runtime, params, work, counted(progress))
+        table, reference_ms = profile(
+            space, name, device, runtime, bench, params, work, counted(progress)
+        )
+    return table, {
+        "machine": before,
+        "protocol": params.model_dump(mode="json"),
+        "reference_ms": rounded(reference_ms),
+    }
+
+
+def say_error(name: str, table: LatencyTable) -> None:
+    """Print how far off the latency model is, and which model it is."""
     for precision, error in table.error.items():
+        model = "sum of blocks" if table.additive(precision) else "regression on stage features"
         print(
             f"{name} {precision}: {error.mean:.1%} mean error on {len(error.pairs)} held-out "
-            f"networks, {error.within_5:.0%} within 5%, {error.within_10:.0%} within 10%"
+            f"networks, {error.within_5:.0%} within 5%, {error.within_10:.0%} within 10% "
+            f"({model})"
         )
-    return table, reference_ms
+    if table.measured and not table.error:
+        print(f"{name}: no whole network was measured, so the predictions' error is unknown.")
 
 
-def describe(
-    table: LatencyTable, runtime: Backend, params: ProfileParams, away: str
-) -> dict[str, Any]:
-    """The content of `latency.json`.
+def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
+    """The content of `latency.json`, with null for what only a measurement can tell.
 
     Args:
-        table: the latency model; without blocks where the device was not measured.
-        runtime: the device's backend.
-        params: how it was measured.
-        away: why it was not, or "".
+        table: the latency model; without blocks where nobody measured the device.
+        device: its settings.
+        away: why it was not measured from here, or "".
     """
     return {
         **table.to_json(),
         "why_not_measured": away or None,
-        "machine": None if away else machine_state(runtime.name),
-        "protocol": None if away else params.model_dump(mode="json"),
+        "imported": None if device.table is None else device.table.model_dump(),
+        "machine": None,
+        "protocol": None,
+        "reference_ms": None,
     }

@@ -1,6 +1,7 @@
 """Which precision a device gets: the fastest that keeps the accuracy, as measured.
 
-A lower precision is not always faster, so where nobody measured the answer is float32.
+A lower precision is not always faster, so where nobody measured the answer is the runtime's first:
+float32, unless the runtime has no such arithmetic.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from stages.common.files import rounded
 from stages.common.hops import Hop
 
 FLOAT32 = "float32"
+
+
+class ChoiceError(ValueError):
+    """No precision that a runtime offers keeps the accuracy; the message has the way out."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,11 @@ class Choice:
 
 
 def choose(
-    candidates: Sequence[Candidate], name: str, device: Device, why_not_measured: str
+    candidates: Sequence[Candidate],
+    name: str,
+    device: Device,
+    offered: Sequence[str],
+    why_not_measured: str,
 ) -> Choice:
     """Choose the precision to deliver.
 
@@ -73,20 +82,32 @@ def choose(
         candidates: float32 first, then what the backend offers below it.
         name: the device's name.
         device: its `precision` may fix the answer; `max_accuracy_drop` is the budget.
+        offered: what the backend can deliver, its default first.
         why_not_measured: why no latency is known, or "" where it was measured.
 
     Raises:
         HopError: the device asks for a precision in which the network is not itself any more.
+        ChoiceError: every precision that is offered loses too much.
     """
     if device.precision != "auto":
         fixed = next(c for c in candidates if c.precision == device.precision)
         fixed.hop.require()
         return Choice(fixed.precision, f"the device asks for {fixed.precision}")
-    rejected = [_rejection(c, candidates[0], device) for c in candidates]
-    fit = [c for c, reason in zip(candidates, rejected, strict=True) if reason is None]
+    rows = sorted(
+        (c for c in candidates if c.precision in offered),
+        key=lambda c: offered.index(c.precision),
+    )
+    rejected = [_rejection(c, candidates[0], device) for c in rows]
+    fit = [c for c, reason in zip(rows, rejected, strict=True) if reason is None]
+    if not fit:
+        raise ChoiceError(
+            f"no precision of '{device.backend}' keeps the network for '{name}': "
+            f"{'; '.join(filter(None, rejected))}. Raise devices.{name}.max_accuracy_drop or "
+            "quantize.calibration_images, or use a space that quantises better."
+        )
     notes = "".join(f"; {reason}" for reason in rejected if reason is not None)
     if why_not_measured:
-        return Choice(FLOAT32, _unmeasured(fit, name, why_not_measured, notes))
+        return Choice(fit[0].precision, _unmeasured(fit, name, why_not_measured, notes))
     # Stable: where two are equally fast, the higher precision, which stands first, is kept.
     best = min(fit, key=lambda c: _measured(c))
     beaten = [f"{c.precision} {_measured(c):.3f} ms" for c in fit if c is not best]
@@ -99,12 +120,12 @@ def choose(
 
 
 def _unmeasured(fit: Sequence[Candidate], name: str, why: str, notes: str) -> str:
-    """Why an unmeasured device gets float32, and how its owner gets another precision."""
-    lower = " or ".join(c.precision for c in fit if c.precision != FLOAT32)
-    way_out = f"; set devices.{name}.precision to deliver {lower} instead" if lower else ""
+    """Why an unmeasured device gets the default, and how its owner gets another precision."""
+    given, *others = [c.precision for c in fit]
+    way_out = f"; set devices.{name}.precision to deliver {' or '.join(others)} instead"
     return (
-        f"{FLOAT32} is delivered, as no lower precision is known to be faster on '{name}'{way_out}"
-        f"{notes}; latency was not measured: {why}"
+        f"{given} is delivered, as no other precision is known to be faster on '{name}'"
+        f"{way_out if others else ''}{notes}; latency was not measured: {why}"
     )
 
 
@@ -115,7 +136,7 @@ def _rejection(candidate: Candidate, reference: Candidate, device: Device) -> st
             f"{candidate.precision} loses {drop:.4f} of validation accuracy, more than "
             f"max_accuracy_drop {device.max_accuracy_drop:g}"
         )
-    if not candidate.hop.passed:
+    if not candidate.hop.agrees:  # without a look at the test split's labels
         return (
             f"{candidate.precision} agrees with {candidate.hop.source} on only "
             f"{candidate.hop.agreement:.3f} of the images"

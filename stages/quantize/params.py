@@ -18,6 +18,18 @@ class QuantizeParams(Params):
     """Share of test images on which the ONNX file must predict what the trained network does."""
     min_agreement: float = Field(0.9, ge=0, le=1)
     """Share of test images on which a lower precision must predict what float32 does."""
+    float32_accuracy_drop: float = Field(0.001, ge=0, le=1)
+    """Most top-1 test accuracy the ONNX file may lose against the trained network."""
+    lower_difference: float = Field(1.0, gt=0)
+    """Largest difference of any logit of a lower precision, as a share of the largest logit.
+
+    Wide, because rounding moves logits without moving answers; it stops what is not rounding.
+    """
+    lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
+    """Most top-1 test accuracy a delivered lower precision may lose; more stops the release.
+
+    It is no budget: the choice keeps `max_accuracy_drop` of the device, on validation images.
+    """
     blocks: int = Field(7, ge=3)
     """Interleaved blocks per latency measurement."""
     calls: int = Field(50, ge=1)

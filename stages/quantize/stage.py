@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from data.dataset import DatasetInfo, Split, read_split
+from devices.agent.runtimes import quiet
 from devices.backends import backend
 from devices.backends.base import Backend
-from devices.device import Device
+from devices.bench import Bench, bench_of
 from devices.measure import Measurement, Protocol
 from devices.quantization import quantize_static, to_float16
 from models.architecture import Architecture
@@ -22,7 +23,7 @@ from models.weights import load_into
 from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import write_bytes, write_json
-from stages.common.hops import compare
+from stages.common.hops import Limits, compare, scaled
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
@@ -45,9 +46,9 @@ def main() -> None:
     params = read_section(flags.params, "quantize", QuantizeParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
+    quiet()
     runtime = backend(device.backend)
     runtime.check(device)
-    precisions = runtime.native_precisions
     network = read_network(flags.model)
     flags.out.mkdir(parents=True, exist_ok=True)
 
@@ -56,10 +57,13 @@ def main() -> None:
     write_bytes(flags.out / f"{FLOAT32}.onnx", to_onnx(network, info.image_shape))
     lower(flags.out, runtime, splits["train"], info, params)
     subnet = judge_module(network, splits["test"], info)
-    latencies = measured(flags.out, flags.profile, runtime, device, params)
-    candidates = judged(flags.out, precisions, subnet, splits, info, latencies, params)
+    bench = bench_of(flags.device, device)
+    latencies = measured(flags.out, flags.profile, flags.device, bench, runtime, params)
+    candidates = judged(flags.out, runtime, subnet, splits, info, latencies, params)
     candidates[0].hop.require()  # whatever is delivered is made from this file
-    chosen = choose(candidates, flags.device, device, runtime.why_not_measured(device))
+    offered, away = runtime.native_precisions, bench.why_not_measured
+    chosen = choose(candidates, flags.device, device, offered, away)
+    next(c for c in candidates if c.precision == chosen.precision).hop.require()
     write_json(
         flags.out / "quantize.json",
         QUANTIZE,
@@ -95,7 +99,7 @@ def lower(
 
 def judged(
     folder: Path,
-    precisions: Sequence[str],
+    runtime: Backend,
     subnet: Judged,
     splits: Mapping[str, Split],
     info: DatasetInfo,
@@ -104,20 +108,24 @@ def judged(
 ) -> list[Candidate]:
     """Accuracy and identity hop of every precision's file, float32 first.
 
-    The trained network is compared with the float32 file, and that file with each lower one.
+    The trained network is compared with the float32 file, and that file with each lower one; it
+    is judged also for a runtime that does not offer it, as what the others are made from.
     """
+    precisions = (FLOAT32, *(p for p in runtime.native_precisions if p != FLOAT32))
     found: list[Candidate] = []
     reference = subnet
     with Progress("judge precisions", len(precisions)) as progress:
         for number, precision in enumerate(precisions):
             model = folder / f"{precision}.onnx"
             test, val = (judge_onnx(model, splits[name], info) for name in ("test", "val"))
-            if precision == FLOAT32:
-                source, largest, least = "subnet", params.max_difference, params.float32_agreement
-            else:
-                source, largest, least = f"{FLOAT32} ONNX", None, params.min_agreement
+            exact = precision == FLOAT32
             hop = compare(
-                source, f"{precision} ONNX", reference.logits_NK, test.logits_NK, largest, least
+                "subnet" if exact else f"{FLOAT32} ONNX",
+                f"{precision} ONNX",
+                reference.logits_NK,
+                test.logits_NK,
+                np.asarray(splits["test"].labels_N),
+                hop_limits(params, exact, reference),
             )
             if precision == FLOAT32:
                 reference = test
@@ -139,14 +147,27 @@ def judged(
     return found
 
 
+def hop_limits(params: QuantizeParams, exact: bool, reference: Judged) -> Limits:
+    """What a hop may cost: only rounding where the precision stays, more below it."""
+    if exact:
+        return Limits(params.max_difference, params.float32_agreement, params.float32_accuracy_drop)
+    largest = scaled(params.lower_difference, reference.logits_NK)
+    return Limits(largest, params.min_agreement, params.lower_accuracy_drop)
+
+
 def measured(
-    folder: Path, profile: Path, runtime: Backend, device: Device, params: QuantizeParams
+    folder: Path,
+    profile: Path,
+    name: str,
+    bench: Bench,
+    runtime: Backend,
+    params: QuantizeParams,
 ) -> dict[str, Measurement]:
     """Latency of every precision on the device's runtime; empty where it cannot be measured."""
-    if runtime.why_not_measured(device):
+    if bench.why_not_measured:
         return {}
     clock = Clock.read(profile)
-    models = {precision: folder / f"{precision}.onnx" for precision in runtime.native_precisions}
+    models = {str(p): folder / f"{p}.onnx" for p in runtime.native_precisions}
     protocol = Protocol(params.blocks, params.calls, params.max_spread)
     with Progress("measure precisions", len(models)) as progress:
-        return clock.measure(runtime.name, models, device.threads, protocol, counted(progress))
+        return clock.measure(name, bench, models, protocol, counted(progress))

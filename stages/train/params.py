@@ -22,3 +22,9 @@ class TrainParams(LearningParams):
     """Training batches for the final batch norms' statistics."""
     slice_images: int = Field(1000, ge=1)
     """Test images on which the slice is compared with the supernet."""
+    slice_difference: float = Field(0.001, gt=0)
+    """Largest difference of any logit between the two, as a share of the largest logit."""
+    slice_agreement: float = Field(0.99, ge=0, le=1)
+    """Share of those images on which the two must give the same answer."""
+    slice_accuracy_drop: float = Field(0.01, ge=0, le=1)
+    """Most top-1 accuracy the slice may lose against the supernet."""

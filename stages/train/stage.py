@@ -22,6 +22,7 @@ from models.warm_start import shrink_and_perturb
 from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import FileFormatError, read_json, rounded, write_bytes, write_json
+from stages.common.hops import Hop, Limits, compare, scaled
 from stages.common.learning import (
     EVAL_BATCH,
     Images,
@@ -34,13 +35,6 @@ from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY, RANKED, TRAIN
 from stages.train.params import TrainParams
-
-SLICE_LIMIT = 1e-3
-"""Largest difference of a logit between supernet and slice that rounding can explain."""
-
-
-class SliceError(ValueError):
-    """A slice that does not compute what the supernet computes for its architecture."""
 
 
 def train_network(
@@ -71,33 +65,28 @@ def train_network(
     return run
 
 
-def compare_slice(
-    supernet: Supernet, subnet: Subnet, images: Images, limit: int
-) -> dict[str, float | int | None]:
+def compare_slice(supernet: Supernet, subnet: Subnet, images: Images, params: TrainParams) -> Hop:
     """The first hop of the identity chain: the slice against the supernet, on test images.
 
     Raises:
-        SliceError: they differ by more than rounding.
+        HopError: they differ by more than rounding.
     """
-    test = spread(images.test, limit)
+    test = spread(images.test, params.slice_images)
     architecture = subnet.architecture
     shared_NK = logits(
         lambda x_NCHW: supernet.eval()(x_NCHW, architecture),
         eval_batches(test, images.info, EVAL_BATCH),
     )
     plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
-    difference = float(np.abs(shared_NK - plain_NK).max())
-    # Written so that a difference that is not a number fails.
-    if not difference <= SLICE_LIMIT * max(1.0, float(np.abs(shared_NK).max())):
-        raise SliceError(
-            f"the slice of architecture {architecture.id} differs from the supernet by "
-            f"{difference:.3g}; run the supernet stage again, its weights may be damaged."
-        )
-    return {
-        "max_difference": rounded(difference),
-        "agreement": rounded(float((shared_NK.argmax(1) == plain_NK.argmax(1)).mean())),
-        "images": len(test),
-    }
+    limits = Limits(
+        scaled(params.slice_difference, shared_NK),
+        params.slice_agreement,
+        params.slice_accuracy_drop,
+    )
+    labels_N = np.asarray(test.labels_N)
+    hop = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
+    hop.require("Run the stage supernet again: its weights may be damaged.")
+    return hop
 
 
 def read_teacher(folder: Path, images: Images) -> npt.NDArray[np.float32]:
@@ -138,7 +127,7 @@ def main() -> None:
     checkpoint = Checkpoint(args.out, inputs_fingerprint("train", params, *files))
 
     network = extract(supernet, architecture)
-    hop = compare_slice(supernet, network, images, params.slice_images)
+    hop = compare_slice(supernet, network, images, params)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(params.seed))
     run = train_network(network, images, teacher_logits_NK, params, checkpoint)
     write_bytes(args.out / "model.safetensors", to_bytes(network))
@@ -152,14 +141,14 @@ def summary(
     network: Subnet,
     images: Images,
     params: TrainParams,
-    hop: dict[str, Any],
+    hop: Hop,
 ) -> dict[str, Any]:
     """What `train.json` says of the trained network."""
     return {
         "architecture_id": network.architecture.id,
         "short": network.architecture.short(),
         "accuracy": {split: rounded(images.accuracy(network, split)) for split in ("val", "test")},
-        "slice": hop,
+        "slice": hop.to_json(),
         "epochs": params.epochs,
         "flops": flops(network.architecture),
         "parameters": parameters(network.architecture),

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from data.dataset import SPLITS, Augment, DatasetInfo, Split, images_file, labels_file
 from data.images import resize_all
 from data.stream import TrainStream
+from devices.fingerprint import machine_state
 from devices.latency import Correction, LatencyTable
 from models.architecture import Architecture
 from models.costs import block_flops
@@ -49,7 +50,16 @@ DEVICES = {
         "min_accuracy": 0.5,
         "max_accuracy_drop": 0.2,
     },
+    "dsp": {
+        "backend": "qnn",
+        "dsp_architectures": ["v73", "v81"],
+        "budget": {"flops": 10**9},
+        "min_accuracy": 0.5,
+        "max_accuracy_drop": 0.2,
+    },
 }
+DEVICES["phone"] = DEVICES["edge"] | {"backend": "litert"}
+NOT_MEASURED = ("gpu", "dsp")
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,8 @@ class World:
         finally:
             sys.argv = before
 
-    def quantize(self, device: str) -> Path:
-        out = self.root / "quantize" / device
+    def quantize(self, device: str, out: Path | None = None) -> Path:
+        out = out or self.root / "quantize" / device
         given = ["--data", self.root / "data", "--model", self.root / "train"]
         given += ["--profile", self.root / "profile" / device]
         self.run(quantize_main, "--device", device, *given, "--out", out)
@@ -117,8 +127,8 @@ def world(tmp_path_factory) -> World:
         if device == "cpu":
             table = profiled(architecture)
         content = table.to_json()
-        if device != "gpu":
-            content |= {"reference_ms": 0.05}
+        if device not in NOT_MEASURED:
+            content |= {"reference_ms": 0.05, "machine": machine_state(settings["backend"], 1)}
             reference = to_onnx(Subnet(architecture), info.image_shape)
             write_bytes(root / "profile" / device / "reference.onnx", reference)
         write_json(root / "profile" / device / "latency.json", "netwright/latency/1", content)
@@ -142,7 +152,7 @@ def write_params(path: Path, devices: dict) -> None:
     content = yaml.load(ROOT / "params.yaml")
     content["devices"] = devices
     content["quantize"] |= QUICK | {"calibration_images": 64}
-    content["export"] |= QUICK
+    content["export"] |= QUICK | {"emulated_images": 40}
     content["bundle"] |= {"golden_images": 6}
     with path.open("w") as file:
         yaml.dump(content, file)
@@ -201,7 +211,18 @@ def train_json(architecture: Architecture) -> dict:
     return {
         "architecture_id": architecture.id,
         "accuracy": {"val": 0.9, "test": 0.9},
-        "slice": {"max_difference": 1e-6, "agreement": 1.0, "images": 100},
+        "slice": {
+            "from": "supernet slice",
+            "to": "subnet",
+            "max_difference": 1e-6,
+            "agreement": 1.0,
+            "accuracy": 0.9,
+            "accuracy_before": 0.9,
+            "images": 100,
+            "limit": {"max_difference": 0.01, "agreement": 0.99, "accuracy_drop": 0.01},
+            "passed": True,
+            "why_not_measured": None,
+        },
         "epochs": 3,
         "flops": 1,
         "parameters": 1,

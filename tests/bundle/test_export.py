@@ -25,9 +25,23 @@ def test_a_device_that_is_not_here_is_built_but_neither_measured_nor_compared(wo
     found = exported(world, "gpu")
     assert found["measured_ms"] is found["accuracy"] is found["machine"] is None
     assert "GPU" in found["why_not_measured"]
-    assert found["hops"] == []
+    (hop,) = found["hops"]
+    assert hop["passed"] is hop["max_difference"] is None
+    assert "GPU" in hop["why_not_measured"]
     assert set(found["files"]) == {"model.engine", "model.onnx"}
     assert (world.root / "export" / "gpu" / "model.engine").stat().st_size > 1000
+
+
+def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world, bundles):
+    found = exported(world, "dsp")
+    assert found["emulated"]
+    assert found["precision"] == "int8"
+    assert found["measured_ms"] is found["spread"] is found["accuracy"] is None
+    assert "emulated" in found["why_not_measured"]
+    (hop,) = found["hops"]
+    assert (hop["from"], hop["to"]) == ("int8 ONNX", "delivered file in QNN")
+    assert hop["images"] == 40
+    assert hop["passed"]
 
 
 def test_a_delivered_file_that_is_another_network_fails_the_stage_by_the_hops_name(
@@ -35,12 +49,7 @@ def test_a_delivered_file_that_is_another_network_fails_the_stage_by_the_hops_na
 ):
     from stages.export import stage
 
-    honest = stage.logits
-
-    def shuffled(runtime, model, split, info):
-        logits_NK = honest(runtime, model, split, info)
-        return logits_NK[::-1] if model.suffix == ".xml" else logits_NK
-
-    monkeypatch.setattr(stage, "logits", shuffled)
+    honest = stage.device_logits
+    monkeypatch.setattr(stage, "device_logits", lambda *given: honest(*given)[::-1])
     with pytest.raises(HopError, match="int8 ONNX to delivered file in OpenVINO"):
         world.export("edge")

@@ -31,7 +31,7 @@ def released(world, bundles):
 def test_the_index_has_every_device_exactly_as_in_the_contract(world, bundles, released):
     found = read_json(released / "release.json", "netwright/release/1")
     assert set(found) == {"schema", "devices"}
-    assert set(found["devices"]) == {"cpu", "edge", "gpu"}
+    assert set(found["devices"]) == {"cpu", "edge", "gpu", "dsp", "phone"}
     for name, entry in found["devices"].items():
         assert set(entry) == ENTRY
         assert set(entry["accuracy"]) == {"float32", "int8", "delivered"}
@@ -51,7 +51,12 @@ def test_a_measured_latency_is_the_delivered_files_and_an_unmeasured_one_is_null
 
 def test_a_bundle_that_its_gate_held_back_is_listed_and_does_not_fail_the_stage(released):
     devices = read_json(released / "release.json", "netwright/release/1")["devices"]
-    assert [devices[name]["passed"] for name in ("cpu", "edge", "gpu")] == [True, True, False]
+    assert [devices[name]["passed"] for name in ("cpu", "edge", "gpu", "dsp")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
     assert devices["gpu"]["reasons"]
 
 

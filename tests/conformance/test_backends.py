@@ -9,23 +9,19 @@ import pytest
 import torch
 
 from devices.backends import BACKENDS, Backend, backend
-from devices.device import Budget, Device, DeviceError
+from devices.device import TARGETS, Budget, Device, DeviceError
 from devices.quantization import quantize_static, to_float16
 from models.architecture import Architecture, Block
 from models.onnx_export import to_onnx
 from models.subnet import Subnet
 
 SHAPE_1CHW = (1, 1, 8, 8)
+HARDWARE = {"compute_capabilities": ("SM86", "SM120"), "dsp_architectures": ("v73", "v81")}
 
 
 def device_for(runtime: Backend, **settings: object) -> Device:
-    capabilities = ("SM86", "SM120") if runtime.name == "tensorrt" else ()
-    defaults = {
-        "backend": runtime.name,
-        "budget": Budget(flops=10**9),
-        "min_accuracy": 0.5,
-        "compute_capabilities": capabilities,
-    }
+    defaults = {"backend": runtime.name, "budget": Budget(flops=10**9), "min_accuracy": 0.5}
+    defaults |= {key: made for key, made in HARDWARE.items() if TARGETS[key] == runtime.name}
     return Device(**(defaults | settings))
 
 
@@ -36,7 +32,10 @@ def images(count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
 def runtime(request: pytest.FixtureRequest) -> Backend:
-    return backend(request.param)
+    found = backend(request.param)
+    if found.version() == "not installed":
+        pytest.skip(found.capabilities().reason)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +54,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     (folder / "float32.onnx").write_bytes(to_onnx(Subnet(network).eval(), SHAPE_1CHW[1:]))
     to_float16(folder / "float32.onnx", folder / "float16.onnx")
-    for family in ("uint8", "int8"):
+    for family in sorted({runtime.activations for runtime in BACKENDS.values()}):
         quantize_static(folder / "float32.onnx", folder / f"{family}.onnx", images(8), family)
     return folder
+
+
+def needs_it_here(runtime: Backend) -> None:
+    """Skip where the runtime only builds."""
+    if not runtime.capabilities().runs_here:
+        pytest.skip(runtime.capabilities().reason)
 
 
 def model_for(models: Path, runtime: Backend, precision: str) -> Path:
@@ -65,11 +70,22 @@ def model_for(models: Path, runtime: Backend, precision: str) -> Path:
 
 
 def test_capabilities_say_why_whenever_something_is_missing(runtime: Backend) -> None:
-    here = runtime.capabilities()
-    assert (here.reason == "") == (here.builds_here and here.runs_here)
+    here, device = runtime.capabilities(), device_for(runtime)
+    assert (here.reason == "") == (here.builds_here and here.runs_here and here.measures_here)
     assert here.precisions == set(runtime.native_precisions)
-    assert runtime.native_precisions[0] == "float32"
-    assert runtime.version() != "not installed"
+    assert "float32" not in runtime.native_precisions[1:]
+    assert not runtime.why_not_run(device) or runtime.why_not_measured(device)
+    assert here.runs_here or runtime.why_not_run(device) == here.reason
+
+
+def test_what_is_measured_here_also_runs_here_and_an_emulator_is_never_measured(
+    runtime: Backend,
+) -> None:
+    here, device = runtime.capabilities(), device_for(runtime)
+    assert here.runs_here or not here.measures_here
+    if here.runs_here and not here.measures_here:
+        assert runtime.why_not_run(device) == ""
+        assert "emulated" in runtime.why_not_measured(device)
 
 
 def test_every_offered_precision_builds_files_that_open(
@@ -95,12 +111,15 @@ def test_every_offered_precision_builds_files_that_open(
                 runtime.open(folder / built.entry, threads=1)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.1)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-4), ("float16", 2e-3), ("int8", 0.1)]
+)
 def test_outputs_are_those_of_onnx_runtime(
     runtime: Backend, models: Path, tmp_path: Path, precision: str, tolerance: float
 ) -> None:
-    if not runtime.capabilities().runs_here:
-        pytest.skip(runtime.capabilities().reason)
+    needs_it_here(runtime)
+    if precision not in runtime.native_precisions:
+        pytest.skip(f"{runtime.runtime} does not offer {precision}")
     model = model_for(models, runtime, precision)
     built = runtime.build(model, precision, tmp_path, device_for(runtime))
     with (
@@ -116,10 +135,9 @@ def test_outputs_are_those_of_onnx_runtime(
 
 
 def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models: Path) -> None:
-    if not runtime.capabilities().runs_here:
-        pytest.skip(runtime.capabilities().reason)
+    needs_it_here(runtime)
     first, second = images(2)
-    with runtime.open(models / "float32.onnx", 1) as session:
+    with runtime.open(model_for(models, runtime, runtime.native_precisions[0]), 1) as session:
         kept = session(first)
         before = kept.copy()
         session(second)
@@ -148,7 +166,7 @@ def test_equal_inputs_build_equal_bytes_except_where_said(
 def test_a_file_of_another_precision_is_refused(
     runtime: Backend, models: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DeviceError, match="is a float32 model, not int8"):
+    with pytest.raises(DeviceError, match=r"is a float32 model, not int8|does not offer"):
         runtime.build(models / "float32.onnx", "int8", tmp_path, device_for(runtime))
     with pytest.raises(DeviceError, match="does not offer precision 'int4'"):
         runtime.build(models / "float32.onnx", "int4", tmp_path, device_for(runtime))
@@ -159,13 +177,13 @@ def test_a_broken_or_missing_file_is_refused_by_name(runtime: Backend, tmp_path:
     broken.write_bytes(b"not a model")
     for file in (broken, tmp_path / "missing.onnx"):
         with pytest.raises(DeviceError, match=file.name):
-            runtime.build(file, "float32", tmp_path, device_for(runtime))
+            runtime.build(file, runtime.native_precisions[0], tmp_path, device_for(runtime))
         with pytest.raises(DeviceError, match=file.name):
             runtime.open(file, threads=1)
 
 
 def test_a_precision_that_is_not_offered_is_refused(runtime: Backend) -> None:
-    missing = {"float16", "int8"} - set(runtime.native_precisions)
+    missing = {"float32", "float16", "int8"} - set(runtime.native_precisions)
     for precision in missing:
         with pytest.raises(DeviceError, match=f"does not offer '{precision}'"):
             runtime.check(device_for(runtime, precision=precision))
@@ -173,13 +191,16 @@ def test_a_precision_that_is_not_offered_is_refused(runtime: Backend) -> None:
         runtime.check(device_for(runtime, precision=precision))
 
 
-def test_compute_capabilities_are_for_gpus(runtime: Backend) -> None:
-    if runtime.name == "tensorrt":
-        with pytest.raises(DeviceError, match="needs the GPU generations"):
-            runtime.check(device_for(runtime, compute_capabilities=()))
+@pytest.mark.parametrize("key", list(HARDWARE))
+def test_generations_of_hardware_are_for_their_own_backend_alone(
+    runtime: Backend, key: str
+) -> None:
+    if TARGETS[key] == runtime.name:
+        with pytest.raises(DeviceError, match=f"{key}: backend '{runtime.name}' needs the .* gen"):
+            runtime.check(device_for(runtime, **{key: ()}))
     else:
-        with pytest.raises(DeviceError, match="only for backend 'tensorrt'"):
-            runtime.check(device_for(runtime, compute_capabilities=("SM89",)))
+        with pytest.raises(DeviceError, match=f"{key}: only for backend '{TARGETS[key]}'"):
+            runtime.check(device_for(runtime, **{key: HARDWARE[key]}))
 
 
 def test_a_latency_budget_alone_needs_a_device_that_can_be_measured(runtime: Backend) -> None:
@@ -199,6 +220,7 @@ def test_a_missing_runtime_is_named_with_the_command_that_installs_it(
     here = runtime.capabilities()
     assert not here.builds_here
     assert not here.runs_here
+    assert not here.measures_here
     with pytest.raises(DeviceError, match=r"not installed\. Install it: pip install"):
         runtime.check(device_for(runtime))
 

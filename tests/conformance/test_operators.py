@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from devices.backends import BACKENDS, Backend, backend
 from devices.device import DeviceError
-from devices.quantization import quantize_static, to_float16
+from devices.quantization import Activations, quantize_static, to_float16
 from models.architecture import Architecture, Block
 from models.evaluate import recalibrate
 from models.onnx_export import to_onnx
@@ -27,6 +27,7 @@ from models.operators import OPERATORS, canonical, cells, suits, why_unsuited
 from models.subnet import Subnet
 from tests.conformance.test_backends import device_for
 
+FAMILIES = tuple(sorted({runtime.activations for runtime in BACKENDS.values()}))
 SIZE, CLASSES, STEPS, COUNT = 16, 10, 20, 16
 CHANNELS = (8, 8, 12, 8)
 """Widths in turn: kept, widened, narrowed."""
@@ -117,7 +118,7 @@ def exported(
     network = trained(architecture)
     (folder / "float32.onnx").write_bytes(to_onnx(network, (1, SIZE, SIZE)))
     to_float16(folder / "float32.onnx", folder / "float16.onnx")
-    for family in ("uint8", "int8"):
+    for family in FAMILIES:
         quantize_static(folder / "float32.onnx", folder / f"{family}.onnx", images, family)
     with torch.no_grad():
         logits_NK = network(torch.from_numpy(np.concatenate(images))).numpy()
@@ -168,11 +169,11 @@ def test_every_operator_builds_in_every_backend_it_suits(
             assert agreement(found_NK, exported.logits_NK) > LEAST_AGREEMENT[precision], precision
 
 
-@pytest.mark.parametrize("family", ["uint8", "int8"])
-def test_every_operator_keeps_its_logits_in_int8_of_either_family(
-    exported: Exported, images: Images, family: str
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_operator_keeps_its_logits_in_int8_of_every_family(
+    exported: Exported, images: Images, family: Activations
 ) -> None:
-    """On ONNX Runtime, which runs the files of both families, if not both fast."""
+    """On ONNX Runtime, which runs the files of all families, if not all fast."""
     found_NK = outputs(backend("onnxruntime"), exported.folder / f"{family}.onnx", images)
     assert exported.logits_NK.std(0).min() > 0
     assert agreement(found_NK, exported.logits_NK) > LEAST_AGREEMENT["int8"]

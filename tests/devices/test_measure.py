@@ -46,7 +46,9 @@ def test_a_device_that_is_elsewhere_is_refused(small: Path) -> None:
 
 
 def test_the_machine_describes_itself() -> None:
-    state = machine_state("onnxruntime")
+    state = machine_state("onnxruntime", 3)
     assert state["processor"]
-    assert state["threads"] >= 1
+    assert state["cores"] >= 1
+    assert state["session_threads"] == 3
+    assert state["clock_mhz"] is None or state["clock_mhz"] > 0
     assert state["runtime_version"]

@@ -59,6 +59,31 @@ def test_activations_have_the_familys_type_and_weights_a_scale_per_channel(
     assert 16 in scales
 
 
+def test_weights_alone_are_integers_per_output_channel_and_need_no_image(
+    small: Path, tmp_path: Path
+) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        quantize_static(small, tmp_path / name, [], "weights_only")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    before, after = (onnx.load(file).graph for file in (small, tmp_path / "a.onnx"))
+    was = {w.name: onnx.numpy_helper.to_array(w) for w in before.initializer}
+    now = {w.name: onnx.numpy_helper.to_array(w) for w in after.initializer}
+    nodes = [node for node in after.node if node.op_type == "DequantizeLinear"]
+    assert len(nodes) == sum(node.op_type in ("Conv", "Gemm") for node in before.node)
+    for node in nodes:
+        integers, scales, zero_points = (now[name] for name in node.input)
+        assert integers.dtype == np.int8
+        assert np.abs(integers).reshape(len(integers), -1).max(1).tolist() == [127] * len(integers)
+        assert not zero_points.any()
+        shape = (-1, *[1] * (integers.ndim - 1))
+        error = np.abs(
+            integers * scales.reshape(shape) - was[node.output[0].removesuffix("_float")]
+        )
+        assert (error <= 0.5001 * scales.reshape(shape)).all()
+    assert not any(node.op_type == "QuantizeLinear" for node in after.node)
+    assert not any(f"{node.output[0].removesuffix('_float')}" in now for node in nodes)
+
+
 def test_signed_symmetric_quantisation_keeps_biases_in_float(small: Path, tmp_path: Path) -> None:
     quantize_static(small, tmp_path / "q.onnx", images(4), "int8")
     kinds = {w.data_type for w in onnx.load(tmp_path / "q.onnx").graph.initializer}

@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipelines.graph import Stage, read_graph
+from stages.bundle.params import BundleParams
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("pipelines", "stages", "models", "devices", "data")
@@ -60,6 +61,13 @@ def test_no_room_is_declared_that_the_stage_does_not_import(stage: Stage):
 def test_declared_params_are_the_sections_that_the_stage_reads(stage: Stage):
     declared = {key.split(".")[0] for key in stage.params}
     assert declared == sections_read(ROOT / "stages" / stage.kind)
+
+
+def test_the_bundle_depends_on_all_of_its_params_but_the_signing_key():
+    declared = {key for key in GRAPH[f"bundle@{GRAPH.devices[0]}"].params if "bundle." in key}
+    assert declared == {f"bundle.{name}" for name in BundleParams.model_fields} - {
+        "bundle.signing_key"
+    }
 
 
 def test_no_param_escapes_the_run_cache_of_dvc():

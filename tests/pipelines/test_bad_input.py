@@ -65,6 +65,14 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data": {"source": "folder", "path": "no/such/folder"}},
         ("no/such/folder",),
     ),
+    "a signing key that is not there": (
+        {"bundle": {"signing_key": "no/such/key.pem"}},
+        ("no/such/key.pem: no such key", "openssl ecparam"),
+    ),
+    "a signing key that is none": (
+        {"bundle": {"signing_key": "params.yaml"}},
+        ("params.yaml cannot be used as a key", "openssl ecparam"),
+    ),
     "two mistakes at once": (
         {"supernet": {"epochs": -1.0}, "devices": {"one": {"backend": "tflite"}}},
         ("supernet.epochs", "devices.one.backend"),

@@ -3,6 +3,7 @@
 The tests share one repository that `netwright run` has brought to its end.
 """
 
+import hashlib
 import io
 import json
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -172,4 +175,63 @@ def test_a_changed_device_reruns_only_its_own_branch_and_the_gate_can_hold_it_ba
     assert all(name.endswith("@rtx") or name == "release" for name in started)
     for name, content in before.items():
         (finished.root / name).write_bytes(content)
-    assert finished.dvc("checkout", "--quiet", "--force")[0] == 0
+    assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0
+
+
+def test_a_run_says_where_its_bundles_come_from_and_signs_those_that_passed(
+    finished: Repository, tmp_path: Path
+):
+    before = (finished.root / "params.yaml").read_bytes()
+    private, public = keys(tmp_path)
+    finished.change({"bundle": {"signing_key": str(private)}})
+    archive = Path(bundle_of(finished, "one"))
+    signature = archive.with_name("one.tar.gz.sig")
+    code, output = finished.netwright("run")
+    assert code == 0, output
+    assert "Everything is fresh: no stage had to run." in output, "a key makes no stage stale"
+    first = signature.read_bytes()
+    record = json.loads(archive.with_name("one.tar.gz.provenance.json").read_text())
+    assert record["schema"] == "netwright/provenance/1"
+    assert record["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    lock = (finished.root / "dvc.lock").read_bytes()
+    assert record["dvc_lock_sha256"] == hashlib.sha256(lock).hexdigest()
+    assert record["versions"]["numpy"] == np.__version__
+    assert finished.netwright("run")[0] == 0
+    assert signature.read_bytes() == first, "what is signed stays signed"
+    assert private.read_bytes() not in b"".join(
+        file.read_bytes() for file in (finished.root / "artifacts/bundle").rglob("*.*")
+    )
+    asked = ("--public-key", str(public), "--require-signature")
+    code, output = finished.netwright("verify", str(archive), *asked)
+    assert (code, "signed by the owner" in output) == (0, True), output
+    assert finished.netwright("verify", str(archive), "--require-signature")[0] == 2
+    (finished.root / "params.yaml").write_bytes(before)
+    assert finished.netwright("run")[0] == 0
+    assert not signature.exists(), "nobody vouches for it any more"
+    assert finished.netwright("verify", str(archive), *asked)[0] == 1
+
+
+def keys(folder: Path) -> tuple[Path, Path]:
+    """A new elliptic-curve key, private and public."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / "key.pem", folder / "key.pub"
+    pem = serialization.Encoding.PEM
+    private.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return private, public
+
+
+def test_a_broken_hop_of_the_identity_chain_stops_the_run_and_is_named(finished: Repository):
+    before = {name: (finished.root / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    finished.change({"quantize": {"max_difference": 1e-12}})
+    code, output = finished.netwright("run", "--device", "one", timeout=400)
+    assert code == 1, output
+    assert "quantize@one: the hop from subnet to float32 ONNX changes the network" in output
+    assert "Traceback" not in output
+    for name, content in before.items():
+        (finished.root / name).write_bytes(content)
+    assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0

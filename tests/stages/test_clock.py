@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from devices.bench import bench_of
+from devices.device import Budget, Device
+from devices.fingerprint import differences, machine_state
 from devices.measure import Protocol
 from models.onnx_export import to_onnx
 from models.space import SearchSpace
@@ -14,8 +18,15 @@ from stages.common.clock import REFERENCE, Clock, ClockError
 SPACE = Path(__file__).parents[2] / "models/spaces/compact.yaml"
 
 
-def write_profile(folder: Path, reference_ms: float | None) -> None:
-    content = {"schema": "netwright/latency/1", "reference_ms": reference_ms}
+HERE = Device(backend="onnxruntime", budget=Budget(latency_ms=1.0), min_accuracy=0.0)
+
+
+def write_profile(folder: Path, reference_ms: float | None, **machine: Any) -> None:
+    content = {
+        "schema": "netwright/latency/1",
+        "reference_ms": reference_ms,
+        "machine": machine_state("onnxruntime", 1) | machine,
+    }
     (folder / "latency.json").write_text(json.dumps(content))
 
 
@@ -32,6 +43,24 @@ def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> 
     network = Subnet(space.sample(np.random.default_rng(0)))
     (tmp_path / REFERENCE).write_bytes(to_onnx(network, (1, 28, 28)))
     models = {"same": tmp_path / REFERENCE}
-    found = Clock.read(tmp_path).measure("onnxruntime", models, 1, Protocol(5, 20, 100.0))["same"]
+    measured = Clock.read(tmp_path).measure(
+        "x", bench_of("x", HERE), models, Protocol(5, 20, 100.0)
+    )
+    found = measured["same"]
     assert found.ms == pytest.approx(found.ratio * 7.0)
     assert 0.3 < found.ratio < 3  # a network against itself, on a machine that may be busy
+
+
+def test_what_was_measured_on_another_machine_is_never_mixed_with_this_one(tmp_path: Path) -> None:
+    write_profile(tmp_path, 7.0, processor="Abacus 9000", runtime_version="0.1")
+    (tmp_path / REFERENCE).write_bytes(b"never opened")
+    words = r"table of 'x' is stale: processor was 'Abacus 9000' and is .*runtime version was '0.1'"
+    with pytest.raises(ClockError, match=f"{words}.*netwright profile x"):
+        Clock.read(tmp_path).measure("x", bench_of("x", HERE), {}, Protocol(5, 20, 100.0))
+
+
+def test_clocks_and_load_are_recorded_but_do_not_make_a_table_stale(tmp_path: Path) -> None:
+    now = machine_state("onnxruntime", 1)
+    assert differences(now | {"clock_mhz": 1.0, "load": 99.0, "governor": "x"}, now) == []
+    assert differences(now, now | {"session_threads": 2}) == ["session threads was 1 and is 2"]
+    assert differences(None, now) == ["nothing is known of what it was measured on"]

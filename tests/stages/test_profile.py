@@ -8,10 +8,17 @@ import pytest
 
 from devices.backends import backend
 from devices.device import Budget, Device, DeviceError
-from devices.latency import Correction, LatencyError, LatencyTable
+from devices.latency import Choice, Correction, LatencyError, LatencyTable
+from devices.latency_regression import Coefficient, Regression
 from models.operators import macs
 from models.space import SearchSpace, SpaceError
-from stages.common.budgets import InfeasibleBudgetError, read_latency_table
+from models.stage_features import stage_features, stage_sizes
+from stages.common.budgets import (
+    InfeasibleBudgetError,
+    limits,
+    predict_ms,
+    read_latency_table,
+)
 from stages.profile.feasible import check_feasible, quick_latency
 from stages.profile.measuring import precisions_of, steps
 from stages.profile.networks import draw_networks, split_networks
@@ -161,6 +168,52 @@ def test_a_latency_budget_below_the_fastest_network_is_infeasible(space: SearchS
                 check_feasible(space, "here", device, table)
 
 
+def entangled(space: SearchSpace, seed: int) -> LatencyTable:
+    """A table whose regression is in use, and has little to do with its blocks."""
+    rng = np.random.default_rng(seed)
+    sizes = stage_sizes(space.groups)
+    names = stage_features(space.sample(rng), sizes)
+    signs = {name: Coefficient(float(rng.normal()), 0.0, 0.0, 0.0) for name in names}
+    return LatencyTable(
+        "here",
+        "onnxruntime",
+        {block.key: 1.0 for block in space.blocks()},
+        {block.key: macs(block) for block in space.blocks()},
+        {"float32": Correction(1.0, 0.0, 0.0, 0.0)},
+        {},
+        {"float32": Regression(1000.0, 1.0, signs)},
+        {"float32": Choice("regression", {}, {})},
+        sizes,
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exact(
+    space: SearchSpace, seed: int
+) -> None:
+    table = entangled(space, seed)
+    assert not table.additive("float32")
+
+    def predict(architecture) -> float:
+        return predict_ms(table, architecture, "float32")
+
+    architecture = space.sample(np.random.default_rng(seed))
+    features = stage_features(architecture, table.stages)
+    assert predict(architecture) == table.regressions["float32"].predict(features)
+    fastest = min(map(predict, space.enumerate()))
+    for budget_ms, feasible in ((fastest + 0.5, True), (fastest - 0.5, False)):
+        budget = Budget(latency_ms=budget_ms)
+        device = Device(backend="onnxruntime", budget=budget, min_accuracy=0)
+        (limit,) = limits(device, table)
+        assert not limit.exact
+        assert limit.cost(architecture) == predict(architecture)
+        if feasible:
+            check_feasible(space, "here", device, table)
+        else:
+            with pytest.raises(InfeasibleBudgetError, match=r"found in \d+ searches; the nearest"):
+                check_feasible(space, "here", device, table)
+
+
 def test_networks_differ_and_reach_from_the_cheapest_to_the_dearest(space: SearchSpace) -> None:
     networks = draw_networks(space, 10, np.random.default_rng(0))
     assert len({network.id for network in networks}) == 10
@@ -190,7 +243,7 @@ def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
 
 def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
     device = Device(backend="onnxruntime", budget=Budget(latency_ms=1.0), min_accuracy=0)
-    assert 0 < quick_latency(space, device) < 1000
+    assert 0 < quick_latency(space, "x", device) < 1000
     gpu = Device(
         backend="tensorrt",
         budget=Budget(flops=1),
@@ -199,4 +252,4 @@ def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
     )
     if backend("tensorrt").why_not_measured(gpu):
         with pytest.raises(DeviceError, match="GPU"):
-            quick_latency(space, gpu)
+            quick_latency(space, "x", gpu)

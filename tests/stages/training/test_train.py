@@ -1,16 +1,20 @@
 import json
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
+import torch
 
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
 from models.architecture import Architecture
 from models.evaluate import accuracy
 from models.subnet import Subnet
+from models.supernet import extract
 from models.weights import load_into
 from stages.common.files import FileFormatError
+from stages.common.hops import HopError
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,26 @@ def test_the_slice_is_what_the_supernet_computes(trained: Path) -> None:
     assert hop["max_difference"] < 1e-4
     assert hop["agreement"] == 1
     assert hop["images"] == 99  # every third of the 297
+    assert hop["accuracy"] == hop["accuracy_before"] > 0.1
+    assert hop["limit"] == {"max_difference": ANY, "agreement": 0.99, "accuracy_drop": 0.01}
+    assert hop["passed"] is True
+
+
+def test_a_slice_that_is_another_network_fails_the_stage_by_the_hops_name(
+    world, trained: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from stages.train import stage
+
+    def wrong(supernet, architecture):
+        subnet = extract(supernet, architecture)
+        with torch.no_grad():
+            next(subnet.parameters()).mul_(1.5)
+        return subnet
+
+    monkeypatch.setattr(stage, "extract", wrong)
+    with pytest.raises(HopError, match=r"from supernet slice to subnet.*Run the stage supernet"):
+        world.run("train", tmp_path / "train")
+    assert not (tmp_path / "train").exists()
 
 
 def test_a_start_from_random_weights_gives_another_network(

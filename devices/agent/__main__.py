@@ -1,0 +1,51 @@
+"""The agent's own command line."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from .fill import fill
+from .jobs import job_main
+from .protocol import Protocol
+from .queue import Limits
+from .runtimes import RUNTIMES, quiet
+from .server import read_token, serve
+
+
+def main() -> None:
+    """Parse the command line of this file."""
+    parser = argparse.ArgumentParser(description="Measure models on this device.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    server = commands.add_parser("serve", help="measure what a pipeline sends")
+    server.add_argument("--port", type=int, default=8600)
+    server.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network")
+    server.add_argument("--token-file", type=Path)
+    hand = commands.add_parser("fill", help="measure the models that a table names")
+    hand.add_argument("table", type=Path)
+    hand.add_argument("--backend", choices=sorted(RUNTIMES), default="onnxruntime")
+    hand.add_argument("--threads", type=int, default=1)
+    hand.add_argument("--blocks", type=int, default=7)
+    hand.add_argument("--calls", type=int, default=50)
+    hand.add_argument("--max-spread", type=float, default=0.5)
+    commands.add_parser("job").add_argument("folder", type=Path)
+    flags = parser.parse_args()
+    quiet()
+    if flags.command == "job":
+        job_main(flags.folder)
+    try:
+        if flags.command == "serve":
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            serve(flags.host, flags.port, read_token(flags.token_file), Limits())
+        else:
+            protocol = Protocol(flags.blocks, flags.calls, flags.max_spread)
+            fill(flags.table, flags.backend, flags.threads, protocol)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Measure a folder of models by hand, for a device that no pipeline can reach."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .jobs import DESCRIPTION, finish_job, start_job
+from .protocol import MeasurementError, Protocol
+from .queue import Limits
+
+
+def fill(table: Path, backend: str, threads: int, protocol: Protocol) -> None:
+    """Measure every model that a table names, and write the milliseconds into it.
+
+    Raises:
+        MeasurementError: a model cannot be measured; the table is left as it was.
+    """
+    lines = table.read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    reference = next(row for row in rows if row["kind"] == "reference")
+    found: list[dict[str, Any]] = []
+    for number, row in enumerate(rows):
+        found.append(_measure_file(table.parent, row, reference, backend, threads, protocol))
+        print(f"{number + 1}/{len(rows)} {row['key']} {row['precision']}", flush=True)
+    # One clock for all: the reference's median over the whole session.
+    reference_ms = float(np.median([answer["reference_ms"] for answer in found]))
+    temporary = table.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        about = {**found[-1]["machine"], "session_threads": threads}
+        file.write(f"# machine: {json.dumps(about, sort_keys=True)}\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row, answer in zip(rows, found):  # noqa: B905 - equally long, and Pythons without it
+            ms = answer["ratio"] * reference_ms
+            writer.writerow({**row, "ms": f"{ms:.6f}", "spread": f"{answer['spread']:.4f}"})
+    temporary.replace(table)
+
+
+def _measure_file(
+    base: Path,
+    row: dict[str, str],
+    reference: dict[str, str],
+    backend: str,
+    threads: int,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="netwright-agent-") as root:
+        folder = Path(root) / "job"
+        folder.mkdir()
+        job = {
+            "kind": "measure",
+            "backend": backend,
+            "threads": threads,
+            "label": row["key"],
+            "model": str((base / row["file"]).resolve()),
+            "reference": str((base / reference["file"]).resolve()),
+            "protocol": asdict(protocol),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(job), encoding="utf-8")
+        answer = finish_job(folder, start_job(folder), Limits().seconds)
+    if "error" in answer:
+        raise MeasurementError(f"{row['file']}: {answer['error']}")
+    return answer

@@ -1,0 +1,64 @@
+"""What is measured on: latencies mean nothing without their machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+
+def machine(runtime: str, package: str) -> dict[str, Any]:
+    """What is measured on: processor, cores, memory, system, runtime, clocks where readable."""
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "runtime": runtime,
+        "runtime_version": version,
+        "clock_mhz": _clock_mhz(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _processor() -> str:
+    """The processor's model name; Linux keeps it where `platform` does not look."""
+    listing = _read("/proc/cpuinfo") or ""
+    for key in ("model name", "Model", "Hardware"):
+        found = re.search(rf"^{key}\s*:\s*(.+)$", listing, re.MULTILINE)
+        if found:
+            return found[1].strip()
+    board = _read("/proc/device-tree/model") or ""
+    return board.strip("\0") or platform.processor() or platform.machine()
+
+
+def _clock_mhz() -> float | None:
+    """The first core's present frequency; None where the system does not say."""
+    kilohertz = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    if kilohertz:
+        return round(float(kilohertz) / 1e3, 1)
+    found = re.search(r"^cpu MHz\s*:\s*([\d.]+)$", _read("/proc/cpuinfo") or "", re.MULTILINE)
+    return round(float(found[1]), 1) if found else None
+
+
+def _memory_gib() -> int | None:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PAGE_SIZE" not in names or "SC_PHYS_PAGES" not in names:
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def _read(file: str) -> str | None:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,24 @@
+"""Make ONE file of the agent, to be copied to a device."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+PACKAGE = "netwright_agent"
+_START = f"from {PACKAGE}.__main__ import main\n\nmain()\n"
+_WHEN = (1980, 1, 1, 0, 0, 0)  # a zip file's earliest time, so that equal code gives equal bytes
+
+
+def packed() -> bytes:
+    """The agent as a Python zip application: `python agent.pyz serve`."""
+    here = Path(__file__).parent
+    files = {f"{PACKAGE}/{file.name}": file.read_bytes() for file in here.glob("*.py")}
+    files["__main__.py"] = _START.encode()
+    buffer = io.BytesIO(b"#!/usr/bin/env python3\n")
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, _WHEN), files[name])
+    return buffer.getvalue()

@@ -1,0 +1,117 @@
+"""A bounded queue of jobs, done one at a time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .jobs import SCHEMA, finish_job, start_job
+
+_KEPT_ANSWERS = 8
+
+
+class FullError(Exception):
+    """The queue has no room."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sender may ask for.
+
+    Attributes:
+        megabytes: of one request.
+        seconds: of one job, and of one upload.
+        waiting: jobs that wait while another one runs.
+    """
+
+    megabytes: int = 256
+    seconds: float = 600.0
+    waiting: int = 8
+
+
+class Jobs:
+    """A bounded queue of jobs, done one at a time, and the answers of the last ones."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self.root, self.limits = root, limits
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._running: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._dropped = False
+        self._change = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def health(self) -> dict[str, Any]:
+        """What is going on."""
+        with self._change:
+            return {
+                "schema": SCHEMA,
+                "running": self._running,
+                "waiting": len(self._waiting),
+                "megabytes": self.limits.megabytes,
+            }
+
+    def check_room(self) -> None:
+        """Refuse while the queue is full.
+
+        Raises:
+            FullError: it is.
+        """
+        if len(self._waiting) >= self.limits.waiting:
+            raise FullError
+
+    def add(self, job: dict[str, Any]) -> None:
+        """Take a job whose folder is complete.
+
+        Raises:
+            FullError: there is no room.
+        """
+        with self._change:
+            self.check_room()
+            self._waiting.append(job)
+            self._change.notify()
+
+    def state(self, identity: str) -> dict[str, Any] | None:
+        """Where a job is: `waiting`, `running`, or `done` with its answer; None: unknown."""
+        with self._change:
+            if identity in self._answers:
+                return {"state": "done", "answer": self._answers[identity]}
+            if identity == self._running:
+                return {"state": "running"}
+            known = any(job["id"] == identity for job in self._waiting)
+            return {"state": "waiting"} if known else None
+
+    def cancel(self, identity: str) -> None:
+        """Forget a job, and stop it if it runs."""
+        with self._change:
+            self._answers.pop(identity, None)
+            for job in [job for job in self._waiting if job["id"] == identity]:
+                self._waiting.remove(job)
+                shutil.rmtree(self.root / identity, ignore_errors=True)
+            if identity == self._running and self._process is not None:
+                self._dropped = True
+                self._process.kill()
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting)
+                job = self._waiting.popleft()
+                self._running = job["id"]
+                folder = self.root / job["id"]
+                self._process = start_job(folder)
+            seconds = min(job["seconds"], self.limits.seconds)
+            answer = finish_job(folder, self._process, seconds)
+            shutil.rmtree(folder, ignore_errors=True)
+            with self._change:
+                if not self._dropped:
+                    self._answers[job["id"]] = answer
+                while len(self._answers) > _KEPT_ANSWERS:
+                    del self._answers[next(iter(self._answers))]
+                self._running, self._process, self._dropped = None, None, False

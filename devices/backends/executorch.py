@@ -1,0 +1,164 @@
+"""ExecuTorch with XNNPACK: PyTorch's runtime for the processors of phones."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.backends.base import MODEL, Backend, Built, Session, require_activations
+from devices.device import Device, DeviceError
+
+_DELEGATED = "executorch_call_delegate"
+_SILENT = ("getitem", "alloc")
+
+
+class ExecuTorch(Backend):
+    """Run `.pte` programs, lowered from ONNX by way of PyTorch; XNNPACK takes what it knows."""
+
+    name = "executorch"
+    runtime = "ExecuTorch"
+    package = "executorch"
+    install_hint = "pip install -c constraints.txt -e '.[executorch]'"
+    activations = "int8_asymmetric"
+    opens_onnx = False
+    native_precisions = ("float32", "int8")
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        """Deliver a program whose bytes depend on the ONNX file and the versions alone."""
+        details = self.start_build(onnx_model, precision, device)
+        if precision == "int8":
+            require_activations(onnx_model, self.activations)
+        program, portable = _lower(onnx_model)
+        entry = f"{MODEL}.pte"
+        _try(program, onnx_model.name, details["inputs"][0]["shape"])
+        (folder / entry).write_bytes(program)
+        details |= {
+            "delegate": "XNNPACK",
+            "portable_kernels": portable,
+            "rebuild": "portable: any ExecuTorch of this version or newer with XNNPACK loads it",
+        }
+        return Built((entry,), entry, details)
+
+    def open(self, entry: Path, threads: int) -> Session:
+        """Load a program, or lower an ONNX file first, which takes seconds."""
+        if not entry.is_file():
+            raise DeviceError(f"{entry}: no such file.")
+        program = entry.read_bytes()
+        if entry.suffix == ".onnx":
+            program, _ = _lower(entry)
+        _use_threads(threads)
+        session = _ExecuTorchSession(_load(program, entry.name), program)
+        _SESSIONS.add(session)
+        return session
+
+
+class _ExecuTorchSession(Session):
+    def __init__(self, module: Any, program: bytes) -> None:
+        self._module = module
+        self._program = program  # the module reads from it and does not keep it
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self._module.method_meta("forward").input_tensor_meta(0).sizes())
+
+    def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        import torch
+
+        # PyTorch warns of arrays it might write into; a copy is made of read-only ones alone.
+        images = torch.from_numpy(np.require(images_1CHW, requirements="W"))
+        outputs = self._module.forward([images])
+        logits_1K: npt.NDArray[np.float32] = outputs[0].numpy().copy()
+        return logits_1K
+
+    def close(self) -> None:
+        del self._module, self._program
+        _SESSIONS.discard(self)
+
+
+_SESSIONS: weakref.WeakSet[_ExecuTorchSession] = weakref.WeakSet()
+"""Sessions that are open, and hold on to the process's one pool of threads."""
+
+
+def _use_threads(threads: int) -> None:
+    """Give the pool of threads, of which a process has one, this size.
+
+    Raises:
+        DeviceError: open sessions use a pool of another size.
+    """
+    from executorch.extension.pybindings import portable_lib
+
+    count = portable_lib._threadpool_get_thread_count
+    if count() == threads:
+        return
+    if len(_SESSIONS) > 0:
+        raise DeviceError(
+            f"ExecuTorch has one pool of threads a process: sessions that use {count()} are open, "
+            f"so none can use {threads}."
+        )
+    portable_lib._unsafe_reset_threadpool(threads)
+    if count() != threads:
+        raise DeviceError(f"ExecuTorch uses {count()} threads, though {threads} were asked for.")
+
+
+def _load(program: bytes, name: str) -> Any:
+    from executorch.extension.pybindings import portable_lib
+
+    try:
+        module = portable_lib._load_for_executorch_from_buffer(program)
+        module.method_meta("forward")
+    except RuntimeError as error:
+        raise DeviceError(f"ExecuTorch cannot load {name}: {error}") from error
+    return module
+
+
+def _try(program: bytes, name: str, shape: list[int]) -> None:
+    """Run a program once: XNNPACK looks at what it was given only then.
+
+    Raises:
+        DeviceError: it cannot be run.
+    """
+    import torch
+
+    try:
+        _load(program, name).forward([torch.zeros(shape)])
+    except RuntimeError as error:
+        raise DeviceError(f"ExecuTorch cannot run {name}: {error}") from error
+
+
+def _lower(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
+    """A program, and the layers that are left to ExecuTorch's own, slower kernels.
+
+    Both compute in the file's precision on the processor; only the speed differs.
+    """
+    with _quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        from devices.onnx_torch import export
+
+        edge = to_edge_transform_and_lower(export(onnx_model), partitioner=[XnnpackPartitioner()])
+        program = bytes(edge.to_executorch().buffer)
+    calls = [n for n in edge.exported_program().graph.nodes if n.op == "call_function"]
+    names = Counter(getattr(call.target, "__name__", str(call.target)) for call in calls)
+    if not names[_DELEGATED]:
+        raise DeviceError(f"XNNPACK takes no layer of {onnx_model.name}.")
+    return program, {k: v for k, v in sorted(names.items()) if k not in (_DELEGATED, *_SILENT)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's advice about its own use out of the user's log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

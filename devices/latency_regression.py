@@ -1,0 +1,115 @@
+"""A device's latency as a ridge regression on readable features of whole networks (FOX-NAS).
+
+Unlike the sum of blocks it sees what blocks do to each other, and it needs many more networks. It
+is not a sum over blocks, so nothing here says which network of a space is the fastest.
+
+Axes: N networks, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 1.5, 0.5))
+_DIGITS = 9
+_INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribution
+
+
+class FeatureError(ValueError):
+    """A network whose features are not those of the regression."""
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """What one feature adds.
+
+    Attributes:
+        ms: milliseconds per unit of the feature.
+        low: lower end of its 95% interval.
+        high: upper end.
+        mean: the feature's mean over the networks fitted on.
+    """
+
+    ms: float
+    low: float
+    high: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Milliseconds of a network: `ms` at the features' means, plus what each one adds.
+
+    Attributes:
+        ms: milliseconds of a network whose features are all at their means.
+        penalty: of the ridge, chosen by leaving one network out at a time.
+        coefficients: by the features' names; features that never varied are left out.
+    """
+
+    ms: float
+    penalty: float
+    coefficients: Mapping[str, Coefficient]
+
+    def predict(self, features: Mapping[str, float]) -> float:
+        """Milliseconds per image at batch 1.
+
+        Raises:
+            FeatureError: a feature is missing.
+        """
+        missing = sorted(self.coefficients.keys() - features.keys())
+        if missing:
+            raise FeatureError(f"the latency regression needs the feature '{missing[0]}'.")
+        added = (c.ms * (features[name] - c.mean) for name, c in self.coefficients.items())
+        return self.ms + sum(added)
+
+
+def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float]) -> Regression:
+    """Fit the relative error's squares, with the penalty that leave-one-out errors prefer.
+
+    Args:
+        features: of N networks, all with the same names.
+        ms: their milliseconds.
+    """
+    names = tuple(features[0])
+    values_NF = np.array([[row[name] for name in names] for row in features], dtype=np.float64)
+    measured_N = np.array(ms, dtype=np.float64)
+    mean_F, size_F = values_NF.mean(0), values_NF.std(0)
+    varied = [at for at in range(len(names)) if size_F[at] > 1e-9]
+    scaled_NF = (values_NF - mean_F)[:, varied] / size_F[varied]
+    # Divided by the latency, so that every network's relative error counts alike.
+    rows_NF = np.column_stack([np.ones(len(scaled_NF)), scaled_NF]) / measured_N[:, None]
+    solved = [_solve(rows_NF, penalty) for penalty in PENALTIES]
+    best = min(range(len(PENALTIES)), key=lambda at: (solved[at].left_out, at))
+    weights_F, deviation_F = solved[best].weights_F, solved[best].deviation_F
+    coefficients = {}
+    for at, feature in enumerate(varied):
+        value, reach = (x[at + 1] / size_F[feature] for x in (weights_F, deviation_F))
+        ends = (value, value - _INTERVAL * reach, value + _INTERVAL * reach, mean_F[feature])
+        coefficients[names[feature]] = Coefficient(*(round(float(x), _DIGITS) for x in ends))
+    return Regression(round(float(weights_F[0]), _DIGITS), PENALTIES[best], coefficients)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    weights_F: npt.NDArray[np.float64]
+    deviation_F: npt.NDArray[np.float64]
+    left_out: float  # mean relative error of each network, predicted from the others
+
+
+def _solve(rows_NF: npt.NDArray[np.float64], penalty: float) -> _Solution:
+    """Ridge with the first column free; its hat matrix gives the leave-one-out errors at once."""
+    count, columns = rows_NF.shape
+    scale = penalty * count * float((rows_NF[:, 0] ** 2).mean())
+    penalty_FF = np.diag([0.0, *[scale] * (columns - 1)])
+    inverse_FF = np.linalg.inv(rows_NF.T @ rows_NF + penalty_FF)
+    weights_F = inverse_FF @ rows_NF.sum(0)  # every relative latency is 1
+    hat_NN = rows_NF @ inverse_FF @ rows_NF.T
+    error_N = 1.0 - rows_NF @ weights_F
+    free_N = np.maximum(1.0 - np.diag(hat_NN), 1e-9)
+    freedom = max(count - float(np.trace(hat_NN)), 1.0)
+    deviation_F = np.sqrt(float(error_N @ error_N) / freedom * np.diag(inverse_FF))
+    return _Solution(weights_F, deviation_F, float(np.abs(error_N / free_N).mean()))

@@ -1,0 +1,130 @@
+"""What a bundle says twice must be the same thing twice.
+
+Who edits one place of a bundle and makes its hashes anew is found here. Who rewrites every place
+alike is not: against that there are signatures. No network is opened, and no torch imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from devices.device import NAME
+from models.architecture import Architecture
+from stages.bundle.golden import LABELS, PREPROCESS, read_labels, read_preprocess
+from stages.bundle.manifest import (
+    CARD,
+    MANIFEST,
+    SBOM,
+    Manifest,
+    parse_json,
+    relative_error,
+    reproducible_sha256,
+)
+from stages.bundle.sbom import listed_hashes, serial_number
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+"""What values of the wrong kind can raise where a schema leaves them open."""
+
+
+def contradictions(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> list[str]:
+    """Every contradiction within a bundle whose hashes hold, as a phrase each.
+
+    Args:
+        path: the bundle, for messages.
+        manifest: its manifest.
+        files: its files' bytes by name.
+
+    Raises:
+        BundleError: one of the files is not what its name says.
+    """
+    return [
+        *_network(path, manifest, files),
+        *_limits(manifest),
+        *_numbers(manifest),
+        *_chain(manifest),
+        *_derived(path, manifest, files),
+    ]
+
+
+def _network(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
+    try:
+        architecture = Architecture.from_json(manifest.architecture)
+        found = architecture.id, architecture.short()
+        shape, classes = architecture.image_shape, architecture.classes
+    except _MALFORMED as error:
+        yield f"its architecture is none ({error})"
+        return
+    if found != (manifest.architecture_id, manifest.architecture_short):
+        yield f"its architecture has id {found[0]}, not {manifest.architecture_id}"
+    if shape != read_preprocess(path, files).image_shape:
+        yield f"its network reads images of {shape}, and {PREPROCESS} makes others"
+    labels = read_labels(path, files)
+    if len(set(labels)) != len(labels):
+        yield f"{LABELS} names a class twice"
+    if classes != len(labels):
+        yield f"its network tells {classes} classes apart, and {LABELS} names others"
+
+
+def _limits(manifest: Manifest) -> Iterator[str]:
+    latency, device = manifest.latency_ms, manifest.device
+    if NAME.fullmatch(manifest.name) is None:
+        yield f"{manifest.name!a} is no device's name"
+    if latency.budget != device.budget.latency_ms:
+        yield "it names two latency budgets"
+    if device.precision not in ("auto", manifest.precision):
+        yield f"the device asks for {device.precision}, and gets {manifest.precision}"
+    if (latency.measured is None) != (latency.why_not_measured is not None):
+        yield "latency is either measured, or there is a reason why not"
+    unknown = {manifest.model.entry, *manifest.model.not_reproducible} - {*manifest.model.files}
+    if unknown:
+        yield f"it speaks of model files that it does not deliver: {', '.join(sorted(unknown))}"
+
+
+def _numbers(manifest: Manifest) -> Iterator[str]:
+    accuracy, latency = manifest.accuracy, manifest.latency_ms
+    try:
+        by_precision = {row["precision"]: row["accuracy"] for row in manifest.candidates}
+    except _MALFORMED as error:
+        yield f"its candidates are malformed ({error})"
+        return
+    if manifest.precision not in by_precision:
+        yield f"{manifest.precision} was delivered and never tried"
+    for form, found in (("float32", accuracy.float32), ("int8", accuracy.int8)):
+        if found != by_precision.get(form):
+            yield f"it names two accuracies in {form}"
+    first = next(iter(manifest.ledger), None)
+    if first is None or (first.predicted, first.measured) != (latency.predicted, latency.measured):
+        yield "its ledger names another latency"
+    for entry in manifest.ledger:
+        off = None
+        if entry.predicted is not None and entry.measured:
+            off = relative_error(entry.predicted, entry.measured)
+        if entry.error != off:
+            yield f"its ledger has a wrong error for the {entry.what}"
+
+
+def _chain(manifest: Manifest) -> Iterator[str]:
+    if not manifest.hops:
+        return  # the check of the chain says so
+    first, last = manifest.hops[0], manifest.hops[-1]
+    ends = f"delivered file in {manifest.model.runtime}"  # here, or on a device of that name
+    if first.source != "supernet slice" or not last.target.startswith(ends):
+        yield f"its identity chain leads from {first.source} to {last.target}"
+    if manifest.latency_ms.measured is not None and last.accuracy != manifest.accuracy.delivered:
+        yield "the last hop and the manifest name two accuracies of the delivered file"
+
+
+def _derived(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
+    expected = reproducible_sha256(parse_json(path, MANIFEST, files), files)
+    if manifest.reproducible_sha256 != expected:
+        yield "its reproducible SHA-256 is of other content"
+    if f"`{expected[:16]}`".encode() not in files.get(CARD, b""):
+        yield f"{CARD} is of another bundle"
+    listed = {n: h for n, h in manifest.files.items() if n != SBOM}
+    try:
+        whole = parse_json(path, SBOM, files)
+        if listed_hashes(whole) != listed or whole["serialNumber"] != serial_number(whole):
+            yield f"{SBOM} is of another bundle"
+    except _MALFORMED as error:
+        yield f"{SBOM} is malformed ({error})"

@@ -1,0 +1,87 @@
+"""What was predicted of a network before it was built, beside what was measured afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devices.latency import LatencyTable
+from stages.bundle.manifest import relative_error
+from stages.bundle.results import Results
+from stages.common.budgets import predict_ms
+from stages.common.files import rounded
+
+MILLISECONDS, TOP1 = "ms", "top-1"
+
+
+def ledger(results: Results) -> list[dict[str, Any]]:
+    """The entries of the manifest's field of that name; a number nobody has is None.
+
+    First the delivered file's latency, then that of every precision that was tried, then accuracy.
+    """
+    delivered = str(results.export["precision"])
+    rows = [_latency(results, "delivered file", delivered, results.export["measured_ms"])]
+    rows += [
+        _latency(results, f"{row['precision']} ONNX file", row["precision"], row["latency_ms"])
+        for row in results.quantize["candidates"]
+    ]
+    return [*rows, _accuracy(results)]
+
+
+def predicted_ms(results: Results, precision: str) -> float | None:
+    """What the device's latency model says of a precision; None if it knows none."""
+    table = LatencyTable.from_json(results.latency)
+    if precision not in table.precisions:  # none at all for a device that was not measured
+        return None
+    return rounded(predict_ms(table, results.architecture, precision))
+
+
+def _latency(results: Results, what: str, precision: str, measured: float | None) -> dict[str, Any]:
+    error = LatencyTable.from_json(results.latency).error.get(precision)
+    return _entry(
+        f"latency of the {what}",
+        MILLISECONDS,
+        predicted_ms(results, precision),
+        f"the device's latency model in {precision}",
+        measured,
+        f"{results.export['runtime']} on the device",
+        None if error is None else rounded(error.mean),
+    )
+
+
+def _accuracy(results: Results) -> dict[str, Any]:
+    """The supernet's word on the chosen network, before it was trained on its own."""
+    chosen = results.architecture.id
+    row = next(r for r in results.ranking["ranked"] if r["architecture_id"] == chosen)
+    return _entry(
+        "accuracy of the trained network on validation images",
+        TOP1,
+        row["scores"].get("supernet_accuracy"),
+        "its slice of the supernet",
+        results.train["accuracy"]["val"],
+        "the network after its own training",
+        None,  # a slice is judged for its order among others, not for its value
+    )
+
+
+def _entry(
+    what: str,
+    unit: str,
+    predicted: float | None,
+    predicted_by: str,
+    measured: float | None,
+    measured_by: str,
+    expected_error: float | None,
+) -> dict[str, Any]:
+    error = None
+    if predicted is not None and measured:
+        error = relative_error(predicted, measured)
+    return {
+        "what": what,
+        "unit": unit,
+        "predicted": predicted,
+        "predicted_by": predicted_by,
+        "measured": measured,
+        "measured_by": measured_by,
+        "error": error,
+        "expected_error": expected_error,
+    }

@@ -1,0 +1,89 @@
+"""The Python packages that a bundle needs on its device, as they are installed here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+
+_LICENCE_CLASSIFIER = re.compile(r"License :: (?:OSI Approved :: )?(?P<name>.+)")
+_LONGEST_NAME = 100
+"""Some packages put the whole text of their licence where its name belongs."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One distribution.
+
+    Attributes:
+        name: as the package index spells it.
+        version: what is installed here; None where it is not.
+        expression: its licence as an SPDX expression, if it states one.
+        licence: otherwise its licence in its own words, if it states any.
+        requires: names of the packages it needs, of those in the same list.
+    """
+
+    name: str
+    version: str | None
+    expression: str | None
+    licence: str | None
+    requires: tuple[str, ...]
+
+
+def closure(roots: Iterable[str]) -> list[Package]:
+    """Packages and all they need to run on a machine like this one, sorted by name.
+
+    Args:
+        roots: distribution names, or names of the modules that they hold.
+    """
+    found: dict[str, Package] = {}
+    pending = [_distribution(root) for root in roots]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found[name] = _package(name)
+            pending.extend(found[name].requires)
+    return [found[name] for name in sorted(found)]
+
+
+def canonical(name: str) -> str:
+    """A distribution's name in the one spelling that all spellings share."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _distribution(root: str) -> str:
+    """The distribution of this name, or else the one that holds the module of this name."""
+    try:
+        importlib.metadata.distribution(root)
+    except importlib.metadata.PackageNotFoundError:
+        holders = importlib.metadata.packages_distributions().get(root, [root])
+        return canonical(sorted(holders)[0])
+    return canonical(root)
+
+
+def _package(name: str) -> Package:
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Package(name, None, None, None, ())
+    needed = [Requirement(text) for text in found.requires or ()]
+    # `extra` is empty: what only an option needs is not needed.
+    here = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    names = tuple(sorted({canonical(requirement.name) for requirement in here}))
+    return Package(name, found.version, *_licence(found.metadata), names)
+
+
+def _licence(metadata: importlib.metadata.PackageMetadata) -> tuple[str | None, str | None]:
+    expression = metadata.get_all("License-Expression") or [None]
+    if expression[0]:
+        return expression[0], None
+    for stated in metadata.get_all("License") or []:
+        if 0 < len(stated) <= _LONGEST_NAME and "\n" not in stated:
+            return None, stated
+    for line in metadata.get_all("Classifier") or []:
+        if match := _LICENCE_CLASSIFIER.fullmatch(line):
+            return None, match["name"]
+    return None, None

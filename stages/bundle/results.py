@@ -1,0 +1,74 @@
+"""What the stages before `bundle` found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.architecture import SCHEMA as ARCHITECTURE
+from models.architecture import Architecture
+from models.ranking import SCHEMA as CERTIFICATE
+from stages.bundle.errors import BundleError
+from stages.common.files import read_json, sha256_file
+from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, RANKED, TRAIN
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the stages before found, read from their folders.
+
+    Attributes:
+        architecture: the network.
+        latency: `latency.json` of the stage profile.
+        ranking: `ranking.json` of the stage rank.
+        certificate: `certificate.json` of the stage rank.
+        train: `train.json`.
+        quantize: `quantize.json`.
+        export: `export.json`.
+        hashes: SHA-256 of each of these files, of the trained weights and of the delivered
+            precision's ONNX file, by name.
+    """
+
+    architecture: Architecture
+    latency: Mapping[str, Any]
+    ranking: Mapping[str, Any]
+    certificate: Mapping[str, Any]
+    train: Mapping[str, Any]
+    quantize: Mapping[str, Any]
+    export: Mapping[str, Any]
+    hashes: Mapping[str, str]
+
+
+def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export: Path) -> Results:
+    """Read the results of the stages before, and check that they speak of one network.
+
+    Raises:
+        FileFormatError: a file is missing or of another version.
+        BundleError: the stages' results are of different networks.
+    """
+    files = {
+        "latency": (profile / "latency.json", LATENCY),
+        "ranking": (rank / "ranking.json", RANKED),
+        "certificate": (rank / "certificate.json", CERTIFICATE),
+        "train": (train / "train.json", TRAIN),
+        "quantize": (quantize / "quantize.json", QUANTIZE),
+        "export": (export / "export.json", EXPORT),
+        "architecture": (train / "architecture.json", ARCHITECTURE),
+    }
+    content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
+    architecture = Architecture.from_json(content.pop("architecture"))
+    ids = {
+        "rank": content["ranking"]["chosen"]["architecture_id"],
+        "train": content["train"]["architecture_id"],
+        "architecture.json": architecture.id,
+    }
+    if len(set(ids.values())) != 1:
+        raise BundleError(f"the stages' results are of different networks: {ids}. Run them again.")
+    if content["export"]["precision"] != content["quantize"]["chosen"]:
+        raise BundleError("export and quantize are of different precisions. Run export again.")
+    models = train / "model.safetensors", quantize / f"{content['export']['precision']}.onnx"
+    paths = [*(path for path, _ in files.values()), *models]
+    hashes = {path.name: sha256_file(path) for path in paths}
+    return Results(architecture, **content, hashes=hashes)

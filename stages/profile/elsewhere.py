@@ -1,0 +1,133 @@
+"""A device that somebody measures elsewhere: what they get, and what they send back."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from devices.agent.pack import packed
+from devices.backends import Backend
+from devices.bench import opened_as_it_is
+from devices.device import Device
+from devices.latency import LatencyTable
+from devices.latency_fit import plain
+from models.operators import macs
+from models.space import SearchSpace
+from stages.common.budgets import search_precision
+from stages.common.clock import REFERENCE
+from stages.common.files import write_bytes
+from stages.profile.measuring import OnDone, Plan, fit_table, plan, write_models
+from stages.profile.params import ProfileParams
+from stages.profile.table_file import REFERENCE_KEY, Imported, TableError, read_table, template
+
+TABLE, AGENT = "table.csv", "agent.pyz"
+_README = """Measure these models on the device, then send table.csv back.
+
+With Python, NumPy and {runtime} on the device, and nothing else running there:
+
+    python agent.pyz fill table.csv --backend {backend} --threads {threads}
+
+fills the column `ms`. By hand: milliseconds per image at batch 1, median of many calls after a
+warm-up, {threads} thread(s). Every block is needed; whole networks (kind `network`) in all of a
+precision or in none. Without them nobody knows how wrong the predictions are.
+
+Back in the repository: netwright profile {name} --import table.csv
+"""
+
+
+def export_models(
+    space: SearchSpace,
+    name: str,
+    device: Device,
+    runtime: Backend,
+    params: ProfileParams,
+    folder: Path,
+    on_done: OnDone,
+) -> None:
+    """Write what a device elsewhere needs to be measured: models, a table to fill in, an agent.
+
+    Args:
+        space: whose blocks and networks.
+        name: the device's name.
+        device: its settings.
+        runtime: its backend.
+        params: which networks.
+        folder: must be empty or not exist.
+        on_done: called with each model's name as it is written.
+
+    Raises:
+        TableError: the folder holds something already.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise TableError(f"{folder} is not empty; name a new folder.")
+    models = folder / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    wanted = plan(space, device, runtime, params)
+    blocks, networks = write_models(wanted, space, runtime, params, models, on_done)
+    onnx = {**blocks, **networks, REFERENCE_KEY: models / REFERENCE}
+    files = {
+        key: opened_as_it_is(runtime, device, file, file.with_suffix(""))
+        for key, file in onnx.items()
+    }
+    write_bytes(folder / TABLE, template(wanted, files, folder))
+    write_bytes(folder / AGENT, packed())
+    text = _README.format(
+        name=name, runtime=runtime.runtime, backend=runtime.name, threads=device.threads
+    )
+    write_bytes(folder / "README.txt", text.encode())
+
+
+def imported_table(
+    space: SearchSpace,
+    name: str,
+    device: Device,
+    runtime: Backend,
+    params: ProfileParams,
+    file: Path,
+) -> tuple[LatencyTable, Imported]:
+    """The latency model of a table that was measured elsewhere, and what the table says.
+
+    Args:
+        space: whose blocks it must hold.
+        name: the device's name.
+        device: its settings.
+        runtime: its backend.
+        params: which networks it may hold.
+        file: the table.
+
+    Raises:
+        TableError: the table is wrong or incomplete.
+        LatencyError: the model is past the device's `max_error`.
+    """
+    wanted = plan(space, device, runtime, params)
+    imported = read_table(file, wanted)
+    if imported.precisions:
+        measured = Plan(wanted.blocks, wanted.networks, imported.precisions, wanted.held_out)
+        table = fit_table(name, runtime, space, measured, imported.found)
+    else:
+        block_macs = {key: macs(block) for key, block in wanted.blocks.items()}
+        table = plain(name, runtime.name, imported.found.blocks, block_macs)
+    needed = search_precision(device)
+    if needed not in table.precisions:
+        raise TableError(
+            f"{file}: '{name}' is searched for in {needed}, and whole networks were measured in "
+            f"{', '.join(imported.precisions) or 'no precision'}. Measure them in {needed}."
+        )
+    table.check_error(device.max_error)
+    return table, imported
+
+
+def check_unchanged(name: str, device: Device, file: Path) -> None:
+    """Refuse a table that is not the one that was imported.
+
+    Raises:
+        TableError: it is missing or another.
+    """
+    assert device.table is not None
+    way_out = f"Import it again: netwright profile {name} --import {device.table.file}"
+    if not file.is_file():
+        raise TableError(f"devices.{name}.table: {device.table.file} is missing. {way_out}")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != device.table.sha256:
+        raise TableError(
+            f"devices.{name}.table: {device.table.file} was changed since its import. {way_out}"
+        )

@@ -1,0 +1,63 @@
+"""A device agent as a second process, for tests of everything that talks to one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from devices.agent.pack import packed
+from devices.agent.server import TOKEN_VARIABLE
+from devices.agent_client import AgentClient, Patience
+
+TOKEN = "a-token-of-the-tests-and-no-secret"
+SOON = Patience(request_s=10.0, vanished_s=0.5, busy_s=30.0, job_s=60.0)
+
+
+class Agent:
+    """An agent's process, from the one file that is copied to a device."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self.scratch = folder / "agent.pyz", folder / "scratch"
+        self._file.write_bytes(packed())
+        self.scratch.mkdir()
+        self.start(0)
+
+    def start(self, port: int) -> None:
+        command = [sys.executable, str(self._file), "serve", "--port", str(port)]
+        # Not from the repository: a device has none.
+        self._process = subprocess.Popen(
+            command, cwd=self._file.parent,
+            env={"PATH": os.environ["PATH"], "TMPDIR": str(self.scratch), TOKEN_VARIABLE: TOKEN},
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("listening on 127.0.0.1:"), line
+        self.port = int(line.rpartition(":")[2])
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        self._process.send_signal(number)
+        self._process.wait(30)
+
+    def client(self, patience: Patience = SOON, token: str = TOKEN) -> AgentClient:
+        return AgentClient("phone", f"127.0.0.1:{self.port}", token, patience)
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", token: str | None = TOKEN, **headers: str
+    ) -> tuple[int, Any]:
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, body or None, headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def running(self) -> str | None:
+        running: str | None = self.ask("GET", "/health")[1]["running"]
+        return running
