@@ -65,7 +65,7 @@ def truth_section(truths: Sequence[Sequence[Mapping[str, Any]]], truth: Sequence
     return (
         f"{len(truth)} architectures, accuracies {min(truth):.3f} to {max(truth):.3f}. Two "
         f"trainings of one architecture differ by {apart:.4f} on average; their orders agree with "
-        f"tau {ceiling:.2f}, the ceiling for any ranking by one training.\n\n"
+        f"tau {ceiling:.2f}, what seed noise alone leaves of an order.\n\n"
         + markdown_table(["baseline", "tau-b (95% interval)"], rows)
     )
 
