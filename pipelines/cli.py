@@ -53,6 +53,7 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
+    from pipelines.report import write_report
     from pipelines.summary import held_back, print_summary, read_summaries
     from stages.bundle.errors import BundleError
 
@@ -70,6 +71,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
+    if not device:  # with some devices only, the release may not be up to date
+        console.print(f"report: {write_report(root, plan.graph).relative_to(root)}")
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
@@ -209,6 +212,21 @@ def predict(
         raise Failure(FAILED, str(error)) from error
     for image, (label, probability) in zip(images, results, strict=True):
         print(f"{image}\t{label}\t{probability:.4f}")
+
+
+@app.command()
+def report() -> None:
+    """Write the whole release as one page, report.html beside release.json."""
+    from pipelines.plan import make_plan
+    from pipelines.report import ReportError, write_report
+    from stages.bundle.errors import BundleError
+
+    root = _repository()
+    plan = make_plan(root)
+    try:
+        print(write_report(root, plan.graph, list(plan.stale)).relative_to(root))
+    except (ReportError, BundleError) as error:
+        raise Failure(FAILED, str(error)) from error
 
 
 @app.command()

@@ -6,6 +6,7 @@ The tests share one repository that `netwright run` has brought to its end.
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 import time
@@ -32,6 +33,24 @@ def test_the_release_has_an_entry_per_device(finished: Repository):
     assert release["devices"].keys() == {"one", "rtx"}
     assert release["devices"]["one"]["latency_ms"]["measured"] > 0
     assert release["devices"]["rtx"]["latency_ms"]["measured"] is None
+
+
+def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(finished: Repository):
+    page = finished.root / "artifacts/release/report.html"
+    first = page.read_text(encoding="utf-8")
+    release = json.loads((finished.root / "artifacts/release/release.json").read_text())
+    for name, entry in release["devices"].items():
+        assert f'<h2 id="{name}">' in first
+        assert entry["sha256"] in first
+        assert f"{entry['accuracy']['delivered']:.4f}" in first
+    for words in ("Identity chain", "Predicted and measured", "trained on their own"):
+        assert first.count(words) >= 2, words
+    assert first.count("data:image/png;base64,") >= 3
+    assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "it needs nothing else"
+    code, output = finished.netwright("report")
+    assert (code, output.strip()) == (0, "artifacts/release/report.html")
+    assert page.read_text(encoding="utf-8") == first
+    assert json.loads(finished.dvc("status", "dvc.yaml", "--json")[1]) == {}
 
 
 def test_a_second_run_runs_no_stage(finished: Repository):
