@@ -26,6 +26,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.supernet
+	$(BIN)/python -m benchmarks.indicators
 
 install: $(INSTALLED)
 

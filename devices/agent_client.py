@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.agent.jobs import SCHEMA
-from devices.device import DeviceError
+from devices.device import CPU, DeviceError
 from devices.measure import MeasurementError, Protocol
 
 _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
@@ -93,6 +93,11 @@ class AgentClient:
             AgentError: the agent does not answer, or has no such runtime.
         """
         found = self._ask("GET", "/fingerprint", "its fingerprint")
+        if found.get("schema") != SCHEMA:
+            raise AgentError(
+                f"devices.{self.name}: the agent at {self.address} speaks {found.get('schema')!r} "
+                f"and this version {SCHEMA!r}. Copy a new one there: netwright agent --write FILE."
+            )
         runtimes = dict(found.get("runtimes", {}))
         if backend not in runtimes:
             raise AgentError(
@@ -115,6 +120,7 @@ class AgentClient:
         reference: Mapping[str, Path],
         threads: int,
         protocol: Protocol,
+        unit: str = CPU,
     ) -> dict[str, float]:
         """Measure one model against a reference: its `ratio`, `spread` and `reference_ms`.
 
@@ -125,17 +131,14 @@ class AgentClient:
             reference: likewise.
             threads: threads a session may use.
             protocol: how carefully.
+            unit: of the device, by the runtime's name.
 
         Raises:
             AgentError: the agent cannot be used.
             MeasurementError: the device could not measure the model; the message is its own.
         """
         job = {
-            "kind": "measure",
-            "label": label,
-            "backend": backend,
-            "threads": threads,
-            "model": next(iter(model)),
+            **_job("measure", label, backend, model, threads, unit),
             "reference": next(iter(reference)),
             "protocol": asdict(protocol),
         }
@@ -144,7 +147,13 @@ class AgentClient:
         return {key: float(answer[key]) for key in ("ratio", "spread", "reference_ms")}
 
     def run(
-        self, label: str, backend: str, model: Mapping[str, Path], images_NCHW: Any, threads: int
+        self,
+        label: str,
+        backend: str,
+        model: Mapping[str, Path],
+        images_NCHW: Any,
+        threads: int,
+        unit: str = CPU,
     ) -> npt.NDArray[np.float32]:
         """Logits (N, K) of images (N, C, H, W), float32, run one by one on the device.
 
@@ -152,14 +161,7 @@ class AgentClient:
             AgentError: the agent cannot be used.
             MeasurementError: the device could not run the model; the message is its own.
         """
-        job = {
-            "kind": "run",
-            "label": label,
-            "backend": backend,
-            "threads": threads,
-            "model": next(iter(model)),
-            "images": "images.bin",
-        }
+        job = {**_job("run", label, backend, model, threads, unit), "images": "images.bin"}
         raw = np.ascontiguousarray(images_NCHW, dtype="<f4").tobytes()
         files = {name: path.read_bytes() for name, path in model.items()}
         answer = self._do(job, {**files, "images.bin": raw})
@@ -282,6 +284,14 @@ class AgentClient:
         return AgentError(
             f"the agent of '{self.name}' at {self.address} refused {doing}: {said}{way_out}"
         )
+
+
+def _job(
+    kind: str, label: str, backend: str, model: Mapping[str, Path], threads: int, unit: str
+) -> dict[str, Any]:
+    """What every job says; the file to open is the first one."""
+    what = {"kind": kind, "label": label, "backend": backend, "model": next(iter(model))}
+    return {**what, "threads": threads, "unit": unit}
 
 
 def _pauses() -> Iterator[float]:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.agent.runtimes import RUNTIMES
+from devices.agent.runtimes import MISSING, RUNTIMES
 from devices.agent_client import AgentClient, AgentError, Patience
 from devices.backends import Backend, backend
 from devices.backends.base import describe
 from devices.device import Device
-from devices.fingerprint import machine_state
+from devices.fingerprint import machine_state, session_state
 from devices.measure import Measurement, Protocol, in_one_clock, measure
 
 Images = npt.NDArray[np.float32]
@@ -75,7 +75,8 @@ class HereBench(Bench):
     """This machine, for a device that is this machine, or is nowhere to be reached."""
 
     def __init__(self, device: Device) -> None:
-        self._device, self._backend = device, backend(device.backend)
+        self._device = device
+        self._backend = backend(device.backend).on(device.openvino_device)
         self.why_not_run = self._backend.why_not_run(device)
         self.why_not_measured = self._backend.why_not_measured(device)
         self.runtime = self._backend.runtime
@@ -86,7 +87,8 @@ class HereBench(Bench):
 
     def machine(self) -> dict[str, Any]:
         """This machine."""
-        return machine_state(self._backend.name, self._device.threads)
+        device = self._device
+        return machine_state(device.backend, device.threads, device.openvino_device)
 
     def measure(
         self,
@@ -104,6 +106,7 @@ class HereBench(Bench):
                 self._device.threads,
                 protocol,
                 on_done,
+                self._device.openvino_device,
             )
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
@@ -125,7 +128,7 @@ class AgentBench(Bench):
     def machine(self) -> dict[str, Any]:
         """The device, as its agent describes it."""
         state = self._client.machine(self._backend.name)
-        return {**state, "session_threads": self._device.threads}
+        return {**state, **session_state(self._device.threads, self._device.openvino_device)}
 
     def measure(
         self,
@@ -146,6 +149,7 @@ class AgentBench(Bench):
                     known,
                     self._device.threads,
                     protocol,
+                    self._device.openvino_device,
                 )
                 if on_done is not None:
                     on_done(label)
@@ -159,7 +163,14 @@ class AgentBench(Bench):
             while part := list(islice(pending, _IMAGES_PER_JOB)):
                 images_NCHW = np.concatenate(part)
                 rows.append(
-                    self._client.run(entry.name, self._backend.name, model, images_NCHW, threads)
+                    self._client.run(
+                        entry.name,
+                        self._backend.name,
+                        model,
+                        images_NCHW,
+                        threads,
+                        self._device.openvino_device,
+                    )
                 )
         return np.concatenate(rows)
 
@@ -171,14 +182,18 @@ def bench_of(name: str, device: Device, patience: Patience | None = None) -> Ben
         DeviceError: there is no such backend, the agent has no such runtime, or its token is
             not in the environment.
     """
+    backend(device.backend).on(device.openvino_device)
     if device.agent is None:
         return HereBench(device)
     if device.backend not in RUNTIMES:
         raise AgentError(
             f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))} and not "
-            f"'{device.backend}'. Import a table instead: netwright profile {name} --import."
+            f"'{device.backend}': {MISSING[device.backend]} would be needed. Measure on the device "
+            f"by other means and import the table: netwright profile {name} --export-models FOLDER "
+            "says what is wanted, --import TABLE.csv takes it."
         )
     variable = device.agent_token_env
+    patience = patience or Patience(vanished_s=device.agent_patience_s)
     return AgentBench(AgentClient.from_environment(name, device.agent, variable, patience), device)
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "float16", "int8"]
+CPU = "CPU"
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 TARGETS = {"compute_capabilities": "tensorrt", "dsp_architectures": "qnn"}
@@ -35,11 +36,14 @@ class Budget(_Strict):
     """Trainable numbers."""
     size_mb: float | None = Field(None, gt=0)
     """Megabytes (10^6 bytes) of the whole bundle."""
+    memory_mb: float | None = Field(None, gt=0)
+    """Megabytes (10^6 bytes) of activations alive at once for one image, in the precision searched
+    in; weights and the runtime's own memory come on top."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
         if all(value is None for value in self.model_dump().values()):
-            raise ValueError("needs at least one of latency_ms, flops, parameters, size_mb")
+            raise ValueError("needs at least one of " + ", ".join(type(self).model_fields))
         return self
 
 
@@ -67,6 +71,9 @@ class Device(_Strict):
     Where the device cannot be measured here, that is the backend's first precision, float32
     wherever it is offered: nobody knows what is faster.
     """
+    allow: tuple[str, ...] = Field((), strict=False)
+    """What a device that runs int8 is searched with all the same, such as squeeze_excite,
+    hard_swish or split_attention_mbconv; without it they are left out of its search space."""
     min_accuracy: float = Field(ge=0, le=1)
     """Top-1 accuracy on the test split that the delivered model must reach."""
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)
@@ -77,10 +84,17 @@ class Device(_Strict):
     """NVIDIA GPUs an engine is built for, such as SM86, SM89; only for tensorrt."""
     dsp_architectures: tuple[str, ...] = Field((), strict=False)
     """Hexagon DSPs a context binary each is built for, such as v73, v75; only for qnn."""
+    openvino_device: str = Field(CPU, pattern=r"^(CPU|GPU(\.[0-9]+){0,2}|NPU)$")
+    """OpenVINO's name of what it runs on: CPU, GPU (GPU.1 the second), or NPU; exactly that.
+
+    Only for openvino. GPU and NPU are UNVERIFIED: none was there when this was written.
+    """
     agent: str | None = Field(None, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")
     """`host:port` of the agent that runs on the device; without it the device is this machine."""
     agent_token_env: str = Field("NETWRIGHT_AGENT_TOKEN", pattern=r"^[A-Z_][A-Z0-9_]*$")
     """Environment variable that holds the agent's token; the token itself stands in no file."""
+    agent_patience_s: float = Field(60.0, gt=0)
+    """Seconds the agent may be away, because it restarts for example, before a stage gives up."""
     table: ImportedTable | None = None
     """Latencies measured elsewhere, for a device that nothing here can reach."""
 

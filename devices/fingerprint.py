@@ -7,12 +7,18 @@ from typing import Any
 
 from devices.agent.machine import machine
 from devices.backends import backend
+from devices.device import CPU
 
-IDENTITY = ("processor", "cores", "system", "runtime", "runtime_version", "session_threads")
+IDENTITY = ("processor", "cores", "system", "runtime", "runtime_version", "session_threads", "unit")
 """The fingerprint: what latencies depend on and what does not change by itself, as clocks do."""
 
 
-def machine_state(backend_name: str, threads: int) -> dict[str, Any]:
+def session_state(threads: int, unit: str = CPU) -> dict[str, Any]:
+    """How a runtime is used: in so many threads, and on which unit if not the processor."""
+    return {"session_threads": threads, **({} if unit == CPU else {"unit": unit})}
+
+
+def machine_state(backend_name: str, threads: int, unit: str = CPU) -> dict[str, Any]:
     """This machine, with a backend's runtime in so many threads; see devices.agent.machine.
 
     Raises:
@@ -20,7 +26,7 @@ def machine_state(backend_name: str, threads: int) -> dict[str, Any]:
     """
     runtime = backend(backend_name)
     here = machine(runtime.runtime, runtime.package)
-    return {**here, "runtime_version": runtime.version(), "session_threads": threads}
+    return {**here, "runtime_version": runtime.version(), **session_state(threads, unit)}
 
 
 def differences(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:

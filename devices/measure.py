@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from devices.agent.protocol import MeasurementError, Protocol
+from devices.device import CPU
 
 __all__ = ["Measurement", "MeasurementError", "Protocol", "in_one_clock", "measure"]
 
@@ -57,6 +58,7 @@ def measure(
     threads: int,
     protocol: Protocol,
     on_done: Callable[[str], None] | None = None,
+    unit: str = CPU,
 ) -> dict[str, Measurement]:
     """Measure models one after the other, each in a process of its own.
 
@@ -67,6 +69,7 @@ def measure(
         threads: threads a session may use.
         protocol: how carefully.
         on_done: called with each model's name as it is done.
+        unit: of the machine, by the runtime's name; see `Backend.on`.
 
     Raises:
         MeasurementError: a model cannot be opened, or its blocks differ too much even after
@@ -77,6 +80,7 @@ def measure(
         "models": {name: str(path.resolve()) for name, path in models.items()},
         "reference": str(reference.resolve()),
         "threads": threads,
+        "unit": unit,
         "protocol": asdict(protocol),
     }
     found: dict[str, dict[str, float]] = {}

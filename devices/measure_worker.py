@@ -61,8 +61,9 @@ _LATE = f"measuring took more than {LIMIT_S:g} s, so the runtime was stopped."
 def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -> None:
     """Measure one model against the reference and send the answer."""
     quiet()
-    runtime, threads = backend(job["backend"]), job["threads"]
+    threads = job["threads"]
     try:
+        runtime = backend(job["backend"]).on(job["unit"])
         with (
             runtime.open(Path(file), threads) as model,
             runtime.open(Path(job["reference"]), threads) as reference,

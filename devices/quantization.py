@@ -9,22 +9,170 @@ Axes: N images (1 here), C channels, H height, W width.
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from devices.calibration import Method, Range, observe
+from devices.logs import without_advice
+from devices.weight_quantization import quantize_weights
+
 Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
 """Families of int8 files, by the type of their activations."""
+QuantizationMethod = Method | Literal["weights_only"]
+"""How an int8 file got its scales."""
+PERCENTILE = 99.99
+_LAYERS = ("Conv", "Gemm")
+_FUSED = ("Relu", "Clip")
 
 
 class QuantizationError(ValueError):
     """A model or calibration set that cannot be quantised; the message says why."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float32 network ready to be quantised, wholly or in part, by several methods.
+
+    Attributes:
+        model: its ONNX file, with batch norms folded into convolutions.
+        activations: the family of files that it becomes.
+        ranges: of its tensors, by method; without any tensor where weights alone are quantised.
+        layers: its convolutions and matrix products in order, each with the names of its nodes:
+            the layer itself, and an activation function that only it feeds.
+    """
+
+    model: bytes
+    activations: Activations
+    ranges: Mapping[QuantizationMethod, Mapping[str, Range]]
+    layers: Mapping[str, tuple[str, ...]]
+
+    @property
+    def methods(self) -> tuple[QuantizationMethod, ...]:
+        """The methods it can be quantised by."""
+        return tuple(self.ranges)
+
+
+def methods_of(
+    activations: Activations, wanted: Sequence[Method]
+) -> tuple[QuantizationMethod, ...]:
+    """Which methods there are for a family: none needs images where weights alone are quantised."""
+    return ("weights_only",) if activations == "weights_only" else tuple(wanted)
+
+
+def calibrate(
+    model: Path,
+    calibration: Iterable[npt.NDArray[np.float32]],
+    activations: Activations,
+    methods: Sequence[Method],
+    percentile: float = PERCENTILE,
+) -> Calibrated:
+    """Run calibration images through a network, once for all methods.
+
+    Args:
+        model: a float32 ONNX file with one input of batch 1.
+        calibration: normalised images, each float32 (1, C, H, W).
+        activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
+            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), for which
+            no image is looked at.
+        methods: how ranges are read from what was seen; see devices.calibration.
+        percentile: share of all values, in per cent, that the method of that name keeps.
+
+    Raises:
+        CalibrationError: there is no calibration image.
+        QuantizationError: the model has not exactly one input.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    input_name(model)
+    if activations == "weights_only":
+        content = model.read_bytes()
+        return Calibrated(content, activations, {"weights_only": {}}, _layers(content))
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, without_advice():
+        folded = Path(name) / "folded.onnx"
+        # Batch norms are folded into convolutions and shapes inferred, or they stay in float.
+        quant_pre_process(model, folded, skip_symbolic_shape=True)
+        content = folded.read_bytes()
+        ranges = observe(folded, calibration, methods, percentile)
+    return Calibrated(content, activations, {m: ranges[m] for m in methods}, _layers(content))
+
+
+def quantize(
+    calibrated: Calibrated,
+    method: QuantizationMethod,
+    in_float: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> bytes:
+    """Quantise weights and activations to 8 bits, in Q/DQ form.
+
+    Weights are signed, symmetric, one scale per output channel; activations have one scale per
+    tensor. Equal inputs give equal bytes.
+
+    Args:
+        calibrated: the network.
+        method: one of its methods.
+        in_float: layers that stay in float. Their inputs are still rounded where the layer
+            before writes integers.
+        only: if given, nothing but these layers is quantised.
+
+    Returns:
+        The ONNX file's bytes.
+
+    Raises:
+        QuantizationError: the network has no such layer.
+    """
+    unknown = sorted({*in_float, *(only or ())} - calibrated.layers.keys())
+    if unknown:
+        raise QuantizationError(
+            f"there is no layer {', '.join(unknown)}; there are {', '.join(calibrated.layers)}."
+        )
+    floats = {*in_float} if only is None else {*in_float} | (calibrated.layers.keys() - {*only})
+    content = _with_own_constants(calibrated.model, floats)
+    if calibrated.activations == "weights_only":
+        return quantize_weights(content, floats)
+    excluded = sorted(node for name in in_float for node in calibrated.layers[name])
+    chosen = None if only is None else [n for name in only for n in calibrated.layers[name]]
+    return _quantize(replace(calibrated, model=content), method, excluded, chosen)
+
+
+def _quantize(
+    calibrated: Calibrated,
+    method: QuantizationMethod,
+    excluded: Sequence[str],
+    chosen: Sequence[str] | None,
+) -> bytes:
+    import onnxruntime.quantization as ort
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
+    # The quantiser knows these ranges by one name, whatever they were read from.
+    kind, activations = ort.CalibrationMethod.MinMax, calibrated.activations
+    pairs = calibrated.ranges[method].items()
+    ranges = {key: TensorData(lowest=low, highest=high) for key, (low, high) in pairs}
+    symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, without_advice():
+        source, quantised, cache = (Path(name) / n for n in ("f.onnx", "q.onnx", "ranges.json"))
+        source.write_bytes(calibrated.model)
+        ort.calibrate.save_tensors_data(TensorsData(kind, ranges), cache)
+        ort.quantize_static(
+            source,
+            quantised,
+            calibration_cache_path=cache,
+            quant_format=ort.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=ort.QuantType.QUInt8 if activations == "uint8" else ort.QuantType.QInt8,
+            weight_type=ort.QuantType.QInt8,
+            calibrate_method=kind,
+            nodes_to_exclude=list(excluded),
+            nodes_to_quantize=None if chosen is None else list(chosen),
+            extra_options=symmetric if activations == "int8" else {},
+        )
+        return quantised.read_bytes()
 
 
 def quantize_static(
@@ -32,98 +180,68 @@ def quantize_static(
     out: Path,
     calibration: Iterable[npt.NDArray[np.float32]],
     activations: Activations,
+    method: Method = "minmax",
 ) -> None:
-    """Quantise weights and activations to 8 bits, with ranges observed on calibration images.
-
-    Weights are signed, symmetric, one scale per output channel; activations have one scale per
-    tensor, from the smallest and largest value seen. Equal inputs give equal bytes, whatever the
-    number of the machine's cores: the images are run on one thread.
+    """Calibrate and quantise a whole network at once, by one method.
 
     Args:
-        model: a float32 ONNX file with one input of batch 1.
+        model: see `calibrate`.
         out: the file to write, replaced whole.
-        calibration: normalised images, each float32 (1, C, H, W).
-        activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
-            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), for which
-            no image is looked at.
+        calibration: see `calibrate`.
+        activations: see `calibrate`.
+        method: how ranges are read from what was seen; nothing to `weights_only`.
 
     Raises:
-        QuantizationError: there is no calibration image.
+        CalibrationError: there is no calibration image.
+        QuantizationError: the model has not exactly one input.
     """
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    if activations == "weights_only":
-        return _quantize_weights(model, out)
-    symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
-    with tempfile.TemporaryDirectory(dir=out.parent) as name, _quiet():
-        folded, quantised = Path(name) / "folded.onnx", Path(name) / "quantised.onnx"
-        ranges = Path(name) / "ranges.json"
-        # Batch norms are folded into convolutions and shapes inferred, or they stay in float.
-        quant_pre_process(model, folded, skip_symbolic_shape=True)
-        _calibrate(folded, ranges, _reader(input_name(model), calibration))
-        quantize_static(
-            folded,
-            quantised,
-            calibration_cache_path=ranges,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options=symmetric if activations == "int8" else {},
-        )
-        quantised.replace(out)
+    calibrated = calibrate(model, calibration, activations, (method,))
+    _replace(out, quantize(calibrated, calibrated.methods[0]))
 
 
-def _quantize_weights(model: Path, out: Path) -> None:
-    """Weights of convolutions and matrix products as integers with a scale per output channel."""
+def _with_own_constants(content: bytes, layers: Collection[str]) -> bytes:
+    """Give layers a copy of every constant that they share.
+
+    Else a bias of zeros that several layers share would be rounded for those that are quantised,
+    and read so by those in float.
+    """
     import onnx
 
-    content = onnx.load(model)
-    graph = content.graph
-    weights = {weight.name: weight for weight in graph.initializer}
-    dequantizers: dict[str, Any] = {}
+    model = onnx.load_from_string(content)
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node if layers else ():
+        for index, name in enumerate(node.input):
+            if node.name in layers and name in constants and uses[name] > 1:
+                own = model.graph.initializer.add()
+                own.CopyFrom(constants[name])
+                own.name = node.input[index] = f"{name}_of_{node.name}"
+    return content if not layers else bytes(model.SerializeToString(deterministic=True))
+
+
+def _layers(content: bytes) -> dict[str, tuple[str, ...]]:
+    """Convolutions and matrix products by name, each with its nodes' names."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    readers: dict[str, list[Any]] = {}
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
-            continue
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        axis = 1 if node.op_type == "Gemm" and not given.get("transB", 0) else 0
-        name = node.input[1]
-        node.input[1] = f"{name}_float"
-        if node.input[1] not in dequantizers:
-            parts = _per_channel(onnx.numpy_helper.to_array(weights[name]), axis)
-            names = [f"{name}_{part}" for part in ("int8", "scale", "zero")]
-            graph.initializer.extend(map(onnx.numpy_helper.from_array, parts, names))
-            dequantizers[node.input[1]] = onnx.helper.make_node(
-                "DequantizeLinear", names, [node.input[1]], axis=axis
-            )
-    nodes = [*dequantizers.values(), *graph.node]
-    read = {name for node in nodes for name in node.input}
-    kept = [weight for weight in graph.initializer if weight.name in read]
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
-    graph.node.extend(nodes)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        temporary = Path(folder) / "quantised.onnx"
-        temporary.write_bytes(content.SerializeToString(deterministic=True))
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: dict[str, tuple[str, ...]] = {}
+    for node in graph.node:
+        if node.op_type in _LAYERS:
+            after = readers.get(node.output[0], [])
+            alone = len(after) == 1 and after[0].op_type in _FUSED
+            found[node.name] = (node.name, after[0].name) if alone else (node.name,)
+    return found
+
+
+def _replace(out: Path, content: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        temporary = Path(name) / out.name
+        temporary.write_bytes(content)
         temporary.replace(out)
-
-
-def _per_channel(
-    values: npt.NDArray[np.float32], axis: int
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Integers, and per index of the axis the scale and the zero point, which is 0."""
-    others = tuple(a for a in range(values.ndim) if a != axis)
-    largest = np.abs(values).max(others, keepdims=True)
-    scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    integers = np.rint(values / scales).astype(np.int8)
-    return integers, scales.ravel(), np.zeros(scales.size, np.int8)
 
 
 def to_float16(model: Path, out: Path) -> None:
@@ -137,10 +255,7 @@ def to_float16(model: Path, out: Path) -> None:
     from onnxconverter_common.float16 import convert_float_to_float16
 
     half = convert_float_to_float16(onnx.load(model), keep_io_types=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:
-        temporary = Path(name) / "half.onnx"
-        temporary.write_bytes(half.SerializeToString(deterministic=True))
-        temporary.replace(out)
+    _replace(out, half.SerializeToString(deterministic=True))
 
 
 def input_name(model: Path) -> str:
@@ -157,54 +272,3 @@ def input_name(model: Path) -> str:
     if len(names) != 1:
         raise QuantizationError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
     return str(names[0])
-
-
-def _calibrate(model: Path, ranges: Path, reader: Any) -> None:
-    """Write the smallest and largest value of every tensor over the reader's images.
-
-    `quantize_static` would do it in a session with one thread a core, and sums depend on that.
-    """
-    import onnxruntime
-    from onnxruntime.quantization import MinMaxCalibrater, save_tensors_data
-
-    augmented = model.with_name("augmented.onnx")
-    calibrator = MinMaxCalibrater(model, augmented_model_path=str(augmented))
-    calibrator.augment_graph()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # As the calibrator's own session: optimised graphs lack tensors whose ranges are wanted.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    calibrator.infer_session = onnxruntime.InferenceSession(
-        str(augmented), options, providers=["CPUExecutionProvider"]
-    )
-    calibrator.collect_data(reader)
-    save_tensors_data(calibrator.compute_data(), ranges)
-
-
-def _reader(name: str, images: Iterable[npt.NDArray[np.float32]]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.rows = iter(images)
-            self.count = 0
-
-        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-            row_1CHW = next(self.rows, None)
-            if row_1CHW is None and self.count == 0:
-                raise QuantizationError("static quantisation needs at least one calibration image.")
-            self.count += 1
-            return None if row_1CHW is None else {name: row_1CHW}
-
-    return Reader()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice about its own use out of the user's log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -21,33 +21,57 @@ Excess = Callable[[Choices], float]
 def random_within(
     groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
 ) -> Choices | None:
-    """A random architecture within the limits, or None when no attempt ends within them.
+    """A random architecture within the limits, or None when no attempt ends within them."""
+    found, over = nearest_within(groups, excess, rng, attempts)
+    return found if over <= 0 else None
+
+
+def nearest_within(
+    groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
+) -> tuple[Choices, float]:
+    """A random architecture within the limits, or the nearest one seen, and its excess.
 
     Each attempt draws uniformly and, while the limits are passed, moves to a random neighbour
     that passes them less: this finds its way into corners that rejection would never hit.
     """
+    nearest: tuple[float, Choices] | None = None
     for _ in range(attempts):
         start = tuple(int(rng.integers(len(group.candidates))) for group in groups)
         found = descend(groups, start, excess, rng)
-        if found is not None:
-            return found
-    return None
+        over = excess(found)
+        if over <= 0:
+            return found, 0.0
+        nearest = (over, found) if nearest is None else min(nearest, (over, found))
+    assert nearest is not None
+    return nearest[1], nearest[0]
 
 
 def descend(
-    groups: Sequence[Group], start: Choices, excess: Excess, rng: np.random.Generator
-) -> Choices | None:
-    """Walk from `start` into the limits by random improving changes; None when it gets stuck."""
+    groups: Sequence[Group],
+    start: Choices,
+    excess: Excess,
+    rng: np.random.Generator,
+    allowed: Sequence[Sequence[int]] | None = None,
+) -> Choices:
+    """Walk from `start` into the limits, or as near as random improving changes lead.
+
+    Args:
+        groups: of the space.
+        start: where the walk begins.
+        excess: of the limits.
+        rng: of the changes.
+        allowed: candidates per group that the walk may change to; None allows all.
+    """
     here, over = start, excess(start)
     while over > 0:
-        neighbours = list(_changes(groups, here, 1))
+        neighbours = list(_changes(groups, here, 1, allowed))
         for number in rng.permutation(len(neighbours)):
             there = excess(neighbours[number])
             if there < over:
                 here, over = neighbours[number], there
                 break
         else:
-            return None
+            break
     return here
 
 
@@ -110,12 +134,18 @@ def _climb(distribution: Distribution, start: Choices, excess: Excess) -> Choice
     return here
 
 
-def _changes(groups: Sequence[Group], choices: Choices, width: int) -> Iterator[Choices]:
+def _changes(
+    groups: Sequence[Group],
+    choices: Choices,
+    width: int,
+    allowed: Sequence[Sequence[int]] | None = None,
+) -> Iterator[Choices]:
     """Every architecture that differs from `choices` in exactly `width` groups."""
+    known = allowed or [range(len(group.candidates)) for group in groups]
     for changed in combinations(range(len(groups)), width):
         rows = [choices]
         for group in changed:
-            others = [c for c in range(len(groups[group].candidates)) if c != choices[group]]
+            others = [c for c in known[group] if c != choices[group]]
             rows = [(*row[:group], other, *row[group + 1 :]) for row in rows for other in others]
         yield from rows
 
@@ -125,4 +155,4 @@ def _order(distribution: Distribution) -> Callable[[Choices], tuple[float, Choic
     return lambda choices: (-distribution.log_prob(choices), choices)
 
 
-__all__ = ["Excess", "descend", "most_probable", "random_within"]
+__all__ = ["Excess", "descend", "most_probable", "nearest_within", "random_within"]

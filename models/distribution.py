@@ -55,10 +55,21 @@ class Matched:
     Attributes:
         found: `group/variable=option` of every logit that was taken over.
         missing: the same for every logit of the new space that the file did not know.
+        unused: the same for every logit of the file that the new space does not have.
     """
 
     found: tuple[str, ...]
     missing: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+
+    def by_group(self) -> dict[str, dict[str, list[str]]]:
+        """For each group of the new space, what matched and what starts as if uniform."""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for key, names in (("matched", self.found), ("uniform", self.missing)):
+            for name in names:
+                group, _, rest = name.partition("/")
+                groups.setdefault(group, {"matched": [], "uniform": []})[key].append(rest)
+        return groups
 
     def __str__(self) -> str:
         return f"{len(self.found)} of {len(self.found) + len(self.missing)} logits matched by name"
@@ -142,6 +153,13 @@ class Distribution:
                 out[factor.start + option] += 1.0
         return out
 
+    def indicators(self, group: int) -> Vector:
+        """1 where a candidate of the group takes a logit's option, else 0: (candidates, size)."""
+        out = np.zeros((len(self._active[group]), self.size))
+        for candidate, active in enumerate(self._active[group]):
+            out[candidate, [factor.start + option for factor, option in active]] = 1.0
+        return out
+
     def entropy(self) -> float:
         """The entropy over architectures in nats, exact: groups are independent, so it adds up."""
         return float(-sum((np.exp(group) * group).sum() for group in self.log_probabilities))
@@ -157,6 +175,24 @@ class Distribution:
     def to_joint(self) -> Distribution:
         """The joint form in which every architecture keeps its probability."""
         return Distribution(self.groups, "joint", np.concatenate(self.log_probabilities))
+
+    def to_factorised(self) -> Distribution:
+        """The factorised form whose variables have this one's probabilities, where active.
+
+        A joint form that is a product of its variables keeps every architecture's probability.
+        """
+        fresh = Distribution(self.groups, "factorised")
+        weights = np.concatenate(self.log_probabilities)
+        taken = np.concatenate([fresh.indicators(g) for g in range(len(self.groups))])
+        with np.errstate(divide="ignore"):
+            logits = np.logaddexp.reduce(np.log(taken) + weights[:, None], axis=0)
+        return fresh.with_logits(logits)
+
+    def as_form(self, form: Form) -> Distribution:
+        """This distribution, or its nearest in the other form."""
+        if form == self.form:
+            return self
+        return self.to_joint() if form == "joint" else self.to_factorised()
 
     def by_probability(self) -> Iterator[Choices]:
         """Every architecture, from the most probable on; ties in a fixed order.
@@ -217,7 +253,9 @@ class Distribution:
                 if option in options:
                     logits[factor.start + number] = options[option] - centre
                 (found if option in options else missing).append(f"{name}={option}")
-        return fresh.with_logits(logits), Matched(tuple(found), tuple(missing))
+        taken = set(found)
+        unused = tuple(name for name in _names(saved) if name not in taken)
+        return fresh.with_logits(logits), Matched(tuple(found), tuple(missing), unused)
 
 
 def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
@@ -233,6 +271,14 @@ def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
             factors.append(Factor(number, name, options, start))
             start += len(options)
     return tuple(factors)
+
+
+def _names(saved: Mapping[str, Any]) -> Iterator[str]:
+    """`group/variable=option` of every logit of a file."""
+    for group, variables in saved.items():
+        for variable in variables if isinstance(variables, Mapping) else ():
+            for option in _options(saved, group, variable):
+                yield f"{group}/{variable}={option}"
 
 
 def _options(saved: Mapping[str, Any], group: str, variable: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -75,14 +76,20 @@ def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
     return correct / images
 
 
-def folded(subnet: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with batch norms folded into their convolutions.
+def folded(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with batch norms folded into the convolutions they follow.
 
-    It computes the same to rounding, in about two thirds of the time.
+    It computes the same to rounding, in about two thirds of the time. Batch norms in blocks of our
+    own and in `nn.Sequential` are found; no other module says in which order its parts run.
     """
-    folded = copy.deepcopy(subnet).eval()
+    folded = copy.deepcopy(network).eval()
     for module in folded.modules():
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-    return folded
+        if not isinstance(module, ConvNorm | nn.Sequential):
+            continue
+        names = list(module._modules)
+        for before, name in pairwise(names):
+            conv, norm = getattr(module, before), getattr(module, name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, before, fuse_conv_bn_eval(conv, norm))
+                setattr(module, name, nn.Identity())
+    return folded.requires_grad_()  # the new biases have no gradient otherwise

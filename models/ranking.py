@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 SCHEMA = "netwright/ranking/1"
 BASELINES = ("depth", "flops", "parameters", "random")
 """What an indicator must beat: larger networks first, or any order at all."""
+NAMED = {"depth": "depth", "flops": "FLOPs"}
+"""Baselines that every statement names, in words: larger first is the first thing to suspect."""
 CONFIDENCE = 0.95
 
 Scores = npt.NDArray[np.float64]
@@ -89,14 +92,16 @@ class Certificate:
         count: architectures with ground truth.
         tau: per indicator and baseline.
         best_baseline: the one with the highest tau; None without ground truth.
-        beats: per indicator whether it beats the best baseline: the interval of the difference
-            of their taus, over the same resamples, lies above 0.
+        beats: per indicator whether it beats the best baseline.
+        margins: per indicator and baseline the difference of their taus, with its interval over
+            the same resamples. One beats the other where that interval lies above 0.
     """
 
     count: int
     tau: Mapping[str, Tau]
     best_baseline: str | None
     beats: Mapping[str, bool]
+    margins: Mapping[str, Mapping[str, Tau]]
 
     def statement(self, indicator: str) -> str:
         """In plain words, what the evidence says about one indicator."""
@@ -106,15 +111,28 @@ class Certificate:
                 f"There is no evidence on how well {indicator} orders architectures: it was "
                 f"compared on {self.count} architectures trained on their own."
             )
-        baseline = self.tau[self.best_baseline].value
-        verdict = (
-            "beats" if self.beats[indicator] else "is not shown to beat"
-        ) + f" the best baseline, {self.best_baseline} (tau {baseline:.2f})"
         return (
             f"On {self.count} architectures trained on their own, {indicator} has tau "
-            f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}) "
-            f"and {verdict}."
+            f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}): "
+            f"on this evidence its ranking {self._verdict(indicator)}."
         )
+
+    def _verdict(self, indicator: str) -> str:
+        """Which baselines it beats and which it is not shown to beat, each with its tau."""
+        beaten: list[str] = []
+        others: list[str] = []
+        blind: list[str] = []
+        for name in dict.fromkeys([*NAMED, self.best_baseline or ""]):
+            value = self.tau[name].value if name in self.tau else None
+            best = "the best baseline, " if name == self.best_baseline else ""
+            if value is None:
+                blind.append(f"{NAMED.get(name, name)} tells none of them apart")
+                continue
+            told = f"{best}{NAMED.get(name, name)} (tau {value:.2f})"
+            (beaten if _above(self.margins[indicator][name]) else others).append(told)
+        parts = [f"beats {_listed(beaten, 'and')}"] if beaten else []
+        parts += [f"is not shown to beat {_listed(others, 'or')}"] if others else []
+        return "; ".join([" and ".join(parts), *blind])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `certificate.json`."""
@@ -123,6 +141,10 @@ class Certificate:
             "tau": {name: tau.to_json() for name, tau in self.tau.items()},
             "best_baseline": self.best_baseline,
             "beats_best_baseline": dict(self.beats),
+            "tau_above": {
+                name: {baseline: tau.to_json() for baseline, tau in margins.items()}
+                for name, margins in self.margins.items()
+            },
         }
 
 
@@ -152,8 +174,44 @@ def certify(
         taus[name] = Tau(value, *((None, None) if value is None else interval(values[name])))
     known = [name for name in BASELINES if taus[name].value is not None]
     best = max(known, key=lambda name: taus[name].value or 0.0, default=None)
-    beats: dict[str, bool] = {}
-    for name in (name for name in scores if name not in BASELINES):
-        low = None if best is None else interval(values[name] - values[best])[0]
-        beats[name] = taus[name].value is not None and low is not None and low > 0
-    return Certificate(len(wanted), taus, best, beats)
+    judged = [name for name in scores if name not in BASELINES]
+    margins = {
+        name: {base: _margin(taus[name], taus[base], values[name] - values[base]) for base in known}
+        for name in judged
+    }
+    beats = {name: best is not None and _above(margins[name][best]) for name in judged}
+    return Certificate(len(wanted), taus, best, beats, margins)
+
+
+def _margin(one: Tau, other: Tau, differences: Scores) -> Tau:
+    """How far one tau lies above another, over the same resamples."""
+    if one.value is None or other.value is None:
+        return Tau(None, None, None)
+    return Tau(one.value - other.value, *interval(differences))
+
+
+def _above(margin: Tau) -> bool:
+    return margin.low is not None and margin.low > 0
+
+
+def _listed(words: Sequence[str], joint: str) -> str:
+    *most, last = words
+    return f"{', '.join(most)} {joint} {last}" if most else last
+
+
+def mean_ranks(scores: Mapping[str, Sequence[float]]) -> list[float]:
+    """One score of several: the mean over indicators of the share of items ranked below.
+
+    Ranks have no unit, so an accuracy and a sum of gammas can be joined (a Borda count); ties
+    share their mean rank.
+
+    Args:
+        scores: per indicator, of the same items; higher is better.
+
+    Returns:
+        Per item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
+    """
+    ranks = np.array([rankdata(column) for column in scores.values()]) - 1.0
+    most = ranks.shape[1] - 1
+    shares: list[float] = (ranks.mean(0) / most if most else np.full(ranks.shape[1], 0.5)).tolist()
+    return shares

@@ -11,17 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.batch import Batch, parts
-from models.optimizer import PathOptimizer
+from models.objective import Learn, Mixup, Objective, Outcome, outcome, softened, supervised
+from models.optimizer import OptimizerName, PathOptimizer
 from models.processes import ALONE, Processes
+
+__all__ = [
+    "Batches",
+    "Companion",
+    "DivergedError",
+    "Learn",
+    "Mixup",
+    "Objective",
+    "Outcome",
+    "Recipe",
+    "Run",
+    "outcome",
+    "softened",
+    "supervised",
+    "train",
+]
 
 _HOPELESS = 100.0
 """A mean loss beyond this many nats is divergence: no useful run comes back from it."""
@@ -31,19 +45,8 @@ class DivergedError(ValueError):
     """The loss left every useful range; the message says when, and what to lower."""
 
 
-class Outcome(NamedTuple):
-    """What one step found."""
-
-    loss: Tensor
-    """Scalar, detached."""
-    accuracy: Tensor
-    """Fraction of the batch for which the answer was right, on the augmented images; scalar."""
-
-
 Batches = Callable[[int], Batch]
 """The batch of a step: a pure function, so that resuming needs no generator's state."""
-Learn = Callable[[int, Batch], Outcome]
-"""Compute the loss of a step, or of one part of its batch, and add its gradients."""
 
 
 class Companion(Protocol):
@@ -61,12 +64,12 @@ class Companion(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with Nesterov momentum, linear warm-up, cosine decay to zero.
+    """How to train: an optimiser, linear warm-up, cosine decay to zero.
 
     Attributes:
         steps: optimiser steps in all.
         learning_rate: its highest value.
-        momentum: of SGD.
+        momentum: of the optimiser (see `PathOptimizer`).
         weight_decay: of convolutions and fully connected layers, not of batch norms and biases.
         warmup_fraction: of the steps.
         ema_decay: of the averaged weights; None keeps no average.
@@ -75,6 +78,7 @@ class Recipe:
             batch, except that batch norms see one part at a time.
         window: steps that one row of the history summarises.
         checkpoint_every: steps between two calls of `save`.
+        optimizer: SGD with Nesterov momentum, or AdamW.
     """
 
     steps: int
@@ -86,6 +90,7 @@ class Recipe:
     accumulate: int = 1
     window: int = 10
     checkpoint_every: int = 50
+    optimizer: OptimizerName = "sgd"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -94,63 +99,6 @@ class Recipe:
             return self.learning_rate * (step + 1) / warmup
         progress = (step - warmup) / max(1, self.steps - warmup)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Cross-entropy, mixed with a teacher's soft labels where there are any.
-
-    `(1 - weight) * CE + weight * T^2 * KL(teacher || student)`, both softened by temperature T
-    (Hinton et al. 2015, section 2).
-
-    Attributes:
-        classes: how many there are.
-        label_smoothing: share of the target spread over all classes.
-        teacher_logits_NK: for every training image, in order; None does not distil.
-        distill_weight: share of the teacher in the loss, 0 to 1.
-        temperature: T.
-    """
-
-    classes: int
-    label_smoothing: float = 0.0
-    teacher_logits_NK: npt.NDArray[np.float32] | None = None
-    distill_weight: float = 0.0
-    temperature: float = 1.0
-
-    def __call__(self, logits_NK: Tensor, batch: Batch) -> Tensor:
-        """The batch's mean loss, a scalar."""
-        loss = functional.cross_entropy(
-            logits_NK, batch.labels_N, label_smoothing=self.label_smoothing
-        )
-        if self.teacher_logits_NK is None or self.distill_weight == 0:
-            return loss
-        rows = self.teacher_logits_NK[batch.indices_N.numpy()]
-        divergence = functional.kl_div(
-            functional.log_softmax(logits_NK / self.temperature, 1),
-            functional.log_softmax(torch.from_numpy(rows) / self.temperature, 1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        share = self.distill_weight
-        return (1 - share) * loss + share * self.temperature**2 * divergence
-
-
-def supervised(model: Callable[[Tensor], Tensor], objective: Objective) -> Learn:
-    """The `learn` of an ordinary network: one forward, one backward."""
-
-    def learn(_: int, batch: Batch) -> Outcome:
-        logits_NK = model(batch.images_NCHW)
-        loss = objective(logits_NK, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return outcome(loss, logits_NK, batch)
-
-    return learn
-
-
-def outcome(loss: Tensor, logits_NK: Tensor, batch: Batch) -> Outcome:
-    """Loss and accuracy of a step, detached from its graph."""
-    correct_N = logits_NK.detach().argmax(1) == batch.labels_N
-    return Outcome(loss.detach(), correct_N.float().mean())
 
 
 @dataclass
@@ -179,8 +127,11 @@ class Run:
         chosen = self.module.parameters() if self.trainable is None else self.trainable
         self.parameters = list(chosen)
         self._weights: list[Tensor] = [*self.parameters]
-        self._path = PathOptimizer(self.parameters, self.recipe.momentum, self.recipe.weight_decay)
-        self.optimizer = self._path.sgd
+        recipe = self.recipe
+        self._path = PathOptimizer(
+            self.parameters, recipe.momentum, recipe.weight_decay, recipe.optimizer
+        )
+        self.optimizer = self._path.optimizer
         self.average: list[Tensor] = []
         if self.recipe.ema_decay is not None:
             self.average = [parameter.detach().clone() for parameter in self.parameters]

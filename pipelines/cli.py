@@ -164,11 +164,12 @@ def verify(
         bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
     ] = False,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Measure here, and hold against the budget.")
+        bool,
+        typer.Option("--latency", help="Measure too, where it runs, and hold against the budget."),
     ] = False,
     agent: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Run the golden images on the device there."),
+        typer.Option(metavar="HOST:PORT", help="Run it on the device there."),
     ] = None,
     here: Annotated[
         bool, typer.Option("--here", help="Run them here, though params.yaml names an agent.")

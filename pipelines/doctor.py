@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from devices.backends import BACKENDS
 from devices.bench import bench_of
-from devices.device import Device
+from devices.device import Device, DeviceError
 from models.costs import block_flops, block_parameters, flops, parameters
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
@@ -32,6 +33,7 @@ from pipelines.preflight import (
 )
 from pipelines.summary import WIDE
 from stages.common.budgets import predict_ms, search_precision
+from stages.common.device_space import device_space
 
 GOOD, BAD = "[green]yes[/]", "[red]no[/]"
 
@@ -83,10 +85,33 @@ def show_devices(
     reached = {name: device for name, device in devices.items() if not absent.get(name)}
     table, unmet = devices_table(reached, setting)
     console.print(table)
+    for remark in [*away_remarks(reached), *space_remarks(devices, setting)]:
+        console.print(escape(remark), highlight=False)
     if plan is not None:
         for message in stale_tables(root, devices, plan).values():
             console.print(escape(message), style="yellow", highlight=False)
     return [*problems, *unmet]
+
+
+def away_remarks(devices: dict[str, Device]) -> list[str]:
+    """Why a device cannot be measured from here, where the table of runtimes does not say it."""
+    found = []
+    for name, device in devices.items():
+        if not problem_of(check_device, device):
+            away = bench_of(name, device, SHORT).why_not_measured
+            if away and away != BACKENDS[device.backend].capabilities().reason:
+                found.append(f"'{name}' is not measured here: {away}")
+    return found
+
+
+def space_remarks(devices: dict[str, Device], setting: Setting) -> list[str]:
+    """What the devices that run int8 are searched without; others' mistakes are told elsewhere."""
+    found: list[str] = []
+    for name, device in devices.items():
+        if not problem_of(check_device, device):
+            with suppress(DeviceError):
+                found += device_space(setting.space, name, device).remarks
+    return found
 
 
 def runtimes_table() -> Table:
@@ -126,6 +151,9 @@ def devices_table(devices: dict[str, Device], setting: Setting) -> tuple[Table, 
             continue
         wrong = problem_of(check_budget, name, device, setting)
         problems += wrong
+        if problem_of(device_space, setting.space, name, device):
+            table.add_row(name, escape(device.backend), "", "", "", BAD)
+            continue
         allowed = {k: v for k, v in device.budget.model_dump().items() if v is not None}
         for key, value in allowed.items():
             least = least_cost(key, name, device, setting)
@@ -144,7 +172,7 @@ def least_cost(key: str, name: str, device: Device, setting: Setting) -> float |
     None where it cannot be known: a latency on a device that is not here, or a bundle's size,
     which is weighed when it is there.
     """
-    space = setting.space
+    space = device_space(setting.space, name, device).space
     if key == "flops":
         return flops(space.extreme(block_flops))
     if key == "parameters":

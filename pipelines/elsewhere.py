@@ -18,6 +18,7 @@ from pipelines.params import PARAMS, bind_params, read_params
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import read_setting
 from pipelines.profile import bring_up_to_date, remeasure
+from stages.common.device_space import device_space
 from stages.common.files import write_bytes
 from stages.profile.elsewhere import export_models, imported_table
 from stages.profile.feasible import check_feasible
@@ -72,11 +73,12 @@ def import_table(console: Console, root: Path, plan: Plan, name: str, table: Pat
 def _setting_of(
     console: Console, root: Path, plan: Plan, name: str
 ) -> tuple[SearchSpace, Device, ProfileParams]:
-    """The space for the data set at hand, which is prepared first where it is not."""
+    """The device's space for the data set at hand, which is prepared first where it is not."""
     bring_up_to_date(console, root, plan, "prepare")
     values = read_params(root)
     setting = read_setting(root, bind_params(root), make_plan(root))
-    return setting.space, values["devices"][name], values["profile"]
+    device = values["devices"][name]
+    return device_space(setting.space, name, device).space, device, values["profile"]
 
 
 def _with_table(params: Path, name: str, table: ImportedTable) -> bytes:

@@ -16,6 +16,7 @@ from devices.bench import bench_of
 from devices.device import NAME, Device, ImportedTable
 from devices.latency import LatencyTable
 from devices.measure import MeasurementError
+from models.distribution import SCHEMA as DISTRIBUTION
 from models.space import SearchSpace
 from models.space_spec import SpaceError
 from pipelines.graph import GraphError
@@ -25,8 +26,13 @@ from pipelines.plan import Plan, make_plan
 from stages.bundle.signature import check_private_key
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.data_params import DataParams
+from stages.common.device_space import check_allowed, device_space
+from stages.common.files import read_json
 from stages.prepare.check import check_source
 from stages.profile.feasible import check_feasible, quick_latency
+from stages.search.algorithms import ALGORITHMS
+from stages.search.params import SearchParams
+from stages.teacher.check import check_teacher
 
 CLEARLY = 1.3
 """How far past a latency budget a quick measurement must be to refuse it at once."""
@@ -41,7 +47,7 @@ class Setting:
     """What the feasibility of a budget depends on besides the device.
 
     Attributes:
-        space: the search space, for the images' shape.
+        space: the whole search space, for the images' shape.
         tables: latency tables that are up to date, by device.
     """
 
@@ -74,15 +80,19 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
             problems.append(str(error))
     if "bundle" in bound.values:
         problems += problem_of(check_signing, root, bound.values["bundle"].signing_key)
+    if "search" in bound.values:
+        problems += problem_of(check_start, root, bound.values["search"].start_from)
     if "data" in bound.values:
         problems += problem_of(check_data, root, bound.values["data"], plan)
+    if {"data", "teacher"} <= bound.values.keys():
+        problems += problem_of(check_own_teacher, root, bound, plan)
     if plan is not None:
         problems += place_problems(root, bound.values["devices"], plan, again)
     if {"data", "space"} <= bound.values.keys():
         # Measuring takes seconds, and is for params that are right in everything else.
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
-        raise PreflightError(problem_list(problems))
+        raise PreflightError(problem_list(list(dict.fromkeys(problems))))
 
 
 def device_problems(bound: Bound) -> list[str]:
@@ -106,10 +116,13 @@ def device_problems(bound: Bound) -> list[str]:
 def check_device(device: Device) -> None:
     """Refuse a device whose runtime is unknown, missing or does not offer what is asked.
 
+    What its owner allows is checked too.
+
     Raises:
         DeviceError: the message has the way out.
     """
     backend(device.backend).check(device)
+    check_allowed(device)
 
 
 def check_signing(root: Path, key: str | None) -> None:
@@ -122,6 +135,15 @@ def check_signing(root: Path, key: str | None) -> None:
         check_private_key(root / key)
 
 
+def check_start(root: Path, file: str) -> None:
+    """Refuse a start of the search that is no saved distribution.
+
+    Raises:
+        FileFormatError: the file is missing or of another kind.
+    """
+    read_json(root / file, DISTRIBUTION)
+
+
 def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
     """Refuse a source that cannot hold the data set.
 
@@ -130,6 +152,18 @@ def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
     """
     fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
     check_source(params, fetched)
+
+
+def check_own_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
+    """Refuse a teacher of the user's own that cannot teach this data set.
+
+    Raises:
+        TeacherError: the message has the way out.
+    """
+    teacher, info = bound.values["teacher"], None
+    if plan is not None and "prepare" not in plan.stale:
+        info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])
+    check_teacher(teacher, root / teacher.file, bound.values["data"].size, info)
 
 
 def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
@@ -156,16 +190,17 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
 
 
 def check_budget(name: str, device: Device, setting: Setting, measure: bool = True) -> None:
-    """Refuse a budget that no architecture of the space can keep.
+    """Refuse a budget that no architecture of the device's space can keep.
 
     Without a latency table that is up to date, the space's smallest network is measured (if
     `measure`); the stage `profile`, which runs before any training, then decides exactly.
 
     Raises:
         InfeasibleBudgetError: the message has the nearest architecture and the way out.
+        DeviceError: nothing would be left of the space for this device.
     """
-    table = setting.tables.get(name)
-    check_feasible(setting.space, name, device, table)
+    space, table = device_space(setting.space, name, device).space, setting.tables.get(name)
+    check_feasible(space, name, device, table)
     wanted = device.budget.latency_ms
     if (
         measure
@@ -173,13 +208,24 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
         and wanted is not None
         and not bench_of(name, device, SHORT).why_not_measured
     ):
-        fastest = fastest_ms(setting.space, name, device)
+        fastest = fastest_ms(space, name, device)
         if fastest is not None and fastest > wanted * CLEARLY:
             raise InfeasibleBudgetError(
-                f"no architecture of space '{setting.space.name}' keeps latency_ms within "
+                f"no architecture of space '{space.name}' keeps latency_ms within "
                 f"{wanted:g} on '{name}': the smallest, measured just now, needs {fastest:.3g}. "
                 f"Raise devices.{name}.budget.latency_ms or add smaller options to the space."
             )
+
+
+def check_search(name: str, device: Device, setting: Setting, params: SearchParams) -> None:
+    """Refuse an algorithm that cannot search the device's space.
+
+    Raises:
+        ValueError: it cannot; the message has the way out.
+    """
+    groups = device_space(setting.space, name, device).space.groups
+    sizes = [len(group.candidates) for group in groups]
+    ALGORITHMS[params.algorithm].check_space(sizes, params)
 
 
 def fastest_ms(space: SearchSpace, name: str, device: Device) -> float | None:
@@ -190,7 +236,7 @@ def fastest_ms(space: SearchSpace, name: str, device: Device) -> float | None:
         return None  # the stage `profile` measures with more patience
 
 
-def problem_of(check: Callable[..., None], *arguments: Any) -> list[str]:
+def problem_of(check: Callable[..., object], *arguments: Any) -> list[str]:
     """What a check has to say: nothing, or its error's message."""
     try:
         check(*arguments)
@@ -217,4 +263,6 @@ def _budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool)
     problems = []
     for name, device in bound.values.get("devices", {}).items():
         problems += problem_of(check_budget, name, device, setting, measure)
+        if "search" in bound.values:
+            problems += problem_of(check_search, name, device, setting, bound.values["search"])
     return problems

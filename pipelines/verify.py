@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from devices.bench import Bench, bench_of
+from devices.device import Device
 from pipelines.graph import GraphError, find_root
 from pipelines.params import read_params
 from stages.bundle.manifest import Manifest
@@ -22,17 +25,26 @@ def bench_finder(folder: Path, agent: str | None) -> FindBench:
     """
 
     def find(manifest: Manifest) -> Bench | None:
+        known = known_device(folder, manifest)
         if agent is not None:
-            device = manifest.device.model_copy(update={"agent": agent})
+            own = known or manifest.device  # the token's variable, and the patience
+            changes: dict[str, Any] = {"agent": agent, "table": None}
+            changes |= {key: getattr(own, key) for key in ("agent_token_env", "agent_patience_s")}
+            device = manifest.device.model_copy(update=changes)
             # Checked as a device of the params would be, for the same messages.
             return bench_of(manifest.name, type(device).model_validate(device.model_dump()))
-        try:
-            root = find_root(folder)
-        except GraphError:
-            return None  # a bundle is verified anywhere
-        known = read_params(root)["devices"].get(manifest.name)
         if known is None or known.agent is None or known.backend != manifest.device.backend:
             return None
         return bench_of(manifest.name, known)
 
     return find
+
+
+def known_device(folder: Path, manifest: Manifest) -> Device | None:
+    """The device of a bundle's name in the params around a folder, where there are any."""
+    try:
+        root = find_root(folder)
+    except GraphError:
+        return None  # a bundle is verified anywhere
+    devices: Mapping[str, Device] = read_params(root)["devices"]
+    return devices.get(manifest.name)

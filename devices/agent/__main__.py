@@ -27,6 +27,7 @@ def main() -> None:
     hand.add_argument("table", type=Path)
     hand.add_argument("--backend", choices=sorted(RUNTIMES), default="onnxruntime")
     hand.add_argument("--threads", type=int, default=1)
+    hand.add_argument("--unit", default="CPU", help="of this device; OpenVINO's GPU or NPU")
     hand.add_argument("--blocks", type=int, default=7)
     hand.add_argument("--calls", type=int, default=50)
     hand.add_argument("--max-spread", type=float, default=0.5)
@@ -41,7 +42,7 @@ def main() -> None:
             serve(flags.host, flags.port, read_token(flags.token_file), Limits())
         else:
             protocol = Protocol(flags.blocks, flags.calls, flags.max_spread)
-            fill(flags.table, flags.backend, flags.threads, protocol)
+            fill(flags.table, flags.backend, flags.threads, protocol, flags.unit)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -16,7 +16,7 @@ from .protocol import MeasurementError, Protocol
 from .queue import Limits
 
 
-def fill(table: Path, backend: str, threads: int, protocol: Protocol) -> None:
+def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str = "CPU") -> None:
     """Measure every model that a table names, and write the milliseconds into it.
 
     Raises:
@@ -27,13 +27,17 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol) -> None:
     reference = next(row for row in rows if row["kind"] == "reference")
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
-        found.append(_measure_file(table.parent, row, reference, backend, threads, protocol))
+        found.append(
+            _measure_file(table.parent, row, reference, (backend, threads, unit), protocol)
+        )
         print(f"{number + 1}/{len(rows)} {row['key']} {row['precision']}", flush=True)
     # One clock for all: the reference's median over the whole session.
     reference_ms = float(np.median([answer["reference_ms"] for answer in found]))
     temporary = table.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8", newline="") as file:
         about = {**found[-1]["machine"], "session_threads": threads}
+        if unit != "CPU":
+            about["unit"] = unit
         file.write(f"# machine: {json.dumps(about, sort_keys=True)}\n")
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -47,10 +51,10 @@ def _measure_file(
     base: Path,
     row: dict[str, str],
     reference: dict[str, str],
-    backend: str,
-    threads: int,
+    how: tuple[str, int, str],
     protocol: Protocol,
 ) -> dict[str, Any]:
+    backend, threads, unit = how
     with tempfile.TemporaryDirectory(prefix="netwright-agent-") as root:
         folder = Path(root) / "job"
         folder.mkdir()
@@ -58,6 +62,7 @@ def _measure_file(
             "kind": "measure",
             "backend": backend,
             "threads": threads,
+            "unit": unit,
             "label": row["key"],
             "model": str((base / row["file"]).resolve()),
             "reference": str((base / reference["file"]).resolve()),

@@ -25,8 +25,9 @@ from .machine import machine
 from .protocol import MeasurementError, Protocol, measure_against
 from .runtimes import RUNTIMES
 
-SCHEMA = "netwright/agent/1"
+SCHEMA = "netwright/agent/2"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+UNIT = re.compile(r"[A-Z]+(\.[0-9]{1,3}){0,2}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 DESCRIPTION, ANSWER, WORDS = "job.json", "answer.json", "words.txt"
 RESERVED = frozenset({DESCRIPTION, ANSWER, WORDS, "answer.tmp"})
@@ -49,6 +50,7 @@ def check_job(job: Any) -> dict[str, Any]:
     _need(job.get("kind") in ("measure", "run"), "kind must be 'measure' or 'run'")
     backend, known = job.get("backend"), ", ".join(RUNTIMES)
     _need(type(backend) is str and backend in RUNTIMES, f"backend {backend!r}: known are {known}")
+    _check_unit(job.get("unit"), RUNTIMES[str(backend)].units)
     _need(type(job.get("label")) is str, "label must be a name for messages")
     _need(_whole(job.get("threads"), 1, 1024), "threads must be 1 to 1024")
     _need(_number(job.get("seconds")) and job["seconds"] > 0, "seconds must be positive")
@@ -67,6 +69,11 @@ def check_job(job: Any) -> dict[str, Any]:
     else:
         _need(job.get("images") in names, "images must be one of the files")
     return dict(job)
+
+
+def _check_unit(unit: Any, units: tuple[str, ...]) -> None:
+    named = type(unit) is str and bool(UNIT.fullmatch(unit)) and unit.partition(".")[0] in units
+    _need(named, f"unit {unit!r}: known are {', '.join(units)}")
 
 
 def _file_names(files: Any) -> set[str]:
@@ -99,13 +106,13 @@ def _number(value: Any) -> bool:
 def run_job(folder: Path) -> dict[str, Any]:
     """Do the job that lies in a folder; what the sender can mend is an `error` in the answer."""
     job = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    kind = RUNTIMES[job["backend"]]
+    kind, how = RUNTIMES[job["backend"]], (job["threads"], job["unit"])
     try:
-        model = kind(folder / job["model"], job["threads"])
+        model = kind(folder / job["model"], *how)
         if job["kind"] == "run":
             answer = _run_images(model, folder / job["images"])
         else:
-            reference = kind(folder / job["reference"], job["threads"])
+            reference = kind(folder / job["reference"], *how)
             protocol = Protocol(**job["protocol"])
             answer = measure_against(job["label"], model, reference, protocol)
     except MeasurementError as error:

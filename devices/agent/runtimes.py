@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -25,8 +26,9 @@ class OnnxRuntimeSession:
     """An ONNX file in ONNX Runtime, on the processor."""
 
     runtime, package = "ONNX Runtime", "onnxruntime"
+    units = ("CPU",)
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -48,19 +50,26 @@ class OnnxRuntimeSession:
 
 
 class OpenVinoSession:
-    """An ONNX file or OpenVINO's own format in OpenVINO, on the processor, in float32."""
+    """An ONNX file or OpenVINO's own format in OpenVINO, in float32; GPU and NPU UNVERIFIED."""
 
     runtime, package = "OpenVINO", "openvino"
+    units = ("CPU", "GPU", "NPU")
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
         import openvino
 
+        # The defaults are bfloat16 on recent processors, and float16 on GPUs.
         config = {
-            "INFERENCE_PRECISION_HINT": "f32",  # the default on recent processors is bfloat16
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
-        compiled = openvino.Core().compile_model(file, "CPU", config)
+            "CPU": {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+            },
+            "GPU": {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
+            "NPU": {"PERFORMANCE_HINT": "LATENCY"},  # it has no float32 arithmetic
+        }[unit.partition(".")[0]]
+        # By its name alone: where the unit is missing this fails, and nothing takes its place.
+        compiled = openvino.Core().compile_model(file, unit, config)
         self.input_shape = tuple(compiled.input(0).shape)
         self._request = compiled.create_infer_request()
         self._images_1CHW = self._request.get_input_tensor().data
@@ -77,8 +86,9 @@ class LiteRtSession:
     """A LiteRT file, on the processor."""
 
     runtime, package = "LiteRT", "ai_edge_litert"
+    units = ("CPU",)
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_path=str(file), num_threads=threads)
@@ -97,9 +107,47 @@ class LiteRtSession:
         return self._interpreter.get_tensor(self._target)
 
 
+class ExecuTorchSession:
+    """An ExecuTorch program with XNNPACK, on the processor; its Python interface needs PyTorch."""
+
+    runtime, package = "ExecuTorch", "executorch"
+    units = ("CPU",)
+
+    def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
+        import torch
+
+        place = "executorch.extension.pybindings"
+        try:  # all that `portable_lib` gives, without the exporter that it imports for each job
+            portable_lib = importlib.import_module(f"{place}._C")
+        except ImportError:  # versions that call it otherwise
+            portable_lib = importlib.import_module(f"{place}.portable_lib")
+
+        # A process has one pool of threads, and changing it ends the sessions that use it.
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+        self._to_tensor = torch.from_numpy
+        self._program = file.read_bytes()  # the module reads from it and does not keep it
+        self._module = portable_lib._load_for_executorch_from_buffer(self._program)
+        self.input_shape = tuple(self._module.method_meta("forward").input_tensor_meta(0).sizes())
+
+    def __call__(self, images_1CHW: Any) -> Any:
+        """Logits (1, K) of one image."""
+        # PyTorch warns of arrays it might write into; a copy is made of read-only ones alone.
+        images = self._to_tensor(np.require(images_1CHW, requirements="W"))
+        return self._module.forward([images])[0].numpy().copy()
+
+
 RUNTIMES: dict[str, Any] = {
     "onnxruntime": OnnxRuntimeSession,
     "openvino": OpenVinoSession,
     "litert": LiteRtSession,
+    "executorch": ExecuTorchSession,
 }
 """By the backend's name. A new one is one class above and one entry here."""
+
+MISSING = {
+    "tensorrt": "buffers on the GPU and a driver to fill them, which was never seen to work",
+    "qnn": "a session on the DSP itself, as the emulator's times mean nothing",
+    "coreml": "macOS, where Core ML runs, which was never seen",
+}
+"""What the agent would need to run the other backends."""

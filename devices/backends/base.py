@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from devices.device import TARGETS, Device, DeviceError, Precision
+from devices.device import CPU, TARGETS, Device, DeviceError, Precision
 from devices.quantization import Activations
 
 MODEL = "model"
@@ -106,6 +106,18 @@ class Backend(ABC):
     The first is what a device gets whose latency nobody measured: float32 wherever it is offered.
     """
 
+    def on(self, unit: str) -> Backend:
+        """This backend for one of the units of a machine, by the runtime's name for it.
+
+        Raises:
+            DeviceError: the runtime has no such unit.
+        """
+        if unit != CPU:
+            raise DeviceError(
+                f"openvino_device: only for backend 'openvino'; remove it for '{self.name}'."
+            )
+        return self
+
     def capabilities(self) -> Capabilities:
         """What this backend can do on this machine."""
         precisions = frozenset(self.native_precisions)
@@ -130,6 +142,10 @@ class Backend(ABC):
         """Why this machine cannot measure the device's latency; empty if it can."""
         here = self.capabilities()
         return self.why_not_run(device) or ("" if here.measures_here else here.reason)
+
+    def why_not_mixed(self, device: Device) -> str:
+        """Why the device cannot get an int8 file with some layers in float; empty if it can."""
+        return ""
 
     def check(self, device: Device) -> None:
         """Refuse settings that do not suit this runtime or this machine.
@@ -169,6 +185,7 @@ class Backend(ABC):
                 raise DeviceError(
                     f"{key}: only for backend '{owner}'; remove it for '{self.name}'."
                 )
+        self.on(device.openvino_device)
 
     @abstractmethod
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:

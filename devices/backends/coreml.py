@@ -9,12 +9,10 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import platform
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import numpy.typing as npt
 
 from devices.backends.base import MODEL, Backend, Built, Capabilities, Session, require_activations
 from devices.device import Device, DeviceError
+from devices.logs import without_advice
 
 INPUT, OUTPUT = "images", "logits"
 _ENTRY = f"{MODEL}.mlpackage.zip"
@@ -51,6 +50,10 @@ class CoreMl(Backend):
             return here
         reason = "Core ML is a part of macOS and iOS; models are converted here but cannot be run."
         return Capabilities(here.precisions, True, False, False, reason)
+
+    def why_not_mixed(self, device: Device) -> str:
+        """The converter makes its own integers of all weights; there is nothing to leave out."""
+        return "Core ML's converter quantises the weights of all layers itself."
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
         """Deliver the zipped package; its bytes depend on the ONNX file and the versions alone."""
@@ -110,7 +113,7 @@ def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:
     from devices.onnx_torch import to_torch
 
     module = to_torch(onnx_model, float_weights=True)
-    with _quiet():
+    with without_advice(), contextlib.redirect_stderr(io.StringIO()):  # bars, too
         import coremltools
 
         with torch.no_grad():
@@ -176,15 +179,3 @@ def _manifest(content: dict[str, bytes]) -> bytes:
 def _identifier(path: str) -> str:
     found = hashlib.sha256(path.encode()).hexdigest().upper()
     return "-".join((found[:8], found[8:12], found[12:16], found[16:20], found[20:32]))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's bars and advice out of the user's log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

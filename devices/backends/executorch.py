@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy.typing as npt
 
 from devices.backends.base import MODEL, Backend, Built, Session, require_activations
 from devices.device import Device, DeviceError
+from devices.logs import without_advice
 
 _DELEGATED = "executorch_call_delegate"
 _SILENT = ("getitem", "alloc")
@@ -138,7 +136,7 @@ def _lower(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
 
     Both compute in the file's precision on the processor; only the speed differs.
     """
-    with _quiet():
+    with without_advice():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -151,14 +149,3 @@ def _lower(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
     if not names[_DELEGATED]:
         raise DeviceError(f"XNNPACK takes no layer of {onnx_model.name}.")
     return program, {k: v for k, v in sorted(names.items()) if k not in (_DELEGATED, *_SILENT)}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice about its own use out of the user's log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -1,4 +1,4 @@
-"""OpenVINO on this machine's processor."""
+"""OpenVINO on this machine's processor, or on its Intel GPU or NPU by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.backends.base import MODEL, Backend, Built, Session
-from devices.device import Device, DeviceError
+from devices.device import CPU, Device, DeviceError
+
+_NPU = "NPU"
 
 
 class OpenVino(Backend):
-    """Run OpenVINO's own format (IR: .xml and .bin), built from ONNX."""
+    """Run OpenVINO's own format (IR: .xml and .bin), built from ONNX.
+
+    On GPU and NPU it is UNVERIFIED: none was there when this was written.
+
+    Args:
+        unit: OpenVINO's name of what models are opened on: exactly that, and nothing in its place.
+    """
 
     name = "openvino"
     runtime = "OpenVINO"
@@ -25,6 +33,26 @@ class OpenVino(Backend):
     install_hint = "pip install openvino"
     activations = "uint8"
     native_precisions = ("float32", "int8")
+
+    def __init__(self, unit: str = CPU) -> None:
+        self.unit = unit
+
+    def on(self, unit: str) -> Backend:
+        """OpenVINO on a unit of this machine, whether it is there or not."""
+        return OpenVino(unit)
+
+    def why_not_run(self, device: Device) -> str:
+        """Why this machine cannot run it: no OpenVINO, or no such unit."""
+        return super().why_not_run(device) or why_absent(device.openvino_device)
+
+    def check(self, device: Device) -> None:
+        """Also refuse what an NPU has no arithmetic for."""
+        super().check(device)
+        if device.openvino_device == _NPU and device.precision != "int8":
+            raise DeviceError(
+                "openvino_device: an NPU has no float32 arithmetic, so nobody could hold its "
+                "answers against the network's. Set precision: int8, or another openvino_device."
+            )
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
         """Deliver IR whose bytes depend on the ONNX file and the runtime's version alone."""
@@ -37,29 +65,82 @@ class OpenVino(Backend):
         with tempfile.TemporaryDirectory(dir=folder) as name:
             # compress_to_fp16 is on by default and would change what was validated as float32.
             openvino.save_model(model, Path(name) / entry, compress_to_fp16=False)
-            self.open(Path(name) / entry, device.threads).close()
+            if not self.why_not_run(device):
+                self.on(device.openvino_device).open(Path(name) / entry, device.threads).close()
             for file in (entry, weights):
                 (Path(name) / file).replace(folder / file)
         details["layers"] = layers
+        details["openvino_device"] = device.openvino_device
         details["rebuild"] = "portable: any OpenVINO of this version or newer loads the files"
         return Built((entry, weights), entry, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Compile IR or an ONNX file for the processor, in float32 where it is not int8."""
-        config = {
-            # The default on recent processors is bfloat16, which is not what was validated.
+        """Compile IR or an ONNX file for the unit, in float32 where it is not int8.
+
+        An NPU computes in float16 what is not int8. Threads are the processor's alone.
+        """
+        model, away = _read(entry), why_absent(self.unit)
+        if away:
+            raise DeviceError(f"{entry.name} cannot be run here. {away}")
+        try:
+            compiled = _core().compile_model(model, self.unit, config_of(self.unit, threads))
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot compile {entry}: {_first(error)}") from error
+        _check_compiled(compiled, self.unit)
+        return _OpenVinoSession(compiled)
+
+
+def config_of(unit: str, threads: int) -> dict[str, Any]:
+    """What a unit is told, in OpenVINO's words."""
+    # The defaults, bfloat16 on recent processors and float16 on GPUs, are not what was validated.
+    if unit == CPU:
+        return {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        try:
-            compiled = _core().compile_model(_read(entry), "CPU", config)
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO cannot compile {entry}: {_first(error)}") from error
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if precision != "f32":
-            raise DeviceError(f"OpenVINO computes in {precision} here, though f32 was asked for.")
-        return _OpenVinoSession(compiled)
+    config = {"PERFORMANCE_HINT": "LATENCY"}
+    return config if unit == _NPU else config | {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def why_absent(unit: str) -> str:
+    """Why OpenVINO cannot use a unit of this machine, with its plugin's own words; empty if it can.
+
+    The processor is always there.
+    """
+    if unit == CPU:
+        return ""
+    found = [str(name) for name in _core().available_devices]
+    # With one GPU, OpenVINO lists it as `GPU`, which is `GPU.0`; with several, by their numbers.
+    if unit in found or any(name.startswith(f"{unit}.") for name in found):
+        return ""
+    if unit == "GPU.0" and "GPU" in found:
+        return ""
+    said = f"OpenVINO finds no {unit} on this machine; it finds {', '.join(found) or 'nothing'}."
+    try:
+        _core().get_property(unit.partition(".")[0], "AVAILABLE_DEVICES")
+    except RuntimeError as error:
+        return f"{said} Its plugin says: {_first(error)}"
+    return f"{said} Is its driver installed?"
+
+
+def _check_compiled(compiled: Any, unit: str) -> None:
+    """Refuse a model that OpenVINO compiled for something else, or in another arithmetic.
+
+    Raises:
+        DeviceError: it did.
+    """
+    where = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
+    kind = unit.partition(".")[0]
+    if not where or any(name.partition(".")[0] != kind for name in where):
+        raise DeviceError(
+            f"OpenVINO runs on {', '.join(where) or 'nothing'}, though {unit} was asked for."
+        )
+    if kind == _NPU:
+        return
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if precision != "f32":
+        raise DeviceError(f"OpenVINO computes in {precision} here, though f32 was asked for.")
 
 
 class _OpenVinoSession(Session):

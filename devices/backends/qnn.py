@@ -85,6 +85,14 @@ class Qnn(Backend):
         if device.precision == "float16":
             _require_float16(device)
 
+    def why_not_mixed(self, device: Device) -> str:
+        """Layers in float are computed in float16, which the oldest generations lack."""
+        try:
+            _require_float16(device)
+        except DeviceError as error:
+            return str(error)
+        return ""
+
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
         """Compile one context binary per DSP generation, and load each once."""
         details = self.start_build(onnx_model, precision, device)

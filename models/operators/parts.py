@@ -68,7 +68,7 @@ def split_attention(splits_NCHW: Sequence[Tensor], run: Run) -> Tensor:
     shares_NC11 = [share[..., None] for share in logits_NCS.softmax(2).chunk(len(logits_NC11), 2)]
     out_NCHW = splits_NCHW[0] * shares_NC11[0]
     for split_NCHW, share_NC11 in zip(splits_NCHW[1:], shares_NC11[1:], strict=True):
-        out_NCHW.addcmul_(split_NCHW, share_NC11)
+        out_NCHW = out_NCHW.addcmul_(split_NCHW, share_NC11)
     return out_NCHW
 
 

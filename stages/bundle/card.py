@@ -27,7 +27,7 @@ def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) 
         "## Quality\n\n" + _quality(content, info),
         "## Speed and size\n\n" + _speed(content),
         "## Predicted and measured\n\n" + _ledger(content, results),
-        "## Precisions tried\n\n" + _candidates(content),
+        "## Forms tried\n\n" + _candidates(content),
         "## Architecture\n\n" + _architecture(content, results),
         "## The same network at every step\n\n" + _chain(content),
         "## Limits\n\n" + _limits(content),
@@ -44,6 +44,8 @@ def _what(content: Mapping[str, Any], info: DatasetInfo) -> str:
         device[key] for key in ("threads", "compute_capabilities", "dsp_architectures")
     )
     place = f"{threads} thread{'s' * (threads > 1)} of a processor"
+    if device["openvino_device"] != "CPU":
+        place = f"its {device['openvino_device']}"
     if gpus:
         place = f"a GPU of {' or '.join(gpus)}"
     if dsps:
@@ -95,6 +97,9 @@ def _speed(content: Mapping[str, Any]) -> str:
         ["parameters", f"{costs['parameters']:,}", _number(budget["parameters"], "", "no limit")],
         ["bundle size", "see the archive", _number(size, " MB", "no limit")],
     ]
+    if budget["memory_mb"] is not None:
+        memory = _number(costs["memory_mb"], " MB"), _number(budget["memory_mb"], " MB")
+        rows.append(["peak activation memory", *memory])
     return (
         _table(["what", "found", "budget"], rows)
         + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
@@ -128,17 +133,30 @@ def _ledger(content: Mapping[str, Any], results: Results) -> str:
 def _candidates(content: Mapping[str, Any]) -> str:
     rows = [
         [
-            row["precision"] + (" (delivered)" if row["precision"] == content["precision"] else ""),
+            row["name"] + " (delivered)" * (row["file"] == content["model"]["built_from"]),
+            _method(row),
             _number(row["accuracy"]),
             _number(row["val_accuracy"]),
             _number(row["agreement"]),
             _number(row["latency_ms"], " ms"),
             f"{row['size_bytes'] / MEGABYTE:.3f} MB",
+            row["rejected"] or "",
         ]
         for row in content["candidates"]
     ]
-    heads = ["precision", "test top-1", "val top-1", "agrees with float32", "latency", "ONNX size"]
+    heads = ["form", "scales by", "test top-1", "val top-1", "agrees with its source", "latency"]
+    heads += ["ONNX size", "rejected"]
     return _table(heads, rows) + f"\n\nChosen: {content['choice'].rstrip('.')}."
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    """How a candidate's scales were found; a mixed one's layers in float are counted."""
+    if row["method"] == "qat":
+        return f"{row['base_method']}, fine-tuned".replace("_", " ")
+    if not row["in_float"]:
+        return str(row["method"]).replace("_", " ")
+    count = len(row["in_float"])
+    return f"{row['base_method']}, {count} layer{'s' * (count > 1)} in float"
 
 
 def _architecture(content: Mapping[str, Any], results: Results) -> str:
@@ -187,7 +205,7 @@ def _limits(content: Mapping[str, Any]) -> str:
     if why is not None:
         lines.append(f"Latency was not measured: {why}")
     if content["latency_ms"]["predicted"] is None:
-        lines.append("Latency was not predicted: the device has no profile in this precision.")
+        lines.append("Latency was not predicted: the device has no profile of such a file.")
     lines.append(
         f"Golden outputs were computed by {content['golden']['computed_by']}; another processor "
         f"may differ by up to {content['golden']['tolerance']:.3g} per logit."

@@ -17,6 +17,7 @@ from stages.bundle.manifest import (
     MANIFEST,
     SBOM,
     Manifest,
+    accuracy_of,
     parse_json,
     relative_error,
     reproducible_sha256,
@@ -83,15 +84,17 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 
 def _numbers(manifest: Manifest) -> Iterator[str]:
     accuracy, latency = manifest.accuracy, manifest.latency_ms
+    built_from = manifest.model.built_from
     try:
-        by_precision = {row["precision"]: row["accuracy"] for row in manifest.candidates}
+        files = {row["file"]: row["precision"] for row in manifest.candidates}
+        known = {p: accuracy_of(p, manifest.candidates, built_from) for p in ("float32", "int8")}
     except _MALFORMED as error:
         yield f"its candidates are malformed ({error})"
         return
-    if manifest.precision not in by_precision:
-        yield f"{manifest.precision} was delivered and never tried"
+    if files.get(built_from) != manifest.precision:
+        yield f"{manifest.precision} from {built_from!a} was delivered and never tried"
     for form, found in (("float32", accuracy.float32), ("int8", accuracy.int8)):
-        if found != by_precision.get(form):
+        if found != known[form]:
             yield f"it names two accuracies in {form}"
     first = next(iter(manifest.ledger), None)
     if first is None or (first.predicted, first.measured) != (latency.predicted, latency.measured):

@@ -18,16 +18,19 @@ from data.dataset import FILE as DATASET_FILE
 from data.dataset import DatasetInfo, Split
 from data.stream import normalise
 from devices.bench import Bench
-from devices.device import Device
+from devices.device import Device, Precision
+from models.architecture import Architecture
 from models.costs import flops, parameters
 from stages.bundle.golden import Golden
 from stages.bundle.ledger import ledger, predicted_ms
+from stages.bundle.manifest import accuracy_of
 from stages.bundle.results import Results
-from stages.common.files import sha256_file
-from stages.common.hops import require_chain
+from stages.common.budgets import peak_memory_mb
+from stages.common.files import rounded, sha256_file
+from stages.common.hops import onnx_form, require_chain
 
 PORTABLE = "model.onnx"
-PRIVATE = {"agent", "agent_token_env", "table"}
+PRIVATE = {"agent", "agent_token_env", "agent_patience_s", "table"}
 """Fields of a device that stay at home."""
 PACKAGES = ("netwright", "numpy", "onnx", "onnxruntime", "torch")
 
@@ -100,17 +103,18 @@ def manifest_content(
             "files": export["files"],
             "portable": PORTABLE,
             "not_reproducible": list(details.get("not_reproducible", [])),
-            "built_from_sha256": results.hashes[f"{export['precision']}.onnx"],
+            "built_from": export["built_from"],
+            "built_from_sha256": results.hashes[export["built_from"]],
             "details": details,
         },
         "accuracy": _accuracy(results),
         "latency_ms": {
-            "predicted": predicted_ms(results, export["precision"]),
+            "predicted": predicted_ms(results, export["built_from"]),
             "measured": export["measured_ms"],
             "budget": device.budget.latency_ms,
             "why_not_measured": export["why_not_measured"],
         },
-        "costs": {"flops": flops(architecture), "parameters": parameters(architecture)},
+        "costs": _costs(architecture, device, export["precision"]),
         "candidates": quantize["candidates"],
         "choice": quantize["reason"],
         "ledger": ledger(results),
@@ -121,15 +125,30 @@ def manifest_content(
     }
 
 
+def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:
+    """What the network costs by its shape; memory only where it has a budget."""
+    limited = device.budget.memory_mb is not None
+    memory_mb = rounded(peak_memory_mb(architecture, precision)) if limited else None
+    return {
+        "flops": flops(architecture),
+        "parameters": parameters(architecture),
+        "memory_mb": memory_mb,
+    }
+
+
 def chain(results: Results) -> list[dict[str, Any]]:
-    """The hops from the supernet to the delivered file, in order, of the delivered precision.
+    """The hops from the supernet to the delivered file, in order, by way of the chosen form.
 
     Raises:
         HopError: one is missing or broken; the message names it.
     """
-    targets = {"float32 ONNX", f"{results.export['precision']} ONNX"}
-    lower = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
-    hops = [results.train["slice"], *lower, *results.export["hops"]]
+    sources = {row["name"]: row["source"] for row in results.quantize["candidates"]}
+    targets, name = set[str](), results.quantize["name"]
+    while name is not None:
+        targets.add(onnx_form(name))
+        name = sources[name]
+    forms = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
+    hops = [results.train["slice"], *forms, *results.export["hops"]]
     require_chain(hops)
     return hops
 
@@ -156,16 +175,17 @@ def provenance_of(
 
 def _accuracy(results: Results) -> dict[str, Any]:
     """Top-1 on the test split, per form; the portable file's where the delivered cannot run."""
-    by_precision = {c["precision"]: c["accuracy"] for c in results.quantize["candidates"]}
+    candidates = results.quantize["candidates"]
+    by_form = {row["name"]: row["accuracy"] for row in candidates}
     delivered, runtime = results.export["accuracy"], results.export["runtime"]
     measured_on = f"the delivered file in {runtime}"
     if delivered is None:
-        delivered = by_precision[results.export["precision"]]
+        delivered = by_form[results.quantize["name"]]
         why = "is only emulated" if results.export["emulated"] else "does not run"
         measured_on = f"the portable ONNX file in ONNX Runtime, as {runtime} {why} here"
     return {
-        "float32": by_precision["float32"],
-        "int8": by_precision.get("int8"),
+        "float32": accuracy_of("float32", candidates, results.export["built_from"]),
+        "int8": accuracy_of("int8", candidates, results.export["built_from"]),
         "delivered": delivered,
         "measured_on": measured_on,
     }

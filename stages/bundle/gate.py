@@ -45,6 +45,7 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
         ("FLOPs", costs.flops, budget.flops, ""),
         ("parameters", costs.parameters, budget.parameters, ""),
         ("size", size_bytes / MEGABYTE, budget.size_mb, "MB"),
+        ("peak activation memory", costs.memory_mb, budget.memory_mb, "MB"),
     )
     for what, found, limit, unit in limits:
         if limit is None or found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from devices.latency import LatencyTable
@@ -16,35 +17,45 @@ MILLISECONDS, TOP1 = "ms", "top-1"
 def ledger(results: Results) -> list[dict[str, Any]]:
     """The entries of the manifest's field of that name; a number nobody has is None.
 
-    First the delivered file's latency, then that of every precision that was tried, then accuracy.
+    First the delivered file's latency, then that of every form that was tried, then accuracy.
     """
-    delivered = str(results.export["precision"])
+    delivered = str(results.export["built_from"])
     rows = [_latency(results, "delivered file", delivered, results.export["measured_ms"])]
     rows += [
-        _latency(results, f"{row['precision']} ONNX file", row["precision"], row["latency_ms"])
+        _latency(results, f"{row['name']} ONNX file", row["file"], row["latency_ms"])
         for row in results.quantize["candidates"]
     ]
     return [*rows, _accuracy(results)]
 
 
-def predicted_ms(results: Results, precision: str) -> float | None:
-    """What the device's latency model says of a precision; None if it knows none."""
+def predicted_ms(results: Results, file: str) -> float | None:
+    """What the device's latency model says of a form, by its file; None if it knows it not.
+
+    It knows the network in whole precisions, and none with some layers in another.
+    """
     table = LatencyTable.from_json(results.latency)
-    if precision not in table.precisions:  # none at all for a device that was not measured
-        return None
-    return rounded(predict_ms(table, results.architecture, precision))
+    row = _candidate(results, file)
+    if row["in_float"] or row["precision"] not in table.precisions:
+        return None  # a device that was not measured has no precision at all
+    return rounded(predict_ms(table, results.architecture, row["precision"]))
 
 
-def _latency(results: Results, what: str, precision: str, measured: float | None) -> dict[str, Any]:
+def _candidate(results: Results, file: str) -> Mapping[str, Any]:
+    rows: list[Mapping[str, Any]] = results.quantize["candidates"]
+    return next(row for row in rows if row["file"] == file)
+
+
+def _latency(results: Results, what: str, file: str, measured: float | None) -> dict[str, Any]:
+    precision, predicted = _candidate(results, file)["precision"], predicted_ms(results, file)
     error = LatencyTable.from_json(results.latency).error.get(precision)
     return _entry(
         f"latency of the {what}",
         MILLISECONDS,
-        predicted_ms(results, precision),
+        predicted,
         f"the device's latency model in {precision}",
         measured,
         f"{results.export['runtime']} on the device",
-        None if error is None else rounded(error.mean),
+        None if error is None or predicted is None else rounded(error.mean),
     )
 
 

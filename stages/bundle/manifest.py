@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,8 +49,10 @@ class Model(_Part):
     """The same network as ONNX, for any machine."""
     not_reproducible: tuple[str, ...] = Field(strict=False)
     """Files whose bytes differ from one build to the next: build, do not compare, them."""
+    built_from: str
+    """The `file` of the candidate that all of them were built from."""
     built_from_sha256: Sha256
-    """Of the ONNX file that all of them were built from, by which such files are known."""
+    """Of that ONNX file, by which such files are known."""
     details: dict[str, Any]
     """What the backend says of its files: inputs, outputs, how to rebuild."""
 
@@ -81,6 +83,8 @@ class Costs(_Part):
     """Multiply-accumulate operations per image."""
     parameters: int = Field(ge=0)
     """Trainable numbers."""
+    memory_mb: float | None = Field(None, gt=0)
+    """Megabytes of activations alive at once, in the delivered precision; None without a budget."""
 
 
 class LedgerEntry(_Part):
@@ -164,9 +168,9 @@ class Manifest(_Part):
     latency_ms: Latency
     costs: Costs
     candidates: tuple[dict[str, Any], ...] = Field(strict=False)
-    """Every precision that was built, as the stage `quantize` judged it."""
+    """Every form that was built, as the stage `quantize` judged it."""
     choice: str
-    """Why this precision was delivered."""
+    """Why this form was delivered."""
     ledger: tuple[LedgerEntry, ...] = Field(strict=False)
     """What was predicted, beside what was measured."""
     hops: tuple[Hop, ...] = Field(strict=False)
@@ -246,6 +250,28 @@ def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) 
     plain = {key: value for key, value in content.items() if key not in DERIVED}
     text = json.dumps([plain, hashes], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def accuracy_of(
+    precision: str, candidates: Sequence[Mapping[str, Any]], built_from: str
+) -> float | None:
+    """Top-1 of a precision on the test split: of the delivered form, or else of the best one.
+
+    Best on the validation split: the test split chooses nothing.
+
+    Args:
+        precision: such as `int8`.
+        candidates: as the stage `quantize` judged them.
+        built_from: file of the delivered form.
+
+    Returns:
+        None if there is no such candidate.
+    """
+    rows = [row for row in candidates if row["precision"] == precision]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: (row["file"] == built_from, row["val_accuracy"]))
+    return float(best["accuracy"])
 
 
 def relative_error(predicted: float, measured: float) -> float:

@@ -1,12 +1,12 @@
-"""Latency of a bundle's delivered file on the machine that holds it, against the budget."""
+"""Latency of a bundle's delivered file, here or on its device, against the budget."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from devices.backends import backend
-from devices.measure import MeasurementError, Protocol, measure
+from devices.bench import Bench, HereBench
+from devices.measure import MeasurementError, Protocol
 from stages.bundle.errors import BundleError
 from stages.bundle.read import Bundle
 
@@ -14,30 +14,33 @@ PROTOCOL = Protocol(blocks=9, calls=50, max_spread=1.0)
 """Nobody chose params here: a machine that is far busier than this says nothing, and is told so."""
 
 
-def measure_latency(path: Path, bundle: Bundle) -> tuple[str, Any]:
-    """Measure the delivered file in a process of its own, in this machine's own milliseconds.
+def measure_latency(path: Path, bundle: Bundle, bench: Bench | None = None) -> tuple[str, Any]:
+    """Measure the delivered file in a process of its own, in that machine's own milliseconds.
 
     Args:
         path: the archive, for messages.
         bundle: its content.
+        bench: where it is measured; None: on this machine.
 
     Raises:
-        BundleError: it is over the budget, or cannot be measured here.
+        BundleError: it is over the budget, or cannot be measured there.
+        DeviceError: the device's agent cannot be used.
     """
     device, entry = bundle.manifest.device, bundle.manifest.model.entry
-    runtime = backend(device.backend)
-    away = runtime.why_not_measured(device)
-    if away:
-        raise BundleError(f"{path}: latency cannot be measured here. {away}")
+    where = f"with {bench.runtime}" if bench is not None else "on this machine"
+    bench = bench or HereBench(device)
+    if bench.why_not_measured:
+        raise BundleError(f"{path}: latency cannot be measured here. {bench.why_not_measured}")
     with bundle.unpacked() as folder:
         model = folder / entry
         try:
             # A network beside itself: what counts is its own time, and how steady it was.
-            found = measure(device.backend, {entry: model}, model, device.threads, PROTOCOL)
+            found = bench.measure({entry: model}, model, PROTOCOL)
         except MeasurementError as error:
             raise BundleError(f"{path}: latency could not be measured: {error}") from error
     ms, budget = found[entry].ms, device.budget.latency_ms
-    said = f"{ms:.4g} ms with {runtime.runtime} {runtime.version()} on this machine"
+    machine = bench.machine()
+    said = f"{ms:.4g} ms {where} ({machine['runtime']} {machine['runtime_version']})"
     if budget is None:
         return f"{said}; the device has no latency budget", True
     if not ms <= budget:

@@ -27,8 +27,8 @@ class Results:
         train: `train.json`.
         quantize: `quantize.json`.
         export: `export.json`.
-        hashes: SHA-256 of each of these files, of the trained weights and of the delivered
-            precision's ONNX file, by name.
+        hashes: SHA-256 of each of these files, of the trained weights and of the ONNX file
+            that was chosen, by name.
     """
 
     architecture: Architecture
@@ -66,9 +66,9 @@ def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export:
     }
     if len(set(ids.values())) != 1:
         raise BundleError(f"the stages' results are of different networks: {ids}. Run them again.")
-    if content["export"]["precision"] != content["quantize"]["chosen"]:
-        raise BundleError("export and quantize are of different precisions. Run export again.")
-    models = train / "model.safetensors", quantize / f"{content['export']['precision']}.onnx"
+    if content["export"]["built_from"] != content["quantize"]["file"]:
+        raise BundleError("export and quantize are of different forms. Run export again.")
+    models = train / "model.safetensors", quantize / content["quantize"]["file"]
     paths = [*(path for path, _ in files.values()), *models]
     hashes = {path.name: sha256_file(path) for path in paths}
     return Results(architecture, **content, hashes=hashes)

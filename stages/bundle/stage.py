@@ -103,7 +103,7 @@ def model_files(results: Results, quantize: Path, export: Path) -> dict[str, byt
     """The delivered files, and the portable ONNX file where it is not among them."""
     files = {name: (export / name).read_bytes() for name in results.export["files"]}
     if PORTABLE not in files:
-        files[PORTABLE] = (quantize / f"{results.export['precision']}.onnx").read_bytes()
+        files[PORTABLE] = (quantize / results.export["built_from"]).read_bytes()
     return files
 
 
@@ -123,7 +123,7 @@ def golden_of(
     bench, entry = bench_of(flags.device, device), flags.export / results.export["entry"]
     if bench.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
-        bench, entry = HereBench(portable), flags.quantize / f"{precision}.onnx"
+        bench, entry = HereBench(portable), flags.quantize / results.export["built_from"]
     golden = make_golden(
         bench,
         entry,

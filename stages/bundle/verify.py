@@ -124,7 +124,7 @@ def verify(
     step("golden", lambda: _golden(bundle, whole, find_bench))
     done.append(_limits(whole))
     if latency:
-        step("latency", lambda: measure_latency(bundle, whole))
+        step("latency", lambda: _latency(bundle, whole, find_bench))
     return Verification(tuple(done))
 
 
@@ -223,6 +223,11 @@ def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[s
     ), True
 
 
+def _latency(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[str, Any]:
+    bench = None if find_bench is None else find_bench(bundle.manifest)
+    return measure_latency(path, bundle, bench)
+
+
 def _check_golden(path: Path, golden: Golden, tolerance: float, classes: int) -> None:
     """Refuse golden arrays that would accept anything, or that are not the manifest's."""
     if golden.tolerance != tolerance:
@@ -253,7 +258,8 @@ def _limits(bundle: Bundle) -> Check:
 def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, str]]:
     """The delivered network in its runtime; where that is not here, its portable form, said so."""
     manifest = bundle.manifest
-    runtime, entry = backend(manifest.device.backend), manifest.model.entry
+    runtime = backend(manifest.device.backend).on(manifest.device.openvino_device)
+    entry = manifest.model.entry
     away = runtime.why_not_run(manifest.device)
     said = f"{runtime.runtime} {runtime.version()}"
     if away:

@@ -7,21 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from devices.backends import backend
 from devices.device import Device, Precision
 from devices.latency import LatencyTable
 from models.architecture import Architecture, Block
-from models.constrained import random_within
-from models.costs import block_flops, block_parameters, flops, parameters
+from models.block_tables import ChoicesNG, block_table
+from models.constrained import nearest_within
+from models.cost_tables import activation_table
+from models.costs import (
+    block_flops,
+    block_parameters,
+    flops,
+    parameters,
+    peak_activation_bytes,
+)
+from models.operators import activation_bytes
 from models.space import SearchSpace
 from models.stage_features import stage_features
 from stages.common.files import read_json, rounded
+from stages.common.latencies import latencies
 from stages.common.schemas import LATENCY
 
 BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes per weight, by precision."""
 _ATTEMPTS = 50
+
+Floats = npt.NDArray[np.float64]
+CostOf = Callable[[Architecture], float]
+BlockCost = Callable[[Block], float]
+ManyCosts = Callable[[SearchSpace], Callable[[ChoicesNG], Floats]]
+"""For a space, from the choices of N architectures, (N, G), to their costs, (N,)."""
 
 
 class InfeasibleBudgetError(ValueError):
@@ -40,6 +57,8 @@ class Limit:
         exact: whether the architecture with the smallest sum of shares has the smallest cost. A
             latency regression is no such sum: there that architecture only bounds the smallest
             cost from above.
+        peak: whether an architecture costs what its dearest block does, not the sum of shares.
+        many: the costs of many architectures of a space at once; None where that is not known.
     """
 
     key: str
@@ -47,6 +66,12 @@ class Limit:
     cost: Callable[[Architecture], float]
     block_cost: Callable[[Block], float]
     exact: bool = True
+    peak: bool = False
+    many: ManyCosts | None = None
+
+    def cheapest(self, space: SearchSpace) -> Architecture:
+        """The architecture of the space with the smallest cost, as far as blocks tell."""
+        return space.extreme(self.block_cost, peak=self.peak)
 
     def excess(self, architecture: Architecture) -> float:
         """By what fraction of the budget the cost passes it; 0 within it."""
@@ -115,36 +140,85 @@ def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> 
                 predicted_latency(device, table),
                 lambda block: table.block_cost(block.key, precision),
                 exact=table.additive(precision),
+                many=lambda space: latencies(space, table, precision),
             )
         )
+    scale = BYTES[precision] / 1e6
     if budget.flops is not None:
-        found.append(Limit("flops", budget.flops, flops, block_flops))
+        found.append(_summed("flops", budget.flops, 1, flops, block_flops))
     if budget.parameters is not None:
-        found.append(Limit("parameters", budget.parameters, parameters, block_parameters))
+        found.append(_summed("parameters", budget.parameters, 1, parameters, block_parameters))
     if budget.size_mb is not None:
-        scale = BYTES[precision] / 1e6
-        found.append(
-            Limit(
-                "size_mb",
-                budget.size_mb,
-                lambda architecture: parameters(architecture) * scale,
-                block_parameters,
-            )
-        )
+        found.append(_summed("size_mb", budget.size_mb, scale, parameters, block_parameters))
+    if budget.memory_mb is not None:
+        found.append(_peak_memory(budget.memory_mb, precision))
     return tuple(found)
+
+
+def _summed(key: str, budget: float, scale: float, cost: CostOf, block_cost: BlockCost) -> Limit:
+    """A limit on a sum over blocks times `scale`."""
+
+    def many(space: SearchSpace) -> Callable[[ChoicesNG], Floats]:
+        table = block_table(space, lambda _, block: block_cost(block))
+        return lambda choices_NG: table.sums(choices_NG) * scale
+
+    return Limit(
+        key,
+        budget,
+        lambda architecture: cost(architecture) * scale,
+        lambda block: block_cost(block) * scale,
+        many=many,
+    )
+
+
+def _peak_memory(budget_mb: float, precision: Precision) -> Limit:
+    """The limit on activations alive at once: the dearest block's, for blocks run in turn."""
+    scale = _memory_scale(precision)
+
+    def many(space: SearchSpace) -> Callable[[ChoicesNG], Floats]:
+        table = activation_table(space)
+        return lambda choices_NG: table.largest(choices_NG) * scale
+
+    return Limit(
+        "memory_mb",
+        budget_mb,
+        lambda architecture: peak_memory_mb(architecture, precision),
+        lambda block: activation_bytes(block) * scale,
+        peak=True,
+        many=many,
+    )
+
+
+def peak_memory_mb(architecture: Architecture, precision: Precision) -> float:
+    """Megabytes (10^6 bytes) of activations alive at once for one image, in a precision."""
+    return peak_activation_bytes(architecture) * _memory_scale(precision)
+
+
+def _memory_scale(precision: Precision) -> float:
+    """Megabytes per byte as `models.costs` counts them, which is in float32."""
+    return BYTES[precision] / BYTES["float32"] / 1e6
 
 
 def predicted_costs(
     device: Device, table: LatencyTable
 ) -> Callable[[Architecture], dict[str, float | None]]:
-    """What an architecture costs on the device; None for a latency that was not measured."""
+    """What an architecture costs on the device; None for a latency that was not measured.
+
+    `size_mb` are the weights and `memory_mb` the activations alive at once, both in the precision
+    searched in and in megabytes (10^6 bytes). Memory is counted only where it has a budget: the
+    forward pass of every new block is followed for it.
+    """
     latency = predicted_latency(device, table) if table.measured else None
+    precision = search_precision(device)
 
     def costs(architecture: Architecture) -> dict[str, float | None]:
+        limited = device.budget.memory_mb is not None
         return {
             "latency_ms": None if latency is None else rounded(latency(architecture)),
             "flops": flops(architecture),
             "parameters": parameters(architecture),
+            "size_mb": rounded(parameters(architecture) * BYTES[precision] / 1e6),
+            "memory_mb": rounded(peak_memory_mb(architecture, precision)) if limited else None,
         }
 
     return costs
@@ -170,7 +244,7 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     Raises:
         InfeasibleBudgetError: a budget, or all of them together, cannot be met.
     """
-    cheapest = [space.extreme(limit.block_cost) for limit in limits]
+    cheapest = [limit.cheapest(space) for limit in limits]
     for limit, architecture in zip(limits, cheapest, strict=True):
         least = limit.cost(architecture)
         if limit.exact and least > limit.budget:
@@ -186,14 +260,22 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     def excess(choices: tuple[int, ...]) -> float:
         return total_excess(space.architecture(choices), limits)
 
-    if random_within(space.groups, excess, np.random.default_rng(seed), _ATTEMPTS) is None:
-        nearest = min(cheapest, key=lambda architecture: total_excess(architecture, limits))
-        costs = ", ".join(f"{x.key} {x.cost(nearest):.4g} of {x.budget:g}" for x in limits)
-        exact = all(limit.exact for limit in limits)
-        alone = f"each budget of '{name}' can be met alone, but " if exact else ""
-        what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
-        raise InfeasibleBudgetError(
-            f"{alone}no architecture of space '{space.name}' that meets {what} was found in "
-            f"{_ATTEMPTS} searches; the nearest seen is {nearest.id} with {costs}. Raise one under "
-            f"devices.{name}.budget, or add smaller options to the space."
-        )
+    rng = np.random.default_rng(seed)
+    seen, over = nearest_within(space.groups, excess, rng, _ATTEMPTS)
+    if over <= 0:
+        return
+    nearest = min([space.architecture(seen), *cheapest], key=lambda a: total_excess(a, limits))
+    costs = ", ".join(f"{x.key} {x.cost(nearest):.4g} of {x.budget:g}" for x in limits)
+    raises = " and ".join(
+        f"devices.{name}.budget.{x.key} to {x.cost(nearest):.4g}"
+        for x in limits
+        if x.excess(nearest) > 0
+    )
+    exact = all(limit.exact for limit in limits)
+    alone = f"each budget of '{name}' can be met alone, but " if exact else ""
+    what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
+    raise InfeasibleBudgetError(
+        f"{alone}no architecture of space '{space.name}' that meets {what} was found in "
+        f"{_ATTEMPTS} searches; the nearest seen is {nearest.id} ({nearest.short()}) with {costs}. "
+        f"It asks to raise {raises}. Or add smaller options to the space."
+    )

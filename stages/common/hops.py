@@ -153,6 +153,11 @@ def compare(
     )
 
 
+def onnx_form(name: str) -> str:
+    """What the chain calls the ONNX file of a form of the network, such as `int8-entropy`."""
+    return f"{name} ONNX"
+
+
 def scaled(share: float, logits_NK: Logits) -> float:
     """A limit of the difference that grows with the logits: a share of the largest one."""
     return float(f"{share * float(np.abs(logits_NK).max()):.6g}")

@@ -9,6 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import torch
+
+from models.processes import Processes, join, launched
+from stages.common.params import ParamsError
+
 _PR_SET_PDEATHSIG = 1
 _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 
@@ -37,3 +42,38 @@ def die_with_parent() -> None:
     """Let the system kill this process when torchrun is killed, which could not tell it."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def meet(section: str, count: int, device: torch.device) -> Processes:
+    """Meet the other processes of a stage; alone where torchrun did not start this one.
+
+    Args:
+        section: of the params, whose `processes` is `count`.
+        count: how many processes there must be.
+        device: where they compute.
+
+    Raises:
+        ParamsError: torchrun was started with another number than the params say.
+    """
+    if launched():
+        die_with_parent()
+    processes = join(device)
+    if processes.count != count:
+        raise ParamsError(
+            f"torchrun started {processes.count} processes, and {section}.processes is "
+            f"{count}: results depend on it, so the two must agree."
+        )
+    return processes
+
+
+def check_parts(batch: int, parts: int) -> None:
+    """Refuse a batch that has no `parts` equal parts of at least two images.
+
+    Raises:
+        ValueError: it has not; batch norms need two images.
+    """
+    if batch % parts or batch // parts < 2:
+        raise ValueError(
+            f"a batch of {batch} images cannot be divided into {parts} equal parts of at least 2 "
+            "(processes times accumulate): choose another batch or fewer parts"
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,7 +19,7 @@ import stages
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.evaluate import accuracy
-from models.training import Batches, Learn, Recipe, Run, train
+from models.training import Batches, Learn, Mixup, Recipe, Run, train
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import fingerprint, rounded
 from stages.common.params import Params
@@ -27,9 +28,12 @@ from stages.common.progress import Progress
 EVAL_BATCH = 500
 """Images per forward pass where nothing is learned; results do not depend on it."""
 
+OWN_SUPERNET = "supernet.safetensors"
+"""What a search whose weights learn leaves beside its candidates."""
+
 
 class LearningParams(Params):
-    """How a stage trains: SGD with Nesterov momentum, warm-up, cosine decay."""
+    """How a stage trains: batches, learning rate with warm-up and cosine decay, resuming."""
 
     epochs: float = Field(gt=0)
     """Passes over the training split; fractions are allowed."""
@@ -38,7 +42,7 @@ class LearningParams(Params):
     learning_rate: float = Field(gt=0)
     """Highest learning rate, reached after the warm-up."""
     momentum: float = Field(ge=0, lt=1)
-    """Of SGD; 0 for none."""
+    """Of SGD, 0 for none; AdamW's beta1."""
     weight_decay: float = Field(ge=0)
     """Of convolutions and fully connected layers; batch norms and biases have none."""
     label_smoothing: float = Field(ge=0, lt=1)
@@ -67,6 +71,32 @@ class LearningParams(Params):
         )
 
 
+class NetworkParams(LearningParams):
+    """How one network is trained, from a slice of the supernet or from fresh weights."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
+    mixup_alpha: float = Field(0.0, ge=0)
+    """Of the Beta distribution from which pairs of images are mixed; 0 mixes none."""
+    slice_share: float = Field(ge=0, le=1)
+    """Of the supernet's weights in the start, the rest being fresh: 1 the slice, 0 scratch."""
+    ema_decay: float = Field(ge=0, lt=1)
+    """Of the moving average of the weights, which the stage delivers; 0: the last weights."""
+    recalibration_batches: int = Field(16, ge=1)
+    """Training batches for the final batch norms' statistics."""
+
+    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+        """The recipe for a training split that gives this many steps per epoch."""
+        decay = self.ema_decay if ema_decay is None else ema_decay
+        recipe = super().recipe(steps_per_epoch, decay)
+        return dataclasses.replace(recipe, optimizer=self.optimizer)
+
+    @property
+    def mixup(self) -> Mixup | None:
+        """How batches are mixed; None where they are not."""
+        return Mixup(self.mixup_alpha, self.seed) if self.mixup_alpha else None
+
+
 @dataclass(frozen=True)
 class Images:
     """A prepared data set, opened."""
@@ -91,6 +121,10 @@ class Images:
         """Augmented training batches, or this process's share of each (see `TrainStream`)."""
         return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
 
+    def augmented(self, seed: int) -> Callable[[int], TrainStream]:
+        """Augmented training batches of any size, with a seed of their own."""
+        return lambda batch: TrainStream(self.train, self.info, batch, seed, True)
+
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
         """Plain training images, for batch norms' statistics."""
         stream = TrainStream(self.train, self.info, batch, seed, augment=False)
@@ -107,6 +141,17 @@ class Images:
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         some = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(some, self.info, EVAL_BATCH))
+
+
+def supernet_file(shared: Path, search: Path) -> Path:
+    """The weights that a device's later stages slice: the search's own where it taught them.
+
+    Args:
+        shared: the folder of the stage supernet.
+        search: the folder of the device's search.
+    """
+    own = search / OWN_SUPERNET
+    return own if own.is_file() else shared / "supernet.safetensors"
 
 
 def spread(split: Split, limit: int) -> Split:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 LATENCY = "netwright/latency/1"
 CANDIDATES = "netwright/candidates/1"
+START = "netwright/start/1"
 RANKED = "netwright/ranked/1"
+TEACHER = "netwright/teacher/2"
 TRAIN = "netwright/train/1"
 HISTORY = "netwright/history/1"
 QUANTIZE = "netwright/quantize/1"

@@ -20,7 +20,7 @@ from devices.measure import Measurement, Protocol
 from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
-from stages.common.hops import Hop, Limits, compare, scaled, unmeasured
+from stages.common.hops import Hop, Limits, compare, onnx_form, scaled, unmeasured
 from stages.common.inference import accuracy, device_logits, logits
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
@@ -29,6 +29,21 @@ from stages.common.schemas import EXPORT, QUANTIZE
 from stages.export.params import ExportParams
 
 FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the stage `quantize` chose.
+
+    Attributes:
+        name: what the identity chain calls it.
+        precision: that it computes in.
+        onnx: its file.
+    """
+
+    name: str
+    precision: str
+    onnx: Path
 
 
 @dataclass(frozen=True)
@@ -65,29 +80,29 @@ def main() -> None:
     prepare_machine(1, params.seed)
     quiet()
     runtime = backend(device.backend)
-    precision = str(read_json(flags.model / "quantize.json", QUANTIZE)["chosen"])
+    quantised = read_json(flags.model / "quantize.json", QUANTIZE)
+    source = Source(quantised["name"], quantised["chosen"], flags.model / quantised["file"])
     flags.out.mkdir(parents=True, exist_ok=True)
 
-    built = runtime.build(flags.model / f"{precision}.onnx", precision, flags.out, device)
+    built = runtime.build(source.onnx, source.precision, flags.out, device)
     bench, checked = bench_of(flags.device, device), None
     if not bench.why_not_run:
         data = read_split(flags.data, "test"), DatasetInfo.read(flags.data)
-        onnx, entry = flags.model / f"{precision}.onnx", flags.out / built.entry
+        entry = flags.out / built.entry
         emulated = device.agent is None and bool(runtime.why_not_measured(device))
-        hop, share = check(onnx, entry, precision, bench, emulated, data, params)
+        hop, share = check(source, entry, bench, emulated, data, params)
         hop.require()
         latency = None
         if not bench.why_not_measured:
             latency = measured(Clock.read(flags.profile), flags.device, bench, entry, params)
         checked = Checked(hop, share, latency, emulated, bench.machine())
-    content = describe(runtime, precision, built, checked, bench.why_not_measured, params)
+    content = describe(runtime, source, built, checked, bench.why_not_measured, params)
     write_json(flags.out / "export.json", EXPORT, content)
 
 
 def check(
-    onnx: Path,
+    source: Source,
     entry: Path,
-    precision: str,
     bench: Bench,
     emulated: bool,
     test: tuple[Split, DatasetInfo],
@@ -98,9 +113,8 @@ def check(
     An emulator is hundreds of times slower than the device, so there only some images are run.
 
     Args:
-        onnx: the ONNX file.
+        source: the ONNX file.
         entry: the delivered file.
-        precision: of both.
         bench: where the delivered file runs.
         emulated: whether it is only emulated there.
         test: the test split and its description.
@@ -112,12 +126,12 @@ def check(
     split, info = test
     if emulated:
         split = spread_out(split, params.emulated_images)
-    expected_NK = logits(backend("onnxruntime"), onnx, split, info)
+    expected_NK = logits(backend("onnxruntime"), source.onnx, split, info)
     found_NK = device_logits(bench, entry, split, info)
-    limits = hop_limits(params, precision)
-    if precision != FLOAT32:
+    limits = hop_limits(params, source.precision)
+    if source.precision != FLOAT32:
         limits = replace(limits, max_difference=scaled(params.lower_difference, expected_NK))
-    names = f"{precision} ONNX", delivered_in(bench.runtime)
+    names = onnx_form(source.name), delivered_in(bench.runtime)
     hop = compare(*names, expected_NK, found_NK, np.asarray(split.labels_N), limits)
     return hop, accuracy(found_NK, split) if len(split) == len(test[0]) else None
 
@@ -152,7 +166,7 @@ def hop_limits(params: ExportParams, precision: str) -> Limits:
 
 def describe(
     runtime: Backend,
-    precision: str,
+    source: Source,
     built: Built,
     checked: Checked | None,
     away: str,
@@ -162,17 +176,18 @@ def describe(
 
     Args:
         runtime: the device's backend.
-        precision: what was delivered.
+        source: what it was built from.
         built: the files.
         checked: what was found on the device's runtime; None where it does not run here.
         away: why its latency was not measured, or "".
         params: with the limits that would hold where the file runs.
     """
     latency = checked.latency if checked else None
-    names = f"{precision} ONNX", delivered_in(runtime.runtime)
-    unknown = unmeasured(*names, hop_limits(params, precision), away)
+    names = onnx_form(source.name), delivered_in(runtime.runtime)
+    unknown = unmeasured(*names, hop_limits(params, source.precision), away)
     return {
-        "precision": precision,
+        "precision": source.precision,
+        "built_from": source.onnx.name,
         "files": list(built.files),
         "entry": built.entry,
         "runtime": runtime.runtime,

@@ -25,7 +25,7 @@ _README = """Measure these models on the device, then send table.csv back.
 
 With Python, NumPy and {runtime} on the device, and nothing else running there:
 
-    python agent.pyz fill table.csv --backend {backend} --threads {threads}
+    python agent.pyz fill table.csv --backend {backend} --threads {threads} --unit {unit}
 
 fills the column `ms`. By hand: milliseconds per image at batch 1, median of many calls after a
 warm-up, {threads} thread(s). Every block is needed; whole networks (kind `network`) in all of a
@@ -72,7 +72,11 @@ def export_models(
     write_bytes(folder / TABLE, template(wanted, files, folder))
     write_bytes(folder / AGENT, packed())
     text = _README.format(
-        name=name, runtime=runtime.runtime, backend=runtime.name, threads=device.threads
+        name=name,
+        runtime=runtime.runtime,
+        backend=runtime.name,
+        threads=device.threads,
+        unit=device.openvino_device,
     )
     write_bytes(folder / "README.txt", text.encode())
 

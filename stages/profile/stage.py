@@ -16,6 +16,7 @@ from devices.latency import LatencyTable
 from models.operators import macs
 from models.space import SearchSpace
 from stages.common.clock import REFERENCE
+from stages.common.device_space import device_space
 from stages.common.devices import pick_device
 from stages.common.files import rounded, write_bytes, write_json
 from stages.common.params import read_section
@@ -45,7 +46,8 @@ def main() -> None:
     quiet()
     runtime = usable_backend(flags.device, device)
     info = DatasetInfo.read(flags.data)
-    space = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
+    whole = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
+    space = device_space(whole, flags.device, device).space
     check_feasible(space, flags.device, device, None)
 
     bench = bench_of(flags.device, device)

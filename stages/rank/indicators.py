@@ -1,4 +1,8 @@
-"""The table of ranking indicators. A new one is one function and one line in the table."""
+"""The table of ranking indicators. A new one is one function and one line in the table.
+
+An indicator scores one architecture by itself. `aggregate`, which joins the ranks of several, is
+none of the table: it needs all candidates' scores (`models.ranking.mean_ranks`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,16 @@ from data.stream import Batch
 from models.architecture import Architecture
 from models.evaluate import accuracy, recalibrate
 from models.indicators import bn_indicator
+from models.predictors import Predictor
+from models.stage_features import stage_features
 from models.supernet import Supernet, extract
+
+AGGREGATE = "aggregate"
+PREDICTED = "accuracy_predictor"
+
+
+class UnavailableError(ValueError):
+    """An indicator that was asked for and has nothing to go by; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +35,16 @@ class Evidence:
         supernet: trained; it is only read.
         calibration: batches of training images, for batch norms' statistics.
         held_out: batches of validation images.
+        predictor: of held-out NLL, fitted on the architectures that the search evaluated; or why
+            there is none.
+        sizes: layers per stage of the space, from which the predictor's features are counted.
     """
 
     supernet: Supernet
     calibration: Sequence[Tensor]
     held_out: Sequence[Batch]
+    predictor: Predictor | str = "no search evaluated anything."
+    sizes: Sequence[int] = ()
 
 
 Indicator = Callable[[Evidence, Architecture], float]
@@ -50,8 +68,28 @@ def bn_mean(evidence: Evidence, architecture: Architecture) -> float:
     return bn_indicator(evidence.supernet, architecture, per_layer=True)
 
 
+def predicted(evidence: Evidence, architecture: Architecture) -> float:
+    """The negative NLL that the search's architectures predict by their readable features.
+
+    Each was seen on one batch alone; what they have in common is seen on all of them.
+
+    Raises:
+        UnavailableError: there is no predictor.
+    """
+    if isinstance(evidence.predictor, str):
+        raise UnavailableError(f"indicator {PREDICTED} cannot be had: {evidence.predictor}")
+    return -evidence.predictor.predict(stage_features(architecture, evidence.sizes))
+
+
+def available(evidence: Evidence) -> dict[str, Indicator]:
+    """The indicators for which there is evidence."""
+    missing = {PREDICTED} if isinstance(evidence.predictor, str) else set()
+    return {name: score for name, score in INDICATORS.items() if name not in missing}
+
+
 INDICATORS: Mapping[str, Indicator] = {
     "supernet_accuracy": supernet_accuracy,
     "bn_indicator": bn_sum,
     "bn_indicator_per_layer": bn_mean,
+    PREDICTED: predicted,
 }

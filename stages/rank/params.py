@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from stages.common.params import Params, nearest
-from stages.rank.indicators import INDICATORS
+from stages.rank.indicators import AGGREGATE, INDICATORS
 
 
 class RankParams(Params):
@@ -18,7 +18,12 @@ class RankParams(Params):
     batch: int = Field(ge=2)
     """Images per batch, in recalibration and evaluation."""
     indicator: str
-    """What orders the candidates: supernet_accuracy, bn_indicator, bn_indicator_per_layer."""
+    """What orders the candidates: supernet_accuracy, bn_indicator, bn_indicator_per_layer,
+    accuracy_predictor (fitted on what the search evaluated), or aggregate."""
+    aggregate: tuple[str, ...] = Field(
+        ("supernet_accuracy", "bn_indicator_per_layer"), strict=False
+    )
+    """The indicators whose mean rank is the indicator aggregate; judged in every certificate."""
     truth_architectures: int = Field(ge=0)
     """Candidates trained on their own, to judge the order by; 0 leaves the certificate empty."""
     truth_steps: int = Field(ge=1)
@@ -37,6 +42,17 @@ class RankParams(Params):
     @field_validator("indicator")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in INDICATORS:
-            raise ValueError(f"there is no such indicator.{nearest(name, INDICATORS)}")
+        known = (*INDICATORS, AGGREGATE)
+        if name not in known:
+            raise ValueError(f"there is no such indicator.{nearest(name, known)}")
         return name
+
+    @field_validator("aggregate")
+    @classmethod
+    def _several(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in INDICATORS:
+                raise ValueError(f"there is no such indicator.{nearest(name, INDICATORS)}")
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError("an aggregate needs two or more different indicators")
+        return names

@@ -13,20 +13,30 @@ import numpy as np
 from data.stream import TrainStream, eval_batches
 from models.architecture import Architecture
 from models.costs import depth, flops, parameters
+from models.predictors import SCHEMA as PREDICTOR
+from models.predictors import Predictor
 from models.ranking import SCHEMA as CERTIFICATE_SCHEMA
-from models.ranking import certify
+from models.ranking import certify, mean_ranks
 from models.space import SearchSpace
+from models.stage_features import stage_sizes
 from models.supernet import Supernet
 from models.weights import load_into
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import read_json, rounded, write_json
-from stages.common.learning import Images, inputs_fingerprint, spread
+from stages.common.learning import Images, inputs_fingerprint, spread, supernet_file
 from stages.common.params import read_section
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import CANDIDATES, RANKED
-from stages.rank.indicators import INDICATORS, Evidence
+from stages.rank.indicators import (
+    AGGREGATE,
+    PREDICTED,
+    Evidence,
+    UnavailableError,
+    available,
+)
 from stages.rank.params import RankParams
+from stages.rank.predictor import accuracy_predictor
 from stages.rank.truth import evenly_spaced, train_alone
 
 # Separate the generators of one seed.
@@ -58,7 +68,7 @@ def main() -> None:
     images = Images.open(flags.data)
     space = SearchSpace.load(flags.space, images.info.image_shape, len(images.info.classes))
     supernet = Supernet(space)
-    load_into(supernet, flags.supernet / "supernet.safetensors")
+    load_into(supernet, supernet_file(flags.supernet, flags.search))
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
     judged_on = spread(images.val, params.images)
@@ -66,10 +76,40 @@ def main() -> None:
         supernet,
         images.calibration(params.recalibration_batches, params.batch, params.seed),
         list(eval_batches(judged_on, images.info, params.batch)),
+        accuracy_predictor(flags.search / "history.csv", space, params.seed),
+        stage_sizes(space.groups),
     )
+    require_available(evidence, params)
+    if isinstance(evidence.predictor, str):
+        print(f"the indicator {PREDICTED} is left out: {evidence.predictor}")
     ranked, truth = judge(candidates, evidence, images, params, checkpoint)
     write(flags.out, ranked, truth, params)
+    if isinstance(evidence.predictor, Predictor):
+        write_json(flags.out / "predictor.json", PREDICTOR, evidence.predictor.to_json())
     checkpoint.clear()
+
+
+def require_available(evidence: Evidence, params: RankParams) -> None:
+    """Refuse indicators that were asked for and have nothing to go by.
+
+    Raises:
+        UnavailableError: the accuracy predictor orders or joins in the order, and there is none.
+    """
+    asked = (params.indicator, *params.aggregate)
+    if PREDICTED in asked and isinstance(evidence.predictor, str):
+        raise UnavailableError(
+            f"the section rank asks for the indicator {PREDICTED}, and {evidence.predictor} "
+            "Raise search.steps, or take another indicator."
+        )
+
+
+def with_aggregate(ranked: Sequence[Ranked], names: Sequence[str]) -> list[Ranked]:
+    """The same candidates, in the same order, with the mean rank of some of their scores."""
+    joined = mean_ranks({name: [one.scores[name] for one in ranked] for name in names})
+    return [
+        Ranked(one.candidate, {**one.scores, AGGREGATE: score})
+        for one, score in zip(ranked, joined, strict=True)
+    ]
 
 
 def rank(candidates: Sequence[Ranked], indicator: str) -> list[Ranked]:
@@ -98,11 +138,13 @@ def judge(
     stream = TrainStream(images.train, images.info, params.truth_batch, params.seed, augment=True)
     with Progress("rank", len(candidates) + trained, len(scores) + len(truth)) as progress:
         for architecture in _missing(candidates, scores):
-            found = {name: score(evidence, architecture) for name, score in INDICATORS.items()}
-            scores[architecture.id] = found
+            scores[architecture.id] = {
+                name: score(evidence, architecture) for name, score in available(evidence).items()
+            }
             checkpoint.save(state)
-            progress.update(len(scores), {params.indicator: found[params.indicator]})
-        ranked = rank([Ranked(c, scores[c.architecture.id]) for c in candidates], params.indicator)
+            progress.update(len(scores), scores[architecture.id])
+        scored = [Ranked(c, scores[c.architecture.id]) for c in candidates]
+        ranked = rank(with_aggregate(scored, params.aggregate), params.indicator)
         for architecture in _missing([r.candidate for r in evenly_spaced(ranked, trained)], truth):
             truth[architecture.id] = train_alone(
                 architecture, stream, evidence.calibration, evidence.held_out, params
@@ -128,6 +170,7 @@ def write(
         {
             "chosen": {"architecture": chosen.to_json(), "architecture_id": chosen.id},
             "indicator": params.indicator,
+            "aggregate": list(params.aggregate),
             "ranked": [_entry(one) for one in ranked],
         },
     )
@@ -142,7 +185,7 @@ def certificate(
     architectures = [one.candidate.architecture for one in judged]
     rng = np.random.default_rng([params.seed, _RANDOM_BASELINE])
     scores: dict[str, list[float]] = {
-        name: [one.scores[name] for one in judged] for name in INDICATORS
+        name: [one.scores[name] for one in judged] for name in ranked[0].scores
     } | {
         "depth": [depth(architecture) for architecture in architectures],
         "flops": [flops(architecture) for architecture in architectures],

@@ -113,7 +113,10 @@ def _delivered(axes: Axes, name: str, summary: Summary, colour: str, over_time: 
 
 
 def _alternatives(axes: Axes, summary: Summary, colour: str) -> None:
-    """The precisions that were measured and not delivered, tied to the one that was."""
+    """The forms that were measured and not delivered, tied to the one that was.
+
+    Forms of the delivered precision would lie on top of it.
+    """
     here = summary["latency_ms"]["measured"], summary["accuracy"]["delivered"]
     for row in summary["candidates"]:
         if row["precision"] == summary["precision"] or row["latency_ms"] is None:

@@ -1,1 +1,1 @@
-"""Search a device's architecture: FP-NAS, PARSEC or random, within the device's budgets."""
+"""Search a device's architecture within its budgets, by one of several algorithms."""

@@ -11,8 +11,8 @@ from models.space import SearchSpace
 from stages.search.loop import Row
 
 COLUMNS = (
-    "step", "architecture_id", "nll", "omega", "latency_ms", "flops", "parameters",
-    "excess", "entropy", "samples", "choices",
+    "step", "architecture_id", "nll", "value", "omega", "latency_ms", "flops", "parameters",
+    "size_mb", "memory_mb", "excess", "entropy", "samples", "choices",
 )  # fmt: skip
 
 
@@ -31,15 +31,22 @@ def history_csv(
             [
                 row.step,
                 row.architecture_id,
-                f"{row.nll:.6f}",
+                _number(row.nll),
+                f"{row.value:.6f}",
                 f"{row.weight:.6f}",
                 "" if cost["latency_ms"] is None else cost["latency_ms"],
                 cost["flops"],
                 cost["parameters"],
+                cost["size_mb"],
+                "" if cost["memory_mb"] is None else cost["memory_mb"],
                 f"{row.excess:.6f}",
-                f"{row.entropy:.6f}",
+                _number(row.entropy),
                 row.samples,
                 row.choices,
             ]
         )
     return text.getvalue().encode()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from models.architecture import Architecture
 from models.distribution import Choices
 from models.space import SearchSpace
 from stages.common.budgets import Limit, total_excess
-from stages.search.algorithms.base import Algorithm, Problem, Result
+from stages.search.algorithms.base import Algorithm, Result
 from stages.search.evaluation import Evaluate
+from stages.search.problem import Problem, Scores, many_excesses, pool_of, space_features
 
 # Separate the generators of one seed: a step's samples, and the final answer.
 _PROPOSE, _ANSWER = 0, 1
@@ -26,20 +27,23 @@ class Row:
     Attributes:
         step: counted from 0.
         architecture_id: the architecture's id.
-        nll: mean cross-entropy on the step's batch, nats per image.
+        nll: mean cross-entropy on held-out images, nats per image; None where the algorithm looks
+            at none.
+        value: what the algorithm minimises: the NLL, or an indicator's negative.
         weight: omega, its share in the step's update.
         excess: summed fractions by which budgets are passed.
-        entropy: of the distribution it was drawn from, in nats.
+        entropy: of the distribution it was drawn from, in nats; None where there is none.
         samples: how many architectures the step drew.
         choices: the architecture as the space numbers it, separated by spaces.
     """
 
     step: int
     architecture_id: str
-    nll: float
+    nll: float | None
+    value: float
     weight: float
     excess: float
-    entropy: float
+    entropy: float | None
     samples: int
     choices: str
 
@@ -61,8 +65,20 @@ class Snapshot:
         return cls(state["algorithm"], [Row(*row) for row in state["rows"]])
 
 
-def problem_of(space: SearchSpace, limits: Sequence[Limit], images: int) -> Problem:
-    """What an algorithm needs to know of a space and a device's budgets."""
+def problem_of(
+    space: SearchSpace,
+    limits: Sequence[Limit],
+    images: int,
+    indicators: Mapping[str, Scores] | None = None,
+) -> Problem:
+    """What an algorithm may know of a space and a device's budgets.
+
+    Args:
+        space: the architectures there are.
+        limits: the device's budgets.
+        images: held-out images behind every NLL.
+        indicators: scores that need no image, by name.
+    """
     known: dict[Choices, float] = {}
 
     def excess(choices: Choices) -> float:
@@ -70,7 +86,15 @@ def problem_of(space: SearchSpace, limits: Sequence[Limit], images: int) -> Prob
             known[choices] = total_excess(space.architecture(choices), limits)
         return known[choices]
 
-    return Problem(space.groups, excess, images)
+    return Problem(
+        space.groups,
+        excess,
+        images,
+        excesses=many_excesses(space, limits),
+        indicators=indicators or {},
+        described=space_features(space),
+        pool=pool_of(space, limits),
+    )
 
 
 def search(
@@ -95,12 +119,12 @@ def search(
     Raises:
         InfeasibleBudgetError: nothing within the budgets was found, before the first step.
     """
-    params, rows = algorithm.params, list(resume.rows) if resume else []
+    rows = list(resume.rows) if resume else []
     if resume is not None:
         algorithm.restore(resume.algorithm)
     else:  # an impossible search stops here, not after hours
-        algorithm.random_feasible(np.random.default_rng([params.seed, _ANSWER]))
-    while algorithm.step < params.steps:
+        algorithm.random_feasible(np.random.default_rng([algorithm.params.seed, _ANSWER]))
+    while not algorithm.finished:
         rows += one_step(algorithm, architecture, evaluate)
         if after_step is not None:
             after_step(Snapshot(algorithm.state(), rows))
@@ -111,27 +135,31 @@ def one_step(
     algorithm: Algorithm, architecture: Callable[[Choices], Architecture], evaluate: Evaluate
 ) -> list[Row]:
     """Propose, evaluate, observe once; the step's rows."""
-    step, entropy = algorithm.step, algorithm.distribution.entropy()
+    step, before = algorithm.step, algorithm.distribution
     # A generator of its own for every step: resuming needs no generator's state.
+    excess = algorithm.problem.excess
     proposed = algorithm.propose(np.random.default_rng([algorithm.params.seed, _PROPOSE, step]))
     architectures = [architecture(choices) for choices in proposed]
+    unseen = algorithm.judged == "unseen"
+    found = [None] * len(proposed) if unseen else evaluate(step, architectures)
     results = [
-        Result(choices, float(nll), float(algorithm.problem.excess(choices)))
-        for choices, nll in zip(proposed, evaluate(step, architectures), strict=True)
+        Result(choices, None if nll is None else float(nll), float(excess(choices)))
+        for choices, nll in zip(proposed, found, strict=True)
     ]
     weights = algorithm.observe(results)
     return [
         Row(
             step=step,
-            architecture_id=found.id,
+            architecture_id=one.id,
             nll=result.nll,
+            value=algorithm.value(result),
             weight=weight,
             excess=result.excess,
-            entropy=entropy,
+            entropy=None if before is None else before.entropy(),
             samples=len(results),
             choices=" ".join(map(str, result.choices)),
         )
-        for found, result, weight in zip(architectures, results, weights, strict=True)
+        for one, result, weight in zip(architectures, results, weights, strict=True)
     ]
 
 

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from stages.common.params import Params, nearest
 from stages.search.algorithms import ALGORITHMS
+from stages.search.algorithms.annealing import AnnealingSettings
+from stages.search.algorithms.evolution import EvolutionSettings
+from stages.search.algorithms.exhaustive import ExhaustiveSettings
+from stages.search.algorithms.hurricane import HurricaneSettings
+from stages.search.weights import WeightsSettings
+
+LEARN_WEIGHTS = ("fp_nas", "parsec")
+"""Algorithms that can teach the supernet what they sample."""
 
 
 class SearchParams(Params):
     """How architectures are searched for; the same for every device."""
 
     algorithm: str
-    """Name in the algorithm table: fp_nas, parsec, random."""
+    """Name in the algorithm table: fp_nas, parsec, random, evolution, exhaustive, annealing,
+    hurricane."""
     steps: int = Field(ge=1)
-    """Updates of the distribution; each scores its samples on one held-out batch."""
+    """Rounds of proposing, evaluating and learning."""
     batch: int = Field(ge=1)
-    """Held-out images per step; at most the whole validation split."""
+    """Held-out images per step; at most the whole validation split (fp_nas, parsec, random)."""
+    fitness_images: int = Field(1000, ge=1)
+    """Held-out images on which the others judge, the same in every step."""
+    recalibration_batches: int = Field(2, ge=1)
+    """Training batches of `batch` images for the batch norms of what the others judge."""
+    learn_from: Literal["step", "all"] = "step"
+    """What fp_nas learns from in each step: the step's samples, by gradient ascent, as in the
+    paper; or all evaluations so far, by an additive fit."""
     learning_rate: float = Field(gt=0)
-    """Step of plain gradient ascent on the distribution's logits."""
+    """Step of plain gradient ascent on the distribution's logits (parsec; fp_nas from `step`)."""
     inverse_temperature: float = Field(gt=0)
-    """beta: scales the batch's log-likelihood, `-images * NLL`; 1 is PARSEC's form."""
+    """beta: scales the batch's log-likelihood, `-images * NLL`; 1 is PARSEC's form (as above)."""
     control_variate: bool = True
     """Subtract the samples' mean gradient (expectation 0) from the estimate: far less noise."""
     cost_weight: float = Field(ge=0)
     """eta: weight of the hinge on each budget, per fraction of the budget passed."""
+    stop_when_sharp: bool = False
+    """End before `steps` once the distribution is as sharp as one over `candidates` architectures:
+    rank judges those better than more samples would (fp_nas)."""
+    start_from: str = Field("stages/search/uniform.json", min_length=1)
+    """A saved `distribution.json` to start from, by names (fp_nas, parsec). `dvc.yaml` hands the
+    file to the stage. The default is the uniform distribution."""
+    start_weight: float = Field(0.5, ge=0, le=1)
+    """What a start's logits are multiplied by, so that the search can still change its mind."""
     latency_margin: float = Field(0.0, ge=0, lt=1)
     """Fraction of a latency budget the search leaves free, because predictions err.
 
@@ -39,9 +63,19 @@ class SearchParams(Params):
     max_samples: int = Field(ge=2)
     """Most architectures a step (fp_nas)."""
     fixed_samples: int = Field(ge=2)
-    """Architectures a step (parsec, random)."""
+    """Architectures a step (all but fp_nas)."""
     coarse_fraction: float = Field(ge=0, le=1)
     """Share of the steps with the factorised distribution, before it becomes joint (fp_nas)."""
+    evolution: EvolutionSettings = EvolutionSettings()
+    """Settings of the algorithm `evolution`, and of the evolutions inside `hurricane`."""
+    exhaustive: ExhaustiveSettings = ExhaustiveSettings()
+    """Settings of the algorithm `exhaustive`; others do not read them."""
+    annealing: AnnealingSettings = AnnealingSettings()
+    """Settings of the algorithm `annealing`; others do not read them."""
+    hurricane: HurricaneSettings = HurricaneSettings()
+    """Settings of the algorithm `hurricane`; others do not read them."""
+    weights: WeightsSettings = WeightsSettings()
+    """Whether the supernet learns in turn with the distribution, and how."""
     candidates: int = Field(ge=1)
     """Architectures handed to rank; fewer only if the budgets leave fewer."""
     checkpoint_every: int = Field(ge=1)
@@ -57,6 +91,15 @@ class SearchParams(Params):
         if name not in ALGORITHMS:
             raise ValueError(f"there is no such algorithm.{nearest(name, ALGORITHMS)}")
         return name
+
+    @model_validator(mode="after")
+    def _weights_suit(self) -> Self:
+        if self.weights.learn and self.algorithm not in LEARN_WEIGHTS:
+            raise ValueError(
+                f"weights.learn is for {' and '.join(LEARN_WEIGHTS)}, whose samples come from a "
+                f"distribution; set it to false for '{self.algorithm}'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 
 from models.training import Recipe
+from stages.common.launch import check_parts
 from stages.common.learning import LearningParams
 from stages.common.params import Params, nearest
 from stages.supernet.strategies import STRATEGIES
@@ -74,16 +75,3 @@ class SupernetParams(LearningParams):
         """The recipe for a training split that gives this many steps per epoch."""
         recipe = super().recipe(steps_per_epoch, ema_decay)
         return dataclasses.replace(recipe, accumulate=self.accumulate)
-
-
-def check_parts(batch: int, parts: int) -> None:
-    """Refuse a batch that has no `parts` equal parts of at least two images.
-
-    Raises:
-        ValueError: it has not; batch norms need two images.
-    """
-    if batch % parts or batch // parts < 2:
-        raise ValueError(
-            f"a batch of {batch} images cannot be divided into {parts} equal parts of at least 2 "
-            "(processes times accumulate): choose another batch or fewer parts"
-        )

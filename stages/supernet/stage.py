@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from models.processes import Processes, join, launched
+from models.processes import launched
 from models.space import SearchSpace
 from models.weights import to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import write_bytes, write_json
-from stages.common.launch import die_with_parent, relaunch
+from stages.common.launch import check_parts, meet, relaunch
 from stages.common.learning import (
     Images,
     history_rows,
@@ -23,7 +23,7 @@ from stages.common.learning import (
 from stages.common.params import ParamsError, read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY
-from stages.supernet.params import SupernetParams, check_parts
+from stages.supernet.params import SupernetParams
 from stages.supernet.report import sampled_accuracies
 from stages.supernet.training import peak_step_bytes, train_supernet
 
@@ -42,7 +42,7 @@ def main() -> None:
     if params.processes > 1 and not launched():
         relaunch("stages.supernet", sys.argv[1:], params.processes, params.threads)
     prepare_machine(params.threads, params.seed)
-    processes = meet(params, device)
+    processes = meet("supernet", params.processes, device)
     inputs = inputs_fingerprint("supernet", params, args.space, args.data)
     checkpoint = Checkpoint(args.out, inputs)
 
@@ -84,20 +84,3 @@ def place(params: SupernetParams) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
-
-
-def meet(params: SupernetParams, device: torch.device) -> Processes:
-    """Meet the other processes.
-
-    Raises:
-        ParamsError: torchrun was started with another number than the params say.
-    """
-    if launched():
-        die_with_parent()
-    processes = join(device)
-    if processes.count != params.processes:
-        raise ParamsError(
-            f"torchrun started {processes.count} processes, and supernet.processes is "
-            f"{params.processes}: results depend on it, so the two must agree."
-        )
-    return processes

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
-from stages.common.learning import LearningParams
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.common.launch import check_parts
+from stages.common.learning import NetworkParams
 
 
-class TrainParams(LearningParams):
+class TrainParams(NetworkParams):
     """How a device's network is trained."""
 
+    processes: int = Field(1, ge=1)
+    """Processes that share every batch (data parallelism); each has `threads` threads."""
     distill_weight: float = Field(ge=0, le=1)
     """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
     temperature: float = Field(gt=0)
     """Softens teacher and student alike; 1 leaves them as they are."""
-    slice_share: float = Field(ge=0, le=1)
-    """Of the supernet's weights in the start, the rest being fresh: 1 the slice, 0 scratch."""
-    ema_decay: float = Field(ge=0, lt=1)
-    """Of the moving average of the weights; the average is what the stage delivers."""
-    recalibration_batches: int = Field(16, ge=1)
-    """Training batches for the final batch norms' statistics."""
+    soft_labels: Literal["cached", "live"] = "cached"
+    """Cached: what the teacher said of the plain images, which costs nothing. Live: it is asked
+    again at every step, about the images as they were augmented and mixed."""
     slice_images: int = Field(1000, ge=1)
     """Test images on which the slice is compared with the supernet."""
     slice_difference: float = Field(0.001, gt=0)
@@ -28,3 +30,10 @@ class TrainParams(LearningParams):
     """Share of those images on which the two must give the same answer."""
     slice_accuracy_drop: float = Field(0.01, ge=0, le=1)
     """Most top-1 accuracy the slice may lose against the supernet."""
+
+    @field_validator("processes")
+    @classmethod
+    def _divides(cls, count: int, info: ValidationInfo) -> int:
+        if "batch" in info.data:
+            check_parts(info.data["batch"], count)
+        return count

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from data.stream import eval_batches
 from models.architecture import SCHEMA, Architecture
 from models.costs import flops, parameters
 from models.evaluate import logits, recalibrate
+from models.joint_norm import joint_norms
+from models.processes import ALONE, Processes, launched
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
@@ -23,6 +27,7 @@ from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import FileFormatError, read_json, rounded, write_bytes, write_json
 from stages.common.hops import Hop, Limits, compare, scaled
+from stages.common.launch import check_parts, meet, relaunch
 from stages.common.learning import (
     EVAL_BATCH,
     Images,
@@ -30,39 +35,62 @@ from stages.common.learning import (
     inputs_fingerprint,
     learn_with_checkpoints,
     spread,
+    supernet_file,
 )
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY, RANKED, TRAIN
+from stages.common.teachers import open_teacher
 from stages.train.params import TrainParams
 
 
 def train_network(
-    start: Subnet,
+    start: nn.Module,
     images: Images,
-    teacher_logits_NK: npt.NDArray[np.float32],
+    objective: Objective,
     params: TrainParams,
     checkpoint: Checkpoint,
+    processes: Processes = ALONE,
 ) -> Run:
-    """Train a network in place, from the weights it has, distilled from the teacher.
+    """Train a network in place, from the weights it has.
 
     It ends with the averaged weights, and batch norms recalibrated for them: the average is
     never worse by much, often better, and choosing between the two would overfit `val`.
+
+    Args:
+        start: the network.
+        images: the data set.
+        objective: the loss, with the teacher's soft labels.
+        params: how.
+        checkpoint: of this run.
+        processes: those that share each batch; each calls this.
     """
-    stream = images.stream(params)
-    run = Run(start, params.recipe(stream.steps_per_epoch, params.ema_decay))
-    objective = Objective(
-        start.architecture.classes,
-        params.label_smoothing,
-        teacher_logits_NK,
-        params.distill_weight,
-        params.temperature,
-    )
-    learn_with_checkpoints("train", run, stream.at, supervised(start, objective), checkpoint)
+    stream = images.stream(params, (processes.rank, processes.count))
+    run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
+    learn = supervised(start, objective, params.mixup)
+    with joint_norms(start, processes):
+        learn_with_checkpoints("train", run, stream.at, learn, checkpoint)
     run.use_average()
     recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
     start.eval()
     return run
+
+
+def objective_of(params: TrainParams, images: Images, teacher: Path) -> Objective:
+    """The loss that a teacher's folder and the params make.
+
+    Raises:
+        FileFormatError: the teacher's soft labels are missing, or of another data set.
+    """
+    live = params.soft_labels == "live"
+    return Objective(
+        len(images.info.classes),
+        params.label_smoothing,
+        None if live else read_teacher(teacher, images),
+        params.distill_weight,
+        params.temperature,
+        open_teacher(teacher, images.info, params.threads) if live else None,
+    )
 
 
 def compare_slice(supernet: Supernet, subnet: Subnet, images: Images, params: TrainParams) -> Hop:
@@ -111,25 +139,42 @@ def read_teacher(folder: Path, images: Images) -> npt.NDArray[np.float32]:
 def main() -> None:
     """Parse the flags, read, train, write."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
-    for flag in ("--params", "--space", "--data", "--supernet", "--teacher", "--rank", "--out"):
+    for flag in (
+        "--params",
+        "--space",
+        "--data",
+        "--supernet",
+        "--teacher",
+        "--search",
+        "--rank",
+        "--out",
+    ):
         parser.add_argument(flag, type=Path, required=True)
     args = parser.parse_args()
     params = read_section(args.params, "train", TrainParams)
-    prepare_machine(params.threads, params.seed)
     images = Images.open(args.data)
+    check_parts(min(params.batch, len(images.train)), params.processes)
+    if params.processes > 1 and not launched():
+        relaunch("stages.train", sys.argv[1:], params.processes, params.threads)
+    prepare_machine(params.threads, params.seed)
+    processes = meet("train", params.processes, torch.device("cpu"))
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
     ranking = read_json(args.rank / "ranking.json", RANKED)
     architecture = Architecture.from_json(ranking["chosen"]["architecture"])
     supernet = Supernet(space)
-    load_into(supernet, args.supernet / "supernet.safetensors")
-    teacher_logits_NK = read_teacher(args.teacher, images)
-    files = (args.space, args.data, args.supernet, args.teacher, args.rank / "ranking.json")
+    own = supernet_file(args.supernet, args.search)
+    load_into(supernet, own)
+    objective = objective_of(params, images, args.teacher)
+    files = (args.space, args.data, own, args.teacher, args.rank / "ranking.json")
     checkpoint = Checkpoint(args.out, inputs_fingerprint("train", params, *files))
 
     network = extract(supernet, architecture)
     hop = compare_slice(supernet, network, images, params)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(params.seed))
-    run = train_network(network, images, teacher_logits_NK, params, checkpoint)
+    run = train_network(network, images, objective, params, checkpoint, processes)
+    processes.leave()
+    if not processes.first:
+        return
     write_bytes(args.out / "model.safetensors", to_bytes(network))
     write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
     write_json(args.out / "train.json", TRAIN, summary(network, images, params, hop))

@@ -8,6 +8,12 @@ def exported(world, device):
     return read_json(world.root / "export" / device / "export.json", "netwright/export/1")
 
 
+def chosen(world, device):
+    found = read_json(world.root / "quantize" / device / "quantize.json", "netwright/quantize/1")
+    assert found["chosen"] == "int8"
+    return f"{found['name']} ONNX"
+
+
 def test_the_delivered_file_is_compared_on_real_images_and_measured(world, bundles):
     found = exported(world, "edge")
     assert (found["precision"], found["entry"]) == ("int8", "model.xml")
@@ -16,7 +22,7 @@ def test_the_delivered_file_is_compared_on_real_images_and_measured(world, bundl
     assert found["why_not_measured"] is None
     assert found["machine"]["runtime"] == "OpenVINO"
     (hop,) = found["hops"]
-    assert (hop["from"], hop["to"]) == ("int8 ONNX", "delivered file in OpenVINO")
+    assert (hop["from"], hop["to"]) == (chosen(world, "edge"), "delivered file in OpenVINO")
     assert hop["passed"]
     assert hop["images"] == 197
 
@@ -39,7 +45,7 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
     assert found["measured_ms"] is found["spread"] is found["accuracy"] is None
     assert "emulated" in found["why_not_measured"]
     (hop,) = found["hops"]
-    assert (hop["from"], hop["to"]) == ("int8 ONNX", "delivered file in QNN")
+    assert (hop["from"], hop["to"]) == (chosen(world, "dsp"), "delivered file in QNN")
     assert hop["images"] == 40
     assert hop["passed"]
 
@@ -51,5 +57,5 @@ def test_a_delivered_file_that_is_another_network_fails_the_stage_by_the_hops_na
 
     honest = stage.device_logits
     monkeypatch.setattr(stage, "device_logits", lambda *given: honest(*given)[::-1])
-    with pytest.raises(HopError, match="int8 ONNX to delivered file in OpenVINO"):
+    with pytest.raises(HopError, match=r"int8-\w+ ONNX to delivered file in OpenVINO"):
         world.export("edge")

@@ -14,7 +14,7 @@ def entries(bundle):
     return {entry.what: entry for entry in read_bundle(bundle).manifest.ledger}
 
 
-def test_the_ledger_has_the_delivered_file_every_precision_and_accuracy(world, bundles):
+def test_the_ledger_has_the_delivered_file_every_form_and_accuracy(world, bundles):
     rows = entries(bundles["cpu"])
     export = read_json(world.root / "export/cpu/export.json", "netwright/export/1")
     quantize = read_json(world.root / "quantize/cpu/quantize.json", "netwright/quantize/1")
@@ -23,7 +23,7 @@ def test_the_ledger_has_the_delivered_file_every_precision_and_accuracy(world, b
     assert delivered.measured == export["measured_ms"]
     assert delivered.predicted == manifest.latency_ms.predicted
     for candidate in quantize["candidates"]:
-        row = rows[f"latency of the {candidate['precision']} ONNX file"]
+        row = rows[f"latency of the {candidate['name']} ONNX file"]
         assert row.measured == candidate["latency_ms"]
         assert row.predicted > 0
         assert row.error == pytest.approx(row.predicted / row.measured - 1, abs=1e-5)

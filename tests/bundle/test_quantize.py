@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -7,13 +8,16 @@ import pytest
 from devices.device import Budget, Device
 from stages.common.files import read_json
 from stages.common.hops import Hop, HopError, Limits
-from stages.quantize.choice import Candidate, ChoiceError, choose
+from stages.quantize.candidate import Candidate, Form
+from stages.quantize.choice import ChoiceError, choose
 
 
-def candidate(precision, val=0.9, ms=None, size=100, agreement=0.99):
+def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
+    precision, _, method = name.partition("-")
     limits = Limits(9.0, 0.9, 0.05)
-    hop = Hop("float32 ONNX", f"{precision} ONNX", 0.5, agreement, 0.9, 0.9, 100, limits)
-    return Candidate(precision, f"{precision}.onnx", 0.0, val, agreement, ms, None, size, hop)
+    hop = Hop("float32 ONNX", f"{name} ONNX", 0.5, agreement, 0.9, after, 100, limits)
+    form = Form(name, precision, method or "none", "float32")
+    return Candidate(form, after, val, agreement, ms, None, 100, hop)
 
 
 def device(**settings):
@@ -24,36 +28,36 @@ def device(**settings):
 def test_the_fastest_precision_within_the_accuracy_budget_is_chosen():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.895, ms=0.1)]
     chosen = choose(both, "box", device(), ("float32", "int8"), "")
-    assert chosen.precision == "int8"
+    assert chosen.candidate.precision == "int8"
     assert "0.100 ms" in chosen.reason
     assert "0.200 ms" in chosen.reason
 
 
 def test_a_slower_int8_is_not_chosen():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").precision == "float32"
+    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
 
 
 def test_equal_speed_keeps_the_higher_precision():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.1)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").precision == "float32"
+    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
 
 
 def test_a_precision_that_loses_too_much_accuracy_is_not_chosen_and_the_reason_says_so():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.85, ms=0.1)]
     chosen = choose(both, "box", device(), ("float32", "int8"), "")
-    assert chosen.precision == "float32"
+    assert chosen.candidate.precision == "float32"
     assert "int8 loses 0.0500" in chosen.reason
 
 
 def test_without_measurements_float32_is_delivered_and_the_reason_says_how_to_choose():
     rows = [
-        candidate("float32", size=300),
-        candidate("float16", size=200),
-        candidate("int8", val=0.5, size=100),
+        candidate("float32"),
+        candidate("float16"),
+        candidate("int8", val=0.5),
     ]
     chosen = choose(rows, "box", device(), ("float32", "float16", "int8"), "no GPU answers.")
-    assert chosen.precision == "float32"
+    assert chosen.candidate.precision == "float32"
     assert "latency was not measured: no GPU answers" in chosen.reason
     assert "set devices.box.precision to deliver float16 instead" in chosen.reason
     assert "int8 loses 0.4000" in chosen.reason
@@ -63,11 +67,11 @@ def test_a_runtime_without_float32_gets_its_own_default_or_what_of_its_precision
     offered = ("int8", "float16")
     rows = [candidate("float32"), candidate("int8"), candidate("float16")]
     chosen = choose(rows, "box", device(), offered, "it is emulated.")
-    assert chosen.precision == "int8"
+    assert chosen.candidate.precision == "int8"
     assert "set devices.box.precision to deliver float16 instead" in chosen.reason
     rows[1] = candidate("int8", val=0.5)
     chosen = choose(rows, "box", device(), offered, "it is emulated.")
-    assert chosen.precision == "float16"
+    assert chosen.candidate.precision == "float16"
     assert "int8 loses 0.4000" in chosen.reason
     rows[2] = candidate("float16", agreement=0.1)
     with pytest.raises(ChoiceError, match=r"int8 loses .*; float16 agrees .*max_accuracy_drop or"):
@@ -76,28 +80,29 @@ def test_a_runtime_without_float32_gets_its_own_default_or_what_of_its_precision
 
 def test_a_fixed_precision_is_kept_whatever_its_speed():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    assert (
-        choose(both, "box", device(precision="int8"), ("float32", "int8"), "").precision == "int8"
-    )
+    chosen = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
+    assert chosen.candidate.precision == "int8"
 
 
 def test_a_precision_that_is_no_longer_the_same_network_is_never_delivered():
     both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, agreement=0.5)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").precision == "float32"
+    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
+    asked = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
     with pytest.raises(HopError, match="float32 ONNX to int8 ONNX"):
-        choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
+        asked.candidate.hop.require()
 
 
 def test_the_stage_writes_every_precision_with_its_accuracy_speed_and_hop(world, bundles):
     found = read_json(world.root / "quantize" / "cpu" / "quantize.json", "netwright/quantize/1")
-    rows = {row["precision"]: row for row in found["candidates"]}
-    assert list(rows) == ["float32", "int8"]
+    rows = {row["name"]: row for row in found["candidates"]}
+    assert list(rows) == ["float32", "int8-minmax", "int8-percentile"]
     assert rows["float32"]["accuracy"] > 0.6
     assert rows["float32"]["agreement"] == 1.0
     assert all(row["latency_ms"] > 0 for row in rows.values())
     assert [(hop["from"], hop["to"], hop["passed"]) for hop in found["hops"]] == [
         ("subnet", "float32 ONNX", True),
-        ("float32 ONNX", "int8 ONNX", True),
+        ("float32 ONNX", "int8-minmax ONNX", True),
+        ("float32 ONNX", "int8-percentile ONNX", True),
     ]
     assert found["hops"][0]["max_difference"] < 1e-3
     assert found["hops"][0]["images"] == 197
@@ -108,11 +113,13 @@ def test_a_device_that_is_not_here_gets_no_latency_and_the_form_of_int8_its_fami
 ):
     folder = world.root / "quantize" / "gpu"
     found = read_json(folder / "quantize.json", "netwright/quantize/1")
-    assert [row["precision"] for row in found["candidates"]] == ["float32", "float16", "int8"]
+    precisions = [row["precision"] for row in found["candidates"]]
+    assert precisions == ["float32", "float16", "int8", "int8"]
     assert all(row["latency_ms"] is None for row in found["candidates"])
     assert found["chosen"] == "float32"
     assert "set devices.gpu.precision to deliver float16 or int8" in found["reason"]
-    assert activation_types(folder / "int8.onnx") == {onnx.TensorProto.INT8}
+    for file in folder.glob("int8-*.onnx"):
+        assert activation_types(file) == {onnx.TensorProto.INT8}
 
 
 def test_the_models_are_the_same_bytes_when_the_stage_runs_again(world, bundles):
@@ -135,28 +142,110 @@ def activation_types(path: Path) -> set[int]:
 def test_an_onnx_file_that_is_another_network_fails_the_stage_by_the_hops_name(
     world, monkeypatch, tmp_path
 ):
-    from stages.quantize import stage
+    from stages.quantize import forms
+    from stages.quantize.evaluate import Judged
 
-    honest = stage.judge_onnx
+    honest = forms.judge_onnx
     for name, broken in (("float32", "subnet to float32"), ("int8", "float32 ONNX to int8")):
 
         def shuffled(model, split, info, name=name):
             judged = honest(model, split, info)
-            if model.stem != name:
+            if not model.stem.startswith(name):
                 return judged
-            return stage.Judged(judged.logits_NK[::-1].copy(), judged.accuracy)
+            return Judged(judged.logits_NK[::-1].copy(), judged.accuracy)
 
-        monkeypatch.setattr(stage, "judge_onnx", shuffled)
+        monkeypatch.setattr(forms, "judge_onnx", shuffled)
         with pytest.raises(HopError, match=broken):
             world.quantize("edge", tmp_path / name)  # a device that asks for int8
         assert not (tmp_path / name / "quantize.json").exists()
 
 
 def test_accuracy_on_the_test_split_stops_a_release_but_takes_no_part_in_the_choice():
-    limits = Limits(9.0, 0.9, 0.05)
-    hop = Hop("float32 ONNX", "int8 ONNX", 0.5, 0.95, 0.9, 0.8, 100, limits)
-    worse = Candidate("int8", "int8.onnx", 0.8, 0.9, 0.95, 0.1, None, 100, hop)
-    both = [candidate("float32", ms=0.2), worse]
-    assert choose(both, "box", device(), ("float32", "int8"), "").precision == "int8"
+    both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, after=0.8)]
+    chosen = choose(both, "box", device(), ("float32", "int8"), "").candidate
+    assert chosen.precision == "int8"
     with pytest.raises(HopError, match=r"accuracy goes from 0\.9000 to 0\.8000"):
-        hop.require()
+        chosen.hop.require()
+
+
+def test_equally_fast_files_of_one_precision_are_told_apart_by_validation_accuracy():
+    rows = [
+        candidate("float32", val=0.9, ms=0.2),
+        candidate("int8-minmax", val=0.894, ms=0.100),
+        candidate("int8-entropy", val=0.899, ms=0.102),
+    ]
+    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
+    assert chosen.candidate.form.name == "int8-entropy"
+    assert "as fast as any" in chosen.reason
+    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.01)
+    assert chosen.candidate.form.name == "int8-minmax"
+
+
+def test_a_noisy_measurement_tells_nothing_apart_within_its_spread():
+    rows = [
+        candidate("float32", ms=0.2),
+        candidate("int8-minmax", val=0.899, ms=0.106),
+        replace(candidate("int8-entropy", val=0.894, ms=0.1), spread=0.1),
+    ]
+    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
+    rows[2] = replace(rows[2], spread=0.01)
+    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[2]
+
+
+def test_a_higher_precision_that_is_as_fast_is_kept():
+    rows = [candidate("float32", ms=0.102), candidate("int8-minmax", val=0.91, ms=0.1)]
+    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
+    assert chosen.candidate.form.name == "float32"
+
+
+def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
+    rows = [
+        candidate("float32", ms=0.05),
+        candidate("int8-minmax", val=0.5, ms=0.1),
+        candidate("int8-entropy", val=0.895, ms=0.2),
+    ]
+    fixed = device(precision="int8")
+    assert choose(rows, "box", fixed, ("float32", "int8"), "").candidate is rows[2]
+    unmeasured = choose(rows, "box", fixed, ("float32", "int8"), "it is elsewhere.")
+    assert unmeasured.candidate is rows[2]
+    assert "it is elsewhere" in unmeasured.reason
+
+
+def test_a_fixed_precision_that_nothing_keeps_is_delivered_in_its_most_accurate_form():
+    rows = [candidate("float32"), candidate("int8-minmax", 0.5), candidate("int8-entropy", 0.6)]
+    chosen = choose(rows, "box", device(precision="int8"), ("float32", "int8"), "away.")
+    assert chosen.candidate is rows[2]
+    assert "loses least" in chosen.reason
+    assert "int8-entropy loses 0.3000" in chosen.reason
+
+
+def test_an_unmeasured_default_precision_comes_by_its_most_accurate_method():
+    rows = [candidate("float32"), candidate("int8-minmax", 0.895), candidate("int8-entropy", 0.899)]
+    chosen = choose(rows, "box", device(), ("int8", "float16"), "it is emulated.")
+    assert chosen.candidate.form.name == "int8-entropy"
+
+
+def test_every_candidate_says_how_it_was_made_and_why_it_is_out(world, bundles):
+    found = read_json(world.root / "quantize" / "gpu" / "quantize.json", "netwright/quantize/1")
+    by_name = {row["name"]: row for row in found["candidates"]}
+    assert [row["method"] for row in by_name.values()] == [
+        "none",
+        "none",
+        "minmax",
+        "percentile",
+    ]
+    for name, row in by_name.items():
+        assert row["source"] == (None if name == "float32" else "float32")
+        assert (world.root / "quantize" / "gpu" / row["file"]).stat().st_size == row["size_bytes"]
+        lost = by_name["float32"]["val_accuracy"] - row["val_accuracy"]
+        assert (row["rejected"] is not None) == (lost > 0.2)
+    assert found["file"] in {row["file"] for row in found["candidates"]}
+
+
+def test_files_of_a_run_that_was_killed_are_not_taken_for_candidates(world, bundles, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("int8-mixed.onnx", "quantize.json", ".int8-mixed.onnx.x.tmp"):
+        (folder / name).write_bytes(b"half")
+    world.quantize("gpu", folder)
+    assert hashes(folder) == hashes(world.root / "quantize" / "gpu")

@@ -10,7 +10,7 @@ import torch
 
 from devices.backends import BACKENDS, Backend, backend
 from devices.device import TARGETS, Budget, Device, DeviceError
-from devices.quantization import quantize_static, to_float16
+from devices.quantization import calibrate, quantize, quantize_static, to_float16
 from models.architecture import Architecture, Block
 from models.onnx_export import to_onnx
 from models.subnet import Subnet
@@ -132,6 +132,35 @@ def test_outputs_are_those_of_onnx_runtime(
             allowed = tolerance * np.abs(wanted).max()
             np.testing.assert_allclose(delivered(image), wanted, rtol=0, atol=allowed)
             np.testing.assert_allclose(plain(image), wanted, rtol=0, atol=allowed)
+
+
+def test_an_int8_file_with_layers_in_float_is_computed_as_it_says_or_refused_with_a_reason(
+    runtime: Backend, models: Path, tmp_path: Path
+) -> None:
+    device = device_for(runtime)
+    ready = calibrate(models / "float32.onnx", images(8), runtime.activations, ["minmax"])
+    *_, before, last = ready.layers
+    model = tmp_path / "mixed.onnx"
+    model.write_bytes(quantize(ready, ready.methods[0], [next(iter(ready.layers)), before, last]))
+    if runtime.why_not_mixed(device):
+        assert runtime.name == "coreml"
+        return
+    built = runtime.build(model, "int8", tmp_path, device)
+    if not runtime.capabilities().runs_here:
+        return
+    with (
+        backend("onnxruntime").open(model, 1) as expected,
+        runtime.open(tmp_path / built.entry, 1) as delivered,
+    ):
+        for image in images(4):
+            allowed = 0.1 * np.abs(expected(image)).max()
+            np.testing.assert_allclose(delivered(image), expected(image), rtol=0, atol=allowed)
+
+
+def test_a_dsp_without_float_arithmetic_gets_no_layers_in_float() -> None:
+    qnn = backend("qnn")
+    assert "float16" in qnn.why_not_mixed(device_for(qnn, dsp_architectures=("v68", "v73")))
+    assert qnn.why_not_mixed(device_for(qnn, dsp_architectures=("v73",))) == ""
 
 
 def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models: Path) -> None:

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ import pytest
 
 from devices.agent.jobs import SCHEMA, JobError, check_job
 from devices.agent.pack import packed
-from devices.agent.runtimes import RUNTIMES
+from devices.agent.runtimes import MISSING, RUNTIMES
 from devices.agent.server import LEAST_TOKEN, TOKEN_VARIABLE, read_token
 from devices.agent_client import AgentError, Patience
-from devices.backends import backend
+from devices.backends import BACKENDS, backend
+from devices.backends.openvino import why_absent
 from devices.bench import AgentBench, HereBench, bench_of, ready
-from devices.device import Budget, Device, ImportedTable
+from devices.device import Budget, Device, DeviceError, ImportedTable
 from devices.measure import MeasurementError, Protocol
 from tests.agents import TOKEN, Agent
 
@@ -51,6 +54,21 @@ def mortal(tmp_path: Path) -> Iterator[Agent]:
     started.kill()
 
 
+@pytest.fixture(scope="session")
+def opened(small: Path) -> Iterator[Callable[[str], Path]]:
+    """A small network as each runtime opens it, built once a session."""
+    with ExitStack() as built:
+
+        @cache
+        def build(name: str) -> Path:
+            runtime = backend(name)
+            if not runtime.capabilities().runs_here:
+                pytest.skip(runtime.capabilities().reason)
+            return built.enter_context(ready(runtime, device(backend=name), [small]))[small]
+
+        yield build
+
+
 def device(**changes: Any) -> Device:
     return Device(
         **{"backend": "onnxruntime", "budget": Budget(latency_ms=1.0), "min_accuracy": 0.0}
@@ -63,7 +81,7 @@ def job_for(file: Path, **changes: Any) -> tuple[dict[str, Any], bytes]:
     row = {"name": file.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     job = {
         "schema": SCHEMA, "id": "0" * 32, "kind": "measure", "label": "x", "seconds": 60,
-        "backend": "onnxruntime", "threads": 1, "files": [row], "model": file.name,
+        "backend": "onnxruntime", "threads": 1, "unit": "CPU", "files": [row], "model": file.name,
         "reference": file.name, "protocol": {"blocks": 3, "calls": 5, "max_spread": 100.0},
     }  # fmt: skip
     return job | changes, content
@@ -101,18 +119,15 @@ def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_every_runtime_of_the_agent_computes_what_the_backend_of_its_name_does(
-    name: str, small: Path
+    name: str, opened: Callable[[str], Path]
 ) -> None:
     runtime, kind = backend(name), RUNTIMES[name]
     assert (kind.runtime, kind.package) == (runtime.runtime, runtime.package)
-    if not runtime.capabilities().runs_here:
-        pytest.skip(runtime.capabilities().reason)
     image = np.random.default_rng(0).normal(size=(1, 1, 8, 8)).astype(np.float32)
-    with ready(runtime, device(backend=name), [small]) as files:
-        session = kind(files[small], 1)
-        with runtime.open(files[small], 1) as expected:
-            assert session.input_shape == tuple(expected.input_shape)
-            np.testing.assert_array_equal(session(image), expected(image))
+    session = kind(opened(name), 1)
+    with runtime.open(opened(name), 1) as expected:
+        assert session.input_shape == tuple(expected.input_shape)
+        np.testing.assert_array_equal(session(image), expected(image))
 
 
 def test_a_model_of_several_files_travels_whole(agent: Agent, small: Path, tmp_path: Path) -> None:
@@ -123,6 +138,25 @@ def test_a_model_of_several_files_travels_whole(agent: Agent, small: Path, tmp_p
         {"x": tmp_path / built.entry}, tmp_path / built.entry, QUICK
     )
     assert 0.1 < found["x"].ratio < 10
+
+
+def test_a_unit_that_the_device_has_not_is_the_jobs_end_and_the_processor_takes_no_place(
+    agent: Agent, small: Path
+) -> None:
+    if why_absent("GPU") == "":
+        pytest.skip("this machine has a GPU that OpenVINO uses")
+    away = device(backend="openvino", openvino_device="GPU")
+    with pytest.raises(MeasurementError, match=r"'phone' .*could not do 'x': OpenVINO cannot run"):
+        AgentBench(agent.client(), away).measure({"x": small}, small, QUICK)
+    assert AgentBench(agent.client(), away).machine()["unit"] == "GPU"
+
+
+def test_an_agent_of_another_version_is_refused(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.agent_client.SCHEMA", "netwright/agent/3")
+    with pytest.raises(AgentError, match=r"speaks 'netwright/agent/2' .*netwright agent --write"):
+        agent.client().machine("onnxruntime")
 
 
 def test_a_model_that_does_not_open_is_the_jobs_end_and_not_the_agents(
@@ -239,6 +273,9 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown backend": ({"backend": "os"}, "backend"),
     "no threads": ({"threads": 0}, "threads"),
     "true threads": ({"threads": True}, "threads"),
+    "no unit": ({"unit": None}, "unit"),
+    "a unit that the runtime has not": ({"unit": "GPU"}, "unit 'GPU': known are CPU"),
+    "a path for a unit": ({"backend": "openvino", "unit": "GPU.1/.."}, "unit"),
     "no time": ({"seconds": float("nan")}, "seconds"),
     "no files": ({"files": []}, "files"),
     "a path for a name": ({"files": [{"name": "../x", "bytes": 1, "sha256": ""}]}, "bad name"),
@@ -328,8 +365,10 @@ def test_a_device_names_its_agent_and_the_variable_of_the_token(
     monkeypatch.setenv("PHONE_TOKEN", TOKEN)
     assert bench_of("phone", away).why_not_measured == ""
     gpu = device(backend="tensorrt", compute_capabilities=("SM86",), agent="phone.local:8600")
-    with pytest.raises(AgentError, match="not 'tensorrt'"):
+    with pytest.raises(AgentError, match=r"not 'tensorrt': .*GPU.*--import"):
         bench_of("phone", gpu)
+    with pytest.raises(DeviceError, match="Did you mean 'openvino'"):
+        bench_of("phone", device(backend="openvin", agent="phone.local:8600"))
     for wrong in ("phone", "http://phone:1", "phone:port", "a b:1"):
         with pytest.raises(ValueError, match="agent"):
             device(agent=wrong)
@@ -337,8 +376,18 @@ def test_a_device_names_its_agent_and_the_variable_of_the_token(
         device(agent="a:1", table=ImportedTable(file="x.csv", sha256="0" * 64))
 
 
+def test_what_the_agent_does_not_run_it_has_a_reason_for() -> None:
+    assert {*MISSING} == {*BACKENDS} - {*RUNTIMES}
+
+
 def test_the_agent_needs_nothing_of_the_project() -> None:
-    allowed = {"numpy", *(kind.package for kind in RUNTIMES.values()), *sys.stdlib_module_names}
+    # ExecuTorch's Python interface takes PyTorch's tensors: where one is, the other is.
+    allowed = {
+        "numpy",
+        "torch",
+        *(kind.package for kind in RUNTIMES.values()),
+        *sys.stdlib_module_names,
+    }
     for file in (ROOT / "devices/agent").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -352,10 +401,9 @@ def test_the_agent_needs_nothing_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_no_runtime_reports_to_its_maker(name: str, small: Path, tmp_path: Path) -> None:
-    runtime = backend(name)
-    if not runtime.capabilities().runs_here:
-        pytest.skip(runtime.capabilities().reason)
+def test_no_runtime_reports_to_its_maker(
+    name: str, opened: Callable[[str], Path], tmp_path: Path
+) -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -366,9 +414,8 @@ def test_no_runtime_reports_to_its_maker(name: str, small: Path, tmp_path: Path)
         "print(sorted(os.listdir(os.environ['TMPDIR'])), 'openvino_telemetry.main' in sys.modules)"
     )
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    with ready(runtime, device(backend=name), [small]) as files:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(files[small])],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(opened(name))],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert done.stdout.splitlines() == ["[] False"]

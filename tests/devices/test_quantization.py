@@ -6,7 +6,8 @@ import onnxruntime
 import pytest
 
 from devices.backends import backend
-from devices.quantization import QuantizationError, input_name, quantize_static, to_float16
+from devices.calibration import CalibrationError
+from devices.quantization import input_name, quantize_static, to_float16
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -104,7 +105,7 @@ def test_lower_precisions_compute_nearly_the_same(small: Path, tmp_path: Path) -
 
 
 def test_no_calibration_image_is_an_error_and_writes_nothing(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(QuantizationError, match="at least one calibration image"):
+    with pytest.raises(CalibrationError, match="at least one calibration image"):
         quantize_static(small, tmp_path / "q.onnx", [], "uint8")
     assert not list(tmp_path.iterdir())
 

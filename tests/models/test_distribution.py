@@ -205,7 +205,7 @@ def test_beyond_its_visits_the_most_probable_is_near_the_exact_one(seed: int) ->
 def test_nothing_within_limits_is_said_and_not_made_up() -> None:
     rng = np.random.default_rng(0)
     assert random_within(GROUPS, lambda c: 1.0 + sum(c), rng, attempts=3) is None
-    assert descend(GROUPS, ALL[5], lambda c: 1.0, rng) is None
+    assert descend(GROUPS, ALL[5], lambda c: 1.0, rng) == ALL[5]
     assert most_probable(Distribution(GROUPS, "joint"), lambda c: 1.0, pops=10) is None
 
 
@@ -222,3 +222,52 @@ def test_the_most_probable_ones_of_a_huge_space_are_cheap() -> None:
     groups = space(layers=9).groups
     best = list(islice(drawn(0, "joint", groups).by_probability(), 1000))
     assert len(set(best)) == 1000
+
+
+@given(seeds)
+@settings(max_examples=10, deadline=None)
+def test_a_product_keeps_its_probabilities_through_both_forms(seed: int) -> None:
+    factorised = drawn(seed, "factorised")
+    back = factorised.to_joint().to_factorised()
+    assert (back.form, factorised.as_form("factorised")) == ("factorised", factorised)
+    np.testing.assert_allclose(probabilities(back), probabilities(factorised), rtol=1e-9)
+
+
+@given(seeds)
+@settings(max_examples=5, deadline=None)
+def test_to_factorised_keeps_each_variables_probabilities(seed: int) -> None:
+    joint = drawn(seed, "joint")
+    factors = joint.to_factorised()
+    number = next(n for n, f in enumerate(factors.factors) if f.variable.endswith("kernel"))
+    factor = factors.factors[number]
+    shares = factors.indicators(factor.group)[:, factor.part].T @ np.exp(
+        joint.log_probabilities[factor.group]
+    )
+    found = np.exp(factors.logits[factor.part] - factors.logits[factor.part].max())
+    np.testing.assert_allclose(found / found.sum(), shares / shares.sum(), rtol=1e-9)
+
+
+@given(seeds, forms)
+@settings(max_examples=5, deadline=None)
+def test_permuted_options_keep_their_probabilities_when_loaded(seed: int, form: Form) -> None:
+    here, there = space(), space(channels=(12, 8), kernels=(5, 3), expansions=(6, 3))
+    saved = drawn(seed, form)
+    loaded, matched = Distribution.from_json(json.loads(json.dumps(saved.to_json())), there.groups)
+    assert (matched.missing, matched.unused) == ((), ())
+    moved = 0
+    for choices in ALL[:: len(ALL) // 40]:
+        same = there.choices(here.architecture(choices))
+        moved += same != choices
+        assert loaded.log_prob(same) == pytest.approx(saved.log_prob(choices))
+    assert moved > 0
+
+
+def test_what_a_file_knows_and_the_space_does_not_is_named() -> None:
+    saved = drawn(0, "factorised", space(channels=(8, 12, 16)).groups)
+    _, matched = Distribution.from_json(saved.to_json(), GROUPS)
+    assert matched.unused == ("stage1.channels/channels=16", "stage2.channels/channels=16")
+    assert matched.missing == ()
+    assert matched.by_group()["stage1.channels"] == {
+        "matched": ["channels=8", "channels=12"],
+        "uniform": [],
+    }

@@ -64,7 +64,11 @@ def test_an_indicator_that_knows_the_truth_beats_baselines_that_guess() -> None:
     assert certificate.tau["oracle"].value == pytest.approx(1)
     assert certificate.beats == {"oracle": True}
     assert "oracle has tau 1.00" in certificate.statement("oracle")
-    assert "and beats the best baseline" in certificate.statement("oracle")
+    statement = certificate.statement("oracle")
+    assert "on this evidence its ranking beats depth (tau " in statement
+    assert "FLOPs (tau " in statement
+    assert "the best baseline, " in statement
+    assert "not shown" not in statement
 
 
 def test_an_indicator_no_better_than_a_baseline_is_said_not_to_beat_it() -> None:
@@ -72,9 +76,23 @@ def test_an_indicator_no_better_than_a_baseline_is_said_not_to_beat_it() -> None
     certificate = certified(truth, echo=truth, depth=truth)
     assert certificate.best_baseline == "depth"
     assert certificate.beats == {"echo": False}
-    assert "is not shown to beat the best baseline, depth (tau 1.00)" in certificate.statement(
-        "echo"
-    )
+    statement = certificate.statement("echo")
+    assert "beats FLOPs (tau" in statement
+    assert "and is not shown to beat the best baseline, depth (tau 1.00)." in statement
+    margin = certificate.margins["echo"]
+    assert (margin["depth"].value, margin["depth"].low) == (0, 0)
+    flops = certificate.tau["flops"].value
+    assert flops is not None
+    assert margin["flops"].value == pytest.approx(1 - flops)
+
+
+def test_a_baseline_that_tells_nothing_apart_is_said_to() -> None:
+    truth = np.linspace(0.8, 0.9, 12).tolist()
+    certificate = certified(truth, echo=truth, depth=[21.0] * 12)
+    assert "depth" not in certificate.margins["echo"]
+    statement = certificate.statement("echo")
+    assert statement.endswith("; depth tells none of them apart.")
+    assert "its ranking beats the best baseline, FLOPs (tau" in statement
 
 
 def test_the_interval_holds_the_value_and_narrows_with_more_architectures() -> None:

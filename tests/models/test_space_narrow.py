@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
+import torch
 
 from models.operators import quantization_friendly as suits_int8
 from models.space import SearchSpace, SpaceError
 from models.space_file import PRESETS, read_spec
-from models.space_narrow import quantization_friendly
+from models.space_narrow import (
+    allowable,
+    left_out,
+    quantization_friendly,
+    unfriendly_ends,
+    unfriendly_names,
+)
 from models.space_spec import SpaceSpec
+from models.supernet import Supernet, extract
 
 FBNET = read_spec(PRESETS / "fbnet.yaml")
 FOX = read_spec(PRESETS / "fox.yaml")
@@ -29,7 +37,8 @@ def test_what_suits_int8_stays_as_it_is() -> None:
 
 def test_a_narrowed_space_has_friendly_blocks_alone() -> None:
     narrow = space(quantization_friendly(FBNET))
-    assert all(suits_int8(block) for block in narrow.blocks())
+    searched = [block for position in narrow.possible()[2:-1] for block in position]
+    assert all(suits_int8(block) for block in searched)
     assert not all(suits_int8(block) for block in space(FBNET).blocks())
     assert 10**20 < narrow.count() < space(FBNET).count()
 
@@ -51,10 +60,56 @@ def test_networks_of_a_narrowed_space_are_networks_of_the_space() -> None:
         assert wide.from_index(wide.index(architecture)).id == architecture.id
 
 
-def test_a_fixed_activation_goes_back_to_its_default() -> None:
+def test_the_ends_stay_and_are_named_for_the_supernet_has_no_others() -> None:
     narrow = quantization_friendly(FBNET)
-    assert narrow.stem.settings == {"kernel": 3}
-    assert narrow.head.settings == {"width": 1984}
+    assert (narrow.stem, narrow.head) == (FBNET.stem, FBNET.head)
+    assert unfriendly_ends(FBNET) == ("stem: activation hard_swish", "head: activation hard_swish")
+    assert unfriendly_ends(FBNET, ["hard_swish"]) == unfriendly_ends(FOX) == ()
+    gated = FBNET.model_dump(exclude_unset=True)
+    gated["stem"] = {"operator": "split_attention_mbconv", "channels": 16, "stride": 2,
+                     "settings": {"kernel": 3, "expansion": 2, "splits": 2}}  # fmt: skip
+    spec = SpaceSpec.model_validate(gated)
+    assert unfriendly_ends(spec, ["hard_swish"]) == ("stem: operator split_attention_mbconv",)
+
+
+@pytest.mark.parametrize("weights", ["shared", "private"])
+def test_a_network_of_a_narrowed_space_is_a_slice_of_the_whole_spaces_supernet(
+    weights: str,
+) -> None:
+    """Also where stem and head are not friendly, and where candidates share no weights."""
+    content = FBNET.model_dump(exclude_unset=True) | {"weights": weights, "resolutions": [96]}
+    content["stages"] = content["stages"][:2]
+    spec = SpaceSpec.model_validate(content)
+    wide = SearchSpace(spec, (1, 96, 96), 4)
+    narrow = SearchSpace(quantization_friendly(spec), (1, 96, 96), 4)
+    supernet = Supernet(wide, torch.Generator().manual_seed(0)).eval()
+    rng = np.random.default_rng(0)
+    images_NCHW = torch.randn(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for architecture in (narrow.sample(rng) for _ in range(3)):
+            logits_NK = supernet(images_NCHW, architecture)
+            alone = extract(supernet, architecture)
+            torch.testing.assert_close(alone(images_NCHW), logits_NK)
+
+
+def test_what_may_be_allowed_comes_from_the_operators_and_what_is_out_is_said_by_its_key() -> None:
+    assert allowable() == ("hard_swish", "silu", "split_attention_mbconv", "squeeze_excite")
+    assert unfriendly_names(FBNET) == ("hard_swish", "split_attention_mbconv", "squeeze_excite")
+    assert unfriendly_names(FOX) == ()
+    out = left_out(FBNET, quantization_friendly(FBNET, ["hard_swish"]))
+    assert out == (
+        "stages.1.operators.mbconv.squeeze_excite: 1",
+        "stages.2.operators.mbconv.squeeze_excite: 1",
+        *(f"stages.{number}.operators.split_attention_mbconv" for number in (3, 4, 5)),
+    )
+    assert left_out(FBNET, FBNET) == ()
+
+
+@pytest.mark.parametrize("preset", ["compact", "macro", "bn-nas", "fox"])
+def test_presets_without_gates_and_hard_swish_stay_whole(preset: str) -> None:
+    spec = read_spec(PRESETS / f"{preset}.yaml")
+    assert quantization_friendly(spec) == spec
+    assert (unfriendly_names(spec), unfriendly_ends(spec)) == ((), ())
 
 
 def test_the_owner_may_allow_an_activation_a_setting_or_an_operator() -> None:
@@ -66,6 +121,7 @@ def test_the_owner_may_allow_an_activation_a_setting_or_an_operator() -> None:
     assert variables("hard_swish")["mbconv.activation"] == ("relu", "hard_swish")
     assert "split_attention_mbconv.splits" not in variables("hard_swish", "squeeze_excite")
     assert variables("split_attention_mbconv")["split_attention_mbconv.splits"] == (1, 2, 4)
+    assert variables("split_attention_mbconv")["split_attention_mbconv.activation"] == ("relu",)
     stage = quantization_friendly(FBNET, ["squeeze_excite"]).stages[1]
     assert stage.operators["mbconv"].settings["squeeze_excite"] == [0, 1]
     everything = ["split_attention_mbconv", "hard_swish", "squeeze_excite"]

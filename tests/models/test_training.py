@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from models.space import SearchSpace
 from models.subnet import Subnet
-from models.training import DivergedError, Objective, Recipe, Run, supervised, train
+from models.training import DivergedError, Mixup, Objective, Recipe, Run, supervised, train
 
 
 class Example(NamedTuple):
@@ -41,20 +42,58 @@ def everything(run: Run) -> list[Tensor]:
     return [*run.module.state_dict().values(), *run.average]
 
 
-def test_a_resumed_run_ends_with_the_same_bytes(subnet: Subnet) -> None:
+RECIPES = {
+    "sgd": (RECIPE, None),
+    "sgd without momentum or average": (
+        dataclasses.replace(RECIPE, momentum=0.0, ema_decay=None),
+        None,
+    ),
+    "adamw": (dataclasses.replace(RECIPE, optimizer="adamw", learning_rate=0.005), None),
+    "adamw with mixup": (
+        dataclasses.replace(RECIPE, optimizer="adamw", learning_rate=0.005),
+        Mixup(0.4, seed=3),
+    ),
+    "sgd with mixup": (RECIPE, Mixup(0.4, seed=3)),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_resumed_run_ends_with_the_same_bytes(subnet: Subnet, name: str) -> None:
+    recipe, mixup = RECIPES[name]
     again = copy.deepcopy(subnet)
     states = []
-    whole = Run(subnet, RECIPE)
-    learn = supervised(subnet, Objective(5))
+    whole = Run(subnet, recipe)
+    learn = supervised(subnet, Objective(5), mixup)
     train(whole, batch_at, learn, save=lambda state: states.append(copy.deepcopy(state)))
     assert [state["step"] for state in states] == [4, 8, 12]
     for state in states:
-        resumed = Run(again, RECIPE)
+        resumed = Run(again, recipe)
         resumed.restore(copy.deepcopy(state))
-        train(resumed, batch_at, supervised(again, Objective(5)))
+        train(resumed, batch_at, supervised(again, Objective(5), mixup))
         pairs = zip(everything(whole), everything(resumed), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         assert resumed.history == whole.history
+
+
+def test_adamw_is_torchs_with_momentum_as_its_first_decay_rate(subnet: Subnet) -> None:
+    theirs = copy.deepcopy(subnet).train()
+    recipe = Recipe(3, 0.01, momentum=0.8, weight_decay=0.1, optimizer="adamw")
+    run = Run(subnet, recipe)
+    train(run, batch_at, supervised(subnet, Objective(5)))
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in theirs.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, betas=(0.8, 0.999))
+    for step in range(3):
+        for group in adamw.param_groups:
+            group["lr"] = recipe.rate(step)
+        batch = batch_at(step)
+        adamw.zero_grad()
+        functional.cross_entropy(theirs(batch.images_NCHW), batch.labels_N).backward()
+        adamw.step()
+    for mine, other in zip(subnet.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_training_learns_and_its_history_says_so(subnet: Subnet) -> None:

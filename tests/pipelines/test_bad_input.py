@@ -56,9 +56,17 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"budget": {"latency_ms": 0.00001}}}},
         ("keeps latency_ms within 1e-05", "Raise devices.one.budget.latency_ms"),
     ),
+    "a space too large for its algorithm": (
+        {"search": {"algorithm": "exhaustive", "exhaustive": {"limit": 10}}},
+        ("architectures", "at most 10 (search.exhaustive.limit)", "such as evolution"),
+    ),
     "a missing space": (
         {"space": {"file": "models/spaces/compct.yaml"}},
         ("compct.yaml: no such search space", "models/spaces/"),
+    ),
+    "a start of the search that is not there": (
+        {"search": {"start_from": "no/such/distribution.json"}},
+        ("no/such/distribution.json: no such file",),
     ),
     "images the space does not know": ({"data": {"size": 100}}, ("100", "64")),
     "a folder that is not there": (
@@ -72,6 +80,10 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a signing key that is none": (
         {"bundle": {"signing_key": "params.yaml"}},
         ("params.yaml cannot be used as a key", "openssl ecparam"),
+    ),
+    "a teacher that is not there": (
+        {"teacher": {"source": "onnx", "file": "no/such/teacher.onnx"}},
+        ("teacher.file:", "no/such/teacher.onnx is no file"),
     ),
     "two mistakes at once": (
         {"supernet": {"epochs": -1.0}, "devices": {"one": {"backend": "tflite"}}},

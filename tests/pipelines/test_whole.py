@@ -1,6 +1,7 @@
 """The whole graph on real digits: by Prefect, by plain DVC, again, changed, killed, and checked.
 
-The tests share one repository that `netwright run` has brought to its end.
+The tests share one repository that `netwright run` has brought to its end. They stand in one file,
+so that one of the suite's processes alone makes it.
 """
 
 import hashlib
@@ -8,17 +9,21 @@ import io
 import json
 import re
 import shutil
+import signal
+import socket
 import tarfile
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from ruamel.yaml import YAML
 
+from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Repository, copy_repository, kill_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -254,3 +259,36 @@ def test_a_broken_hop_of_the_identity_chain_stops_the_run_and_is_named(finished:
     for name, content in before.items():
         (finished.root / name).write_bytes(content)
     assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0
+
+
+def test_a_scheduled_run_happens_and_everything_stops_with_us(finished: Repository):
+    removed = finished.root / "artifacts/release/release.json"
+    content = removed.read_bytes()
+    removed.unlink()  # so that the scheduled run has something to do
+    port = free_port()
+    child = finished.start("-c", SERVE, str(port))
+    try:
+        began = time.monotonic()
+        run = scheduled_run(port, "COMPLETED", 180)
+        took = time.monotonic() - began
+        started = psutil.Process(child.pid).children(recursive=True)
+        child.send_signal(signal.SIGINT)
+        output, _ = child.communicate(timeout=60)
+    finally:
+        if child.poll() is None:
+            kill_tree(child.pid)
+    assert run["auto_scheduled"] is True
+    assert removed.read_bytes() == content, output
+    print(f"The scheduled run was complete {took:.0f} s after the start.")
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert alive == []
+    assert (finished.root / ".netwright/prefect/prefect.db").is_file()
+
+
+def test_a_port_that_is_taken_is_refused(finished: Repository):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code, output = finished.netwright("serve", "--cron", "0 3 * * 1", "--port", str(port))
+    assert code == 2, output
+    assert f"port {port} is taken; choose another with --port." in output
+    assert "Traceback" not in output

@@ -50,6 +50,12 @@ devices:
     compute_capabilities: [SM86]
     budget: {flops: 100000000}
     min_accuracy: 0.1
+  dsp:
+    backend: onnxruntime
+    precision: int8
+    budget: {latency_ms: 50.0}
+    min_accuracy: 0.1
+    max_error: 50.0
   wrong: {backend: onnxruntim, budget: {flops: 100000000}, min_accuracy: 0.1}
 """
 DATASET = {
@@ -110,6 +116,19 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     first = (out / "latency.png").read_bytes()
     draw_held_out(table, out / "latency.png")
     assert (out / "latency.png").read_bytes() == first
+
+
+def test_of_a_device_that_runs_int8_only_blocks_are_measured_that_it_may_get(
+    run, tmp_path: Path
+) -> None:
+    text = SPACE.replace("[2, 3]}}", "[2, 3], squeeze_excite: [0, 1]}}")
+    smaller = text.replace("[4, 8]", "[4]").replace("layers: 2", "layers: 3")
+    (tmp_path / "space.yaml").write_text(smaller)
+    whole = SearchSpace.load(tmp_path / "space.yaml", (1, 8, 8), 3)
+    table = read_latency_table(run("dsp"))
+    assert table.precisions == ("float32", "int8")
+    assert set(table.block_ms) == {b.key for b in whole.blocks() if "squeeze" not in b.key}
+    assert any("squeeze" in block.key for block in whole.blocks())
 
 
 def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -> None:

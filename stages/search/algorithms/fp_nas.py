@@ -19,22 +19,32 @@ Choices of ours, each a param:
   taking the single best one.
 - The supernet's weights stay as they were trained; only alpha is learnt here. `learn` is the one
   place where an update of the weights, by the same omega, would be added.
+
+With `learn_from: all` alpha follows from all evaluations so far instead (`evidence`): an evaluation
+costs a batch through a network, and the gradient uses it once. Costs are known without evaluation,
+so then architectures are drawn within the budgets, and there is no hinge. Adaptive sampling, both
+forms and the answer stay as they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from models.constrained import most_probable
-from models.distribution import Choices, Distribution, Vector
-from stages.search.algorithms.base import Algorithm, Problem, Result
+from models.constrained import descend, most_probable
+from models.distribution import Choices, Distribution, Form, Vector
+from stages.search.algorithms.base import Algorithm, Result
+from stages.search.algorithms.evidence import Evidence
+from stages.search.problem import Problem
 
 if TYPE_CHECKING:
     from stages.search.params import SearchParams
+
+_DRAWS = 16
 
 
 def importance_weights(
@@ -66,16 +76,36 @@ class FpNas(Algorithm):
     """Adaptive sample count; factorised first, joint from `coarse_fraction` of the steps on."""
 
     name = "fp_nas"
+    reads_start = True
 
     def __init__(self, problem: Problem, params: SearchParams) -> None:
         super().__init__(problem, params)
-        coarse = self.coarse_steps > 0
-        self._distribution = Distribution(problem.groups, "factorised" if coarse else "joint")
+        form: Form = "factorised" if self.coarse_steps > 0 else "joint"
+        start = problem.start
+        self._start = Distribution(problem.groups, form) if start is None else start.as_form(form)
+        self._distribution = self._start
+        self._evidence = Evidence(problem.groups)
 
     @property
     def distribution(self) -> Distribution:
         """p(.|alpha) as it is now."""
         return self._distribution
+
+    @property
+    def finished(self) -> bool:
+        """After `steps`, or where asked for once about `candidates` architectures are left."""
+        sharp = self.distribution.entropy() <= math.log(self.params.candidates)
+        return super().finished or (self.stops_when_sharp and self.step > 0 and sharp)
+
+    @property
+    def stops_when_sharp(self) -> bool:
+        """Whether it ends early."""
+        return self.params.stop_when_sharp
+
+    @property
+    def learns_from_all(self) -> bool:
+        """Whether earlier evaluations count."""
+        return self.params.learn_from == "all"
 
     @property
     def coarse_steps(self) -> int:
@@ -88,27 +118,54 @@ class FpNas(Algorithm):
         return int(np.clip(count, self.params.min_samples, self.params.max_samples))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """K_t independent samples; those beyond a budget are weighed down, not left out."""
-        return [self.distribution.sample(rng) for _ in range(self.sample_count())]
+        """K_t independent samples.
+
+        Those beyond a budget are weighed down, not left out, where the gradient has to learn what
+        costs too much.
+        """
+        draw = self._draw_within if self.learns_from_all else self.distribution.sample
+        return [draw(rng) for _ in range(self.sample_count())]
+
+    def _draw_within(self, rng: np.random.Generator) -> Choices:
+        """A sample within the budgets; where draws find none, one mended by random changes."""
+        for _ in range(_DRAWS):
+            drawn = self.distribution.sample(rng)
+            if self.problem.excess(drawn) <= 0:
+                return drawn
+        return descend(self.problem.groups, drawn, self.problem.excess, rng)
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """One step of gradient ascent on the logits, then the switch of form where it is due."""
-        params, here = self.params, self.distribution
+        """Move the logits, then switch the form where it is due."""
+        params = self.params
         omega = importance_weights(
-            [result.nll for result in results],
+            [result.loss for result in results],
             [result.excess for result in results],
             self.problem.images,
             params.inverse_temperature,
             params.cost_weight,
         )
+        here = self._follow_all(results) if self.learns_from_all else self._climb(results, omega)
+        switch = here.form == "factorised" and self.step + 1 >= self.coarse_steps
+        if switch:
+            self._start, here = self._start.to_joint(), here.to_joint()
+        self._distribution = here
+        return [float(weight) for weight in omega]
+
+    def _climb(self, results: Sequence[Result], omega: Vector) -> Distribution:
+        """One step of gradient ascent on the logits."""
+        params, here = self.params, self.distribution
         baseline = 1.0 / len(results) if params.control_variate else 0.0
         gradient = np.zeros(here.size)
         for weight, result in zip(omega, results, strict=True):
             gradient += (weight - baseline) * here.gradient(result.choices)
-        here = here.with_logits(here.logits + params.learning_rate * gradient)
-        switch = here.form == "factorised" and self.step + 1 >= self.coarse_steps
-        self._distribution = here.to_joint() if switch else here
-        return [float(weight) for weight in omega]
+        return here.with_logits(here.logits + params.learning_rate * gradient)
+
+    def _follow_all(self, results: Sequence[Result]) -> Distribution:
+        """The start, with the odds that all evaluations give."""
+        drawn = [result.choices for result in results]
+        self._evidence.add(self.step, drawn, [result.loss for result in results])
+        odds = self._evidence.log_odds(self._start.form)
+        return self._start.with_logits(self._start.logits + odds)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
         """The distribution's mode within the budgets, then the samples with the lowest NLL.
@@ -121,12 +178,15 @@ class FpNas(Algorithm):
         return self.filled([mode or self.random_feasible(rng), *best], count, rng)
 
     def state(self) -> dict[str, Any]:
-        """The base's state and the distribution."""
+        """The base's state, the distribution, and what it learnt from."""
         here = self.distribution
-        return super().state() | {"form": here.form, "logits": here.logits.tolist()}
+        own = {"form": here.form, "logits": here.logits.tolist()}
+        return super().state() | own | {"evidence": self._evidence.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         super().restore(state)
         logits = np.array(state["logits"], dtype=np.float64)
         self._distribution = Distribution(self.problem.groups, state["form"], logits)
+        self._start = self._start.as_form(state["form"])
+        self._evidence.restore(state["evidence"])

@@ -15,6 +15,16 @@ class Parsec(FpNas):
     name = "parsec"
 
     @property
+    def stops_when_sharp(self) -> bool:
+        """It takes all its steps."""
+        return False
+
+    @property
+    def learns_from_all(self) -> bool:
+        """A step of gradient ascent from the step's samples."""
+        return False
+
+    @property
     def coarse_steps(self) -> int:
         """There is no factorised phase."""
         return 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.distribution import Choices, Distribution
-from stages.search.algorithms.base import Algorithm, Problem, Result
+from stages.search.algorithms.base import Algorithm, Result
+from stages.search.problem import Problem
 
 if TYPE_CHECKING:
     from stages.search.params import SearchParams

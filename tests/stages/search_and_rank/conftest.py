@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
@@ -20,7 +21,9 @@ from models.supernet import Supernet
 from models.weights import to_bytes
 from stages.common.files import write_array, write_bytes, write_json
 from stages.common.schemas import LATENCY
+from stages.search.params import SearchParams
 
+UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
 SPACE = """
 name: tiny
 sizes: [8, 64]
@@ -62,6 +65,7 @@ class World:
         if stage == "search":
             profile = "unmeasured" if device == "gpu" else "profile"
             paths["profile"] = self.root / profile
+            paths["start"] = UNIFORM
         words = [f"--device={device}"] if stage == "search" else []
         return words + [f"--{name}={path}" for name, path in (paths | changes).items()]
 
@@ -96,6 +100,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
     write_json(root / "unmeasured" / "latency.json", LATENCY, nothing.to_json())
     return World(root, space)
+
+
+@pytest.fixture
+def params() -> Callable[..., SearchParams]:
+    """The section `search` of the small world, with changes."""
+    section = YAML(typ="safe").load(PARAMS)["search"]
+    return lambda **changes: SearchParams.model_validate(section | changes)
 
 
 def _write_digits(folder: Path) -> None:

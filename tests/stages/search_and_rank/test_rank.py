@@ -1,19 +1,46 @@
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from data.stream import eval_batches
 from models.architecture import Architecture
+from models.block_tables import sample_choices
+from models.costs import depth
+from models.predictors import SCHEMA as PREDICTOR
+from models.predictors import Predictor
 from models.ranking import SCHEMA as CERTIFICATE_SCHEMA
+from models.ranking import mean_ranks
+from models.space import SearchSpace
+from models.stage_features import stage_features, stage_sizes
+from models.supernet import Supernet
+from models.weights import to_bytes
 from stages.common.files import FileFormatError, read_json, write_json
+from stages.common.learning import Images
 from stages.common.params import ParamsError, bind
 from stages.common.schemas import CANDIDATES, RANKED
-from stages.rank.indicators import INDICATORS
+from stages.rank.indicators import (
+    AGGREGATE,
+    INDICATORS,
+    PREDICTED,
+    Evidence,
+    UnavailableError,
+    supernet_accuracy,
+)
 from stages.rank.params import RankParams
+from stages.rank.predictor import accuracy_predictor
 from stages.rank.stage import Candidate, Ranked, main, rank
 from stages.rank.truth import evenly_spaced
 
+VALUES: dict[str, object] = {
+    "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicator",
+    "truth_architectures": 0, "truth_steps": 1, "truth_batch": 2, "truth_learning_rate": 0.1,
+    "bootstrap": 1, "threads": 1, "seed": 0,
+}  # fmt: skip
 FILES = ["ranking.json", "certificate.json"]
 
 
@@ -44,17 +71,23 @@ def test_the_ranking_is_ordered_and_the_certificate_whole(
     ranking = read_json(out / "ranking.json", RANKED)
     scores = [row["scores"]["supernet_accuracy"] for row in ranking["ranked"]]
     assert scores == sorted(scores, reverse=True)
-    assert all(set(row["scores"]) == set(INDICATORS) for row in ranking["ranked"])
+    # No search ran here, so there is no history to fit a predictor on.
+    names = {*INDICATORS, AGGREGATE} - {PREDICTED}
+    assert all(set(row["scores"]) == names for row in ranking["ranked"])
+    assert not (out / "predictor.json").exists()
     best = ranking["ranked"][0]
     assert ranking["chosen"]["architecture_id"] == best["architecture_id"]
     assert Architecture.from_json(ranking["chosen"]["architecture"]).short() == best["short"]
     certificate = read_json(out / "certificate.json", CERTIFICATE_SCHEMA)
     assert certificate["num_architectures"] == 3
-    assert set(certificate["tau"]) == {*INDICATORS, "depth", "flops", "parameters", "random"}
+    assert set(certificate["tau"]) == {*names, "depth", "flops", "parameters", "random"}
     assert all(set(tau) == {"value", "low", "high"} for tau in certificate["tau"].values())
     assert certificate["best_baseline"] in {"depth", "flops", "parameters", "random"}
     assert certificate["evidence"].startswith("Weak: 3 of")
     assert len(certificate["truth"]) == 3
+    assert "depth" in certificate["statement"]
+    assert "FLOPs" in certificate["statement"]
+    assert set(certificate["tau_above"]) == names
 
 
 def test_a_ranking_killed_with_9_continues_to_the_same_bytes(
@@ -106,11 +139,105 @@ def test_a_search_that_left_nothing_is_named(
         run(monkeypatch, world.flags("rank", tmp_path / "out", search=tmp_path))
 
 
+def write_history(file: Path, space: SearchSpace, steps: int) -> None:
+    """A search whose NLL falls with the network's size, on batches that differ far more."""
+    rng = np.random.default_rng(0)
+    lines = ["step,choices,nll"]
+    for step in range(steps):
+        batch = rng.normal(0, 0.5)
+        for row in sample_choices(space, 3, rng).tolist():
+            size = depth(space.architecture(row))
+            nll = 1 - 0.1 * size + batch + rng.normal(0, 0.01)
+            lines.append(f"{step},{' '.join(map(str, row))},{nll:.6f}")
+    file.write_text("\n".join(lines) + "\n")
+
+
+def test_a_searchs_history_predicts_through_batches_that_differ(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, params = tmp_path / "search", tmp_path / "params.yaml"
+    shutil.copytree(found, search)
+    write_history(search / "history.csv", world.space, 40)
+    joint = f"indicator: {AGGREGATE}, aggregate: [bn_indicator, {PREDICTED}]"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("indicator: supernet_accuracy", joint))
+    run(monkeypatch, world.flags("rank", tmp_path / "out", search=search, params=params))
+    content = read_json(tmp_path / "out" / "predictor.json", PREDICTOR)
+    assert content["notes"]["error"]["r2"] > 0.9  # on steps not seen
+    predictor = Predictor.from_json(content)
+    assert predictor.unit == "nats"
+    rows = read_json(tmp_path / "out" / "ranking.json", RANKED)["ranked"]
+    joined = [row["scores"][AGGREGATE] for row in rows]
+    assert joined == sorted(joined, reverse=True)
+    ids = {world.space.from_index(n).id: n for n in range(world.space.count())}
+    for row in rows:
+        network = world.space.from_index(ids[row["architecture_id"]])
+        features = stage_features(network, stage_sizes(world.space.groups))
+        assert row["scores"][PREDICTED] == pytest.approx(-predictor.predict(features), abs=1e-5)
+    certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
+    assert {AGGREGATE, PREDICTED} <= set(certificate["tau"])
+    assert certificate["statement"].startswith("On 3 architectures trained on their own, aggregate")
+
+
+def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("indicator: supernet_accuracy", f"indicator: {PREDICTED}"))
+    flags = world.flags("rank", tmp_path / "out", search=found, params=params)
+    with pytest.raises(UnavailableError, match=r"the search left no history\.csv\. Raise"):
+        run(monkeypatch, flags)
+    write_history(tmp_path / "history.csv", world.space, 2)
+    few = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+    assert isinstance(few, str)
+    assert "compared 6 different architectures" in few
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    unseen = [lines[0], *(line.rpartition(",")[0] + "," for line in lines[1:])]
+    (tmp_path / "history.csv").write_text("\n".join(unseen) + "\n")
+    none = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+    assert "compared 0 different architectures" in str(none)
+    (tmp_path / "history.csv").write_text("step,choices,nll\n0,9 9,0.5\n")
+    with pytest.raises(FileFormatError, match="is no history of space 'tiny'"):
+        accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+
+
+def test_scoring_with_recalibrated_batch_norms_leaves_the_supernet_to_the_byte(world: Any) -> None:
+    supernet = Supernet(world.space, torch.Generator().manual_seed(0))
+    before = hashlib.sha256(to_bytes(supernet)).hexdigest()
+    images = Images.open(world.root / "data")
+    evidence = Evidence(
+        supernet, images.calibration(2, 64, 0), list(eval_batches(images.val, images.info, 100))
+    )
+    network = world.space.from_index(17)
+    once = supernet_accuracy(evidence, network)
+    assert supernet_accuracy(evidence, network) == once
+    assert hashlib.sha256(to_bytes(supernet)).hexdigest() == before
+    assert supernet.training  # as it was
+
+
+def test_a_mean_rank_joins_scores_of_any_unit() -> None:
+    scores = {"accuracy": [0.9, 0.7, 0.8, 0.8], "gammas": [3.0, 100.0, 2.0, 1.0]}
+    #          ranks:       3    0    1.5  1.5              2    3      1    0
+    assert mean_ranks(scores) == pytest.approx([5 / 6, 3 / 6, 2.5 / 6, 1.5 / 6])
+    assert mean_ranks({"accuracy": [0.3]}) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["bn_indicator"], "two or more"),
+        (["bn_indicator", "bn_indicator"], "two or more different"),
+        (["bn_indicator", "supernet_acuracy"], "Did you mean 'supernet_accuracy'"),
+        (["bn_indicator", "aggregate"], "no such indicator"),
+    ],
+)
+def test_an_aggregate_that_joins_nothing_is_named(names: list[str], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        bind(VALUES | {"indicator": "aggregate", "aggregate": names}, "rank", RankParams)
+
+
 def test_an_unknown_indicator_is_named_with_the_nearest() -> None:
-    values = {
-        "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicators",
-        "truth_architectures": 0, "truth_steps": 1, "truth_batch": 2, "truth_learning_rate": 0.1,
-        "bootstrap": 1, "threads": 1, "seed": 0,
-    }  # fmt: skip
+    assert bind(VALUES, "rank", RankParams).aggregate[0] == "supernet_accuracy"
     with pytest.raises(ParamsError, match="Did you mean 'bn_indicator'"):
-        bind(values, "rank", RankParams)
+        bind(VALUES | {"indicator": "bn_indicators"}, "rank", RankParams)

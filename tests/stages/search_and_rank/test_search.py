@@ -1,4 +1,5 @@
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,26 @@ import torch
 from pydantic import ValidationError
 
 from data.dataset import DatasetInfo, read_split
-from data.stream import TrainStream
+from data.stream import TrainStream, eval_batches
 from devices.device import Budget, Device
 from models.architecture import Architecture
 from models.costs import block_parameters, flops, parameters
 from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.distribution import Distribution
-from models.supernet import Supernet
+from models.evaluate import logits, recalibrate
+from models.space import SearchSpace
+from models.supernet import Supernet, extract
+from models.weights import to_bytes
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table, total_excess
-from stages.common.files import read_json
+from stages.common.files import read_json, write_bytes
+from stages.common.learning import Images
 from stages.common.params import ParamsError, bind
 from stages.common.schemas import CANDIDATES
-from stages.search.evaluation import supernet_evaluation
+from stages.search.evaluation import recalibrated_evaluation, supernet_evaluation
 from stages.search.params import SearchParams
 from stages.search.stage import kept_budgets, main
 
-FILES = ["candidates.json", "distribution.json", "history.csv", "search.png"]
+FILES = ["candidates.json", "distribution.json", "history.csv", "search.png", "start.json"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
@@ -49,6 +54,8 @@ def test_candidates_meet_the_budget_and_say_what_they_cost(
             "latency_ms": round(latency, 6),
             "flops": flops(architecture),
             "parameters": parameters(architecture),
+            "size_mb": round(parameters(architecture) * 4e-6, 6),
+            "memory_mb": None,
         }
         assert row["log_probability"] <= 0
     first = content["candidates"][0]["log_probability"]
@@ -112,6 +119,63 @@ def test_an_unmeasured_device_has_no_latency_and_is_told_so(
     for row in read_json(tmp_path / "out" / "candidates.json", CANDIDATES)["candidates"]:
         assert row["costs"]["latency_ms"] is None
         assert row["costs"]["flops"] <= 90000
+
+
+QUICK = {"steps: 30": "steps: 4", "candidates: 5": "candidates: 3, fitness_images: 64"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own"),
+    [
+        ("random", ["distribution.json"]),
+        ("evolution, evolution: {fitness: bn_indicator, population: 4}", []),
+        ("annealing", ["predictor.csv", "predictor.json"]),
+        ("hurricane", ["operators.csv", "operators.md"]),
+        ("exhaustive, exhaustive: {by: bn_indicator_per_layer}", []),
+    ],
+)
+def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, own: list[str]
+) -> None:
+    text = (world.root / "params.yaml").read_text()
+    for old, new in (QUICK | {"algorithm: fp_nas": f"algorithm: {algorithm}"}).items():
+        assert old in text
+        text = text.replace(old, new)
+    params = tmp_path / "params.yaml"
+    params.write_text(text)
+    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
+    common = ["candidates.json", "history.csv", "search.png", "start.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(common + own)
+    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
+    assert len(content["candidates"]) == 3
+    assert all(row["costs"]["latency_ms"] <= 0.06 for row in content["candidates"])
+    with (tmp_path / "out" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == content["sampled_architectures"]
+    unseen = "bn_indicator" in algorithm
+    assert all((row["nll"] == "") == unseen and row["value"] for row in rows)
+    assert all((row["entropy"] == "") == (algorithm != "random") for row in rows)
+
+
+def test_recalibrated_slices_are_judged_the_same_in_every_step(world: Any) -> None:
+    supernet = Supernet(world.space, torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    images = Images.open(world.root / "data")
+    calibration = images.calibration(2, 64, 0)
+    held_out = list(eval_batches(images.val, images.info, 100))
+    evaluate = recalibrated_evaluation(supernet, calibration, held_out)
+    rng = np.random.default_rng(0)
+    one, other = world.space.sample(rng), world.space.sample(rng)
+    first = evaluate(0, [one, other, one])
+    assert first[0] == first[2] != first[1]
+    assert evaluate(5, [other, one]) == [first[1], first[0]]
+    subnet = extract(supernet, one)
+    recalibrate(subnet, calibration)
+    found = torch.from_numpy(logits(subnet.eval(), held_out))
+    labels = torch.cat([batch.labels_N for batch in held_out])
+    expected = float(torch.nn.functional.cross_entropy(found, labels))
+    assert first[0] == pytest.approx(expected, rel=1e-5)
+    assert all(torch.equal(value, before[n]) for n, value in supernet.state_dict().items())
 
 
 def test_judging_an_architecture_leaves_the_supernet_as_it_was(world: Any) -> None:
@@ -207,3 +271,50 @@ def test_no_margin_is_left_where_another_budget_excludes_the_fastest_architectur
     assert total_excess(smallest, asked.limits) == 0
     roomy = device.model_copy(update={"budget": Budget(latency_ms=slowest * 1.001)})
     assert kept_budgets(world.space, "watch", roomy, table, 0.15).margin == 0.15
+
+
+GATED = """
+name: gated
+sizes: [8, 64]
+stem: {operator: conv, channels: 8, stride: 2, settings: {kernel: 3, activation: hard_swish}}
+stages:
+  - {layers: 2, stride: 2, channels: [8, 12], skip: true, operators: {mbconv: {kernel: [3, 5], expansion: [2], squeeze_excite: [0, 1]}}}
+head: {operator: classifier, settings: {width: 16}}
+"""  # noqa: E501
+
+
+def test_a_device_that_runs_int8_is_searched_in_slices_of_the_whole_spaces_supernet(
+    world: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without squeeze-excite; the stem's hard-swish stays, for the supernet has no other stem."""
+    (tmp_path / "space.yaml").write_text(GATED)
+    whole = SearchSpace.load(tmp_path / "space.yaml", (1, 16, 16), 10)
+    weights = to_bytes(Supernet(whole, torch.Generator().manual_seed(0)))
+    write_bytes(tmp_path / "supernet" / "supernet.safetensors", weights)
+    device = "{backend: onnxruntime, precision: PRECISION, budget: {flops: 90000}, min_accuracy: 0}"
+    text = (world.root / "params.yaml").read_text().replace("steps: 30", "steps: 3")
+    found = {}
+    for precision in ("int8", "float32"):
+        params = tmp_path / "params.yaml"
+        params.write_text(re.sub("(?<=  gpu: ).*", device.replace("PRECISION", precision), text))
+        paths = {name: tmp_path / name for name in ("params.yaml", "space.yaml", "supernet")}
+        changes = {name.removesuffix(".yaml"): path for name, path in paths.items()}
+        run(monkeypatch, world.flags("search", tmp_path / precision, "gpu", **changes))
+        found[precision] = read_json(tmp_path / precision / "candidates.json", CANDIDATES)
+        assert ("searched without squeeze_excite" in capsys.readouterr().out) == (
+            precision == "int8"
+        )
+    assert found["int8"]["left_out"] == ["stages.0.operators.mbconv.squeeze_excite: 1"]
+    assert (found["int8"]["space"], found["float32"]["space"]) == ("gated for int8", "gated")
+    assert found["float32"]["left_out"] == []
+    networks = {
+        precision: [Architecture.from_json(row["architecture"]) for row in content["candidates"]]
+        for precision, content in found.items()
+    }
+    assert not any("squeeze_excite" in b.options for a in networks["int8"] for b in a.present)
+    assert any("squeeze_excite" in b.options for a in networks["float32"] for b in a.present)
+    for architecture in networks["int8"]:
+        assert whole.from_index(whole.index(architecture)) == architecture

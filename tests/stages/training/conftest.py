@@ -86,8 +86,14 @@ class World:
         }
         if stage != "supernet":
             paths["supernet"] = self.root / "supernet"
+        if stage == "teacher":
+            paths["file"] = self.root / "params.yaml"
         if stage == "train":
-            paths |= {"teacher": self.root / "teacher", "rank": self.root / "rank"}
+            paths |= {
+                "teacher": self.root / "teacher",
+                "search": self.root / "search",
+                "rank": self.root / "rank",
+            }
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
     def run(self, stage: str, out: Path, **changes: Path) -> Path:

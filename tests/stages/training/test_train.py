@@ -73,6 +73,31 @@ def test_a_start_from_random_weights_gives_another_network(
     assert rows[0]["loss"] < rows[1]["loss"]  # the slice knows something already
 
 
+def test_a_live_teacher_says_of_plain_images_what_was_cached(
+    world, trained: Path, tmp_path: Path
+) -> None:
+    params = world.params("live", train={"soft_labels": "live"})
+    live = world.run("train", tmp_path / "train", params=params)
+    first, second = (
+        json.loads((f / "history.json").read_text())["steps"][0] for f in (trained, live)
+    )
+    assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+    assert (live / "model.safetensors").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixup_alpha": 0.4},
+        {"optimizer": "adamw", "learning_rate": 0.003, "mixup_alpha": 0.4, "ema_decay": 0.0},
+    ],
+)
+def test_every_recipe_learns(world, trained: Path, tmp_path: Path, changes: dict) -> None:
+    params = world.params("recipe", train={"slice_share": 0.0, **changes})
+    summary = world.run("train", tmp_path / "train", params=params) / "train.json"
+    assert json.loads(summary.read_text())["accuracy"]["test"] > 0.4
+
+
 def test_a_teacher_of_other_data_is_refused(world, ranked: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
     np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))

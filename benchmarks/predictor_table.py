@@ -1,0 +1,204 @@
+"""Reading any CSV of features and a target: what can be used, and what was left out and why.
+
+Axes: N rows, F features.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.predictor_fit import Examples
+from models.predictors import PredictorError, Values
+
+MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity"}
+WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+DELIMITERS = ",;\t|"
+_COPY = 1 - 1e-12  # of a correlation
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file's cells by column, as they stand there."""
+
+    path: Path
+    columns: Mapping[str, Sequence[str]]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.columns.values())))
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file with a header; the delimiter is the header's.
+
+    Raises:
+        PredictorError: the file is missing, is no text, has no rows, has a row of another length
+            than its header, or two columns of one name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise PredictorError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise PredictorError(f"{path} is not UTF-8 text: {error.reason}.") from error
+    first = text.splitlines()[0] if text.strip() else ""
+    delimiter = max(DELIMITERS, key=first.count)
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
+    except csv.Error as error:
+        raise PredictorError(f"{path} is no CSV: {error}.") from error
+    if len(lines) < 2:
+        raise PredictorError(f"{path} has no rows below its header.")
+    names = [name.strip() or f"column {at + 1}" for at, name in enumerate(lines[0])]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PredictorError(f"{path} has two columns '{twice}'. Rename or remove one.")
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(names):
+            raise PredictorError(
+                f"{path}, line {number}: {len(line)} cells, and the header has {len(names)}."
+            )
+    cells = zip(*lines[1:], strict=True)
+    decimal = delimiter != ","
+    return Table(
+        path,
+        {
+            name: [x.strip().replace(",", ".") if decimal else x.strip() for x in column]
+            for name, column in zip(names, cells, strict=True)
+        },
+    )
+
+
+def examples_of(
+    table: Table, target: str, features: Sequence[str] | None = None
+) -> tuple[Examples, list[str]]:
+    """What of a table can be learnt from, and what was left out and why, in words.
+
+    Args:
+        table: the CSV.
+        target: the column to predict.
+        features: the columns to predict it from; None takes every column of numbers that can
+            tell something: not one that only numbers the rows or repeats the target.
+
+    Raises:
+        PredictorError: a column does not exist or is not numbers, or too little is left.
+    """
+    for name in (target, *(features or ())):
+        if name not in table.columns:
+            raise PredictorError(f"{table.path} has no column '{name}'.{_nearest(name, table)}")
+    if target in (features or ()):
+        raise PredictorError(f"'{target}' is the target: it cannot be a feature as well.")
+    notes: list[str] = []
+    wanted = features or [name for name in table.columns if name != target]
+    columns: dict[str, Values] = {}
+    for name in dict.fromkeys(wanted):
+        try:
+            column_N = _numbers(table, name)
+            if not features and table.rows > 3 and (np.diff(column_N) == 1).all():
+                notes.append(f"column '{name}' is no feature: it numbers the rows.")
+            else:
+                columns[name] = column_N
+        except PredictorError as error:
+            if features:
+                raise
+            notes.append(f"column '{name}' is no feature: {error}")
+    columns, target_N = _whole_rows(columns, _numbers(table, target), target, features, notes)
+    return _telling(columns, target_N, target, features is not None, notes), notes
+
+
+def _numbers(table: Table, name: str) -> Values:
+    """A column as numbers, NaN where one is missing."""
+    found = np.full(table.rows, np.nan)
+    for row, cell in enumerate(table.columns[name]):
+        word = cell.lower()
+        if word in MISSING:
+            continue
+        try:
+            value = WORDS[word] if word in WORDS else float(cell)
+        except ValueError:
+            raise PredictorError(
+                f"'{cell}' in column '{name}' (row {row + 1} below the header) is not a number."
+            ) from None
+        found[row] = value if math.isfinite(value) else np.nan
+    return found
+
+
+def _whole_rows(
+    columns: dict[str, Values],
+    target_N: Values,
+    target: str,
+    features: Sequence[str] | None,
+    notes: list[str],
+) -> tuple[dict[str, Values], Values]:
+    """Columns and target without what is missing: sparse columns go first, then rows."""
+    gaps = {name: float(np.isnan(x).mean()) for name, x in columns.items()}
+    for name, gap in gaps.items():
+        if gap == 1 and features:
+            raise PredictorError(f"column '{name}' holds no number at all.")
+        if gap > 0.5 and not features:
+            notes.append(f"column '{name}' is no feature: {gap:.0%} of its cells are empty.")
+            del columns[name]
+    whole_N = ~np.isnan(target_N)
+    for column_N in columns.values():
+        whole_N = whole_N & ~np.isnan(column_N)
+    lost = int((~whole_N).sum())
+    if lost:
+        notes.append(f"{lost} of {len(whole_N)} rows were left out: a number is missing there.")
+    if not whole_N.any():
+        raise PredictorError(f"no row has both '{target}' and all features.")
+    return {name: x[whole_N] for name, x in columns.items()}, target_N[whole_N]
+
+
+def _telling(
+    columns: dict[str, Values], target_N: Values, target: str, named: bool, notes: list[str]
+) -> Examples:
+    """Examples without the columns that tell nothing."""
+    if np.ptp(target_N) == 0:
+        raise PredictorError(f"'{target}' is {target_N[0]:g} in every row: nothing to predict.")
+    kept: dict[str, Values] = {}
+    units_KN = np.empty((len(columns), len(target_N)))  # the kept columns, centred, of length 1
+    goal_N = _unit(target_N)
+    for name, column_N in columns.items():
+        if np.ptp(column_N) == 0:
+            notes.append(f"column '{name}' is no feature: it is {column_N[0]:g} in every row.")
+            continue
+        unit_N = _unit(column_N)
+        same = np.abs(units_KN[: len(kept)] @ unit_N) > _COPY
+        if same.any():
+            twin = [*kept][int(same.argmax())]
+            notes.append(f"column '{name}' is no feature: it says the same as '{twin}'.")
+        elif not named and abs(float(goal_N @ unit_N)) > _COPY:
+            notes.append(f"column '{name}' is no feature: it is the target in another unit.")
+        else:
+            units_KN[len(kept)] = unit_N
+            kept[name] = column_N
+    if not kept:
+        raise PredictorError("no column is left to predict from: " + " ".join(notes))
+    return Examples(tuple(kept), np.column_stack([*kept.values()]), target, target_N)
+
+
+def _unit(column_N: Values) -> Values:
+    """A column that varies, centred and of length 1: products of two are their correlation."""
+    centred_N = column_N - column_N.mean()
+    # Scaled first, so that squares of very large or small numbers stay numbers.
+    centred_N = centred_N / np.abs(centred_N).max()
+    found_N: Values = centred_N / math.sqrt(float(centred_N @ centred_N))
+    return found_N
+
+
+def _nearest(name: str, table: Table) -> str:
+    match = difflib.get_close_matches(name, table.columns, n=1)
+    hint = f" Did you mean '{match[0]}'?" if match else ""
+    return f"{hint} It has: {', '.join(table.columns)}."
+
+
+__all__ = ["Table", "examples_of", "read_table"]

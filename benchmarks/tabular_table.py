@@ -1,0 +1,167 @@
+"""NAS-Bench-Macro as something to search in: true accuracies, and evaluations as they would be.
+
+An evaluation gives an NLL, because that is what the algorithms learn from. Of a published network
+only the accuracy is known, so its prediction is taken as the one of largest entropy with that
+accuracy: probability `p` for its own answer and `(1 - p) / 9` for each other class, with `p` its
+accuracy. The NLL of images of which it gets the share `r` right is then
+
+    -r * ln(p) - (1 - r) * ln((1 - p) / 9)
+
+No constant is free. Near the best networks a point of accuracy is worth 0.05 nats, so 256 images
+and beta 0.3, the defaults of the search, make it 3.7 in the exponent of their weights.
+
+Which images, is the `Judge`'s part:
+- `split`: all images that the table was measured on: `r = p`. What is left of chance is which of a
+  network's three trainings the query meets.
+- `batches`: as many images as the search stage takes. Hard images are hard for all networks: each
+  image has a difficulty of its own, and a network gets it wrong where the difficulty plus its own
+  luck passes the threshold of its accuracy (a Gaussian copula). The correlation lets two networks
+  of 93% disagree on about 5% of the images, which leaves of a batch of 256 the noise that the
+  default supernet was measured to have, relative to the spread of its networks: about half of it.
+
+Axes: A architectures, T trainings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from models.architecture import Architecture
+from models.distribution import Choices
+from models.space import SearchSpace
+from models.space_file import PRESETS, read_spec
+from stages.common.files import sha256_file
+from stages.search.algorithms.base import Algorithm
+from stages.search.evaluation import Evaluate
+
+Array = npt.NDArray[np.float64]
+Judge = Literal["split", "batches"]
+
+CORRELATION = 0.85
+"""Of the difficulties that two networks see in an image."""
+
+
+class TableError(ValueError):
+    """A file that is not the table; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All networks of the preset `macro`, by the space's numbers.
+
+    Attributes:
+        space: the preset.
+        accuracies_AT: top-1 on the test split, percent, of each training.
+        flops_A: multiply-accumulates.
+        sha256: of the file.
+    """
+
+    space: SearchSpace
+    accuracies_AT: Array
+    flops_A: Array
+    sha256: str
+
+    @classmethod
+    def load(cls, path: Path) -> Table:
+        """Read the published table: eight digits to trainings and costs.
+
+        Raises:
+            TableError: a network of the space is missing.
+        """
+        spec = read_spec(PRESETS / "macro.yaml")
+        images = spec.shown_images
+        space = SearchSpace(spec, (images.channels, images.size, images.size), images.classes)
+        rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = [np.base_repr(number, 3).zfill(8) for number in range(space.count())]
+        missing = [name for name in names if name not in rows]
+        if missing:
+            raise TableError(
+                f"{path} is not the table of NAS-Bench-Macro: it lacks {len(missing)} of "
+                f"{len(names)} networks, such as '{missing[0]}'."
+            )
+        accuracies = np.array([rows[name]["test_acc"] for name in names], dtype=np.float64)
+        flops = np.array([rows[name]["flops"] for name in names], dtype=np.float64)
+        return cls(space, accuracies, flops, sha256_file(path))
+
+    @cached_property
+    def true_accuracies(self) -> Array:
+        """The mean accuracy of each network's trainings, percent."""
+        mean: Array = self.accuracies_AT.mean(axis=1)
+        return mean
+
+    @property
+    def training_noise(self) -> float:
+        """The mean spread of a network's trainings around their own mean, in points."""
+        return float(self.accuracies_AT.std(axis=1).mean())
+
+    def accuracy(self, choices: Choices) -> float:
+        """The true accuracy of an architecture, percent."""
+        sizes = tuple(len(group.candidates) for group in self.space.groups)
+        return float(self.true_accuracies[np.ravel_multi_index(choices, sizes)])
+
+    def best(self, flops: float | None) -> float:
+        """The highest true accuracy within a budget, percent."""
+        allowed_A = self.flops_A <= (math.inf if flops is None else flops)
+        return float(self.true_accuracies[allowed_A].max())
+
+    def evaluation(self, algorithm: Algorithm, judge: Judge, seed: int) -> Evaluate:
+        """How the algorithm's architectures are judged, with the images that it asks for."""
+        params = algorithm.params
+        same = algorithm.judged == "held_out"
+        images = None if judge == "split" else params.fitness_images if same else params.batch
+        known: dict[Architecture, float] = {}
+
+        def evaluate(step: int, architectures: Sequence[Architecture]) -> list[float]:
+            rng = np.random.default_rng([seed, step])
+            # The same images in every step need the same difficulties.
+            difficulty = np.random.default_rng([seed] if same else [seed, step, 1])
+            shared_N = difficulty.standard_normal(images or 0)
+            if not same:
+                known.clear()
+            for architecture in architectures:
+                if architecture not in known:
+                    known[architecture] = self.query(self._number_of(architecture), shared_N, rng)
+            return [known[architecture] for architecture in architectures]
+
+        return evaluate
+
+    def query(self, number: int, shared_N: Array, rng: np.random.Generator) -> float:
+        """The NLL of one of the network's trainings, drawn at random.
+
+        Args:
+            number: of the network.
+            shared_N: the difficulties of the images; none for the whole split.
+            rng: of the training and of its luck with the images.
+        """
+        accuracy = float(rng.choice(self.accuracies_AT[number])) / 100
+        right = accuracy
+        if len(shared_N):
+            own_N = rng.standard_normal(len(shared_N))
+            hard_N = math.sqrt(CORRELATION) * shared_N + math.sqrt(1 - CORRELATION) * own_N
+            right = float((hard_N < ndtri(accuracy)).mean())
+        return nll(right, accuracy, self.space.classes)
+
+    def _number_of(self, architecture: Architecture) -> int:
+        if architecture not in self._known:
+            self._known[architecture] = self.space.index(architecture)
+        return self._known[architecture]
+
+    @cached_property
+    def _known(self) -> dict[Architecture, int]:
+        return {}
+
+
+def nll(right: float, accuracy: float, classes: int) -> float:
+    """Mean cross-entropy of images of which the share `right` is answered rightly, in nats."""
+    others = (1 - accuracy) / (classes - 1)
+    return -right * math.log(accuracy) - (1 - right) * math.log(others)

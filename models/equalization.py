@@ -1,0 +1,78 @@
+"""Even out the channels of a network without changing what it computes.
+
+A channel of a convolution's output can be divided by any positive number if the next convolution's
+weights for it are multiplied by it: a ReLU between them does not mind. Where channels differ by
+orders of magnitude, one scale for all of them rounds the small ones away, and gradients are as
+uneven as the weights. Choosing the numbers so that both weights have the same range is cross-layer
+equalisation (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+Correction", section 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx, nn
+
+from models.traced import kinds, trace
+
+_SWEEPS = 20
+"""Over all pairs: a convolution is the second of one pair and the first of the next."""
+
+Layer = nn.Conv2d | nn.Linear
+
+
+@torch.no_grad()
+def equalise(network: nn.Module) -> None:
+    """Rescale, in place, channels between two layers with at most a ReLU between them.
+
+    Args:
+        network: without batch norms; it computes the same afterwards, to rounding.
+    """
+    pairs = list(_pairs(trace(network)))
+    for _ in range(_SWEEPS):
+        for first, second, axis in pairs:
+            before_C, after_C = _largest(first.weight, 0), _largest(second.weight, axis)
+            # A channel that is dead on either side has no scale of its own.
+            alive_C = (before_C > 0) & (after_C > 0)
+            scale_C = torch.where(alive_C, (before_C / after_C).sqrt(), 1.0)
+            first.weight.div_(_along(scale_C, first.weight, 0))
+            if first.bias is not None:
+                first.bias.div_(scale_C)
+            second.weight.mul_(_along(scale_C, second.weight, axis))
+
+
+def _pairs(traced: fx.GraphModule) -> Iterator[tuple[Layer, Layer, int]]:
+    """Layers that follow each other, and the axis of the second one's weights they share."""
+    kind = kinds(traced)
+    for node in kind:
+        following = _reader(node)
+        if following is not None and kind[following] == "relu":
+            following = _reader(following)
+        first, second = (_layer(traced, one) for one in (node, following))
+        if first is None or second is None:
+            continue
+        groups = second.groups if isinstance(second, nn.Conv2d) else 1
+        if groups == 1 or second.weight.shape[1] == 1:  # all channels, or each alone
+            yield first, second, 1 if groups == 1 else 0
+
+
+def _reader(node: fx.Node) -> fx.Node | None:
+    """The only step that reads what a step computes, if it is one."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _layer(traced: fx.GraphModule, node: fx.Node | None) -> Layer | None:
+    if node is None or node.op != "call_module":
+        return None
+    module = traced.get_submodule(str(node.target))
+    return module if isinstance(module, nn.Conv2d | nn.Linear) else None
+
+
+def _largest(weight: Tensor, axis: int) -> Tensor:
+    return weight.abs().amax([other for other in range(weight.dim()) if other != axis])
+
+
+def _along(values: Tensor, weight: Tensor, axis: int) -> Tensor:
+    return values.reshape([-1 if other == axis else 1 for other in range(weight.dim())])

@@ -1,0 +1,261 @@
+"""Fitting a predictor: its form and its penalty are chosen by errors on examples left out.
+
+Ridge regression by scikit-learn, whose closed form gives, from one fit, the prediction of every
+example by a fit without it. Whatever is chosen is chosen by those, on the examples given: judging
+the result needs other examples, as `models.predictor_judge` sees to.
+
+Axes: N examples, F features, T terms, P penalties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from models.predictor_terms import MOST_TERMS, Basis, Form, Products, pairs, part_of
+from models.predictors import Predictor, PredictorError, Term, Values, used_features
+
+PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 3.5, 1 / 3))
+"""Per example, of coefficients per standard deviation."""
+STRENGTHS = (0.1, 0.3, 1.0)
+CLEARLY = 0.97
+"""A form with more terms is taken where its squared error is below this share of the best so far;
+chance alone makes one of many forms look a little better."""
+MOST_NUMBERS = 5_000_000
+"""Examples times terms: beyond them products are not tried by themselves."""
+_INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribution
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a predictor learns from.
+
+    Attributes:
+        names: of the features.
+        values_NF: finite.
+        target: what is to be predicted.
+        target_N: its values, finite.
+        units: by the name of a feature or the target, where known.
+    """
+
+    names: tuple[str, ...]
+    values_NF: Values
+    target: str
+    target_N: Values
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.values_NF.shape != (len(self.target_N), len(self.names)):
+            raise PredictorError(
+                f"{len(self.target_N)} targets of {len(self.names)} features need values of shape "
+                f"({len(self.target_N)}, {len(self.names)}), not {self.values_NF.shape}."
+            )
+        if not (np.isfinite(self.values_NF).all() and np.isfinite(self.target_N).all()):
+            raise PredictorError("a value that is missing or infinite cannot be fitted.")
+
+    @property
+    def positive(self) -> bool:
+        """Whether every target is above 0, so that relative errors and logarithms exist."""
+        return bool((self.target_N > 0).all())
+
+    def rows(self, chosen: npt.NDArray[np.int64] | Sequence[int]) -> Examples:
+        """Some of the examples."""
+        at = np.asarray(chosen)
+        return replace(self, values_NF=self.values_NF[at], target_N=self.target_N[at])
+
+    def columns(self, chosen: Sequence[int]) -> Examples:
+        """Some of the features, by number."""
+        names = tuple(self.names[at] for at in chosen)
+        return replace(self, names=names, values_NF=self.values_NF[:, list(chosen)])
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a fit may choose from.
+
+    Attributes:
+        products: one kind, or `auto` to choose among them.
+        relative: count relative errors, in fitting and in choosing; targets must be positive.
+        log: whether the target's logarithm may be fitted; only positive targets have one.
+    """
+
+    products: Products | str = "auto"
+    relative: bool = False
+    log: bool = True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A form with its penalty, and the mean squared error of examples left out."""
+
+    form: Form
+    penalty: float
+    left_out: float
+
+
+def forms(examples: Examples, options: Options) -> list[Form]:
+    """The forms that may be chosen, those with fewer terms first.
+
+    Raises:
+        PredictorError: the options name no such products.
+    """
+    names, count = examples.names, len(examples.target_N)
+    kinds: list[Products] = ["none"]
+    if options.products == "auto":
+        parts = [part_of(name) for name in names]
+        terms = len(names) * (len(names) + 3) // 2
+        possible = terms <= MOST_TERMS and terms * count <= MOST_NUMBERS
+        if possible and 1 < len(set(parts)) < len(parts):
+            kinds.append("same")
+        if possible:
+            kinds.append("all")
+    elif options.products in ("none", "same", "all"):
+        kinds = [options.products]  # type: ignore[list-item]
+    else:
+        raise PredictorError(f"products are auto, none, same or all, not {options.products!r}.")
+    scales = (False, True) if options.log and examples.positive else (False,)
+    return [
+        Form(kind, strength, log, options.relative)
+        for kind in kinds
+        for strength in (STRENGTHS if pairs(names, kind) else (1.0,))
+        for log in scales
+    ]
+
+
+def choose(examples: Examples, options: Options) -> Choice:
+    """The form and the penalty whose predictions of examples left out are best.
+
+    Raises:
+        PredictorError: fewer than three examples, or relative errors of targets that are not
+            positive.
+    """
+    if len(examples.target_N) < 3 or not examples.names:
+        raise PredictorError(
+            f"{len(examples.target_N)} examples of {len(examples.names)} features: a fit needs at "
+            "least 3 examples and a feature."
+        )
+    if options.relative and not examples.positive:
+        raise PredictorError(
+            f"relative errors need targets above 0, and the smallest {examples.target} is "
+            f"{examples.target_N.min():g}. Fit absolute errors instead."
+        )
+    best: Choice | None = None
+    for form in forms(examples, options):
+        found = _best_penalty(examples, form)
+        if best is None or found.left_out < CLEARLY * best.left_out:
+            best = found
+    assert best is not None
+    return best
+
+
+def fit(examples: Examples, choice: Choice) -> Predictor:
+    """Fit all examples by a form and a penalty already chosen.
+
+    The interval of a coefficient is that of the posterior whose prior the penalty stands for: it
+    allows for what the penalty takes away, which the sampling error of a ridge alone does not.
+    """
+    basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
+    total = weights_N.sum()
+    centre_T, centre = weights_N @ columns_NT / total, float(weights_N @ values_N / total)
+    root_N = np.sqrt(weights_N)
+    left_NK, sizes_K, right_KT = np.linalg.svd(
+        (columns_NT - centre_T) * root_N[:, None], full_matrices=False
+    )
+    heard_N = (values_N - centre) * root_N
+    penalty = choice.penalty * len(values_N)
+    shrunk_K = sizes_K / (sizes_K**2 + penalty)
+    weights_T = right_KT.T @ (shrunk_K * (left_NK.T @ heard_N))
+    error_N = heard_N - (columns_NT - centre_T) @ weights_T * root_N
+    noise = _noise(
+        error_N, float((shrunk_K * sizes_K).sum()), penalty * float(weights_T @ weights_T)
+    )
+    seen_T = (right_KT**2 * (1 / (sizes_K**2 + penalty))[:, None]).sum(0)
+    unseen_T = np.maximum(1 - (right_KT**2).sum(0), 0) / penalty
+    reach_T = _INTERVAL * np.sqrt(noise * (seen_T + unseen_T))
+    terms = []
+    for at, named in enumerate(basis.features_of(examples.names)):
+        if basis.scales_T[at] > 0:
+            value, reach = (float(x[at] / basis.scales_T[at]) for x in (weights_T, reach_T))
+            mean = float(basis.means_T[at] + basis.scales_T[at] * centre_T[at])
+            terms.append(Term(named, mean, value, value - reach, value + reach))
+    used = {name for term in terms for name in term.features}
+    features = used_features(examples.names, examples.values_NF, examples.units)
+    return Predictor(
+        examples.target,
+        examples.units.get(examples.target, ""),
+        choice.form.log,
+        centre,
+        {name: feature for name, feature in features.items() if name in used},
+        tuple(terms),
+        len(values_N),
+        {"form": asdict(choice.form), "penalty": choice.penalty},
+    )
+
+
+def solve(examples: Examples, choice: Choice) -> Callable[[Values], Values]:
+    """What `fit` predicts, as a function of values (N, F), without intervals and so much faster."""
+    from sklearn.linear_model import Ridge
+
+    basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
+    ridge = Ridge(choice.penalty * len(values_N), solver="cholesky")
+    ridge.fit(columns_NT, values_N, sample_weight=weights_N)
+
+    def predict(values_NF: Values) -> Values:
+        found_N: Values = ridge.predict(basis.columns(values_NF))
+        return np.exp(found_N) if choice.form.log else found_N
+
+    return predict
+
+
+def _noise(error_N: Values, freedom: float, shrinkage: float) -> float:
+    """The variance of the noise.
+
+    It is seen in what is left over. Where there are terms enough to explain every example nothing
+    is, and it is seen in how large the penalty's prior finds the coefficients.
+
+    Args:
+        error_N: what is left over.
+        freedom: how many coefficients the fit in effect has.
+        shrinkage: the penalty times the coefficients' squares.
+    """
+    left, count = float(error_N @ error_N), len(error_N)
+    return max(left / max(count - 1 - freedom, 1.0), (left + shrinkage) / (count - 1))
+
+
+def _problem(examples: Examples, form: Form) -> tuple[Basis, Values, Values, Values]:
+    """The basis, the columns (N, T), what is fitted (N,), and weights of mean 1 (N,)."""
+    basis = Basis.of(examples.names, examples.values_NF, form)
+    values_N = np.log(examples.target_N) if form.log else examples.target_N
+    weights_N = np.ones(len(values_N))
+    if form.relative and not form.log:  # a logarithm's errors are relative already
+        weights_N = examples.target_N**-2.0
+        weights_N = weights_N / weights_N.mean()
+    return basis, basis.columns(examples.values_NF), values_N, weights_N
+
+
+def _best_penalty(examples: Examples, form: Form) -> Choice:
+    """Every example is predicted by a fit without it; ties go to the larger penalty."""
+    from sklearn.linear_model import RidgeCV
+
+    _, columns_NT, values_N, weights_N = _problem(examples, form)
+    penalties = np.array(PENALTIES)
+    # Given any scoring, scikit-learn keeps the predictions of the examples left out; the score
+    # itself is taken below, on the target's own scale.
+    ridge = RidgeCV(penalties * len(values_N), scoring=lambda *_, **__: 0.0, store_cv_results=True)
+    ridge.fit(columns_NT, values_N, sample_weight=weights_N)
+    left_out_NP: Values = ridge.cv_results_.reshape(len(values_N), len(penalties))
+    if form.log:
+        # Far beyond the examples an exponential has no end.
+        left_out_NP = np.exp(np.minimum(left_out_NP, values_N.max() + 10))
+    off_NP = left_out_NP - examples.target_N[:, None]
+    if form.relative:
+        off_NP = off_NP / examples.target_N[:, None]
+    error_P = (off_NP**2).mean(0)
+    best = len(penalties) - 1 - int(error_P[::-1].argmin())
+    return Choice(form, PENALTIES[best], float(error_P[best]))
+
+
+__all__ = ["Choice", "Examples", "Options", "choose", "fit", "forms", "solve"]

@@ -1,0 +1,119 @@
+"""The features of `models.stage_features` for millions of architectures at once.
+
+A stage's features are sums over its layers, or belong to its first layer, which is never left out;
+so all of them come from look-ups of the choices. Axes: N architectures, G groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.block_tables import BlockTable, ChoicesNG, Lookup, check_choices, lookup
+from models.cost_tables import flops_table, layer_positions
+from models.space import SearchSpace
+from models.space_groups import Layer, Option
+
+Columns = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What one stage's features are made of: look-ups, one a layer."""
+
+    name: str
+    width: Lookup
+    present: tuple[Lookup, ...]
+    expansion: tuple[Lookup, ...]
+    kernel: tuple[Lookup, ...]
+    excited: tuple[Lookup, ...]
+    flops: tuple[Lookup, ...]
+
+
+class StageFeatureTables:
+    """`stage_features` of a whole space.
+
+    Args:
+        space: the architectures.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        front, _ = layer_positions(space)
+        stems = [block.out_size for block in space.possible()[0]]
+        self._size = lookup([(0, len(stems))], stems)
+        flops = flops_table(space)
+        self._stages = [
+            _stage(space, number, flops, front) for number in range(len(space.spec.stages))
+        ]
+
+    def features(self, choices_NG: ChoicesNG) -> Columns:
+        """Every feature by name, (N,), equal to `stage_features` of each architecture.
+
+        Raises:
+            SpaceError: `choices_NG` is not of this space.
+        """
+        check_choices(self.space, choices_NG)
+        columns: Columns = {"size": _sum((self._size,), choices_NG)}
+        for stage in self._stages:
+            depth = _sum(stage.present, choices_NG)
+            expansions = _sum(stage.expansion, choices_NG)
+            kernels = _sum(stage.kernel, choices_NG)
+            width = _sum((stage.width,), choices_NG)
+            found = {
+                "depth": depth,
+                "width": width,
+                "expansion": expansions / depth,
+                "kernel": kernels / depth,
+                "first expansion": _sum(stage.expansion[:1], choices_NG),
+                "first kernel": _sum(stage.kernel[:1], choices_NG),
+                "squeeze-excite": _sum(stage.excited, choices_NG) / depth,
+                "depth x expansion": expansions,
+                "depth x kernel": kernels,
+                "depth x width": depth * width,
+                "million MACs": _sum(stage.flops, choices_NG) / 1e6,
+            }
+            columns |= {f"{stage.name}.{name}": column for name, column in found.items()}
+        return columns
+
+
+def _sum(tables: tuple[Lookup, ...], choices_NG: ChoicesNG) -> npt.NDArray[np.float64]:
+    """The sum of some look-ups, (N,); whole numbers, so no order of terms matters."""
+    total_N = np.zeros(len(choices_NG))
+    for table in tables:
+        total_N += table.read(choices_NG)
+    return total_N
+
+
+def _stage(space: SearchSpace, number: int, flops: BlockTable, front: int) -> _Stage:
+    layers = [(at, layer) for at, layer in enumerate(space.layers, front) if layer.stage == number]
+    groups = {group.name: place for place, group in enumerate(space.groups)}
+    widths = space.spec.stages[number].channels
+
+    def tables(setting: str, default: float) -> tuple[Lookup, ...]:
+        return tuple(_setting(layer, setting, default) for _, layer in layers)
+
+    return _Stage(
+        f"stage{number + 1}",
+        lookup([(groups[f"stage{number + 1}.channels"], len(widths))], widths),
+        tables("", 1),
+        tables("expansion", 1),
+        tables("kernel", 1),
+        tables("squeeze_excite", 0),
+        tuple(flops.positions[at] for at, _ in layers),
+    )
+
+
+def _setting(layer: Layer, name: str, default: float) -> Lookup:
+    """A setting's value in every candidate of a layer; 0 where it is left out."""
+
+    def value(option: Option | None) -> float:
+        return 0.0 if option is None else float(dict(option.settings).get(name, default))
+
+    options = layer.menu.options
+    return lookup([(layer.group, len(options))], [value(option) for option in options])
+
+
+__all__ = ["Columns", "StageFeatureTables"]

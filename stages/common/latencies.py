@@ -1,0 +1,49 @@
+"""A device's predicted latency for millions of architectures at once.
+
+Axes: N architectures, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.latency import LatencyTable
+from models.block_tables import ChoicesNG, block_table, check_choices, chunks
+from models.space import SearchSpace
+from models.stage_feature_tables import StageFeatureTables
+
+Latencies = Callable[[ChoicesNG], npt.NDArray[np.float64]]
+"""From choices (N, G) to milliseconds per image (N,)."""
+
+
+def latencies(space: SearchSpace, table: LatencyTable, precision: str) -> Latencies:
+    """What `budgets.predict_ms` predicts of each architecture, by whichever model is in use.
+
+    Raises:
+        LatencyError: a block or the precision was never profiled.
+    """
+    # Also where the regression is in use: a space with unmeasured blocks has no latency.
+    blocks = block_table(space, lambda _, block: table.block_cost(block.key, precision))
+    if table.additive(precision):
+        constant = table.corrections[precision].constant
+        return lambda choices_NG: blocks.sums(choices_NG) + constant
+    regression, tables = table.regressions[precision], StageFeatureTables(space)
+
+    def predicted(choices_NG: ChoicesNG) -> npt.NDArray[np.float64]:
+        check_choices(space, choices_NG)
+        ms_N = np.empty(len(choices_NG))
+        for part in chunks(len(choices_NG)):
+            columns = tables.features(choices_NG[part])
+            total = np.zeros(len(ms_N[part]))
+            for name, coefficient in regression.coefficients.items():
+                total += coefficient.ms * (columns[name] - coefficient.mean)
+            ms_N[part] = regression.ms + total
+        return ms_N
+
+    return predicted
+
+
+__all__ = ["Latencies", "latencies"]

@@ -1,0 +1,102 @@
+"""An accuracy predictor from the architectures that a search evaluated (FOX-NAS).
+
+Axes: N evaluations, F features.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.predictor_fit import Examples, Options, choose, fit
+from models.predictor_judge import choosing, folds, held_out, judge
+from models.predictors import Predictor, Values
+from models.space import SearchSpace
+from models.stage_features import stage_features, stage_sizes
+from stages.common.files import FileFormatError
+
+LEAST = 30
+"""Different architectures: fewer say little of some forty features."""
+FOLDS = 5
+TARGET = "nll"
+# Differences within a step have no products and no logarithm of their own.
+_OPTIONS = Options("none", log=False)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a search evaluated in steps of several architectures."""
+
+    examples: Examples
+    steps_N: npt.NDArray[np.int64]
+    architectures: int
+
+
+def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Predictor | str:
+    """A predictor of held-out NLL from readable features, with its error; or why there is none.
+
+    Args:
+        history: `history.csv` of the stage search.
+        space: whose choices it holds.
+        seed: of the folds behind the error.
+
+    Raises:
+        FileFormatError: the history is there but is not of this space.
+    """
+    if not history.is_file():
+        return "the search left no history.csv."
+    seen = _read(history, space)
+    if seen is None or seen.architectures < LEAST:
+        count = 0 if seen is None else seen.architectures
+        return (
+            f"the search compared {count} different architectures within its steps, and {LEAST} "
+            "are needed."
+        )
+    examples = seen.examples
+    parts = folds(examples, FOLDS, np.random.default_rng(seed), seen.steps_N.tolist())
+    error = judge(examples.target_N, held_out(examples, parts, choosing(_OPTIONS)))
+    found = fit(examples, choose(examples, _OPTIONS))
+    return replace(found, notes={**found.notes, "folds": FOLDS, "error": error.to_json()})
+
+
+def _read(history: Path, space: SearchSpace) -> _Seen | None:
+    """The evaluations, cleared of what a step's architectures share.
+
+    A step judges its architectures on one batch, easier or harder than others; that moves their
+    NLL far more than they differ. So features and NLL are counted from their step's means, which
+    leaves what differs within steps (the within estimator), and put around the overall means.
+    """
+    with history.open(encoding="utf-8", newline="") as file:
+        # A search by an indicator looks at no image, and leaves this empty.
+        rows = [row for row in csv.DictReader(file) if row.get(TARGET) != ""]
+    sizes = stage_sizes(space.groups)
+    try:
+        steps = [int(row["step"]) for row in rows]
+        nll = [float(row[TARGET]) for row in rows]
+        networks = [space.architecture([*map(int, row["choices"].split())]) for row in rows]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise FileFormatError(
+            f"{history} is no history of space '{space.name}': {error!r}. Search again."
+        ) from error
+    several = [at for at, step in enumerate(steps) if steps.count(step) > 1]
+    if not several:
+        return None
+    features = [stage_features(networks[at], sizes) for at in several]
+    steps_N = np.array([steps[at] for at in several])
+    values_NF = _within(np.array([[*row.values()] for row in features]), steps_N)
+    target_N = _within(np.array([nll[at] for at in several])[:, None], steps_N)[:, 0]
+    varied = [at for at in range(values_NF.shape[1]) if np.ptp(values_NF[:, at]) > 1e-9]
+    examples = Examples(tuple(features[0]), values_NF, TARGET, target_N, {TARGET: "nats"})
+    return _Seen(examples.columns(varied), steps_N, len({networks[at].id for at in several}))
+
+
+def _within(values_NF: Values, steps_N: npt.NDArray[np.int64]) -> Values:
+    """Values counted from their step's mean, around the overall mean."""
+    found: Values = values_NF + values_NF.mean(0)
+    for step in np.unique(steps_N):
+        found[steps_N == step] -= values_NF[steps_N == step].mean(0)
+    return found

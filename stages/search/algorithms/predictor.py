@@ -1,0 +1,91 @@
+"""The predictor of evaluated values that annealing and exhaustive search share.
+
+It is the ridge regression of `models.predictors`, without products of features, so that it is one
+matrix product for any number of architectures. Axes: N architectures, G groups, F features.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.block_tables import ChoicesNG
+from models.distribution import Vector
+from models.predictor_fit import Examples, Options, choose
+from models.predictor_fit import fit as fit_examples
+from models.predictors import SCHEMA, Predictor
+from stages.common.files import json_bytes
+from stages.search.algorithms.base import Seen
+from stages.search.problem import Features, Problem, as_choices
+
+TARGET = "held-out NLL"
+_ENOUGH = 3
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """value = intercept + features @ slope.
+
+    Attributes:
+        features: what it looks at.
+        model: the regression in full; None where too little was evaluated to fit one.
+        intercept: of an architecture whose features are all 0.
+        slope_F: per unit of every feature; 0 for those that never varied.
+        deviation_F: standard deviation of every feature over what it was fitted on.
+        spread: standard deviation of the values.
+    """
+
+    features: Features
+    model: Predictor | None
+    intercept: float
+    slope_F: Vector
+    deviation_F: Vector
+    spread: float
+
+    def values(self, choices_NG: ChoicesNG) -> Vector:
+        """Predicted values, shape (N,)."""
+        predicted_N: Vector = self.intercept + self.features.of(choices_NG) @ self.slope_F
+        return predicted_N
+
+    def artifacts(self) -> dict[str, bytes]:
+        """The predictor for machines, and for people what every feature adds, by weight."""
+        if self.model is None:
+            return {}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("feature", "nats_per_unit", "low", "high", "nats_per_deviation"))
+        typical = dict(zip(self.features.names(), self.slope_F * self.deviation_F, strict=True))
+        for term in sorted(self.model.terms, key=lambda term: -abs(typical[term.name])):
+            numbers = (term.coefficient, term.low, term.high, typical[term.name])
+            writer.writerow((term.name, *(f"{number:.6g}" for number in numbers)))
+        return {
+            "predictor.json": json_bytes(SCHEMA, self.model.to_json()),
+            "predictor.csv": text.getvalue().encode(),
+        }
+
+
+def fit_seen(problem: Problem, seen: Seen) -> Fitted:
+    """The regression of the values of everything evaluated within the budgets."""
+    known = list(seen.sums)
+    features_NF = problem.features.of(as_choices(known))
+    return fit(problem.features, features_NF, np.array([seen.value(c) for c in known]))
+
+
+def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
+    """The regression of N >= 1 values; their mean where there are too few to tell more."""
+    deviation_F, spread = features_NF.std(0), float(values_N.std())
+    nothing_F = np.zeros(features_NF.shape[1])
+    if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
+        return Fitted(features, None, float(values_N.mean()), nothing_F, deviation_F, spread)
+    names = features.names()
+    examples = Examples(names, features_NF, TARGET, values_N, {TARGET: "nats"})
+    model = fit_examples(examples, choose(examples, Options(products="none", log=False)))
+    terms = {term.features[0]: term for term in model.terms}
+    slope_F = np.array([terms[name].coefficient if name in terms else 0.0 for name in names])
+    centres = [
+        term.coefficient * (model.features[name].mean + term.mean) for name, term in terms.items()
+    ]
+    return Fitted(features, model, model.intercept - sum(centres), slope_F, deviation_F, spread)
