@@ -18,7 +18,7 @@ from stages.bundle.archive import pack
 from stages.bundle.errors import BundleError
 from stages.bundle.golden import Golden, golden_bytes
 from stages.bundle.manifest import read_manifest, relative_error
-from stages.bundle.read import Limits, read_archive
+from stages.bundle.read import Limits, read_archive, read_bundle
 from stages.bundle.verify import predict, verify
 from tests.agents import Agent
 from tests.bundle.forging import careless, files_of, thorough
@@ -66,6 +66,18 @@ def test_predict_names_the_class_and_its_probability(world, bundles, tmp_path):
         hits = [name == str(k) for (name, _), k in zip(found, labels_N, strict=False)]
         assert sum(hits) >= 7  # of 20; a guess would hit 2
         assert all(0 < probability <= 1 for _, probability in found)
+
+
+def test_predict_agrees_with_the_manifests_accuracy_on_all_test_images(world, bundles, tmp_path):
+    images_NHWC = np.load(world.root / "data" / "test.images.npy")
+    labels_N = np.load(world.root / "data" / "test.labels.npy")
+    paths = [tmp_path / f"{i}.png" for i in range(len(labels_N))]
+    for path, image_HWC in zip(paths, images_NHWC, strict=True):
+        Image.fromarray(image_HWC[..., 0]).save(path)
+    found = predict(bundles["edge"], paths)
+    right = np.mean([name == str(k) for (name, _), k in zip(found, labels_N, strict=True)])
+    stated = read_bundle(bundles["edge"]).manifest.accuracy.delivered
+    assert right == pytest.approx(stated, abs=1e-6)
 
 
 def test_predict_refuses_what_is_no_image(bundles, tmp_path):
