@@ -28,9 +28,10 @@ from benchmarks.results import replace_sections, table
 from models.architecture import Architecture
 from models.costs import flops
 from models.space import SearchSpace
+from models.subnet import Subnet
 from models.supernet import Supernet, extract
 from models.warm_start import shrink_and_perturb
-from models.weights import load_into
+from models.weights import load_into, to_bytes
 from stages.common.budgets import read_latency_table
 from stages.common.checkpoint import Checkpoint
 from stages.common.devices import pick_device
@@ -82,6 +83,24 @@ class Setting:
         load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
         return cls(images, space, supernet, args.artifacts, args.params, args.device)
 
+    def kept_in(self, work: Path, *values: float) -> Path:
+        """The folder of runs with these very inputs; others' runs are never taken for these.
+
+        Args:
+            work: where all such folders lie.
+            values: settings that count besides.
+        """
+        read = (
+            "data/dataset.json",
+            "supernet/supernet.safetensors",
+            "teacher/train_logits.npy",
+            f"profile/{self.device}/latency.json",
+        )
+        files = [self.params, *(self.artifacts / name for name in read)]
+        folder = work / fingerprint(self.device, self.space.name, values, *files)[:12]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
 
 def searched(setting: Setting, name: str, seed: int) -> dict[str, Any]:
     """One search with the default params: its answer, its samples, its seconds."""
@@ -115,13 +134,22 @@ def searched(setting: Setting, name: str, seed: int) -> dict[str, Any]:
 def trained(
     setting: Setting, architecture: Architecture, seed: int, epochs: float, work: Path
 ) -> dict[str, float]:
-    """Test accuracy after the release's final training, shortened to `epochs`; resumable."""
-    section = read_section(setting.params, "train", TrainParams)
-    params = section.model_copy(update={"epochs": epochs, "seed": seed})
+    """Test accuracy after the release's final training from the slice, shortened to `epochs`."""
+    params = read_section(setting.params, "train", TrainParams)
     network = extract(setting.supernet, architecture)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(seed))
+    return accuracy_of(setting, network, seed, epochs, work)
+
+
+def accuracy_of(
+    setting: Setting, network: Subnet, seed: int, epochs: float, work: Path
+) -> dict[str, float]:
+    """Test accuracy after a training from the weights that the network has; resumable."""
+    section = read_section(setting.params, "train", TrainParams)
+    params = section.model_copy(update={"epochs": epochs, "seed": seed})
     objective = objective_of(params, setting.images, setting.artifacts / "teacher")
-    known = fingerprint("benchmark of search", params.model_dump(), architecture.to_json())
+    architecture = network.architecture
+    known = fingerprint(params.model_dump(), architecture.to_json(), to_bytes(network).hex())
     checkpoint = Checkpoint(work / f"{architecture.id}-{seed}", known)
     train_network(network, setting.images, objective, params, checkpoint)
     checkpoint.clear()
@@ -132,7 +160,7 @@ def main() -> None:
     args = _flags()
     prepare_machine(args.threads, 0)
     setting = Setting.open(args)
-    args.work.mkdir(parents=True, exist_ok=True)
+    args.work = setting.kept_in(args.work)
     runs = all_searched(setting, args)
     train_all(setting, runs, args)
     text = report(runs, args)

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.results import replace_sections, table
-from benchmarks.search import ROOT, SCHEMA, Setting, kept, spread_of
+from benchmarks.search import ROOT, SCHEMA, Setting, accuracy_of, kept, spread_of
 from models.architecture import Architecture
 from models.costs import flops
 from models.distribution import Choices
@@ -33,9 +33,8 @@ from models.subnet import Subnet
 from models.supernet import Supernet
 from models.training import Objective, Recipe, Run, train
 from stages.common.budgets import read_latency_table
-from stages.common.checkpoint import Checkpoint
 from stages.common.devices import pick_device
-from stages.common.files import fingerprint, write_json
+from stages.common.files import write_json
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.search.algorithms.evolution import Population
@@ -46,8 +45,6 @@ from stages.search.stage import evaluation, kept_budgets
 from stages.supernet.params import SupernetParams
 from stages.supernet.strategies.base import PATHS, Task
 from stages.supernet.strategies.spos import SinglePath
-from stages.train.params import TrainParams
-from stages.train.stage import objective_of, train_network
 
 Allowed = Sequence[Sequence[int]]
 
@@ -169,24 +166,17 @@ class Comparison:
 
 def from_scratch(
     setting: Setting, architecture: Architecture, seed: int, epochs: float, work: Path
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Test accuracy after a training that owes nothing to any supernet."""
-    section = read_section(setting.params, "train", TrainParams)
-    params = section.model_copy(update={"epochs": epochs, "seed": seed})
     network = Subnet(architecture, torch.Generator().manual_seed(seed))
-    objective = objective_of(params, setting.images, setting.artifacts / "teacher")
-    known = fingerprint("two stages", params.model_dump(), architecture.to_json())
-    checkpoint = Checkpoint(work / f"{architecture.id}-{seed}", known)
-    train_network(network, setting.images, objective, params, checkpoint)
-    checkpoint.clear()
-    return {"accuracy": setting.images.accuracy(network, "test")}
+    return accuracy_of(setting, network, seed, epochs, work)
 
 
 def main() -> None:
     args = _flags()
     prepare_machine(args.threads, 0)
     setting = Setting.open(args)
-    args.work.mkdir(parents=True, exist_ok=True)
+    args.work = setting.kept_in(args.work, args.late, args.early, args.evaluations)
     runs: dict[str, list[dict[str, Any]]] = {"one stage": [], "two stages": []}
     for seed in args.seeds:
         compared = Comparison(setting, seed, args.steps, args.evaluations)
