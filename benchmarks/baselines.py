@@ -1,4 +1,4 @@
-"""A searched network against torchvision's: `python -m benchmarks.baselines --work FOLDER`.
+"""A searched network against others: `python -m benchmarks.baselines --work FOLDER`.
 
 MobileNetV2 and MobileNetV3-small are scaled in width until they are as fast as the searched
 network in the same runtime, MEASURED with the pipeline's own protocol: in interleaved blocks, so
@@ -7,15 +7,17 @@ no teacher, three seeds. Both come as torchvision has them, and with a stem of s
 they were made for larger images and leave 28 pixels at one by one. Dropout is off everywhere. The
 recipe is that of `params.yaml`, which was chosen on networks of the space, not on these.
 
+What of a difference is the search's and what the space's is told by random networks of the space
+at the same measured latency (`benchmarks.baseline_random`).
+
 Results go to docs/results/baselines.md. Nothing here times a training: it may run on a busy
-machine, but the measuring of widths (its first minutes) should have the machine to itself.
+machine, but the measuring of widths and random networks should have the machine to itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,31 +26,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.arms import (
-    DIFFERENCE_HEAD,
-    Ledger,
-    arm_row,
-    difference_row,
-    paired,
+from benchmarks.arms import DIFFERENCE_HEAD, Ledger, arm_row, difference_row, paired
+from benchmarks.baseline_random import SEARCHED, TITLE, Field, beside_random, chosen
+from benchmarks.baseline_world import (
+    RUNTIME,
+    Entrant,
+    World,
+    accuracies,
+    of_space,
+    parameters,
+    ratio,
 )
 from benchmarks.results import replace_sections, table
-from devices.measure import Protocol, measure
+from devices.measure import Protocol
 from models.architecture import Architecture
-from models.onnx_export import to_onnx
-from models.subnet import Subnet
-from models.training import Objective
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, read_json, write_bytes
+from models.space import SearchSpace
+from models.supernet import Supernet
+from models.weights import load_into
+from stages.common.budgets import limits, read_latency_table
+from stages.common.device_space import device_space
+from stages.common.devices import pick_device
+from stages.common.files import read_json
 from stages.common.learning import Images
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import RANKED
+from stages.rank.params import RankParams
 from stages.train.params import TrainParams
-from stages.train.stage import train_network
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNTIME = "onnxruntime"
-SEARCHED = "searched"
 WIDTHS = [step / 100 for step in range(5, 205, 5)]
 SLACK = 1.03
 """A baseline may be this much slower: widths come in steps, and the doubt is theirs."""
@@ -83,33 +89,14 @@ class Baseline:
             nn.init.kaiming_normal_(network.features[0][0].weight, mode="fan_out")
         return network  # type: ignore[no-any-return]
 
+    def entrant(self, width: float, images: Images) -> Entrant:
+        """The network at a width, as a competitor."""
+        return Entrant(self.title, f"width {width:g}", partial(self.build, width, images))
+
 
 BASELINES = tuple(
     Baseline(name, stride) for name in ("mobilenet_v2", "mobilenet_v3_small") for stride in (2, 1)
 )
-
-
-@dataclass(frozen=True)
-class World:
-    """What all networks share."""
-
-    images: Images
-    architecture: Architecture
-    params: TrainParams
-    protocol: Protocol
-    work: Path
-    ledger: Ledger
-
-
-def ratio_to_searched(world: World, network: nn.Module) -> float:
-    """How many times the searched network's latency a network takes, measured side by side."""
-    shape = world.images.info.image_shape
-    reference, model = world.work / "searched.onnx", world.work / "baseline.onnx"
-    searched = Subnet(world.architecture, torch.Generator().manual_seed(0))
-    write_bytes(reference, to_onnx(searched, shape))
-    write_bytes(model, to_onnx(network, shape))
-    found = measure(RUNTIME, {"baseline": model}, reference, 1, world.protocol)
-    return found["baseline"].ratio
 
 
 def widest(ratio_of: Callable[[float], float], widths: Sequence[float]) -> tuple[float, float]:
@@ -131,81 +118,32 @@ def widest(ratio_of: Callable[[float], float], widths: Sequence[float]) -> tuple
 
 def matched(world: World, baseline: Baseline) -> tuple[float, float]:
     """The width at which a baseline is as fast as the searched network, and its ratio."""
-
-    def ratio_of(width: float) -> float:
-        key = fingerprint("ratio", baseline.title, width, world.architecture.id)
-
-        def find() -> dict[str, float]:
-            return {"ratio": ratio_to_searched(world, baseline.build(width, world.images, 0))}
-
-        found = world.ledger.get(key, find)["ratio"]
-        print(f"{baseline.title}, width {width:g}: {found:.3f} of the latency", flush=True)
-        return found
-
-    return widest(ratio_of, WIDTHS)
-
-
-def train_one(world: World, title: str, network: nn.Module, seed: int) -> dict[str, float]:
-    """Train a network from the weights it has; its test accuracy, and the seconds."""
-    params = world.params.model_copy(update={"seed": seed})
-    inputs = fingerprint(title, params.model_dump(exclude={"checkpoint_every"}))
-    checkpoint = Checkpoint(world.work / fingerprint(title, seed)[:16], inputs)
-    objective = Objective(len(world.images.info.classes), params.label_smoothing)
-    began = time.perf_counter()
-    train_network(network, world.images, objective, params, checkpoint)
-    seconds = time.perf_counter() - began
-    checkpoint.clear()
-    return {"accuracy": world.images.accuracy(network, "test"), "seconds": seconds}
-
-
-def accuracies(
-    world: World, networks: Mapping[str, Callable[[int], nn.Module]], seeds: int
-) -> dict[str, list[float]]:
-    """Every network's accuracy per seed; all networks of a seed first."""
-    found: dict[str, list[float]] = {title: [] for title in networks}
-    for seed in range(seeds):
-        for title, build in networks.items():
-            key = fingerprint("accuracy", title, world.params.model_dump(), seed)
-            work = partial(train_one, world, title, build(seed), seed)
-            row = world.ledger.get(key, work)
-            print(f"{title}, seed {seed}: {row}", flush=True)
-            found[title].append(row["accuracy"])
-    return found
+    return widest(lambda width: ratio(world, baseline.entrant(width, world.images)), WIDTHS)
 
 
 def compare(world: World, seeds: int) -> str:
     """Widths, accuracies and differences, as Markdown."""
     widths = {baseline: matched(world, baseline) for baseline in BASELINES}
-    networks: dict[str, Callable[[int], nn.Module]] = {
-        SEARCHED: lambda seed: Subnet(world.architecture, torch.Generator().manual_seed(seed))
-    }
-    for baseline, (width, _) in widths.items():
-        networks[baseline.title] = partial(baseline.build, width, world.images)
-    sizes = [["searched", "", "1.000", parameters(networks[SEARCHED](0))]]
-    for baseline, (width, ratio) in widths.items():
-        size = parameters(networks[baseline.title](0))
-        sizes.append([baseline.title, f"{width:g}", f"{ratio:.3f}", size])
-    found = accuracies(world, networks, seeds)
+    entrants = [of_space(SEARCHED, world.architecture)]
+    entrants += [one.entrant(width, world.images) for one, (width, _) in widths.items()]
+    sizes = [[SEARCHED, "", "1.000", parameters(entrants[0].build(0))]]
+    for entrant, (width, found) in zip(entrants[1:], widths.values(), strict=True):
+        sizes.append([entrant.title, f"{width:g}", f"{found:.3f}", parameters(entrant.build(0))])
+    reached = accuracies(world, entrants, seeds)
     head = ("network", *(f"seed {seed}" for seed in range(seeds)), "mean", "std")
-    rows = [arm_row(title, values) for title, values in found.items()]
     differences = [
-        difference_row(f"searched over {title}", paired(found[SEARCHED], values))
-        for title, values in found.items()
+        difference_row(f"searched over {title}", paired(reached[SEARCHED], values))
+        for title, values in reached.items()
         if title != SEARCHED
     ]
     return "\n\n".join(
         [
             describe(world),
             table(("network", "width", "latency, of the searched", "parameters"), sizes),
-            table(head, rows),
+            table(head, [arm_row(title, values) for title, values in reached.items()]),
             table(DIFFERENCE_HEAD, differences),
         ]
     )
-
-
-def parameters(network: nn.Module) -> str:
-    """How many numbers it learns."""
-    return f"{sum(p.numel() for p in network.parameters()):,}"
 
 
 def describe(world: World) -> str:
@@ -223,20 +161,31 @@ def describe(world: World) -> str:
     )
 
 
+def field_of(args: argparse.Namespace, images: Images) -> Field:
+    """The space, budget and supernet that the searched network comes from.
+
+    Raises:
+        ValueError: the device has no budget of latency, or was not measured.
+    """
+    device = pick_device(args.params, args.device)
+    whole = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
+    table_of_blocks = read_latency_table(args.artifacts / "profile" / args.device)
+    latency = [one for one in limits(device, table_of_blocks) if one.key == "latency_ms"]
+    if not latency:
+        raise ValueError(
+            f"'{args.device}' has no measured latency with a budget: there is nothing to be equal "
+            "in. Take another --device, or --random 0."
+        )
+    supernet = Supernet(whole)
+    load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
+    space = device_space(whole, args.device, device).space
+    return Field(space, latency[0], supernet, read_section(args.params, "rank", RankParams))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description=__doc__)
-    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
-    parser.add_argument("--device", default="desktop-cpu", help="whose chosen network competes")
-    parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
-    parser.add_argument("--epochs", type=float, help="instead of those of the params")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--blocks", type=int, default=15)
-    parser.add_argument("--work", type=Path, required=True, help="folder for what is half done")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "baselines.md")
-    args = parser.parse_args()
+    args = _flags()
     params = read_section(args.params, "train", TrainParams)
-    if args.epochs is not None:
-        params = params.model_copy(update={"epochs": args.epochs})
+    params = params.model_copy(update={"epochs": args.epochs})
     prepare_machine(params.threads, 0)
     ranking = read_json(args.artifacts / "rank" / args.device / "ranking.json", RANKED)
     world = World(
@@ -247,10 +196,32 @@ def main() -> None:
         args.work,
         Ledger(args.work / "ledger.json"),
     )
-    text = compare(world, args.seeds)
-    print(f"\n{text}", flush=True)
-    sections = {"Equal latency": f"`python -m benchmarks.baselines`\n\n{text}"}
+    command = f"`python -m benchmarks.baselines --device {args.device} --epochs {args.epochs:g}`"
+    make: dict[str, Callable[[], str]] = {"Equal latency": partial(compare, world, args.seeds)}
+    if args.random:
+        field = field_of(args, world.images)
+        make[TITLE] = partial(beside_random, world, field, chosen(world, field, args.random))
+    sections = {title: f"{command}\n\n{text()}" for title, text in make.items()}
+    print("\n".join(sections.values()), flush=True)
     replace_sections(args.out, "A searched network against torchvision's", sections)
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description=__doc__)
+    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
+    parser.add_argument("--device", default="desktop-cpu", help="whose chosen network competes")
+    parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
+    parser.add_argument("--space", type=Path, default=ROOT / "models" / "spaces" / "compact.yaml")
+    parser.add_argument("--epochs", type=float, default=1.0, help="of every training")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--random", type=int, default=6, help="random networks; 0 for none")
+    parser.add_argument("--blocks", type=int, default=15)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is half done")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "baselines.md")
+    args = parser.parse_args()
+    if args.seeds < 2 or args.random == 1 or args.random < 0:
+        parser.error("differences need two seeds or more, and --random two networks or none")
+    return args
 
 
 if __name__ == "__main__":

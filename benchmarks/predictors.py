@@ -22,22 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.predictor_picture import predictor_png
 from benchmarks.predictor_space import with_features
 from benchmarks.predictor_table import examples_of, read_table
 from benchmarks.results import table
-from models.predictor_fit import Choice, Examples, Options, choose, fit
-from models.predictor_judge import Added, Error, Learner, added, choosing, folds, held_out, judge
+from models.predictor_explained import Explained, effects, explain
+from models.predictor_fit import Choice, Examples, Options
+from models.predictor_judge import Added, Error, Learner, folds, held_out, judge
 from models.predictors import SCHEMA, Predictor, PredictorError, Values
 from models.space_spec import SpaceError
 from stages.common.files import write_bytes, write_json
+from stages.common.predictor_picture import predictor_png
 
 OURS, LEAST_SQUARES, TREES = "ridge (netwright)", "ordinary least squares", "gradient-boosted trees"
 MANY = 2000
 """Rows from which on the trees are grown on histograms, as their authors advise."""
 SHOWN = 25
-ASKED = 40
-"""At most so many features are asked what they add; each question is two fits a fold."""
 
 
 def main() -> None:
@@ -88,30 +87,25 @@ def run(flags: argparse.Namespace) -> None:
         print(f"note: {note}")
     options = Options(flags.products, flags.relative)
     parts = folds(examples, flags.folds, np.random.default_rng(flags.seed))
-    learners: Mapping[str, Learner] = {
-        OURS: choosing(options),
-        LEAST_SQUARES: least_squares,
-        TREES: trees(flags.seed),
+    ours = explain(examples, options, parts)
+    others: Mapping[str, Learner] = {LEAST_SQUARES: least_squares, TREES: trees(flags.seed)}
+    errors = {OURS: ours.error} | {
+        name: judge(examples.target_N, held_out(examples, parts, learn))
+        for name, learn in others.items()
     }
-    predicted = {name: held_out(examples, parts, learn) for name, learn in learners.items()}
-    errors = {name: judge(examples.target_N, x) for name, x in predicted.items()}
     print(f"\n{flags.folds} folds (seed {flags.seed}), each row predicted without its fold:\n")
     print(error_table(errors))
-    choice = choose(examples, options)
-    predictor = fit(examples, choice)
-    asked = movers(predictor, examples)
-    worth = added(examples, choice, parts, asked)
-    print(f"\nFitted on all rows: {in_words(choice)}.\n\n{terms_table(predictor, examples)}")
+    predictor, worth = ours.predictor, ours.added
+    print(f"\nFitted on all rows: {in_words(ours.choice)}.\n\n{terms_table(predictor, examples)}")
     rest = len(predictor.features) - len(worth)
     some = f" (the {len(worth)} that move it most; {rest} were not asked about)" if rest else ""
     print(f"\nWhat each feature adds, on rows not seen{some}:\n\n{added_table(worth)}")
     if flags.json:
         content = predictor.to_json()
-        content["notes"] |= evidence(errors, worth, flags)
+        content["notes"] |= evidence(errors, ours, flags)
         write_json(flags.json, SCHEMA, content)
     if flags.picture:
-        drawn = predictor_png(flags.target, examples.target_N, predicted[OURS], errors[OURS], worth)
-        write_bytes(flags.picture, drawn)
+        write_bytes(flags.picture, predictor_png(ours))
 
 
 def remarks(examples: Examples) -> list[str]:
@@ -191,30 +185,6 @@ def error_table(errors: Mapping[str, Error]) -> str:
     )
 
 
-def effects(predictor: Predictor, examples: Examples) -> dict[str, float]:
-    """By how much every term moves the prediction over the rows, as a standard deviation."""
-    centred = {
-        name: column_N - predictor.features[name].mean
-        for name, column_N in zip(examples.names, examples.values_NF.T, strict=True)
-        if name in predictor.features
-    }
-    return {
-        term.name: abs(term.coefficient)
-        * float(np.std(np.prod([centred[name] for name in term.features], axis=0)))
-        for term in predictor.terms
-    }
-
-
-def movers(predictor: Predictor, examples: Examples) -> list[str]:
-    """The features that move the prediction most, with all their terms; all where they are few."""
-    moved = effects(predictor, examples)
-    most = {
-        name: max(moved[term.name] for term in predictor.terms if name in term.features)
-        for name in predictor.features
-    }
-    return sorted(most, key=lambda name: -most[name])[:ASKED]
-
-
 def terms_table(predictor: Predictor, examples: Examples) -> str:
     """The terms that move the prediction most over the rows."""
     moved = effects(predictor, examples)
@@ -238,16 +208,14 @@ def added_table(worth: Mapping[str, Added]) -> str:
 
 
 def evidence(
-    errors: Mapping[str, Error], worth: Mapping[str, Added], flags: argparse.Namespace
+    errors: Mapping[str, Error], ours: Explained, flags: argparse.Namespace
 ) -> dict[str, Any]:
     """What was measured of a predictor, for its file."""
     return {
         "folds": flags.folds,
         "seed": flags.seed,
         "errors": {name: error.to_json() for name, error in errors.items()},
-        "added": {
-            n: {"lost": round(x.lost, 6), "alone": round(x.alone, 6)} for n, x in worth.items()
-        },
+        "added": ours.added_json(),
     }
 
 

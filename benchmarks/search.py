@@ -2,7 +2,9 @@
 
 For every algorithm and seed: how many architectures it sampled, how many seconds the search took,
 what its answer costs, and the test accuracy of that answer after the same final training as every
-other's. It reads a finished release's artifacts (data, supernet, teacher, one device's profile).
+other's. With `--epochs 0` nothing is trained: answers are judged by what the search optimises
+(`benchmarks.search_measure`). It reads a finished release's artifacts (data, supernet, teacher, one
+device's profile).
 
 Searches run one after the other and take turns over the algorithms, so that a drift of the machine
 favours none; their seconds are then given as ratios to PARSEC's of the same seed. Every search and
@@ -13,122 +15,41 @@ same seed is trained once, whoever found it.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.results import replace_sections, table
+from benchmarks.results import replace_sections, spread_of, table
+from benchmarks.search_measure import FP_NAS, RANDOM, measure, measured_report
+from benchmarks.search_run import searched
+from benchmarks.search_setting import ROOT, SCHEMA, Setting, accuracy_of, kept
 from models.architecture import Architecture
-from models.costs import flops
-from models.space import SearchSpace
-from models.subnet import Subnet
-from models.supernet import Supernet, extract
+from models.supernet import extract
 from models.warm_start import shrink_and_perturb
-from models.weights import load_into, to_bytes
-from stages.common.budgets import read_latency_table
-from stages.common.checkpoint import Checkpoint
-from stages.common.devices import pick_device
-from stages.common.files import fingerprint, rounded, write_json
-from stages.common.learning import Images
+from stages.common.files import write_json
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.search.algorithms import ALGORITHMS
-from stages.search.loop import answer, problem_of, search
 from stages.search.params import SearchParams
-from stages.search.problem import bn_indicators
-from stages.search.stage import evaluation, kept_budgets
 from stages.train.params import TrainParams
-from stages.train.stage import objective_of, train_network
 
-ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = "netwright/search-benchmark/1"
 REFERENCE = "parsec"
+VARIANTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "fp_nas, from all": (
+        "fp_nas",
+        {"learn_from": "all", "min_samples": 5, "stop_when_sharp": True},
+    ),
+    "parsec, 5 a step": ("parsec", {"fixed_samples": 5}),
+}
+"""What FP-NAS is compared with besides by the supernet's own measure: its other way to learn, and
+PARSEC with as many samples as that takes."""
 PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing", "random")
 """What is compared unless asked otherwise; `exhaustive` looks at no image and has no samples."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all searches share.
-
-    Attributes:
-        images: the prepared data set.
-        space: the architectures.
-        supernet: trained; nobody changes it.
-        artifacts: where everything lies.
-        params: the file of params.
-        device: whose budget is kept.
-    """
-
-    images: Images
-    space: SearchSpace
-    supernet: Supernet
-    artifacts: Path
-    params: Path
-    device: str
-
-    @classmethod
-    def open(cls, args: argparse.Namespace) -> Setting:
-        """Read a finished release's artifacts."""
-        images = Images.open(args.artifacts / "data")
-        space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
-        supernet = Supernet(space)
-        load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
-        return cls(images, space, supernet, args.artifacts, args.params, args.device)
-
-    def kept_in(self, work: Path, *values: float) -> Path:
-        """The folder of runs with these very inputs; others' runs are never taken for these.
-
-        Args:
-            work: where all such folders lie.
-            values: settings that count besides.
-        """
-        read = (
-            "data/dataset.json",
-            "supernet/supernet.safetensors",
-            "teacher/train_logits.npy",
-            f"profile/{self.device}/latency.json",
-        )
-        files = [self.params, *(self.artifacts / name for name in read)]
-        folder = work / fingerprint(self.device, self.space.name, values, *files)[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-
-def searched(setting: Setting, name: str, seed: int) -> dict[str, Any]:
-    """One search with the default params: its answer, its samples, its seconds."""
-    section = read_section(setting.params, "search", SearchParams)
-    params = section.model_copy(update={"algorithm": name, "seed": seed})
-    device = pick_device(setting.params, setting.device)
-    latency = read_latency_table(setting.artifacts / "profile" / setting.device)
-    asked = kept_budgets(setting.space, setting.device, device, latency, params.latency_margin)
-    batch = min(params.batch, len(setting.images.val))
-    began = time.perf_counter()
-    indicators = bn_indicators(setting.supernet, setting.space)
-    problem = problem_of(setting.space, asked.limits, batch, indicators)
-    algorithm = ALGORITHMS[name](problem, params)
-    judge = evaluation(algorithm, setting.supernet, setting.images)
-    rows = search(algorithm, setting.space.architecture, judge)
-    best = setting.space.architecture(answer(algorithm)[0])
-    return {
-        "algorithm": name,
-        "seed": seed,
-        "architecture": best.to_json(),
-        "architecture_id": best.id,
-        "short": best.short(),
-        "flops": flops(best),
-        "costs": {limit.key: rounded(limit.cost(best)) for limit in asked.limits},
-        "sampled": algorithm.samples,
-        "distinct": len({row.architecture_id for row in rows}),
-        "seconds": time.perf_counter() - began,
-    }
 
 
 def trained(
@@ -141,41 +62,58 @@ def trained(
     return accuracy_of(setting, network, seed, epochs, work)
 
 
-def accuracy_of(
-    setting: Setting, network: Subnet, seed: int, epochs: float, work: Path
-) -> dict[str, float]:
-    """Test accuracy after a training from the weights that the network has; resumable."""
-    section = read_section(setting.params, "train", TrainParams)
-    params = section.model_copy(update={"epochs": epochs, "seed": seed})
-    objective = objective_of(params, setting.images, setting.artifacts / "teacher")
-    architecture = network.architecture
-    known = fingerprint(params.model_dump(), architecture.to_json(), to_bytes(network).hex())
-    checkpoint = Checkpoint(work / f"{architecture.id}-{seed}", known)
-    train_network(network, setting.images, objective, params, checkpoint)
-    checkpoint.clear()
-    return {"accuracy": setting.images.accuracy(network, "test")}
-
-
 def main() -> None:
     args = _flags()
     prepare_machine(args.threads, 0)
     setting = Setting.open(args)
     args.work = setting.kept_in(args.work)
-    runs = all_searched(setting, args)
-    train_all(setting, runs, args)
-    text = report(runs, args)
+    if args.epochs == 0:
+        heading, (text, runs) = "By the supernet's own measure", measured(setting, args)
+    else:
+        heading, runs = "All algorithms", all_searched(setting, args, args.algorithms)
+        train_all(setting, runs, args)
+        text = report(runs, args)
     print(text)
     if args.json is not None:
         write_json(args.json, SCHEMA, {"runs": runs})
     if args.out is not None:
-        replace_sections(args.out, "Search on a real supernet", {"All algorithms": text})
+        replace_sections(args.out, "Search on a real supernet", {heading: text})
 
 
-def all_searched(setting: Setting, args: argparse.Namespace) -> list[dict[str, Any]]:
+def measured(setting: Setting, args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    """The report by the supernet's own measure, and its runs; random search is always among them.
+
+    Random search takes as many steps as the algorithm with the most evaluations needs.
+    """
+    runs = all_searched(setting, args, [name for name in args.algorithms if name != RANDOM])
+    if FP_NAS in args.algorithms:
+        for seed, (label, (name, changes)) in product(range(args.seeds), VARIANTS.items()):
+            file = args.work / f"{label.replace(', ', '-').replace(' ', '_')}-{seed}.json"
+            found = kept(file, partial(searched, setting, name, seed, changes))
+            runs.append(found | {"algorithm": label})
+    a_step = read_section(setting.params, "search", SearchParams).fixed_samples
+    steps = -(-max(run["sampled"] for run in runs) // a_step)
+    for seed in range(args.seeds):
+        file = args.work / f"{RANDOM}-{seed}-{steps}.json"
+        runs.append(kept(file, partial(searched, setting, RANDOM, seed, {"steps": steps})))
+    runs = measure(setting, runs, args.work)
+    names = dict.fromkeys(run["algorithm"] for run in runs)
+    by = {name: [run for run in runs if run["algorithm"] == name] for name in names}
+    return (
+        f"`python -m benchmarks.search --device {args.device} --seeds {args.seeds} --epochs 0 "
+        f"--algorithms {','.join(args.algorithms)}`. "
+        f"Budget and profile of `{args.device}`; {args.seeds} seeds; mean and standard "
+        f"deviation.\n\n{measured_report(by)}"
+    ), runs
+
+
+def all_searched(
+    setting: Setting, args: argparse.Namespace, names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Every algorithm with every seed; those that were kept are not repeated."""
     runs = []
     for seed in range(args.seeds):
-        for name in args.algorithms:
+        for name in names:
             runs.append(
                 kept(args.work / f"{name}-{seed}.json", partial(searched, setting, name, seed))
             )
@@ -226,13 +164,6 @@ def report(runs: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str:
     )
 
 
-def spread_of(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
 def _ratio(
     found: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] | None, key: str
 ) -> str:
@@ -244,14 +175,6 @@ def _ratio(
     )
 
 
-def kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a JSON file holds; made and written first where there is none."""
-    if not file.is_file():
-        write_json(file, SCHEMA, make())
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
@@ -261,12 +184,16 @@ def _flags() -> argparse.Namespace:
     known = [name for name in PLAIN if name in ALGORITHMS]
     parser.add_argument("--algorithms", type=lambda text: text.split(","), default=known)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=1.0, help="of the final training")
+    parser.add_argument(
+        "--epochs", type=float, default=1.0, help="of the final training; 0 for none"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, required=True, help="where runs are kept")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--out", type=Path, help="Markdown file whose section is replaced")
     args = parser.parse_args()
+    if args.epochs == 0 and (args.seeds < 2 or set(args.algorithms) <= {RANDOM}):
+        parser.error("--epochs 0 compares algorithms with random search over at least 2 seeds")
     unknown = sorted(set(args.algorithms) - set(ALGORITHMS))
     if unknown:
         parser.error(f"no algorithm {', '.join(unknown)}; there are {', '.join(ALGORITHMS)}")

@@ -2,20 +2,24 @@
 
 HURRICANE's claim is that a supernet needs less training (30.4% less than SPOS in the paper) when
 the late layers are searched first and the early ones after them, because each of the two spaces is
-exponentially smaller. Per seed, both in the same space of the device and within its budget:
+exponentially smaller. Per seed, all in the same space of the device and within its budget:
 
 - one stage: a supernet learns all paths for all steps; evolution over the whole space;
+- one stage, short: the same with only as many steps as the two stages have together, which tells
+  what the shorter training costs by itself;
 - two stages: a supernet learns paths whose early layers are a default, for `late` of the steps;
   evolution over the late layers; then it learns paths that end in the winner's late layers, for
-  `early` of the steps; evolution over the early layers. As many evaluations in all.
+  `early` of the steps; evolution over the early layers. As many evaluations in all;
+- random: no supernet at all, some uniformly random architectures of that space and budget.
 
-Both answers are then trained from scratch in the same way. Steps are counted; nothing is timed.
+All answers are then trained from scratch in the same way. Both one-stage supernets also judge all
+the random architectures, which no search chose, so that one can see how far they can be trusted.
+Steps are counted; nothing is timed.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,21 +28,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.results import replace_sections, table
-from benchmarks.search import ROOT, SCHEMA, Setting, accuracy_of, kept, spread_of
+from benchmarks.results import replace_sections
+from benchmarks.search_setting import ROOT, SCHEMA, Setting, accuracy_of, kept
+from benchmarks.two_stage_report import ONE, RANDOM, SHORT, TWO, report
 from models.architecture import Architecture
-from models.costs import flops
+from models.costs import depth, flops, parameters
 from models.distribution import Choices
 from models.subnet import Subnet
 from models.supernet import Supernet
 from models.training import Objective, Recipe, Run, train
-from stages.common.budgets import read_latency_table
+from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.devices import pick_device
 from stages.common.files import write_json
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.search.algorithms.evolution import Population
 from stages.search.algorithms.hurricane import Hurricane
+from stages.search.evaluation import Evaluate
 from stages.search.loop import problem_of
 from stages.search.params import SearchParams
 from stages.search.stage import evaluation, kept_budgets
@@ -47,6 +53,9 @@ from stages.supernet.strategies.base import PATHS, Task
 from stages.supernet.strategies.spos import SinglePath
 
 Allowed = Sequence[Sequence[int]]
+_DRAWN = 10
+"""Separates the generators of random networks from those of a seed's paths and evolution."""
+_TRIES = 10_000
 
 
 class Restricted(SinglePath):
@@ -63,17 +72,16 @@ class Restricted(SinglePath):
 
 
 class Comparison:
-    """One seed's two searches in one device's space.
+    """One seed's searches in one device's space.
 
     Args:
         setting: data, space and device.
         seed: of weights, paths and evolution.
-        steps: of the one-stage supernet.
-        evaluations: of either search, in all.
+        evaluations: of every search, in all.
     """
 
-    def __init__(self, setting: Setting, seed: int, steps: int, evaluations: int) -> None:
-        self.setting, self.seed, self.steps, self.evaluations = setting, seed, steps, evaluations
+    def __init__(self, setting: Setting, seed: int, evaluations: int) -> None:
+        self.setting, self.seed, self.evaluations = setting, seed, evaluations
         section = read_section(setting.params, "search", SearchParams)
         self.params = section.model_copy(update={"algorithm": "hurricane", "seed": seed})
         self.learning = read_section(setting.params, "supernet", SupernetParams)
@@ -110,41 +118,63 @@ class Comparison:
             strategy.learn,
         )
 
-    def evolve(self, supernet: Supernet, allowed: Allowed, evaluations: int) -> Choices:
-        """The best of an evolution by recalibrated slices of the supernet."""
+    def evolve(self, judge: Evaluate, allowed: Allowed, evaluations: int) -> Choices:
+        """The best of an evolution by a judge."""
         population = Population(self.problem, self.params.evolution, allowed)
-        judge = evaluation(self.hurricane, supernet, self.setting.images)
         rng, known = np.random.default_rng([self.seed, 1]), dict[Choices, float]()
         while len(known) < evaluations:
             born = population.brood(self.params.fixed_samples, rng, set(known))
             new = [choices for choices in born if choices not in known]
             if not new:
                 break  # the space has no more
-            nlls = judge(0, [self.setting.space.architecture(choices) for choices in new])
-            for choices, nll in zip(new, nlls, strict=True):
-                known[choices] = nll
-                population.add(choices, nll)
+            judged = judge(0, [self.setting.space.architecture(choices) for choices in new])
+            for choices, found in zip(new, judged, strict=True):
+                known[choices] = found.nll
+                population.add(choices, found.nll)
         return min(known, key=lambda choices: (known[choices], choices))
 
-    def one_stage(self) -> dict[str, Any]:
-        """All layers at once."""
-        supernet = self.supernet()
-        self.learn(supernet, self.space, self.steps)
-        return self._found(self.evolve(supernet, self.space, self.evaluations), self.steps)
+    def judge(self, supernet: Supernet) -> Evaluate:
+        """By recalibrated slices of the supernet."""
+        return evaluation(self.hurricane, supernet, self.setting.images)
 
-    def two_stages(self, late_steps: float, early_steps: float) -> dict[str, Any]:
-        """The late layers, then the early ones; steps as shares of the one-stage supernet's."""
+    def one_stage(self, steps: int, strangers: Sequence[Architecture]) -> dict[str, Any]:
+        """All layers at once; and the NLL of architectures that the search did not choose."""
+        supernet = self.supernet()
+        self.learn(supernet, self.space, steps)
+        judge = self.judge(supernet)
+        found = self._found(self.evolve(judge, self.space, self.evaluations), steps)
+        judged = judge(0, strangers)
+        nlls = {a.id: one.nll for a, one in zip(strangers, judged, strict=True)}
+        return found | {"judged": nlls}
+
+    def two_stages(self, late: int, early: int) -> dict[str, Any]:
+        """The late layers, then the early ones, each after so many steps of the supernet."""
         supernet, default = self.supernet(), self.hurricane.default
         assert default is not None
-        late = round(late_steps * self.steps)
         self.learn(supernet, self.part(default, late=True), late)
         share = self.params.hurricane.late_steps
         first = round(share * self.evaluations)
-        winner = self.evolve(supernet, self.part(default, late=True), first)
-        early = round(early_steps * self.steps)
+        winner = self.evolve(self.judge(supernet), self.part(default, late=True), first)
         self.learn(supernet, self.part(winner, late=False), early)
-        best = self.evolve(supernet, self.part(winner, late=False), self.evaluations - first)
+        rest = self.evaluations - first
+        best = self.evolve(self.judge(supernet), self.part(winner, late=False), rest)
         return self._found(best, late + early)
+
+    def random(self, draw: int) -> dict[str, Any]:
+        """A uniformly random architecture of the device's space within the budget.
+
+        Raises:
+            InfeasibleBudgetError: thousands were drawn, and none was within it.
+        """
+        rng = np.random.default_rng([self.seed, _DRAWN, draw])
+        for _ in range(_TRIES):
+            choices = tuple(int(rng.choice(here)) for here in self.space)
+            if self.problem.excess(choices) <= 0:
+                return self._found(choices, 0)
+        raise InfeasibleBudgetError(
+            f"none of {_TRIES} random architectures is within the budget of "
+            f"'{self.setting.device}', so there is nothing to compare with: raise the budget."
+        )
 
     def part(self, fixed: Choices, late: bool) -> Allowed:
         """The space in which one part of the layers is free and the other is that of `fixed`."""
@@ -158,8 +188,10 @@ class Comparison:
         network = self.setting.space.architecture(choices)
         return {
             "architecture": network.to_json(),
+            "architecture_id": network.id,
             "short": network.short(),
             "flops": flops(network),
+            "parameters": parameters(network),
             "steps": steps,
         }
 
@@ -176,21 +208,21 @@ def main() -> None:
     args = _flags()
     prepare_machine(args.threads, 0)
     setting = Setting.open(args)
-    args.work = setting.kept_in(args.work, args.late, args.early, args.evaluations)
-    runs: dict[str, list[dict[str, Any]]] = {"one stage": [], "two stages": []}
-    for seed in args.seeds:
-        compared = Comparison(setting, seed, args.steps, args.evaluations)
-        make: dict[str, Callable[[], dict[str, Any]]] = {
-            "one stage": compared.one_stage,
-            "two stages": partial(compared.two_stages, args.late, args.early),
-        }
-        for name, found in runs.items():
-            run = kept(args.work / f"{name.replace(' ', '-')}-{seed}-{args.steps}.json", make[name])
+    counted = (args.late, args.early, args.evaluations, args.draws, *args.seeds)
+    args.work = setting.kept_in(args.work, *counted)
+    compared = [Comparison(setting, seed, args.evaluations) for seed in args.seeds]
+    strangers = [
+        Architecture.from_json(run["architecture"]) for one in compared for run in drawn(one, args)
+    ]
+    runs: list[dict[str, Any]] = []
+    for one in compared:
+        for run in found(one, strangers, args):
             network = Architecture.from_json(run["architecture"])
-            file = args.work / f"scratch-{network.id}-{seed}-{args.epochs:g}.json"
-            run |= kept(file, partial(from_scratch, setting, network, seed, args.epochs, args.work))
-            found.append(run)
-            print(f"{name}, seed {seed}: {run['accuracy']:.4f} {run['short']}", flush=True)
+            file = args.work / f"scratch-{network.id}-{one.seed}-{args.epochs:g}.json"
+            learn = partial(from_scratch, setting, network, one.seed, args.epochs, args.work)
+            runs.append(run | kept(file, learn) | {"layers": depth(network)})
+            accuracy = runs[-1]["accuracy"]
+            print(f"{run['arm']}, seed {one.seed}: {accuracy:.4f} {run['short']}", flush=True)
     text = report(runs, args)
     print(text)
     if args.json is not None:
@@ -199,34 +231,28 @@ def main() -> None:
         replace_sections(args.out, "Search on a real supernet", {"Two stages against one": text})
 
 
-def report(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> str:
-    """The table and the paired difference."""
-    rows = [
-        [
-            name,
-            str(found[0]["steps"]),
-            spread_of([run["flops"] / 1e6 for run in found], 2),
-            spread_of([100 * run["accuracy"] for run in found], 2),
-        ]
-        for name, found in runs.items()
-    ]
-    pairs = zip(runs["two stages"], runs["one stage"], strict=True)
-    differences = [100 * (two["accuracy"] - one["accuracy"]) for two, one in pairs]
-    saved = 1 - runs["two stages"][0]["steps"] / runs["one stage"][0]["steps"]
-    seeds = ", ".join(map(str, args.seeds))
-    return (
-        f"`python -m benchmarks.two_stage --device {args.device} --steps {args.steps} --epochs "
-        f"{args.epochs:g}`, seeds {seeds}, {args.evaluations} evaluations a search; every answer "
-        f"trained from scratch for {args.epochs:g} epochs.\n\n"
-        f"{table(('search', 'supernet steps', 'million MACs', 'test accuracy %'), rows)}\n\n"
-        f"Two stages trained their supernet {saved:.0%} less; their answers differ by "
-        f"{spread_of(differences, 2)} points ({', '.join(f'{d:+.2f}' for d in differences)}; the "
-        f"standard deviation of single differences is {_deviation(differences)})."
-    )
+def drawn(one: Comparison, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A seed's random architectures."""
+    files = [args.work / f"random-{one.seed}-{draw}.json" for draw in range(args.draws)]
+    return [kept(file, partial(one.random, draw)) for draw, file in enumerate(files)]
 
 
-def _deviation(values: Sequence[float]) -> str:
-    return f"{statistics.stdev(values):.2f}" if len(values) > 1 else "unknown from one seed"
+def found(
+    one: Comparison, strangers: Sequence[Architecture], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Every arm's architectures of a seed; those that were kept are read."""
+    late, early = round(args.late * args.steps), round(args.early * args.steps)
+    make: dict[str, Callable[[], dict[str, Any]]] = {
+        ONE: partial(one.one_stage, args.steps, strangers),
+        SHORT: partial(one.one_stage, late + early, strangers),
+        TWO: partial(one.two_stages, late, early),
+    }
+    runs = []
+    for arm, search in make.items():
+        name = arm.replace(",", "").replace(" ", "-")
+        run = kept(args.work / f"{name}-{one.seed}-{args.steps}.json", search)
+        runs.append(run | {"arm": arm, "seed": one.seed})
+    return runs + [run | {"arm": RANDOM, "seed": one.seed} for run in drawn(one, args)]
 
 
 def _flags() -> argparse.Namespace:
@@ -236,6 +262,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--space", type=Path, default=ROOT / "models" / "spaces" / "compact.yaml")
     parser.add_argument("--device", default="edge-cpu", help="whose budget and profile")
     parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
+    parser.add_argument("--draws", type=int, default=3, help="random architectures a seed")
     parser.add_argument("--steps", type=int, default=800, help="of the one-stage supernet")
     parser.add_argument("--late", type=float, default=0.4, help="their share in stage one")
     parser.add_argument("--early", type=float, default=0.296, help="their share in stage two")
@@ -245,7 +272,10 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="where runs are kept")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--out", type=Path, help="Markdown file whose section is replaced")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if len(args.seeds) < 2 or args.draws < 1:
+        parser.error("differences need two seeds or more, and --draws one random network or more")
+    return args
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.architecture import Architecture
 from models.batch import LabelledImages
 from models.subnet import ConvNorm
+from models.supernet import Supernet, extract
 
 Model = Callable[[Tensor], Tensor]
 
@@ -74,6 +76,25 @@ def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
     if images == 0:
         raise ValueError("accuracy needs at least one image.")
     return correct / images
+
+
+def slice_accuracy(
+    supernet: Supernet,
+    architecture: Architecture,
+    calibration: Iterable[Tensor],
+    held_out: Iterable[LabelledImages],
+) -> float:
+    """Top-1 accuracy of a supernet's slice, with batch norms recalibrated for it.
+
+    Args:
+        supernet: it is only read.
+        architecture: of the slice.
+        calibration: batches of training images (N, C, H, W), for batch norms' statistics.
+        held_out: batches to be judged on.
+    """
+    subnet = extract(supernet, architecture)
+    recalibrate(subnet, calibration)
+    return accuracy(subnet.eval(), held_out)
 
 
 def folded(network: nn.Module) -> nn.Module:

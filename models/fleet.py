@@ -6,6 +6,7 @@ Axes: N networks, D devices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,38 @@ def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) ->
     of_device = tuple(chosen[device] for device in range(devices))
     losses = tuple(float(losses_DN[device, n]) for device, n in enumerate(of_device))
     return Shared(tuple(sorted(set(of_device))), of_device, losses)
+
+
+def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
+    """What sharing costs: per number of networks, the least that the worst-off device loses.
+
+    From the fewest networks that are possible at all to one a device, or to the number from which
+    no device loses anything.
+
+    Args:
+        accuracies_N: of every network, fractions.
+        within_DN: whether a network keeps all budgets of a device.
+
+    Raises:
+        FleetError: some devices have no network within their budgets.
+    """
+    fewest = len(fewest_networks(accuracies_N, within_DN, np.inf).networks)
+    best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
+    bounds = np.unique((best_D[:, None] - accuracies_N)[within_DN]).tolist()
+
+    @cache
+    def needed(at: int) -> int:
+        return len(fewest_networks(accuracies_N, within_DN, bounds[at]).networks)
+
+    found: dict[int, float] = {}
+    for count in range(fewest, needed(0) + 1):
+        # The more may be lost, the fewer networks are needed: the first bound that will do.
+        low, high = 0, len(bounds) - 1
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if needed(middle) <= count else (middle + 1, high)
+        found[count] = bounds[low]
+    return found
 
 
 def _solve(

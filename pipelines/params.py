@@ -14,6 +14,7 @@ from stages.bundle.params import BundleParams
 from stages.common.data_params import DataParams
 from stages.common.params import Params, ParamsError, bind, nearest, read_yaml
 from stages.export.params import ExportParams
+from stages.fleet.params import FleetParams
 from stages.profile.params import ProfileParams
 from stages.quantize.params import QuantizeParams
 from stages.rank.params import RankParams
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Any] = {
     "profile": ProfileParams,
     "search": SearchParams,
     "rank": RankParams,
+    "fleet": FleetParams,
     "train": TrainParams,
     "quantize": QuantizeParams,
     "export": ExportParams,

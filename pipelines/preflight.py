@@ -28,6 +28,8 @@ from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.data_params import DataParams
 from stages.common.device_space import check_allowed, device_space
 from stages.common.files import read_json
+from stages.common.params import ParamsError
+from stages.fleet.params import FleetParams
 from stages.prepare.check import check_source
 from stages.profile.feasible import check_feasible, quick_latency
 from stages.search.algorithms import ALGORITHMS
@@ -82,6 +84,8 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         problems += problem_of(check_signing, root, bound.values["bundle"].signing_key)
     if "search" in bound.values:
         problems += problem_of(check_start, root, bound.values["search"].start_from)
+    if {"search", "fleet"} <= bound.values.keys():
+        problems += problem_of(check_sharing, bound.values["fleet"], bound.values["search"])
     if "data" in bound.values:
         problems += problem_of(check_data, root, bound.values["data"], plan)
     if {"data", "teacher"} <= bound.values.keys():
@@ -142,6 +146,19 @@ def check_start(root: Path, file: str) -> None:
         FileFormatError: the file is missing or of another kind.
     """
     read_json(root / file, DISTRIBUTION)
+
+
+def check_sharing(fleet: FleetParams, search: SearchParams) -> None:
+    """Refuse devices that share a network and have supernets of their own.
+
+    Raises:
+        ParamsError: both are asked for.
+    """
+    if fleet.share and search.weights.learn:
+        raise ParamsError(
+            "fleet.share: devices cannot share a network that each slices from a supernet of its "
+            "own (search.weights.learn). Set one of the two to false."
+        )
 
 
 def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:

@@ -19,7 +19,7 @@ from pipelines.plan import GATE
 from pipelines.summary import read_summaries
 from stages.bundle.read import read_bundle
 from stages.common.files import read_json, write_bytes
-from stages.common.schemas import LATENCY
+from stages.common.schemas import FLEET, LATENCY
 
 REPORT = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -52,6 +52,7 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
         devices={name: _device(root, graph, name, row) for name, row in summaries.items()},
         missing=[name for name in graph.devices if name not in summaries],
         pareto=picture(folder / "pareto.png"),
+        fleet=_fleet(root / graph["fleet"].outs[0]),
         stale=list(stale),
     )
     write_bytes(folder / REPORT, page.encode())
@@ -86,6 +87,16 @@ def picture(file: Path) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
+def _fleet(folder: Path) -> dict[str, Any] | None:
+    """What the devices have in common; None before the stage has run."""
+    file = folder / "fleet.json"
+    if not file.is_file():
+        return None
+    found = read_json(file, FLEET)
+    known = {row["architecture_id"]: row for row in found["networks"]}
+    return found | {"known": known, "picture": picture(folder / "fleet.png")}
+
+
 def _device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the page says of one device; None for what its stages did not write."""
 
@@ -102,6 +113,8 @@ def _device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> 
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {
             "What was searched": picture(out("search") / "search.png"),
+            "What the search's own predictor goes by": picture(out("search") / "predictor.png"),
+            "What the ranking's predictor goes by": picture(out("rank") / "predictor.png"),
             "The latency model against measurements": picture(out("profile") / "latency.png"),
         },
     }

@@ -161,10 +161,9 @@ def _method(row: Mapping[str, Any]) -> str:
 
 def _architecture(content: Mapping[str, Any], results: Results) -> str:
     rows = [[str(i), *_block(block)] for i, block in enumerate(results.architecture.present)]
-    kept = len(results.ranking["ranked"])
     return (
-        f"`{content['architecture_short']}` (id `{content['architecture_id']}`), the best of "
-        f"{kept} candidates by {results.ranking['indicator'].replace('_', ' ')}.\n\n"
+        f"`{content['architecture_short']}` (id `{content['architecture_id']}`), "
+        f"{results.choice.reason}.\n\n"
         + _table(["block", "operator", "settings", "channels", "input", "stride"], rows)
     )
 

@@ -61,12 +61,10 @@ def _latency(results: Results, what: str, file: str, measured: float | None) -> 
 
 def _accuracy(results: Results) -> dict[str, Any]:
     """The supernet's word on the chosen network, before it was trained on its own."""
-    chosen = results.architecture.id
-    row = next(r for r in results.ranking["ranked"] if r["architecture_id"] == chosen)
     return _entry(
         "accuracy of the trained network on validation images",
         TOP1,
-        row["scores"].get("supernet_accuracy"),
+        results.choice.supernet_accuracy,
         "its slice of the supernet",
         results.train["accuracy"]["val"],
         "the network after its own training",

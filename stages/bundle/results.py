@@ -11,29 +11,30 @@ from models.architecture import SCHEMA as ARCHITECTURE
 from models.architecture import Architecture
 from models.ranking import SCHEMA as CERTIFICATE
 from stages.bundle.errors import BundleError
+from stages.common.choice import Choice
 from stages.common.files import read_json, sha256_file
-from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, RANKED, TRAIN
+from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, TRAIN
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the stages before found, read from their folders.
+    """What the stages before found, read from their files.
 
     Attributes:
         architecture: the network.
+        choice: why this network.
         latency: `latency.json` of the stage profile.
-        ranking: `ranking.json` of the stage rank.
         certificate: `certificate.json` of the stage rank.
         train: `train.json`.
         quantize: `quantize.json`.
         export: `export.json`.
-        hashes: SHA-256 of each of these files, of the trained weights and of the ONNX file
-            that was chosen, by name.
+        hashes: SHA-256 of each of these files, of `ranking.json`, of the trained weights and of
+            the ONNX file that was chosen, by name.
     """
 
     architecture: Architecture
+    choice: Choice
     latency: Mapping[str, Any]
-    ranking: Mapping[str, Any]
     certificate: Mapping[str, Any]
     train: Mapping[str, Any]
     quantize: Mapping[str, Any]
@@ -41,7 +42,9 @@ class Results:
     hashes: Mapping[str, str]
 
 
-def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export: Path) -> Results:
+def read_results(
+    profile: Path, rank: Path, choice: Path, train: Path, quantize: Path, export: Path
+) -> Results:
     """Read the results of the stages before, and check that they speak of one network.
 
     Raises:
@@ -50,7 +53,6 @@ def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export:
     """
     files = {
         "latency": (profile / "latency.json", LATENCY),
-        "ranking": (rank / "ranking.json", RANKED),
         "certificate": (rank / "certificate.json", CERTIFICATE),
         "train": (train / "train.json", TRAIN),
         "quantize": (quantize / "quantize.json", QUANTIZE),
@@ -59,8 +61,9 @@ def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export:
     }
     content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
     architecture = Architecture.from_json(content.pop("architecture"))
+    chosen = Choice.read(choice)
     ids = {
-        "rank": content["ranking"]["chosen"]["architecture_id"],
+        "choice": chosen.architecture.id,
         "train": content["train"]["architecture_id"],
         "architecture.json": architecture.id,
     }
@@ -69,6 +72,7 @@ def read_results(profile: Path, rank: Path, train: Path, quantize: Path, export:
     if content["export"]["built_from"] != content["quantize"]["file"]:
         raise BundleError("export and quantize are of different forms. Run export again.")
     models = train / "model.safetensors", quantize / content["quantize"]["file"]
-    paths = [*(path for path, _ in files.values()), *models]
+    paths = [*(path for path, _ in files.values()), rank / "ranking.json", *models]
     hashes = {path.name: sha256_file(path) for path in paths}
-    return Results(architecture, **content, hashes=hashes)
+    hashes["choice.json"] = sha256_file(choice)  # it is called as the device
+    return Results(architecture, chosen, **content, hashes=hashes)

@@ -58,14 +58,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.bundle", description=__doc__)
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--device", required=True)
-    for name in ("data", "profile", "rank", "train", "quantize", "export", "out"):
+    for name in ("data", "profile", "rank", "choice", "train", "quantize", "export", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     flags = parser.parse_args()
     params = read_section(flags.params, "bundle", BundleParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, 0)
     quiet()
-    results = read_results(flags.profile, flags.rank, flags.train, flags.quantize, flags.export)
+    results = read_results(
+        flags.profile, flags.rank, flags.choice, flags.train, flags.quantize, flags.export
+    )
 
     info = DatasetInfo.read(flags.data)
     files = model_files(results, flags.quantize, flags.export)

@@ -32,6 +32,14 @@ from stages.common.schemas import LATENCY
 
 BYTES: dict[Precision, int] = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes per weight, by precision."""
+UNITS = {
+    "latency_ms": "predicted latency (ms)",
+    "flops": "multiply-accumulates",
+    "parameters": "parameters",
+    "size_mb": "weights (MB)",
+    "memory_mb": "peak activation memory (MB)",
+}
+"""What a budget's axis in a picture is called."""
 _ATTEMPTS = 50
 
 Floats = npt.NDArray[np.float64]

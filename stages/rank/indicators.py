@@ -13,11 +13,11 @@ from torch import Tensor
 
 from data.stream import Batch
 from models.architecture import Architecture
-from models.evaluate import accuracy, recalibrate
+from models.evaluate import slice_accuracy
 from models.indicators import bn_indicator
 from models.predictors import Predictor
 from models.stage_features import stage_features
-from models.supernet import Supernet, extract
+from models.supernet import Supernet
 
 AGGREGATE = "aggregate"
 PREDICTED = "accuracy_predictor"
@@ -53,9 +53,7 @@ Indicator = Callable[[Evidence, Architecture], float]
 
 def supernet_accuracy(evidence: Evidence, architecture: Architecture) -> float:
     """Held-out accuracy of the supernet's slice, with recalibrated batch norms."""
-    subnet = extract(evidence.supernet, architecture)
-    recalibrate(subnet, evidence.calibration)
-    return accuracy(subnet.eval(), evidence.held_out)
+    return slice_accuracy(evidence.supernet, architecture, evidence.calibration, evidence.held_out)
 
 
 def bn_sum(evidence: Evidence, architecture: Architecture) -> float:

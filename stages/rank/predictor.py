@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.predictor_fit import Examples, Options, choose, fit
-from models.predictor_judge import choosing, folds, held_out, judge
-from models.predictors import Predictor, Values
+from models.predictor_explained import Explained, explain
+from models.predictor_fit import Examples, Options
+from models.predictor_judge import folds
+from models.predictors import Values
 from models.space import SearchSpace
 from models.stage_features import stage_features, stage_sizes
 from stages.common.files import FileFormatError
@@ -36,8 +37,10 @@ class _Seen:
     architectures: int
 
 
-def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Predictor | str:
-    """A predictor of held-out NLL from readable features, with its error; or why there is none.
+def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Explained | str:
+    """A predictor of held-out NLL from readable features, explained; or why there is none.
+
+    Its notes hold its error and what its features add, on steps that it has not seen.
 
     Args:
         history: `history.csv` of the stage search.
@@ -58,9 +61,10 @@ def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Predicto
         )
     examples = seen.examples
     parts = folds(examples, FOLDS, np.random.default_rng(seed), seen.steps_N.tolist())
-    error = judge(examples.target_N, held_out(examples, parts, choosing(_OPTIONS)))
-    found = fit(examples, choose(examples, _OPTIONS))
-    return replace(found, notes={**found.notes, "folds": FOLDS, "error": error.to_json()})
+    found = explain(examples, _OPTIONS, parts)
+    told = {"folds": FOLDS, "error": found.error.to_json(), "added": found.added_json()}
+    noted = replace(found.predictor, notes={**found.predictor.notes, **told})
+    return replace(found, predictor=noted)
 
 
 def _read(history: Path, space: SearchSpace) -> _Seen | None:

@@ -14,7 +14,6 @@ from data.stream import TrainStream, eval_batches
 from models.architecture import Architecture
 from models.costs import depth, flops, parameters
 from models.predictors import SCHEMA as PREDICTOR
-from models.predictors import Predictor
 from models.ranking import SCHEMA as CERTIFICATE_SCHEMA
 from models.ranking import certify, mean_ranks
 from models.space import SearchSpace
@@ -22,9 +21,11 @@ from models.stage_features import stage_sizes
 from models.supernet import Supernet
 from models.weights import load_into
 from stages.common.checkpoint import Checkpoint
-from stages.common.files import read_json, rounded, write_json
+from stages.common.choice import Choice
+from stages.common.files import read_json, rounded, write_bytes, write_json
 from stages.common.learning import Images, inputs_fingerprint, spread, supernet_file
 from stages.common.params import read_section
+from stages.common.predictor_picture import predictor_png
 from stages.common.progress import Progress
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import CANDIDATES, RANKED
@@ -72,11 +73,12 @@ def main() -> None:
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
     judged_on = spread(images.val, params.images)
+    predictor = accuracy_predictor(flags.search / "history.csv", space, params.seed)
     evidence = Evidence(
         supernet,
         images.calibration(params.recalibration_batches, params.batch, params.seed),
         list(eval_batches(judged_on, images.info, params.batch)),
-        accuracy_predictor(flags.search / "history.csv", space, params.seed),
+        predictor if isinstance(predictor, str) else predictor.predictor,
         stage_sizes(space.groups),
     )
     require_available(evidence, params)
@@ -84,8 +86,10 @@ def main() -> None:
         print(f"the indicator {PREDICTED} is left out: {evidence.predictor}")
     ranked, truth = judge(candidates, evidence, images, params, checkpoint)
     write(flags.out, ranked, truth, params)
-    if isinstance(evidence.predictor, Predictor):
-        write_json(flags.out / "predictor.json", PREDICTOR, evidence.predictor.to_json())
+    choice(ranked, params.indicator).write(flags.choice)
+    if not isinstance(predictor, str):
+        write_json(flags.out / "predictor.json", PREDICTOR, predictor.predictor.to_json())
+        write_bytes(flags.out / "predictor.png", predictor_png(predictor))
     checkpoint.clear()
 
 
@@ -177,6 +181,15 @@ def write(
     write_json(out / "certificate.json", CERTIFICATE_SCHEMA, certificate(ranked, truth, params))
 
 
+def choice(ranked: Sequence[Ranked], indicator: str) -> Choice:
+    """The best candidate, as the network of this device alone."""
+    return Choice(
+        ranked[0].candidate.architecture,
+        f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
+        ranked[0].scores["supernet_accuracy"],
+    )
+
+
 def certificate(
     ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
 ) -> dict[str, Any]:
@@ -239,6 +252,6 @@ def _evidence(count: int, params: RankParams) -> str:
 
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.rank", description=__doc__)
-    for name in ("params", "space", "data", "supernet", "search", "out"):
+    for name in ("params", "space", "data", "supernet", "search", "out", "choice"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()

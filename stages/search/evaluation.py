@@ -1,8 +1,9 @@
-"""The NLL of architectures as slices of a frozen supernet, on held-out images."""
+"""NLL and accuracy of architectures as slices of a frozen supernet, on held-out images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +14,22 @@ from models.architecture import Architecture
 from models.evaluate import recalibrate
 from models.supernet import Supernet, extract
 
-Evaluate = Callable[[int, Sequence[Architecture]], list[float]]
-"""The step's number and its architectures, to their mean cross-entropies in nats."""
+
+@dataclass(frozen=True)
+class Judgement:
+    """What held-out images say of an architecture.
+
+    Attributes:
+        nll: mean cross-entropy, in nats per image; what algorithms observe.
+        accuracy: share of the images that it answers rightly; for people.
+    """
+
+    nll: float
+    accuracy: float
+
+
+Evaluate = Callable[[int, Sequence[Architecture]], list[Judgement]]
+"""The step's number and its architectures, to what is found of each."""
 
 
 def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
@@ -30,13 +45,16 @@ def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
     supernet.train()
 
     @torch.no_grad()
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[float]:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
         batch = held_out.at(step)
-        known: dict[str, float] = {}
+        known: dict[str, Judgement] = {}
         for architecture in architectures:
             if architecture.id not in known:
                 logits_NK = supernet(batch.images_NCHW, architecture, update_statistics=False)
-                known[architecture.id] = float(cross_entropy(logits_NK, batch.labels_N))
+                nll = float(cross_entropy(logits_NK, batch.labels_N))
+                known[architecture.id] = Judgement(
+                    nll, _right(logits_NK, batch) / len(batch.labels_N)
+                )
         return [known[architecture.id] for architecture in architectures]
 
     return evaluate
@@ -54,24 +72,30 @@ def recalibrated_evaluation(
         calibration: training images, from which every architecture's statistics are recomputed.
         held_out: batches of the validation split; the mean is over all their images.
     """
-    known: dict[str, float] = {}
+    known: dict[str, Judgement] = {}
 
     @torch.no_grad()
-    def judge(architecture: Architecture) -> float:
+    def judge(architecture: Architecture) -> Judgement:
         subnet = extract(supernet, architecture)
         recalibrate(subnet, calibration)
         subnet.eval()
-        total, images = 0.0, 0
+        total, right, images = 0.0, 0, 0
         for batch in held_out:
             logits_NK = subnet(batch.images_NCHW)
             total += float(cross_entropy(logits_NK, batch.labels_N, reduction="sum"))
+            right += _right(logits_NK, batch)
             images += len(batch.labels_N)
-        return total / images
+        return Judgement(total / images, right / images)
 
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[float]:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
         for architecture in architectures:
             if architecture.id not in known:
                 known[architecture.id] = judge(architecture)
         return [known[architecture.id] for architecture in architectures]
 
     return evaluate
+
+
+def _right(logits_NK: Tensor, batch: Batch) -> int:
+    """How many images are answered rightly."""
+    return int((logits_NK.argmax(1) == batch.labels_N).sum())

@@ -11,8 +11,8 @@ from models.space import SearchSpace
 from stages.search.loop import Row
 
 COLUMNS = (
-    "step", "architecture_id", "nll", "value", "omega", "latency_ms", "flops", "parameters",
-    "size_mb", "memory_mb", "excess", "entropy", "samples", "choices",
+    "step", "architecture_id", "nll", "accuracy", "value", "omega", "latency_ms", "flops",
+    "parameters", "size_mb", "memory_mb", "excess", "entropy", "samples", "choices",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def history_csv(
                 row.step,
                 row.architecture_id,
                 _number(row.nll),
+                _number(row.accuracy),
                 f"{row.value:.6f}",
                 f"{row.weight:.6f}",
                 "" if cost["latency_ms"] is None else cost["latency_ms"],

@@ -29,6 +29,7 @@ class Row:
         architecture_id: the architecture's id.
         nll: mean cross-entropy on held-out images, nats per image; None where the algorithm looks
             at none.
+        accuracy: share of the same images that it answered rightly; None likewise.
         value: what the algorithm minimises: the NLL, or an indicator's negative.
         weight: omega, its share in the step's update.
         excess: summed fractions by which budgets are passed.
@@ -40,6 +41,7 @@ class Row:
     step: int
     architecture_id: str
     nll: float | None
+    accuracy: float | None
     value: float
     weight: float
     excess: float
@@ -143,8 +145,8 @@ def one_step(
     unseen = algorithm.judged == "unseen"
     found = [None] * len(proposed) if unseen else evaluate(step, architectures)
     results = [
-        Result(choices, None if nll is None else float(nll), float(excess(choices)))
-        for choices, nll in zip(proposed, found, strict=True)
+        Result(choices, None if one is None else float(one.nll), float(excess(choices)))
+        for choices, one in zip(proposed, found, strict=True)
     ]
     weights = algorithm.observe(results)
     return [
@@ -152,6 +154,7 @@ def one_step(
             step=step,
             architecture_id=one.id,
             nll=result.nll,
+            accuracy=None if judged is None else float(judged.accuracy),
             value=algorithm.value(result),
             weight=weight,
             excess=result.excess,
@@ -159,7 +162,7 @@ def one_step(
             samples=len(results),
             choices=" ".join(map(str, result.choices)),
         )
-        for one, result, weight in zip(architectures, results, weights, strict=True)
+        for one, judged, result, weight in zip(architectures, found, results, weights, strict=True)
     ]
 
 

@@ -34,7 +34,7 @@ class SearchParams(Params):
     """Training batches of `batch` images for the batch norms of what the others judge."""
     learn_from: Literal["step", "all"] = "step"
     """What fp_nas learns from in each step: the step's samples, by gradient ascent, as in the
-    paper; or all evaluations so far, by an additive fit."""
+    paper; or all evaluations so far, by a regression."""
     learning_rate: float = Field(gt=0)
     """Step of plain gradient ascent on the distribution's logits (parsec; fp_nas from `step`)."""
     inverse_temperature: float = Field(gt=0)

@@ -1,13 +1,16 @@
 """`search.png`: what was evaluated, how the search went on, and what it settled on.
 
-An algorithm with a distribution shows its entropy, its samples and its probabilities; another one
-the best value so far and how its population shares out the candidates.
+What was evaluated stands as accuracy over cost, with the front of the best accuracies; a search
+that looked at no image shows the indicator that it went by. An algorithm with a distribution shows
+its entropy, its samples and its probabilities; another one the best so far and how its population
+shares out the options.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,18 +18,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from models.architecture import Architecture
+from models.distribution import Distribution, Vector
 from models.space import SearchSpace
-from stages.common.budgets import Limit
+from stages.common.budgets import UNITS, Limit
 from stages.search.algorithms import Algorithm
+from stages.search.heat_map import HeatMap, draw
 from stages.search.loop import Row
 
-UNITS = {
-    "latency_ms": "predicted latency (ms)",
-    "flops": "multiply-accumulates",
-    "parameters": "parameters",
-    "size_mb": "weights (MB)",
-    "memory_mb": "peak activation memory (MB)",
-}
+_LEFT = 6.4
+"""Inches for what was evaluated and how it went on."""
 
 
 def search_png(
@@ -38,52 +38,89 @@ def search_png(
 ) -> bytes:
     """Draw the search; the same search gives the same bytes."""
     # No pyplot: it keeps global state and looks for a display.
-    figure = Figure(figsize=(15, 4.8), layout="constrained")
+    heat = HeatMap.of(space.groups, searched.shares())
+    width, height = heat.size
+    figure = Figure(figsize=(_LEFT + width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    scatter, curves, heat = figure.subplots(1, 3, width_ratios=[1.1, 1, 1.4])
-    _scatter(scatter, rows, space, costs, limits)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[_LEFT, width])[0]
+    scatter, curves = left.subplots(2, 1)
+    shown = Shown.of(rows, searched)
+    _scatter(scatter, rows, shown, space, costs, limits)
     if searched.distribution is None:
-        _best_so_far(curves, rows)
+        _best_so_far(curves, rows, shown)
     else:
         _entropy(curves, rows)
-    _heat_map(heat, space, searched)
+    _final(right.subplots(), heat, searched.distribution)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Shown:
+    """One number of every evaluated architecture, where higher is better.
+
+    Attributes:
+        values_N: the held-out accuracies; the indicator where no image was looked at.
+        meaning: of the values.
+    """
+
+    values_N: Vector
+    meaning: str
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], searched: Algorithm) -> Shown:
+        """What these rows show."""
+        accuracies = [row.accuracy for row in rows if row.accuracy is not None]
+        if len(accuracies) < len(rows):
+            return cls(np.array([-row.value for row in rows]), "BN indicator")
+        # The luck of a batch is no merit of what was judged on it: whoever looks should know.
+        batch = ", a batch for each step" if searched.judged == "batch" else ""
+        return cls(np.array(accuracies), f"held-out accuracy{batch}")
+
+
 def _scatter(
     axes: Axes,
     rows: Sequence[Row],
+    shown: Shown,
     space: SearchSpace,
     costs: Callable[[Architecture], dict[str, float | None]],
     limits: Sequence[Limit],
 ) -> None:
-    """What is minimised against the first budget's cost, coloured by step."""
+    """What was found over the first budget's cost, coloured by step, and the front of the best."""
     budgets = {limit.key: limit.budget for limit in limits if limit.key in UNITS}
     key = next(iter(budgets), "flops")
     architectures = [space.architecture([int(w) for w in row.choices.split()]) for row in rows]
-    cost = [costs(architecture)[key] or 0.0 for architecture in architectures]
-    points = axes.scatter(cost, [r.value for r in rows], c=[r.step for r in rows], s=14)
+    cost_N = np.array([costs(architecture)[key] or 0.0 for architecture in architectures])
+    points = axes.scatter(cost_N, shown.values_N, c=[row.step for row in rows], s=14)
     axes.figure.colorbar(points, ax=axes, label="step")
+    best = front(cost_N, shown.values_N)
+    ends = [*cost_N[best], cost_N.max()], [*shown.values_N[best], shown.values_N.max()]
+    axes.step(*ends, where="post", color="0.3", label="best up to a cost")
     if key in budgets:
         axes.axvline(budgets[key], color="crimson", linestyle="--", label="budget")
-        axes.legend()
-    axes.set(xlabel=UNITS[key], ylabel=_meaning(rows), title="evaluated architectures")
+    axes.legend(fontsize=8)
+    axes.set(xlabel=UNITS[key], ylabel=shown.meaning, title="evaluated architectures")
 
 
-def _meaning(rows: Sequence[Row]) -> str:
-    return "held-out NLL (nats)" if rows[0].nll is not None else "negative BN indicator"
+def front(cost_N: Vector, value_N: Vector) -> list[int]:
+    """The numbers of those that are better than everything as cheap, from the cheapest on."""
+    found: list[int] = []
+    for at in np.lexsort((-value_N, cost_N)).tolist():
+        if not found or value_N[at] > value_N[found[-1]]:
+            found.append(at)
+    return found
 
 
-def _best_so_far(axes: Axes, rows: Sequence[Row]) -> None:
-    """The best value within the budgets after each evaluated architecture, and all values."""
-    within = [row.value if row.excess <= 0 else np.inf for row in rows]
-    axes.scatter(range(1, len(rows) + 1), [row.value for row in rows], s=8, color="0.75")
-    axes.step(range(1, len(rows) + 1), np.minimum.accumulate(within), where="post")
+def _best_so_far(axes: Axes, rows: Sequence[Row], shown: Shown) -> None:
+    """The best within the budgets after each evaluated architecture, and all that were found."""
+    within_N = np.where([row.excess <= 0 for row in rows], shown.values_N, -np.inf)
+    numbers = range(1, len(rows) + 1)
+    axes.scatter(numbers, shown.values_N, s=8, color="0.75")
+    axes.step(numbers, np.maximum.accumulate(within_N), where="post")
     axes.set(
         xlabel="architectures evaluated",
-        ylabel=_meaning(rows),
+        ylabel=shown.meaning,
         title=f"best so far of {len(rows)} architectures",
     )
 
@@ -102,16 +139,9 @@ def _entropy(axes: Axes, rows: Sequence[Row]) -> None:
     samples.set_ylim(bottom=0)
 
 
-def _heat_map(axes: Axes, space: SearchSpace, searched: Algorithm) -> None:
-    """How likely, or how frequent in the population, every candidate of every group is."""
-    table, distribution = searched.shares(), searched.distribution
-    grid = np.full((len(table), max(map(len, table))), np.nan)
-    for number, group in enumerate(table):
-        grid[number, : len(group)] = group
-    image = axes.imshow(grid, vmin=0, vmax=1, aspect="auto", cmap="viridis")
-    drawn = distribution is not None
-    axes.figure.colorbar(image, ax=axes, label="probability" if drawn else "share")
-    axes.set_yticks(range(len(table)), [group.name for group in space.groups], fontsize=7)
-    axes.set_xticks(range(grid.shape[1]))
-    form = f"final distribution ({distribution.form})" if distribution else "final population"
-    axes.set(xlabel="candidate", title=form)
+def _final(axes: Axes, heat: HeatMap, distribution: Distribution | None) -> None:
+    """How likely, or how frequent in the population, every option of every choice is."""
+    if distribution is None:
+        draw(axes, heat, "final population", "share of its networks")
+    else:
+        draw(axes, heat, f"final distribution ({distribution.form})", "probability")

@@ -27,7 +27,7 @@ from models.supernet import Supernet
 from models.training import Outcome, Recipe, Run, outcome
 from stages.common.params import Params
 from stages.search.algorithms.fp_nas import importance_weights
-from stages.search.evaluation import Evaluate
+from stages.search.evaluation import Evaluate, Judgement
 
 if TYPE_CHECKING:
     from stages.search.params import SearchParams
@@ -82,7 +82,7 @@ class SharedWeights:
     def before(self, evaluate: Evaluate) -> Evaluate:
         """Learn from every step's architectures, then judge them."""
 
-        def judge(step: int, architectures: Sequence[Architecture]) -> list[float]:
+        def judge(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
             self.learn(architectures)
             return evaluate(step, architectures)
 

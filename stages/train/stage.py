@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from models.training import Objective, Run, supervised
 from models.warm_start import shrink_and_perturb
 from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
-from stages.common.files import FileFormatError, read_json, rounded, write_bytes, write_json
+from stages.common.choice import Choice
+from stages.common.files import FileFormatError, fingerprint, rounded, write_bytes, write_json
 from stages.common.hops import Hop, Limits, compare, scaled
 from stages.common.launch import check_parts, meet, relaunch
 from stages.common.learning import (
@@ -39,8 +41,9 @@ from stages.common.learning import (
 )
 from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
-from stages.common.schemas import HISTORY, RANKED, TRAIN
+from stages.common.schemas import HISTORY, TRAIN
 from stages.common.teachers import open_teacher
+from stages.common.twins import copy_twin, leave_mark, one_at_a_time
 from stages.train.params import TrainParams
 
 
@@ -146,7 +149,7 @@ def main() -> None:
         "--supernet",
         "--teacher",
         "--search",
-        "--rank",
+        "--choice",
         "--out",
     ):
         parser.add_argument(flag, type=Path, required=True)
@@ -159,15 +162,37 @@ def main() -> None:
     prepare_machine(params.threads, params.seed)
     processes = meet("train", params.processes, torch.device("cpu"))
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
-    ranking = read_json(args.rank / "ranking.json", RANKED)
-    architecture = Architecture.from_json(ranking["chosen"]["architecture"])
+    architecture = Choice.read(args.choice).architecture
     supernet = Supernet(space)
     own = supernet_file(args.supernet, args.search)
     load_into(supernet, own)
-    objective = objective_of(params, images, args.teacher)
-    files = (args.space, args.data, own, args.teacher, args.rank / "ranking.json")
-    checkpoint = Checkpoint(args.out, inputs_fingerprint("train", params, *files))
+    files = (args.space, args.data, own, args.teacher)
+    inputs = fingerprint(inputs_fingerprint("train", params, *files), architecture.to_json())
+    # Several processes do not look: one might find a twin that another just missed.
+    alone = nullcontext() if processes.count > 1 else one_at_a_time(args.out, inputs)
+    with alone:
+        twin = copy_twin(args.out, inputs) if processes.count == 1 else None
+        if twin is not None:
+            print(f"the same training was done for '{twin.name}': its network is taken.")
+        else:
+            objective = objective_of(params, images, args.teacher)
+            make(supernet, architecture, images, objective, params, args.out, inputs, processes)
+        if processes.first:
+            leave_mark(args.out, inputs)
 
+
+def make(
+    supernet: Supernet,
+    architecture: Architecture,
+    images: Images,
+    objective: Objective,
+    params: TrainParams,
+    out: Path,
+    inputs: str,
+    processes: Processes,
+) -> None:
+    """Slice, train, and write the stage's files."""
+    checkpoint = Checkpoint(out, inputs)
     network = extract(supernet, architecture)
     hop = compare_slice(supernet, network, images, params)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(params.seed))
@@ -175,10 +200,10 @@ def main() -> None:
     processes.leave()
     if not processes.first:
         return
-    write_bytes(args.out / "model.safetensors", to_bytes(network))
-    write_json(args.out / "architecture.json", SCHEMA, architecture.to_json())
-    write_json(args.out / "train.json", TRAIN, summary(network, images, params, hop))
-    write_json(args.out / "history.json", HISTORY, {"steps": history_rows(run)})
+    write_bytes(out / "model.safetensors", to_bytes(network))
+    write_json(out / "architecture.json", SCHEMA, architecture.to_json())
+    write_json(out / "train.json", TRAIN, summary(network, images, params, hop))
+    write_json(out / "history.json", HISTORY, {"steps": history_rows(run)})
     checkpoint.clear()
 
 

@@ -22,6 +22,7 @@ from models.space import SearchSpace
 from models.subnet import Subnet
 from models.weights import to_bytes
 from stages.bundle.stage import main as bundle_main
+from stages.common.choice import Choice
 from stages.common.files import sha256_file, write_array, write_bytes, write_json
 from stages.export.stage import main as export_main
 from stages.quantize.stage import main as quantize_main
@@ -99,6 +100,7 @@ class World:
         out = out or self.root / "bundle" / device
         folders = ["data", "rank", "train"]
         given = [part for name in folders for part in (f"--{name}", self.root / name)]
+        given += ["--choice", self.root / "rank" / "choice.json"]
         for name in ("profile", "quantize", "export"):
             given += [f"--{name}", self.root / name / device]
         self.run(bundle_main, "--device", device, *given, "--out", out)
@@ -239,13 +241,9 @@ def profiled(architecture: Architecture) -> LatencyTable:
 
 
 def write_rank(folder: Path, architecture: Architecture) -> None:
+    Choice(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
     row = {"architecture_id": architecture.id, "short": architecture.short(), "scores": {}}
-    chosen = {"architecture": architecture.to_json(), "architecture_id": architecture.id}
-    write_json(
-        folder / "ranking.json",
-        "netwright/ranked/1",
-        {"chosen": chosen, "indicator": "supernet_accuracy", "ranked": [row]},
-    )
+    write_json(folder / "ranking.json", "netwright/ranked/1", {"ranked": [row]})
     write_json(
         folder / "certificate.json",
         "netwright/ranking/1",

@@ -14,10 +14,12 @@ import pytest
 from devices.device import Budget
 from models.architecture import Architecture
 from models.costs import peak_activation_bytes
+from models.space import SearchSpace
 from stages.bundle.archive import pack
 from stages.bundle.errors import BundleError
 from stages.bundle.gate import judge
 from stages.bundle.read import read_bundle
+from stages.common.choice import Choice
 from stages.common.files import read_json
 from stages.common.hops import HopError
 
@@ -200,10 +202,11 @@ def test_peak_memory_is_that_of_the_delivered_precision_and_held_against_its_bud
 def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
-    ranking = root / "rank" / "ranking.json"
-    content = json.loads(ranking.read_text())
-    content["chosen"]["architecture_id"] = "0" * 12
-    ranking.write_text(json.dumps(content))
+    file = root / "rank" / "choice.json"
+    space = SearchSpace.load(
+        Path(__file__).parents[2] / "models" / "spaces" / "compact.yaml", (1, 28, 28), 10
+    )
+    Choice(space.from_index(0), "another", None).write(file)
     with pytest.raises(BundleError, match="different networks"):
         type(world)(root).bundle("cpu", tmp_path / "out")
 

@@ -1,12 +1,12 @@
 """What was predicted beside what was measured, and bundles of equal inputs."""
 
-import json
 import shutil
 
 import pytest
 
 from stages.bundle.manifest import relative_error
 from stages.bundle.read import read_bundle
+from stages.common.choice import Choice
 from stages.common.files import read_json
 
 
@@ -40,15 +40,14 @@ def test_what_was_neither_predicted_nor_measured_is_null_and_has_no_error(bundle
 def test_a_prediction_of_accuracy_is_the_slices(world, bundles, tmp_path):
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
-    file = root / "rank/ranking.json"
-    content = json.loads(file.read_text())
-    content["ranked"][0]["scores"] = {"supernet_accuracy": 0.45}
-    file.write_text(json.dumps(content))
+    file = root / "rank" / "choice.json"
+    Choice(Choice.read(file).architecture, "shared with edge", 0.45).write(file)
     bundle = type(world)(root).bundle("cpu", tmp_path / "out")
     row = entries(bundle)["accuracy of the trained network on validation images"]
     assert (row.predicted, row.measured, row.error) == (0.45, 0.9, -0.5)
     card = read_bundle(bundle).files["MODEL_CARD.md"].decode()
     assert "| accuracy of the trained network on validation images | 0.45 | 0.9 | -50.0% |" in card
+    assert "`), shared with edge.\n" in card
 
 
 def test_an_error_is_relative_to_the_measurement():

@@ -22,6 +22,7 @@ from stages.search.algorithms import ALGORITHMS, Algorithm
 from stages.search.algorithms.annealing import AnnealingSettings
 from stages.search.algorithms.base import Result
 from stages.search.algorithms.fp_nas import FpNas, importance_weights
+from stages.search.evaluation import Judgement
 from stages.search.loop import Row, Snapshot, answer, problem_of, search
 from stages.search.params import SearchParams
 from stages.search.problem import Problem
@@ -89,17 +90,22 @@ class Table:
         offsets = sum(o[c] for o, c in zip(self.offsets, choices, strict=True))
         return float(0.6 - 0.05 * math.log(flops(architecture) / SMALLEST) + offsets)
 
-    def fixed(self, step: int, architectures: Sequence[Architecture]) -> list[float]:
+    def fixed(self, step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
         """The same images in every step: noise of an architecture's own, and no hard batches."""
         own = [np.random.default_rng([self.seed, int(a.id, 16)]) for a in architectures]
         noise = [float(rng.normal(scale=self.noise)) for rng in own]
-        return [self.true(a) + e for a, e in zip(architectures, noise, strict=True)]
+        return [judged(self.true(a) + e) for a, e in zip(architectures, noise, strict=True)]
 
-    def __call__(self, step: int, architectures: Sequence[Architecture]) -> list[float]:
+    def __call__(self, step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
         rng = np.random.default_rng([self.seed, step])
         batch = rng.normal(scale=0.03)  # a hard batch is hard for all
         noise = rng.normal(scale=self.noise, size=len(architectures))
-        return [self.true(a) + batch + e for a, e in zip(architectures, noise, strict=True)]
+        return [judged(self.true(a) + batch + e) for a, e in zip(architectures, noise, strict=True)]
+
+
+def judged(nll: float) -> Judgement:
+    """With the accuracy of somebody who is as sure as they are right."""
+    return Judgement(nll, math.exp(-nll))
 
 
 def make(name: str, limits: Sequence[Limit] = (), **changes: object) -> Algorithm:
@@ -203,7 +209,7 @@ def test_its_shares_are_shares(name: str) -> None:
 
 @every
 def test_a_budget_nobody_can_meet_is_refused_before_anything_is_evaluated(name: str) -> None:
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[float]:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
         raise AssertionError("an impossible search was begun")
 
     searched = make(name, [limit(SMALLEST * 0.99)])

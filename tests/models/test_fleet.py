@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.fleet import FleetError, fewest_networks, pareto_front
+from models.fleet import FleetError, fewest_networks, least_losses, pareto_front
 
 
 def brute_force(accuracies: np.ndarray, within: np.ndarray, most_lost: float) -> tuple[int, float]:
@@ -61,3 +61,30 @@ def test_the_front_is_what_nothing_beats() -> None:
     accuracies = np.array([0.9, 0.7, 0.6, 0.8, 0.7])
     assert pareto_front(costs, accuracies) == [1, 3, 0]
     assert pareto_front(np.array([]), np.array([])) == []
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 8))
+def test_the_price_of_sharing_is_the_least_loss_with_so_many_networks(
+    seed: int, devices: int, networks: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    accuracies, within = rng.uniform(0.7, 0.9, networks), rng.random((devices, networks)) < 0.5
+    within[np.arange(devices), rng.integers(networks, size=devices)] = True
+    best = np.where(within, accuracies, -np.inf).max(1)
+    prices = least_losses(accuracies, within)
+    assert list(prices.values())[-1] == 0
+    for count in range(1, devices + 1):
+        worst = [
+            max(
+                min((best[d] - accuracies[n] for n in chosen if within[d, n]), default=np.inf)
+                for d in range(devices)
+            )
+            for chosen in itertools.combinations(range(networks), count)
+        ]
+        if count in prices:
+            assert prices[count] == pytest.approx(min(worst), abs=1e-9)
+        elif count < min(prices):
+            assert min(worst, default=np.inf) == np.inf
+        else:
+            assert count > max(prices)

@@ -68,6 +68,10 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"search": {"start_from": "no/such/distribution.json"}},
         ("no/such/distribution.json: no such file",),
     ),
+    "networks shared by devices with supernets of their own": (
+        {"fleet": {"share": True}, "search": {"weights": {"learn": True}}},
+        ("fleet.share: devices cannot share", "search.weights.learn"),
+    ),
     "images the space does not know": ({"data": {"size": 100}}, ("100", "64")),
     "a folder that is not there": (
         {"data": {"source": "folder", "path": "no/such/folder"}},

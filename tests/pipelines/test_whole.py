@@ -58,6 +58,21 @@ def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(finishe
     assert json.loads(finished.dvc("status", "dvc.yaml", "--json")[1]) == {}
 
 
+def test_the_fleet_has_both_devices_and_sharing_would_change_their_trainings(finished: Repository):
+    fleet = json.loads((finished.root / "artifacts/fleet/fleet.json").read_text())
+    assert fleet["devices"].keys() == {"one", "rtx"}
+    assert sorted(name for users in fleet["shared"].values() for name in users) == ["one", "rtx"]
+    assert "All devices together" in (finished.root / "artifacts/release/report.html").read_text()
+    finished.change({"fleet": {"share": True}})
+    try:
+        changed = json.loads(finished.dvc("status", "dvc.yaml", "--json")[1])
+    finally:
+        finished.change({"fleet": {"share": False}})
+    both = {f"{kind}@{name}" for kind in ("train", "bundle") for name in ("one", "rtx")}
+    assert changed.keys() == {"fleet", *both}
+    assert "artifacts/choice/share-true/one.json" in str(changed["train@one"])
+
+
 def test_a_second_run_runs_no_stage(finished: Repository):
     before = (finished.root / "dvc.lock").read_bytes()
     code, output = finished.netwright("run")
@@ -196,7 +211,7 @@ def test_a_changed_device_reruns_only_its_own_branch_and_the_gate_can_hold_it_ba
     assert "held back" in output
     assert "accuracy" in output
     assert "bundle@rtx" in started
-    assert all(name.endswith("@rtx") or name == "release" for name in started)
+    assert all(name.endswith("@rtx") or name in {"fleet", "release"} for name in started)
     for name, content in before.items():
         (finished.root / name).write_bytes(content)
     assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0

@@ -229,4 +229,7 @@ class Annealing(Algorithm):
 
     def artifacts(self) -> dict[str, bytes]:
         """What the regression on everything evaluated says that each feature adds."""
-        return fit_seen(self.problem, self.seen).artifacts() if self.seen.sums else {}
+        if not self.seen.sums:
+            return {}
+        rng = np.random.default_rng(self.params.seed)
+        return fit_seen(self.problem, self.seen).artifacts(rng)

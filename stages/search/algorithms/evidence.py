@@ -1,57 +1,51 @@
-"""What all evaluations of a search say of each option: an additive fit, and odds from it.
+"""What all evaluations of a search say of each option: a regression, and odds from it.
 
-The NLL of an architecture is taken as a sum of its options' effects (in the joint form also of each
-group's candidate as a whole), plus what its step's batch adds to all of that step, plus noise. A
-ridge regression estimates the effects, and of an option that is better than its rivals by z
-standard errors the odds become exp(_MATCHING * z): about the probability, given the evaluations,
-that it IS better. So a distribution with these logits is flat where little is known and sharp where
-much is, whatever the unit or the noise of the NLLs, and no evaluation is forgotten.
+The NLL of an architecture is taken as a smooth function of its options, plus what its step's batch
+adds to all of that step, plus noise. Two architectures are alike by the product over the groups of
+`1 - r + r * (the share of options they have in common there)`: a sum of the options' effects, of
+pairs of groups, of threes and so on, each order rarer than the one before (a Gaussian process with
+an ANOVA kernel). How large the noise is beside the effects is taken from the evaluations too: on
+batches of 256 images it is as large as the spread of all networks, and on many images next to none.
+
+An option's effect is what it adds while all other groups are drawn from the distribution as it is
+now, so that what an option is worth beside the likely ones counts. Of an option that is better than
+its rivals by z standard errors the odds become exp(_MATCHING * z): about the probability, given the
+evaluations, that it IS better. So a distribution with these logits is flat where little is known
+and sharp where much is, whatever the unit or the noise of the NLLs, and no evaluation is forgotten.
 
 Everything is a kernel method on N evaluations, so that joint forms with thousands of candidates
-cost no more than small ones. Axes: N evaluations, L logits of a group, O options, C candidates.
+cost little more than small ones. Axes: N evaluations, G groups, C candidates and O options of one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import eigh
+from scipy.special import softmax
 
-from models.distribution import Choices, Distribution, Form, Vector
+from models.distribution import Choices, Distribution, Vector
 from models.space import Group
 
 _MATCHING = 1.2
 """Logits per standard error. Of two options whose effects differ by d with standard errors s, the
 first is better with probability Phi(d / (s * sqrt(2))), near 1 / (1 + exp(-1.2 * d / s))."""
-_RIDGE = 1.0
-"""Before any evaluation an option counts as evaluated this often, without effect."""
+_ORDER = 1.0
+"""r is this divided by the number of groups: pairs together then matter half as much as the single
+groups together, in a space of many groups."""
+_NOISES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Variances that an evaluation's noise may have, in units of that of all architectures."""
 _BATCH = 4.0
 """Variance that a batch's difficulty adds to all of its step; an evaluation's noise is 1."""
 _FOCUS = 0.3
 """An architecture predicted one standard deviation worse than another counts exp(-_FOCUS) of it:
 the fit is to be good where the good ones are."""
 _NOTHING = 1e-12
-
-
-@dataclass(frozen=True)
-class GroupKernel:
-    """What two candidates of a group have in common, and what a candidate has of each logit.
-
-    Attributes:
-        candidates_CC: between candidates.
-        logits_CL: between candidates and the group's logits.
-        spread_L: of each logit with itself, once every categorical is centred.
-        sizes: how many options each categorical has, in the order of the logits.
-    """
-
-    candidates_CC: Vector
-    logits_CL: Vector
-    spread_L: Vector
-    sizes: tuple[int, ...]
 
 
 @dataclass
@@ -76,24 +70,35 @@ class Evidence:
         self.choices += choices
         self.nll += nll
 
-    def log_odds(self, form: Form) -> Vector:
-        """One number for every logit of the form, shape (size,); 0 where nothing is known."""
-        kernels, chosen_NG = self._kernels[form], np.array(self.choices)
-        parts = list(zip(kernels, chosen_NG.T, strict=True))
-        alike_NN = np.zeros((len(self.nll), len(self.nll)))
-        for kernel, chosen in parts:
-            alike_NN += kernel.candidates_CC[np.ix_(chosen, chosen)]
-        about_NL = np.concatenate([k.logits_CL[chosen] for k, chosen in parts], axis=1)
-        spread_L = np.concatenate([k.spread_L for k in kernels])
+    def log_odds(self, here: Distribution) -> Vector:
+        """One number for every logit of the distribution, shape (size,); 0 where nothing is known.
+
+        Args:
+            here: what the other groups are drawn from.
+        """
+        chosen_GN = np.array(self.choices).T
+        # Of each group, between its candidates and the evaluations.
+        about = [kernel[:, chosen] for kernel, chosen in zip(self._kernels, chosen_GN, strict=True)]
+        alike_NN = np.ones((len(self.nll), len(self.nll)))
+        for about_CN, chosen_N in zip(about, chosen_GN, strict=True):
+            alike_NN *= about_CN[chosen_N]
         _, predicted_N = self._fit(alike_NN, np.ones(len(self.nll)))
         worse_N = (predicted_N - predicted_N.min()) / max(float(predicted_N.std()), _NOTHING)
         fitted, _ = self._fit(alike_NN, np.exp(-_FOCUS * worse_N))
-        effects_L, variances_L = fitted.effects(about_NL, spread_L)
-        sizes = [size for kernel in kernels for size in kernel.sizes]
-        starts = np.cumsum([0, *sizes[:-1]])
-        errors = np.sqrt(np.add.reduceat(variances_L, starts) / sizes)
-        errors_L = np.repeat(np.maximum(errors, _NOTHING), sizes)
-        odds_L: Vector = -_MATCHING * effects_L / errors_L
+
+        likely = [np.exp(log_C) for log_C in here.log_probabilities]
+        means_GN = np.array([p_C @ about_CN for p_C, about_CN in zip(likely, about, strict=True)])
+        within = [p_C @ k @ p_C for p_C, k in zip(likely, self._kernels, strict=True)]
+        odds_L, joint = np.zeros(here.size), here.form == "joint"
+        taken = [] if joint else [here.indicators(group) for group in range(len(self.groups))]
+        for factor in here.factors:
+            others = np.arange(len(self.groups)) != factor.group
+            about_CN = about[factor.group] * means_GN[others].prod(0)
+            within_CC = self._kernels[factor.group] * np.prod(np.array(within)[others])
+            shares_OC = None
+            if not joint:
+                shares_OC = _shares(taken[factor.group][:, factor.part].T, likely[factor.group])
+            odds_L[factor.part] = fitted.odds(about_CN, within_CC, shares_OC)
         return odds_L
 
     def _fit(self, alike_NN: Vector, weights_N: Vector) -> tuple[Fitted, Vector]:
@@ -101,19 +106,20 @@ class Evidence:
         root_N = np.sqrt(weights_N)
         centred_NN = root_N[:, None] * _centring(np.array(self.steps), weights_N)
         nll_N = centred_NN @ np.array(self.nll)
-        kernel_NN = centred_NN @ alike_NN @ centred_NN.T
-        factor = cho_factor(kernel_NN + _RIDGE * np.eye(len(nll_N)), lower=True)
-        dual_N = cho_solve(factor, nll_N)
-        used = len(nll_N) - _RIDGE * float(np.trace(cho_solve(factor, np.eye(len(nll_N)))))
-        rest_N = _RIDGE * dual_N
-        noise = float(rest_N @ rest_N) / max(1.0, float(weights_N.sum()) - used)
-        fitted = Fitted(centred_NN, factor[0], dual_N, noise)
-        return fitted, alike_NN @ (centred_NN.T @ dual_N)
+        values_N, vectors_NN = eigh(centred_NN @ alike_NN @ centred_NN.T)
+        values_N, turned_N = np.maximum(values_N, 0.0), vectors_NN.T @ nll_N
+        unit = max(float(values_N.mean()), _NOTHING)
+        ridge = unit * _noise(values_N / unit, turned_N)
+        root_NN = vectors_NN / np.sqrt(values_N + ridge)
+        dual_N = root_NN @ (root_NN.T @ nll_N)
+        spread = float((turned_N**2 / (values_N + ridge)).sum()) / max(1, len(nll_N) - 1)
+        fitted = Fitted(root_NN.T @ centred_NN, centred_NN.T @ dual_N, spread)
+        return fitted, alike_NN @ fitted.dual_N
 
     @cached_property
-    def _kernels(self) -> dict[Form, tuple[GroupKernel, ...]]:
-        forms: tuple[Form, ...] = ("factorised", "joint")
-        return {form: tuple(_kernel(group, form) for group in self.groups) for form in forms}
+    def _kernels(self) -> tuple[Vector, ...]:
+        r = min(1.0, _ORDER / len(self.groups))
+        return tuple(1.0 - r + r * _in_common(group) for group in self.groups)
 
     def state(self) -> list[Any]:
         """Plain values."""
@@ -129,26 +135,66 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A ridge regression in its dual form.
+    """A kernel ridge regression in its dual form.
 
     Attributes:
-        centred_NN: takes evaluations to weighted ones without their batches.
-        factor_NN: the Cholesky factor of kernel plus ridge, lower.
+        known_NN: takes what a quantity has in common with the evaluations to what they tell of it.
         dual_N: its coefficients.
-        noise: variance of an evaluation of weight 1.
+        spread: variance that the kernel's unit stands for.
     """
 
-    centred_NN: Vector
-    factor_NN: Vector
+    known_NN: Vector
     dual_N: Vector
-    noise: float
+    spread: float
 
-    def effects(self, about_NL: Vector, spread_L: Vector) -> tuple[Vector, Vector]:
-        """The logits' effects on the NLL, and their variances given the evaluations."""
-        about_NL = self.centred_NN @ about_NL
-        known_L = (solve_triangular(self.factor_NN, about_NL, lower=True) ** 2).sum(0)
-        variances_L = self.noise / _RIDGE * np.maximum(spread_L - known_L, 0.0)
-        return about_NL.T @ self.dual_N, variances_L
+    def odds(self, about_CN: Vector, within_CC: Vector, shares_OC: Vector | None) -> Vector:
+        """The log-odds of one categorical's options, by their effects in standard errors.
+
+        Args:
+            about_CN: between candidates and evaluations.
+            within_CC: between candidates.
+            shares_OC: of each candidate in each option; None where candidates are the options.
+        """
+        if shares_OC is None:
+            about_ON, mixed_OC, within_O = about_CN, within_CC, np.diag(within_CC)
+            mean_O = within_CC.mean(1)
+        else:
+            about_ON, mixed_OC = shares_OC @ about_CN, shares_OC @ within_CC
+            within_O, mean_O = (mixed_OC * shares_OC).sum(1), mixed_OC @ shares_OC.mean(0)
+        about_ON = about_ON - about_ON.mean(0)
+        prior_O = within_O - 2.0 * mean_O + mean_O.mean()
+        known_O = ((self.known_NN @ about_ON.T) ** 2).sum(0)
+        variance = self.spread * float(np.maximum(prior_O - known_O, 0.0).mean())
+        odds_O: Vector = -_MATCHING * (about_ON @ self.dual_N) / max(math.sqrt(variance), _NOTHING)
+        return odds_O
+
+
+def _shares(taken_OC: Vector, likely_C: Vector) -> Vector:
+    """How likely each candidate is, given each option of a variable.
+
+    Args:
+        taken_OC: 1 where the candidate takes the option, else 0.
+        likely_C: probabilities of the candidates.
+    """
+    weights_OC = taken_OC * np.maximum(likely_C, _NOTHING)
+    shares_OC: Vector = weights_OC / weights_OC.sum(1, keepdims=True)
+    return shares_OC
+
+
+def _noise(values_N: Vector, turned_N: Vector) -> float:
+    """The noise's variance given the evaluations: the mean of its logarithm over those of a list.
+
+    The likeliest alone is, after a few evaluations, often one that mistakes noise for effects.
+
+    Args:
+        values_N: the kernel's eigenvalues; one of them is 0, because the mean was taken away.
+        turned_N: the NLLs along its eigenvectors; their unit does not matter.
+    """
+    scales_MN = values_N + np.array(_NOISES)[:, None]
+    misfits_M = np.maximum((turned_N**2 / scales_MN).sum(1), _NOTHING**2)
+    evidence_M = (len(values_N) - 1) * np.log(misfits_M) + np.log(scales_MN).sum(1)
+    weights_M = softmax(-0.5 * (evidence_M - np.log(_NOISES)))
+    return float(np.exp(weights_M @ np.log(_NOISES)))
 
 
 def _centring(steps_N: Vector, weights_N: Vector) -> Vector:
@@ -162,27 +208,14 @@ def _centring(steps_N: Vector, weights_N: Vector) -> Vector:
     return centred_NN
 
 
-def _kernel(group: Group, form: Form) -> GroupKernel:
-    """Candidates are as like as the options they share; in the joint form also like themselves."""
+def _in_common(group: Group) -> Vector:
+    """Between two candidates, the share of the options they choose that are the same: (C, C)."""
     parts = Distribution((group,), "factorised")
-    active_CO = parts.indicators(0)
-    sizes = tuple(len(factor.options) for factor in parts.factors)
+    sizes = [len(factor.options) for factor in parts.factors]
     # A variable with one option says nothing that its owner's does not.
-    active_CO = active_CO * (np.repeat(sizes, sizes) > 1)
-    if form == "factorised":
-        within_OO = np.diag(np.ones(len(active_CO.T)))
-        return GroupKernel(
-            active_CO @ active_CO.T, *_centred(active_CO, within_OO, sizes), sizes=sizes
-        )
-    alike_CC = active_CO @ active_CO.T + np.eye(len(active_CO))
-    whole = (len(active_CO),)
-    return GroupKernel(alike_CC, *_centred(alike_CC, alike_CC, whole), sizes=whole)
-
-
-def _centred(about_CL: Vector, within_LL: Vector, sizes: Sequence[int]) -> tuple[Vector, Vector]:
-    """Both without each categorical's mean; of the second the diagonal."""
-    owner_L = np.repeat(np.arange(len(sizes)), sizes)
-    same_LL = owner_L[:, None] == owner_L
-    centring_LL = np.eye(len(owner_L)) - same_LL / same_LL.sum(1)
-    spread_L: Vector = np.einsum("lm,mn,ln->l", centring_LL, within_LL, centring_LL, optimize=True)
-    return about_CL @ centring_LL, spread_L
+    active_CO = parts.indicators(0) * (np.repeat(sizes, sizes) > 1)
+    counts_C = active_CO.sum(1)
+    shared_CC: Vector = active_CO @ active_CO.T
+    shared_CC /= np.maximum(np.sqrt(np.outer(counts_C, counts_C)), 1.0)
+    np.fill_diagonal(shared_CC, 1.0)
+    return shared_CC

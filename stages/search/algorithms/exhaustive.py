@@ -158,7 +158,8 @@ class Exhaustive(Algorithm):
         """What the predictor says that each feature adds, now that more was evaluated."""
         if self.by != "predictor" or not self.seen.sums:
             return {}
-        return fit_seen(self.problem, self.seen).artifacts()
+        rng = np.random.default_rng(self.params.seed)
+        return fit_seen(self.problem, self.seen).artifacts(rng)
 
     def state(self) -> dict[str, Any]:
         """The base's state, and what the predictor was most hopeful about."""

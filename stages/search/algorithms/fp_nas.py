@@ -1,6 +1,8 @@
 """FP-NAS: probabilistic search with few samples (Yan et al., "FP-NAS", sections 3.1 to 3.4).
 
-Each step draws K_t architectures from the distribution p(.|alpha) and weighs each by
+Each step draws K_t architectures from the distribution p(.|alpha), adaptively many, and moves it.
+
+With `learn_from: step`, the default, it is as in the paper. Each of the step's architectures weighs
 
     omega_k  proportional to  p(y|X, w, A_k)^beta * exp(-eta * sum_b max(0, cost_b / budget_b - 1))
 
@@ -20,10 +22,9 @@ Choices of ours, each a param:
 - The supernet's weights stay as they were trained; only alpha is learnt here. `learn` is the one
   place where an update of the weights, by the same omega, would be added.
 
-With `learn_from: all` alpha follows from all evaluations so far instead (`evidence`): an evaluation
-costs a batch through a network, and the gradient uses it once. Costs are known without evaluation,
-so then architectures are drawn within the budgets, and there is no hinge. Adaptive sampling, both
-forms and the answer stay as they are.
+With `learn_from: all` the logits follow from all evaluations so far instead (`evidence`): an
+evaluation costs a batch through a network, and the gradient uses it once. Costs are known without
+evaluation, so then architectures are drawn within the budgets, and there is no hinge.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class FpNas(Algorithm):
         """The start, with the odds that all evaluations give."""
         drawn = [result.choices for result in results]
         self._evidence.add(self.step, drawn, [result.loss for result in results])
-        odds = self._evidence.log_odds(self._start.form)
+        odds = self._evidence.log_odds(self.distribution)
         return self._start.with_logits(self._start.logits + odds)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from models.block_tables import ChoicesNG
 from models.distribution import Vector
+from models.predictor_explained import explain
 from models.predictor_fit import Examples, Options, choose
 from models.predictor_fit import fit as fit_examples
+from models.predictor_judge import folds
 from models.predictors import SCHEMA, Predictor
 from stages.common.files import json_bytes
+from stages.common.predictor_picture import predictor_png
 from stages.search.algorithms.base import Seen
 from stages.search.problem import Features, Problem, as_choices
 
 TARGET = "held-out NLL"
+FOLDS = 5
+"""For the picture alone; with less than two architectures a fold there is none."""
 _ENOUGH = 3
+_OPTIONS = Options(products="none", log=False)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Fitted:
 
     Attributes:
         features: what it looks at.
+        examples: what it was fitted on.
         model: the regression in full; None where too little was evaluated to fit one.
         intercept: of an architecture whose features are all 0.
         slope_F: per unit of every feature; 0 for those that never varied.
@@ -39,6 +47,7 @@ class Fitted:
     """
 
     features: Features
+    examples: Examples
     model: Predictor | None
     intercept: float
     slope_F: Vector
@@ -50,8 +59,12 @@ class Fitted:
         predicted_N: Vector = self.intercept + self.features.of(choices_NG) @ self.slope_F
         return predicted_N
 
-    def artifacts(self) -> dict[str, bytes]:
-        """The predictor for machines, and for people what every feature adds, by weight."""
+    def artifacts(self, rng: np.random.Generator) -> dict[str, bytes]:
+        """The predictor for machines, and for people what every feature adds, by weight.
+
+        Args:
+            rng: of the folds behind the picture.
+        """
         if self.model is None:
             return {}
         text = io.StringIO()
@@ -61,10 +74,14 @@ class Fitted:
         for term in sorted(self.model.terms, key=lambda term: -abs(typical[term.name])):
             numbers = (term.coefficient, term.low, term.high, typical[term.name])
             writer.writerow((term.name, *(f"{number:.6g}" for number in numbers)))
-        return {
+        written = {
             "predictor.json": json_bytes(SCHEMA, self.model.to_json()),
             "predictor.csv": text.getvalue().encode(),
         }
+        if len(self.examples.target_N) >= 2 * FOLDS:
+            explained = explain(self.examples, _OPTIONS, folds(self.examples, FOLDS, rng))
+            written["predictor.png"] = predictor_png(explained, in_words)
+        return written
 
 
 def fit_seen(problem: Problem, seen: Seen) -> Fitted:
@@ -77,15 +94,25 @@ def fit_seen(problem: Problem, seen: Seen) -> Fitted:
 def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
     """The regression of N >= 1 values; their mean where there are too few to tell more."""
     deviation_F, spread = features_NF.std(0), float(values_N.std())
-    nothing_F = np.zeros(features_NF.shape[1])
-    if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
-        return Fitted(features, None, float(values_N.mean()), nothing_F, deviation_F, spread)
-    names = features.names()
+    nothing_F, names = np.zeros(features_NF.shape[1]), features.names()
     examples = Examples(names, features_NF, TARGET, values_N, {TARGET: "nats"})
-    model = fit_examples(examples, choose(examples, Options(products="none", log=False)))
+    if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
+        mean = float(values_N.mean())
+        return Fitted(features, examples, None, mean, nothing_F, deviation_F, spread)
+    model = fit_examples(examples, choose(examples, _OPTIONS))
     terms = {term.features[0]: term for term in model.terms}
     slope_F = np.array([terms[name].coefficient if name in terms else 0.0 for name in names])
     centres = [
         term.coefficient * (model.features[name].mean + term.mean) for name, term in terms.items()
     ]
-    return Fitted(features, model, model.intercept - sum(centres), slope_F, deviation_F, spread)
+    intercept = model.intercept - sum(centres)
+    return Fitted(features, examples, model, intercept, slope_F, deviation_F, spread)
+
+
+def in_words(feature: str) -> str:
+    """`stage1.layer1: mbconv kernel=3` for `stage1.layer1: operator=mbconv,mbconv.kernel=3`."""
+    operator = re.search(r"operator=(\w+)", feature)
+    if operator is None:
+        return feature
+    label = feature.replace("operator=", "").replace(f"{operator[1]}.", "")
+    return label.replace(",", " ")

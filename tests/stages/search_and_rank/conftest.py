@@ -66,6 +66,8 @@ class World:
             profile = "unmeasured" if device == "gpu" else "profile"
             paths["profile"] = self.root / profile
             paths["start"] = UNIFORM
+        if stage == "rank":
+            paths["choice"] = out.with_name(f"{out.name}-choice.json")
         words = [f"--device={device}"] if stage == "search" else []
         return words + [f"--{name}={path}" for name, path in (paths | changes).items()]
 

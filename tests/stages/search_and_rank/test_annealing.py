@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from models.distribution import Choices
 from models.predictors import Predictor
@@ -101,7 +102,8 @@ def test_it_finds_the_optimum_of_what_its_predictor_can_express(trained: Anneali
 
 
 def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
-    text = trained.artifacts()["predictor.csv"].decode()
+    written = trained.artifacts()
+    text = written["predictor.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["feature"] for row in rows} == set(candidate_features(GROUPS).names())
     told = [abs(float(row["nats_per_deviation"])) for row in rows]
@@ -109,7 +111,10 @@ def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
     assert all(
         float(row["low"]) <= float(row["nats_per_unit"]) <= float(row["high"]) for row in rows
     )
-    saved = Predictor.from_json(json.loads(trained.artifacts()["predictor.json"]))
+    assert trained.artifacts() == written  # the picture too
+    with Image.open(io.BytesIO(written["predictor.png"])) as picture:
+        assert picture.width == 1300
+    saved = Predictor.from_json(json.loads(written["predictor.json"]))
     known = list(trained.seen.sums)
     columns = candidate_features(GROUPS).of(as_choices(known)).T
     predicted = saved.predict_many(

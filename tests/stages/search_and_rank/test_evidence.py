@@ -76,7 +76,7 @@ def test_odds_favour_what_is_better_and_grow_with_evidence(form: Form) -> None:
     flat = Distribution(GROUPS, form)
     entropies = [flat.entropy()]
     for count in (24, 96, 384):
-        here = flat.with_logits(evidence(count, noise=0.05).log_odds(form))
+        here = flat.with_logits(evidence(count, noise=0.05).log_odds(flat))
         entropies.append(here.entropy())
     assert entropies == sorted(entropies, reverse=True)
     assert next(here.by_probability()) == min(EVERY, key=nll)
@@ -85,14 +85,36 @@ def test_odds_favour_what_is_better_and_grow_with_evidence(form: Form) -> None:
 def test_equal_losses_are_evidence_of_nothing() -> None:
     found = Evidence(GROUPS)
     found.add(0, EVERY[:40], [0.7] * 40)
-    np.testing.assert_allclose(found.log_odds("factorised"), 0.0, atol=1e-3)
+    np.testing.assert_allclose(found.log_odds(Distribution(GROUPS, "factorised")), 0.0, atol=1e-3)
 
 
 def test_units_and_a_constant_do_not_matter() -> None:
     plain, scaled = evidence(96, noise=0.05), evidence(96, noise=0.05)
     scaled.nll = [3.0 + 10.0 * value for value in scaled.nll]
-    for form in ("factorised", "joint"):
-        np.testing.assert_allclose(scaled.log_odds(form), plain.log_odds(form), rtol=1e-6)
+    forms: tuple[Form, ...] = ("factorised", "joint")
+    for flat in (Distribution(GROUPS, form) for form in forms):
+        np.testing.assert_allclose(scaled.log_odds(flat), plain.log_odds(flat), rtol=1e-6)
+
+
+def test_the_noise_is_told_from_the_effects() -> None:
+    flat = Distribution(GROUPS, "factorised")
+    largest = [
+        float(np.abs(evidence(96, noise).log_odds(flat)).max()) for noise in (0.001, 0.05, 10.0)
+    ]
+    assert largest[0] > 2 * largest[1] > 4 * largest[2]
+    assert largest[2] < 2.0
+
+
+def test_options_are_judged_beside_the_likely_ones() -> None:
+    found = Evidence(GROUPS)
+    # The first group's candidate 0 is good beside the second's, and bad beside all others.
+    losses = [0.5 + (c[0] == 0) * (0.02 - 0.06 * (c[1] == 0)) for c in EVERY]
+    found.add(0, EVERY, losses)
+    flat = Distribution(GROUPS, "joint")
+    second = flat.factors[1].part.start
+    sure = flat.with_logits(np.where(np.arange(flat.size) == second, 9.0, 0.0))
+    assert np.argmax(found.log_odds(flat)[flat.factors[0].part]) != 0
+    assert np.argmax(found.log_odds(sure)[flat.factors[0].part]) == 0
 
 
 def test_few_evaluations_find_the_best_and_end_the_search() -> None:

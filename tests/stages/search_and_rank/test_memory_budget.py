@@ -18,6 +18,7 @@ from stages.common.budgets import (
     require_feasible,
 )
 from stages.search.algorithms.fp_nas import FpNas
+from stages.search.evaluation import Judgement
 from stages.search.loop import answer, problem_of, search
 
 UNMEASURED = LatencyTable.unmeasured("gpu", "tensorrt")
@@ -93,7 +94,9 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
     require_feasible(world.space, "phone", kept)
     searched = FpNas(problem_of(world.space, kept, 64), params(steps=8))
     search(
-        searched, world.space.architecture, lambda step, found: [-flops(a) * 1e-6 for a in found]
+        searched,
+        world.space.architecture,
+        lambda step, found: [Judgement(-flops(a) * 1e-6, 0.5) for a in found],
     )
     for choices in answer(searched):
         architecture = world.space.architecture(choices)

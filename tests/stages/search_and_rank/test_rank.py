@@ -19,6 +19,7 @@ from models.space import SearchSpace
 from models.stage_features import stage_features, stage_sizes
 from models.supernet import Supernet
 from models.weights import to_bytes
+from stages.common.choice import Choice
 from stages.common.files import FileFormatError, read_json, write_json
 from stages.common.learning import Images
 from stages.common.params import ParamsError, bind
@@ -74,10 +75,14 @@ def test_the_ranking_is_ordered_and_the_certificate_whole(
     # No search ran here, so there is no history to fit a predictor on.
     names = {*INDICATORS, AGGREGATE} - {PREDICTED}
     assert all(set(row["scores"]) == names for row in ranking["ranked"])
-    assert not (out / "predictor.json").exists()
+    assert not list(out.glob("predictor.*"))
     best = ranking["ranked"][0]
     assert ranking["chosen"]["architecture_id"] == best["architecture_id"]
     assert Architecture.from_json(ranking["chosen"]["architecture"]).short() == best["short"]
+    choice = Choice.read(tmp_path / "out-choice.json")
+    assert choice.architecture.short() == best["short"]
+    assert choice.reason == f"the best of {len(scores)} candidates by supernet accuracy"
+    assert choice.supernet_accuracy == scores[0]
     certificate = read_json(out / "certificate.json", CERTIFICATE_SCHEMA)
     assert certificate["num_architectures"] == 3
     assert set(certificate["tau"]) == {*names, "depth", "flops", "parameters", "random"}
@@ -164,6 +169,9 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
     run(monkeypatch, world.flags("rank", tmp_path / "out", search=search, params=params))
     content = read_json(tmp_path / "out" / "predictor.json", PREDICTOR)
     assert content["notes"]["error"]["r2"] > 0.9  # on steps not seen
+    alone = {name: worth["alone"] for name, worth in content["notes"]["added"].items()}
+    assert max(alone, key=alone.__getitem__).endswith(".depth")
+    assert (tmp_path / "out" / "predictor.png").read_bytes().startswith(b"\x89PNG")
     predictor = Predictor.from_json(content)
     assert predictor.unit == "nats"
     rows = read_json(tmp_path / "out" / "ranking.json", RANKED)["ranked"]

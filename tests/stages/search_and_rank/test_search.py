@@ -16,7 +16,7 @@ from models.architecture import Architecture
 from models.costs import block_parameters, flops, parameters
 from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.distribution import Distribution
-from models.evaluate import logits, recalibrate
+from models.evaluate import accuracy, logits, recalibrate
 from models.space import SearchSpace
 from models.supernet import Supernet, extract
 from models.weights import to_bytes
@@ -70,10 +70,18 @@ def test_the_history_has_one_row_per_evaluated_architecture(
     with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sampled
+    supernet = Supernet(world.space, torch.Generator().manual_seed(0)).train()
+    images = Images.open(world.root / "data")
+    held_out = TrainStream(images.val, images.info, 64, 0, augment=False)
     for row in rows:
         architecture = world.space.architecture([int(word) for word in row["choices"].split()])
         assert row["architecture_id"] == architecture.id
         assert int(row["flops"]) == flops(architecture)
+        batch = held_out.at(int(row["step"]))
+        with torch.no_grad():
+            answers_N = supernet(batch.images_NCHW, architecture, update_statistics=False).argmax(1)
+        right = (answers_N == batch.labels_N).double().mean()
+        assert row["accuracy"] == f"{right:.6f}"
     assert float(rows[0]["entropy"]) == pytest.approx(
         Distribution(world.space.groups, "factorised").entropy(), abs=1e-6
     )
@@ -129,7 +137,7 @@ QUICK = {"steps: 30": "steps: 4", "candidates: 5": "candidates: 3, fitness_image
     [
         ("random", ["distribution.json"]),
         ("evolution, evolution: {fitness: bn_indicator, population: 4}", []),
-        ("annealing", ["predictor.csv", "predictor.json"]),
+        ("annealing", ["predictor.csv", "predictor.json", "predictor.png"]),
         ("hurricane", ["operators.csv", "operators.md"]),
         ("exhaustive, exhaustive: {by: bn_indicator_per_layer}", []),
     ],
@@ -154,6 +162,7 @@ def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
     assert len(rows) == content["sampled_architectures"]
     unseen = "bn_indicator" in algorithm
     assert all((row["nll"] == "") == unseen and row["value"] for row in rows)
+    assert all((row["accuracy"] == "") == unseen for row in rows)
     assert all((row["entropy"] == "") == (algorithm != "random") for row in rows)
 
 
@@ -174,7 +183,8 @@ def test_recalibrated_slices_are_judged_the_same_in_every_step(world: Any) -> No
     found = torch.from_numpy(logits(subnet.eval(), held_out))
     labels = torch.cat([batch.labels_N for batch in held_out])
     expected = float(torch.nn.functional.cross_entropy(found, labels))
-    assert first[0] == pytest.approx(expected, rel=1e-5)
+    assert first[0].nll == pytest.approx(expected, rel=1e-5)
+    assert first[0].accuracy == accuracy(subnet, held_out) > 0
     assert all(torch.equal(value, before[n]) for n, value in supernet.state_dict().items())
 
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from models.space import SearchSpace
+from stages.common.choice import Choice
 from stages.common.files import write_array, write_json
 
 SPACE = """
@@ -92,7 +93,7 @@ class World:
             paths |= {
                 "teacher": self.root / "teacher",
                 "search": self.root / "search",
-                "rank": self.root / "rank",
+                "choice": self.root / "choice.json",
             }
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
@@ -130,13 +131,11 @@ def teacher(world: World, supernet: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ranked(world: World) -> Path:
-    """A ranking that chose one architecture."""
-    chosen = world.space.from_index(3)
-    folder = world.root / "rank"
-    content = {"chosen": {"architecture": chosen.to_json(), "architecture_id": chosen.id}}
-    write_json(folder / "ranking.json", "netwright/ranked/1", content)
-    return folder
+def chosen(world: World) -> Path:
+    """A choice of one architecture."""
+    file = world.root / "choice.json"
+    Choice(world.space.from_index(3), "the best of 1 candidate", None).write(file)
+    return file
 
 
 def _write_digits(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -18,7 +19,7 @@ from stages.common.hops import HopError
 
 
 @pytest.fixture(scope="module")
-def trained(world, supernet: Path, teacher: Path, ranked: Path) -> Path:
+def trained(world, supernet: Path, teacher: Path, chosen: Path) -> Path:
     return world.run("train", world.root / "train")
 
 
@@ -98,14 +99,39 @@ def test_every_recipe_learns(world, trained: Path, tmp_path: Path, changes: dict
     assert json.loads(summary.read_text())["accuracy"]["test"] > 0.4
 
 
-def test_a_teacher_of_other_data_is_refused(world, ranked: Path, tmp_path: Path) -> None:
+def test_a_teacher_of_other_data_is_refused(world, chosen: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
     np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))
     with pytest.raises(FileFormatError, match=r"train_logits.npy is float32 \(7, 10\)"):
         world.run("train", tmp_path / "train", teacher=tmp_path / "teacher")
 
 
-def test_a_ranking_without_a_known_architecture_is_refused(world, tmp_path: Path) -> None:
-    (tmp_path / "ranking.json").write_text('{"schema": "netwright/ranked/2"}')
-    with pytest.raises(FileFormatError, match="netwright/ranked/1"):
-        world.run("train", tmp_path / "train", rank=tmp_path)
+def test_a_choice_of_an_unknown_version_is_refused(world, tmp_path: Path) -> None:
+    file = tmp_path / "choice.json"
+    file.write_text('{"schema": "netwright/choice/2"}')
+    with pytest.raises(FileFormatError, match="netwright/choice/1"):
+        world.run("train", tmp_path / "train", choice=file)
+
+
+def test_a_network_that_another_device_has_trained_is_taken_and_not_trained_again(
+    world, trained: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    from stages.train import stage
+
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    shutil.copytree(trained, other)
+    shutil.copy(trained.with_name(".train.inputs"), tmp_path / ".other.inputs")
+    monkeypatch.setattr(stage, "train_network", None)  # a training would fail
+    world.run("train", mine)
+    assert "done for 'other': its network is taken" in capsys.readouterr().out
+    names = {"model.safetensors", "architecture.json", "train.json", "history.json"}
+    assert {file.name for file in mine.iterdir()} == names
+    assert all((mine / n).read_bytes() == (trained / n).read_bytes() for n in names)
+    # What was changed by hand since is not taken, nor what was trained otherwise.
+    shutil.rmtree(mine)
+    (tmp_path / ".mine.inputs").unlink()
+    with pytest.raises(TypeError):
+        world.run("train", mine, params=world.params("longer", train={"epochs": 2.5}))
+    (other / "model.safetensors").write_bytes(b"spoilt")
+    with pytest.raises(TypeError):
+        world.run("train", mine)

@@ -25,7 +25,7 @@ CHANGES = {
 
 
 def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
-    world, supernet: Path, teacher: Path, ranked: Path, tmp_path: Path
+    world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path
 ) -> None:
     alone = world.run("train", tmp_path / "alone", params=world.params("alone", train=CHANGES))
     params = world.params("two", train={**CHANGES, "processes": 2})

@@ -1,0 +1,1 @@
+"""All devices together: their Pareto fronts, and the fewest networks that serve them all."""
