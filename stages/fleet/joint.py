@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,11 @@ class Joint:
         shared = fewest_networks(accuracies_N, within_DN, most_lost)
         return cls(tuple(members), tuple(networks), accuracies_N, within_DN, most_lost, shared)
 
+    @cached_property
+    def prices(self) -> dict[int, float]:
+        """Per number of networks, the least that the worst-off device loses."""
+        return least_losses(self.accuracies_N, self.within_DN)
+
     def costs(self, device: int) -> Floats:
         """What every network costs on a device, on the axis of its front: (N,)."""
         member = self.members[device]
@@ -91,7 +97,6 @@ class Joint:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `fleet.json`."""
-        prices = least_losses(self.accuracies_N, self.within_DN)
         ids = [network.id for network in self.networks]
         return {
             "most_lost": self.most_lost,
@@ -109,7 +114,8 @@ class Joint:
             },
             "shared": {ids[n]: self.users(n) for n in self.shared.networks},
             "least_losses": [
-                {"networks": count, "most_lost": rounded(lost)} for count, lost in prices.items()
+                {"networks": count, "most_lost": rounded(lost)}
+                for count, lost in self.prices.items()
             ],
         }
 

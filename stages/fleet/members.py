@@ -120,13 +120,14 @@ def joint_networks(
         known: networks that are none of them.
         rng: of the draws.
     """
-    several = [tuple(members), *(combinations(members, 2) if len(members) > 2 else ())]
+    groups = [tuple(members), *(combinations(members, 2) if len(members) > 2 else ())]
+    several = [(group, _mean(group)) for group in groups]
     found: dict[str, Architecture] = {}
     seen = {architecture.id for architecture in known}
-    for group in islice(cycle(several), _ATTEMPTS * count if len(members) > 1 else 0):
+    for group, learnt in islice(cycle(several), _ATTEMPTS * count if len(members) > 1 else 0):
         if len(found) == count:
             break
-        architecture = _draw(group, rng)
+        architecture = _draw(group, learnt, rng)
         suits = all(member.allows(architecture) for member in group)
         if suits and architecture.id not in seen:
             seen.add(architecture.id)
@@ -134,20 +135,25 @@ def joint_networks(
     return list(found.values())
 
 
-def _draw(group: Sequence[Member], rng: np.random.Generator) -> Architecture:
+def _draw(group: Sequence[Member], learnt: Distribution, rng: np.random.Generator) -> Architecture:
     """One network, likely to suit all devices of the group."""
-    space = min((member.space for member in group), key=SearchSpace.count)
+    space = _narrowest(group)
 
     def excess(choices: Choices) -> float:
         architecture = space.architecture(choices)
         return sum(total_excess(architecture, member.limits) for member in group)
 
-    start = _mean(group, space).sample(rng)
-    return space.architecture(descend(space.groups, start, excess, rng))
+    return space.architecture(descend(space.groups, learnt.sample(rng), excess, rng))
 
 
-def _mean(group: Sequence[Member], space: SearchSpace) -> Distribution:
+def _narrowest(group: Sequence[Member]) -> SearchSpace:
+    """The space of the device with the fewest networks to choose from."""
+    return min((member.space for member in group), key=SearchSpace.count)
+
+
+def _mean(group: Sequence[Member]) -> Distribution:
     """The mean, by logits, of what the searches learnt; uniform where none did."""
+    space = _narrowest(group)
     saved = [member.distribution for member in group if member.distribution is not None]
     uniform = Distribution(space.groups, "joint")
     learnt = [Distribution.from_json(one, space.groups)[0].as_form("joint") for one in saved]

@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from models.fleet import least_losses
 from stages.common.budgets import UNITS
 from stages.fleet.joint import Joint
 
@@ -75,7 +74,7 @@ def _front(axes: Axes, joint: Joint, device: int) -> None:
 
 def _price(axes: Axes, joint: Joint) -> None:
     """The least that the worst-off device loses, by the number of networks."""
-    prices = least_losses(joint.accuracies_N, joint.within_DN)
+    prices = joint.prices
     axes.plot(list(prices), [100 * lost for lost in prices.values()], marker="o", color="0.2")
     axes.axhline(100 * joint.most_lost, color="crimson", linestyle="--", linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -43,8 +43,8 @@ from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY, TRAIN
 from stages.common.teachers import open_teacher
-from stages.common.twins import copy_twin, leave_mark, one_at_a_time
 from stages.train.params import TrainParams
+from stages.train.twins import copy_twin, leave_mark, one_at_a_time
 
 
 def train_network(

@@ -6,7 +6,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from stages.common.twins import copy_twin, leave_mark, one_at_a_time
+from stages.train.twins import copy_twin, leave_mark, one_at_a_time
 
 
 def made(folder: Path, inputs: str) -> Path:
@@ -33,7 +33,7 @@ def test_a_killed_holder_lets_the_next_one_in(tmp_path: Path) -> None:
     code = """
         import sys, time
         from pathlib import Path
-        from stages.common.twins import one_at_a_time
+        from stages.train.twins import one_at_a_time
         with one_at_a_time(Path(sys.argv[1]), "abc"):
             print("held", flush=True)
             time.sleep(60)
@@ -42,7 +42,7 @@ def test_a_killed_holder_lets_the_next_one_in(tmp_path: Path) -> None:
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    waiting = "import sys; from pathlib import Path; from stages.common.twins import one_at_a_time"
+    waiting = "import sys; from pathlib import Path; from stages.train.twins import one_at_a_time"
     waiting += "\nwith one_at_a_time(Path(sys.argv[1]), 'abc'): print('mine', flush=True)"
     command = [sys.executable, "-c", waiting, str(tmp_path / "mine")]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

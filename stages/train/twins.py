@@ -1,4 +1,4 @@
-"""Outputs that another device's stage has already made of the same inputs are not made twice.
+"""A network that another device has already trained from the same inputs is not trained twice.
 
 Devices that share a network train it from the same inputs to the same bytes. The first one leaves a
 mark BESIDE its output (DVC watches the output itself), with the fingerprint of the inputs and the
@@ -30,7 +30,9 @@ def leave_mark(output: Path, inputs: str) -> None:
         output: the stage's output folder, complete.
         inputs: fingerprint of everything it depends on.
     """
-    files = {file.name: sha256_file(file) for file in sorted(output.iterdir())}
+    # What a killed run left half-written is hidden.
+    whole = [file for file in sorted(output.iterdir()) if not file.name.startswith(".")]
+    files = {file.name: sha256_file(file) for file in whole}
     write_bytes(_mark(output), json.dumps({"inputs": inputs, "files": files}).encode())
 
 
