@@ -139,7 +139,7 @@ class Forms:
         file = self.effort.cache / f"{self.network.name}-qat-{key[:12]}.onnx"
         if not file.is_file():
             checkpoint = Checkpoint(file, key)
-            tuned, _ = finetune(self.network.module, self.images, params, family, checkpoint)
+            tuned, _ = finetune(self.network.module, self.images, params, (family, 8), checkpoint)
             write_bytes(file, to_onnx(tuned, self.images.info.image_shape))
             checkpoint.clear()
         return file

@@ -24,6 +24,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from devices.agent.onnx_session import session_options
+
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Images = npt.NDArray[np.float32]
@@ -99,8 +101,7 @@ def _session(model: Path) -> tuple[Any, list[str], dict[str, str]]:
     augmented = model.with_name("augmented.onnx")
     calibrator = HistogramCalibrater(model, augmented_model_path=str(augmented))
     calibrator.augment_graph()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options = session_options(1)
     # As the calibrator's own session: optimised graphs lack tensors whose ranges are wanted.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(

@@ -9,7 +9,16 @@ from devices.agent.machine import machine
 from devices.backends import backend
 from devices.device import CPU
 
-IDENTITY = ("processor", "cores", "system", "runtime", "runtime_version", "session_threads", "unit")
+IDENTITY = (
+    "processor",
+    "features",
+    "cores",
+    "system",
+    "runtime",
+    "runtime_version",
+    "session_threads",
+    "unit",
+)
 """The fingerprint: what latencies depend on and what does not change by itself, as clocks do."""
 
 

@@ -27,6 +27,7 @@ Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
 """Families of int8 files, by the type of their activations."""
 QuantizationMethod = Method | Literal["weights_only"]
 """How an int8 file got its scales."""
+WeightBits = Literal[7, 8]
 PERCENTILE = 99.99
 _LAYERS = ("Conv", "Gemm")
 _FUSED = ("Relu", "Clip")
@@ -46,12 +47,14 @@ class Calibrated:
         ranges: of its tensors, by method; without any tensor where weights alone are quantised.
         layers: its convolutions and matrix products in order, each with the names of its nodes:
             the layer itself, and an activation function that only it feeds.
+        weight_bits: 8, or 7 for a processor whose int8 kernels saturate; see `Backend.weight_bits`.
     """
 
     model: bytes
     activations: Activations
     ranges: Mapping[QuantizationMethod, Mapping[str, Range]]
     layers: Mapping[str, tuple[str, ...]]
+    weight_bits: WeightBits = 8
 
     @property
     def methods(self) -> tuple[QuantizationMethod, ...]:
@@ -72,6 +75,7 @@ def calibrate(
     activations: Activations,
     methods: Sequence[Method],
     percentile: float = PERCENTILE,
+    weight_bits: WeightBits = 8,
 ) -> Calibrated:
     """Run calibration images through a network, once for all methods.
 
@@ -83,6 +87,7 @@ def calibrate(
             no image is looked at.
         methods: how ranges are read from what was seen; see devices.calibration.
         percentile: share of all values, in per cent, that the method of that name keeps.
+        weight_bits: of the weights; `weights_only` always has 8.
 
     Raises:
         CalibrationError: there is no calibration image.
@@ -100,7 +105,8 @@ def calibrate(
         quant_pre_process(model, folded, skip_symbolic_shape=True)
         content = folded.read_bytes()
         ranges = observe(folded, calibration, methods, percentile)
-    return Calibrated(content, activations, {m: ranges[m] for m in methods}, _layers(content))
+    found: dict[QuantizationMethod, dict[str, Range]] = {m: ranges[m] for m in methods}
+    return Calibrated(content, activations, found, _layers(content), weight_bits)
 
 
 def quantize(
@@ -167,6 +173,7 @@ def _quantize(
             per_channel=True,
             activation_type=ort.QuantType.QUInt8 if activations == "uint8" else ort.QuantType.QInt8,
             weight_type=ort.QuantType.QInt8,
+            reduce_range=calibrated.weight_bits == 7,
             calibrate_method=kind,
             nodes_to_exclude=list(excluded),
             nodes_to_quantize=None if chosen is None else list(chosen),

@@ -23,6 +23,8 @@ Rounding = Literal["affine", "symmetric", "weights"]
 """How values between layers are rounded: 256 steps over their range; 255 steps around a zero in
 the middle; or not at all, where weights alone are integers."""
 
+_LARGEST = {8: 127, 7: 64}
+"""Largest integer of a weight, by its bits, as ONNX Runtime's quantiser has it."""
 _AVERAGING = 0.01
 """Share of the newest batch in an activation's range; PyTorch's default for this."""
 _LEAST_SCALE = 1e-12
@@ -71,18 +73,27 @@ class FakeQuantize(nn.Module):
 
 
 class RoundedWeight(nn.Module):
-    """Round a weight to 255 steps around 0, with a scale per output channel, its first axis."""
+    """Round a weight to steps around 0, with a scale per output channel, its first axis.
+
+    Args:
+        largest: integer; the smallest is its negative.
+    """
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self.largest = largest
 
     def forward(self, weight: Tensor) -> Tensor:
         """The rounded weight."""
         channels = weight.shape[0]
         largest_C = weight.detach().reshape(channels, -1).abs().amax(1)
-        scale_C = (largest_C / 127).clamp_min(_LEAST_SCALE)
+        scale_C = (largest_C / self.largest).clamp_min(_LEAST_SCALE)
         zero_C = torch.zeros(channels, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale_C, zero_C, 0, -127, 127)
+        low, high = -self.largest, self.largest
+        return torch.fake_quantize_per_channel_affine(weight, scale_C, zero_C, 0, low, high)
 
 
-def fake_quantised(network: nn.Module, rounding: Rounding) -> fx.GraphModule:
+def fake_quantised(network: nn.Module, rounding: Rounding, weight_bits: int = 8) -> fx.GraphModule:
     """The network with rounding in it, sharing the network's own parameters.
 
     Training it trains the network; `without_rounding` takes the rounding out of the weights.
@@ -91,6 +102,7 @@ def fake_quantised(network: nn.Module, rounding: Rounding) -> fx.GraphModule:
         network: without batch norms, which no int8 network has. Its weights are rounded from now
             on, also where it is called itself.
         rounding: how.
+        weight_bits: 8, or 7 for a processor whose int8 kernels saturate.
     """
     traced = trace(network)
     kind = kinds(traced)
@@ -103,7 +115,7 @@ def fake_quantised(network: nn.Module, rounding: Rounding) -> fx.GraphModule:
             user.replace_input_with(node, rounded)
     traced.recompile()
     for module in _weighted(network):
-        parametrize.register_parametrization(module, "weight", RoundedWeight())
+        parametrize.register_parametrization(module, "weight", RoundedWeight(_LARGEST[weight_bits]))
     return traced
 
 

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .processor import features
+
 
 def machine(runtime: str, package: str) -> dict[str, Any]:
     """What is measured on: processor, cores, memory, system, runtime, clocks where readable."""
@@ -18,6 +20,7 @@ def machine(runtime: str, package: str) -> dict[str, Any]:
         version = "not installed"
     return {
         "processor": _processor(),
+        "features": features(),
         "cores": os.cpu_count(),
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .onnx_session import open_session
+
 
 def quiet() -> None:
     """Keep runtimes from reporting to their makers; call it before one is imported.
@@ -29,17 +31,7 @@ class OnnxRuntimeSession:
     units = ("CPU",)
 
     def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Idle sessions would otherwise spin and disturb whatever else is measured.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(str(file), threads)
         self._input = self._session.get_inputs()[0]
         self._outputs = [self._session.get_outputs()[0].name]
         self.input_shape = tuple(self._input.shape)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import CPU, TARGETS, Device, DeviceError, Precision
-from devices.quantization import Activations
+from devices.quantization import Activations, WeightBits
 
 MODEL = "model"
 """Name, without ending, of every delivered model file."""
@@ -105,6 +105,14 @@ class Backend(ABC):
 
     The first is what a device gets whose latency nobody measured: float32 wherever it is offered.
     """
+
+    def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
+        """Bits of an int8 file's weights that this runtime computes exactly on a processor.
+
+        Args:
+            machine: what the device runs on, as `devices.fingerprint` has it; None: not known.
+        """
+        return 8
 
     def on(self, unit: str) -> Backend:
         """This backend for one of the units of a machine, by the runtime's name for it.

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from devices.agent.onnx_session import open_session
 from devices.backends.base import MODEL, Backend, Built, Session
 from devices.device import Device, DeviceError
-
-_ONLY_ERRORS = 3
 
 
 class OnnxRuntime(Backend):
@@ -36,28 +35,25 @@ class OnnxRuntime(Backend):
 
     def open(self, entry: Path, threads: int) -> Session:
         """Load an ONNX file on the processor."""
-        import onnxruntime
-
-        try:
-            session = onnxruntime.InferenceSession(
-                str(entry), session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except refusals() as error:
-            raise DeviceError(f"ONNX Runtime cannot load {entry}: {error}") from error
-        return OnnxRuntimeSession(session)
+        return _open(entry, threads)
 
 
-def session_options(threads: int) -> Any:
-    """Options of a session that uses so many threads, and none while it is idle."""
-    import onnxruntime
+def open_reference(file: Path, threads: int = 1) -> Session:
+    """What an ONNX file says, whatever the processor: Q/DQ pairs stay apart, sums are floats.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ONLY_ERRORS
-    # Idle sessions would otherwise spin and disturb whatever else is measured.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+    Every runtime's int8 is compared with it.
+
+    Raises:
+        DeviceError: ONNX Runtime refuses the file.
+    """
+    return _open(file, threads, fused=False)
+
+
+def _open(file: Path, threads: int, fused: bool = True) -> Session:
+    try:
+        return OnnxRuntimeSession(open_session(str(file), threads, fused))
+    except refusals() as error:
+        raise DeviceError(f"ONNX Runtime cannot load {file}: {error}") from error
 
 
 def refusals() -> tuple[type[Exception], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from devices.agent.processor import saturates
 from devices.backends.base import MODEL, Backend, Built, Session
 from devices.device import CPU, Device, DeviceError
+from devices.quantization import WeightBits
 
 _NPU = "NPU"
 
@@ -53,6 +56,17 @@ class OpenVino(Backend):
                 "openvino_device: an NPU has no float32 arithmetic, so nobody could hold its "
                 "answers against the network's. Set precision: int8, or another openvino_device."
             )
+
+    def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
+        """7 on an x86 processor without VNNI: oneDNN's kernels saturate there, with no way out.
+
+        A processor of which nothing is known may be such a one. GPU and NPU take 8.
+        """
+        if self.unit != CPU:
+            return 8
+        if machine is None or machine.get("system") is None:
+            return 7
+        return 7 if saturates(machine["system"], machine.get("features")) else 8
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
         """Deliver IR whose bytes depend on the ONNX file and the runtime's version alone."""

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from devices.agent.onnx_session import session_options
 from devices.backends.base import (
     MODEL,
     Backend,
@@ -23,7 +24,7 @@ from devices.backends.base import (
     describe,
     require_activations,
 )
-from devices.backends.onnxruntime import OnnxRuntimeSession, refusals, session_options
+from devices.backends.onnxruntime import OnnxRuntimeSession, refusals
 from devices.device import Device, DeviceError
 
 ARCHITECTURES = ("v68", "v73", "v75", "v81")

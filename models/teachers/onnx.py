@@ -15,7 +15,6 @@ from torch import Tensor
 
 from models.teachers.view import TeacherError
 
-_ONLY_ERRORS = 3
 _LEAST = 1e-12
 
 
@@ -41,20 +40,17 @@ class OnnxTeacher:
 
     Args:
         file: the network, with one float32 input (N, C, H, W) and a first output (N, K).
-        threads: of ONNX Runtime.
+        options: ONNX Runtime's `SessionOptions`; the caller knows what this processor needs.
 
     Raises:
         TeacherError: it is missing, broken, or no such network.
     """
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
+    def __init__(self, file: Path, options: Any) -> None:
         import onnxruntime
 
         if not file.is_file():
             raise TeacherError(f"{file}: no such ONNX file. Set teacher.file to yours.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = _ONLY_ERRORS
         try:
             self._session = onnxruntime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def make_golden(
     split: Split,
     info: DatasetInfo,
     wanted: int,
-    tolerance: float,
+    allowed: Callable[[float], float],
 ) -> Golden:
     """Run some test images through the delivered file.
 
@@ -59,14 +59,14 @@ def make_golden(
         split: the test split.
         info: its description.
         wanted: how many images.
-        tolerance: allowed difference, as a share of the largest logit.
+        allowed: from the largest logit to the allowed difference of any.
     """
     chosen = golden_indices(len(split), wanted)
     images_NHWC = np.asarray(split.images_NHWC[chosen])
     inputs_NCHW = np.ascontiguousarray(normalise(images_NHWC, info).numpy())
     outputs_NK = bench.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), threads)
-    allowed = tolerance * float(np.abs(outputs_NK).max())
-    return Golden(images_NHWC, inputs_NCHW, outputs_NK, np.asarray(split.labels_N[chosen]), allowed)
+    labels_N, largest = np.asarray(split.labels_N[chosen]), float(np.abs(outputs_NK).max())
+    return Golden(images_NHWC, inputs_NCHW, outputs_NK, labels_N, allowed(largest))
 
 
 def manifest_content(
@@ -106,6 +106,8 @@ def manifest_content(
             "built_from": export["built_from"],
             "built_from_sha256": results.hashes[export["built_from"]],
             "details": details,
+            "weight_bits": quantize["weight_bits"],
+            "measured_on": _processor(export["machine"]),
         },
         "accuracy": _accuracy(results),
         "latency_ms": {
@@ -123,6 +125,13 @@ def manifest_content(
         "provenance": dict(provenance),
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
     }
+
+
+def _processor(machine: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of a machine decides which kernels it runs."""
+    if machine is None:
+        return None
+    return {name: machine.get(name) for name in ("processor", "system", "features")}
 
 
 def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:

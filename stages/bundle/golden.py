@@ -28,6 +28,17 @@ PREPROCESS_SCHEMA = "netwright/preprocess/1"
 GOLDEN, PREPROCESS, LABELS = "golden.npz", "preprocess.json", "labels.json"
 Float32 = npt.NDArray[np.float32]
 
+MEAN_SHARE = 0.1
+"""Of the tolerance: the most that all logits may differ by on average.
+
+Where a value is rounded the other way on another processor, some logits of some images move by one
+step. A wrong network moves most of them.
+"""
+MARGIN = 1.5
+"""On the largest difference that was measured between two computations of one network."""
+LEAST = {"float32": 2e-4, "float16": 2e-3, "int8": 0.012}
+"""Least tolerances, as shares of the largest logit: sums in another order; one step of int8."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _HEADER = re.compile(
     r"\{'descr': '([<|][fiu]\d)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n"
@@ -74,6 +85,47 @@ class Golden:
     outputs_NK: Float32
     labels_N: npt.NDArray[np.int64]
     tolerance: float
+
+
+def tolerance_of(
+    precision: str, largest: float, measured: float | None, most_share: float
+) -> float:
+    """How far a logit may be from its golden value on another machine.
+
+    Args:
+        precision: that the network is delivered in.
+        largest: golden logit, absolute.
+        measured: largest difference of any logit between what the ONNX file states and what the
+            delivered file computes, over the test split; None where the file does not run here.
+        most_share: the largest tolerance, as a share of `largest`; it holds where nothing was
+            measured.
+    """
+    most = most_share * largest
+    if measured is None:
+        return most
+    return min(most, max(MARGIN * measured, LEAST[precision] * largest))
+
+
+def difference_of(path: Path, found_NK: Float32, golden: Golden, runtime: str) -> float:
+    """The largest difference of any logit from its golden value.
+
+    Raises:
+        BundleError: it is past the tolerance, or the mean over all logits is past its share.
+    """
+    off_NK = np.abs(found_NK - golden.outputs_NK)
+    largest, mean, most = float(off_NK.max()), float(off_NK.mean()), golden.tolerance
+    # Written so that a difference that is not a number fails.
+    if not largest <= most:
+        raise BundleError(
+            f"{path}: golden outputs differ by {largest:.4g}, and {most:.4g} is allowed, with "
+            f"{runtime}."
+        )
+    if not mean <= MEAN_SHARE * most:
+        raise BundleError(
+            f"{path}: golden outputs differ by {mean:.4g} on average, and {MEAN_SHARE * most:.4g} "
+            f"is allowed, with {runtime}."
+        )
+    return largest
 
 
 def golden_bytes(golden: Golden) -> bytes:

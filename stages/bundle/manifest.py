@@ -55,6 +55,21 @@ class Model(_Part):
     """Of that ONNX file, by which such files are known."""
     details: dict[str, Any]
     """What the backend says of its files: inputs, outputs, how to rebuild."""
+    weight_bits: Literal[7, 8] | None = None
+    """Of an int8 file's weights: 7 where a processor's int8 kernels saturate at 8."""
+    measured_on: Processor | None = None
+    """None where the file does not run where the bundle was made."""
+
+
+class Processor(_Part):
+    """What the delivered file was run on when its numbers were measured."""
+
+    processor: str
+    """Its name."""
+    system: str
+    """Operating system and architecture."""
+    features: tuple[str, ...] | None = Field(None, strict=False)
+    """Instructions that decide between kernels; None where the system does not say."""
 
 
 class Accuracy(_Part):

@@ -8,9 +8,10 @@ from stages.common.params import Params
 
 
 class Tolerance(Params):
-    """How far a bundle's outputs may be from its golden ones, on another machine.
+    """How far a bundle's outputs may be from its golden ones at most, on another machine.
 
-    Shares of the largest golden logit: processors round differently, the more so the fewer bits.
+    Shares of the largest golden logit. What was measured of the delivered file decides below it;
+    these hold alone where the file does not run here.
     """
 
     float32: float = Field(0.001, gt=0, lt=1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data.dataset import DatasetInfo, read_split
+from devices.agent import pack as packing
 from devices.agent.runtimes import quiet
 from devices.bench import HereBench, bench_of
 from devices.device import Device
@@ -28,6 +30,7 @@ from stages.bundle.golden import (
     PREPROCESS_SCHEMA,
     Golden,
     golden_bytes,
+    tolerance_of,
 )
 from stages.bundle.manifest import (
     CARD,
@@ -50,6 +53,8 @@ from stages.common.schemas import BUNDLE_SUMMARY
 RUN = "run.py"
 _TEMPLATE = Path(__file__).with_name("run_template.py")
 _RUNTIMES = Path(__file__).with_name("runtimes")
+_AGENT = Path(packing.__file__).parent
+_OF_AGENT = re.compile(r"^from (?:devices\.agent)?\.(\w+) import .*\n", re.MULTILINE)
 _OWN_RUNTIME = "Runtime: Any = OnnxRuntime"
 
 
@@ -126,6 +131,8 @@ def golden_of(
     if bench.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
         bench, entry = HereBench(portable), flags.quantize / results.export["built_from"]
+    most = getattr(params.tolerance, precision)
+    measured = results.export["hops"][0]["max_difference"]
     golden = make_golden(
         bench,
         entry,
@@ -133,7 +140,7 @@ def golden_of(
         read_split(flags.data, "test"),
         info,
         params.golden_images,
-        getattr(params.tolerance, precision),
+        lambda largest: tolerance_of(precision, largest, measured, most),
     )
     emulated = ", emulated" if results.export["emulated"] else ""
     machine = bench.machine()
@@ -142,13 +149,24 @@ def golden_of(
 
 def run_program(backend_name: str) -> str:
     """The bundle's `run.py`: the template, with the backend's own module in it."""
-    text, own = _TEMPLATE.read_text(encoding="utf-8"), _RUNTIMES / f"{backend_name}.py"
+    text = _with_imports(_TEMPLATE.read_text(encoding="utf-8"))
+    own = _RUNTIMES / f"{backend_name}.py"
     if not own.is_file():  # the portable file's runtime is in the template
         return text
     _, module = own.read_text(encoding="utf-8").split("from __future__ import annotations\n")
     before, line, after = text.partition(_OWN_RUNTIME)
     assert line
     return f"{before}{module.strip()}\n{after.partition(chr(10))[2]}"
+
+
+def _with_imports(text: str) -> str:
+    """A program with the agent's modules that it imports as part of its text."""
+
+    def module(match: re.Match[str]) -> str:
+        inner = (_AGENT / f"{match[1]}.py").read_text(encoding="utf-8")
+        return _with_imports(inner.split("from __future__ import annotations\n")[1]).strip() + "\n"
+
+    return _OF_AGENT.sub(module, text)
 
 
 def readable_files(info: DatasetInfo) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from data.images import load_image
 from devices.backends import Session, backend
 from devices.bench import Bench
 from devices.device import DeviceError
+from devices.fingerprint import machine_state
 from devices.measure import MeasurementError
 from stages.bundle.consistency import contradictions
 from stages.bundle.errors import BundleError
@@ -23,6 +24,7 @@ from stages.bundle.golden import (
     GOLDEN,
     Golden,
     Preprocess,
+    difference_of,
     read_golden,
     read_labels,
     read_preprocess,
@@ -122,6 +124,7 @@ def verify(
         return Verification(tuple(done))
     step("hops", lambda: _hops(bundle, manifest))
     step("golden", lambda: _golden(bundle, whole, find_bench))
+    step("processor", lambda: (_processor(manifest, find_bench), True))
     done.append(_limits(whole))
     if latency:
         step("latency", lambda: _latency(bundle, whole, find_bench))
@@ -210,17 +213,40 @@ def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[s
         outputs_NK = np.concatenate(rows)
     if outputs_NK.shape != golden.outputs_NK.shape:
         raise BundleError(f"{path}: {runtime} gives outputs of shape {outputs_NK.shape}.")
-    difference = float(np.abs(outputs_NK - golden.outputs_NK).max())
-    # Written so that a difference that is not a number fails.
-    if not difference <= golden.tolerance:
-        raise BundleError(
-            f"{path}: golden outputs differ by {difference:.4g}, and {golden.tolerance:.4g} is "
-            f"allowed, with {runtime}."
-        )
+    difference = difference_of(path, outputs_NK, golden, runtime)
     return (
         f"{count} outputs within {golden.tolerance:.4g} (largest difference {difference:.4g}) "
         f"with {runtime}"
     ), True
+
+
+def _processor(manifest: Manifest, find_bench: FindBench | None) -> str:
+    """How the processor differs from the one the numbers were measured on; a note, no verdict.
+
+    Raises:
+        DeviceError: the device's agent cannot be used.
+    """
+    then, device = manifest.model.measured_on, manifest.device
+    bench = None if find_bench is None else find_bench(manifest)
+    if bench is None:
+        now = machine_state(device.backend, device.threads, device.openvino_device)
+    else:
+        now = bench.machine()
+    name, known = now.get("processor"), now.get("features")
+    here = f"{name} ({', '.join(known) if known else 'features unknown'})"
+    if then is None:
+        return f"this is {here}; what the numbers were measured on was not recorded"
+    if (then.system, [*(then.features or ())]) == (now.get("system"), [*(known or ())]):
+        return f"{here} has the features of the processor the numbers were measured on"
+    features = ", ".join(then.features) if then.features else "features unknown"
+    text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
+    saturating = backend(device.backend).on(device.openvino_device).weight_bits(now) == 7
+    if manifest.precision == "int8" and saturating and manifest.model.weight_bits != 7:
+        text += (
+            "; int8 kernels saturate here and the weights have 8 bits, so answers differ too: "
+            "build the bundle on this kind of processor"
+        )
+    return text
 
 
 def _latency(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches
 from devices.backends import Backend
+from devices.backends.onnxruntime import open_reference
 from devices.bench import Bench
 
 BATCH = 256
@@ -36,6 +37,12 @@ def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Lo
     One thread, so that the sums do not depend on the machine.
     """
     with runtime.open(model, threads=1) as session:
+        return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
+
+
+def reference_logits(model: Path, split: Split, info: DatasetInfo) -> Logits:
+    """Logits (N, K) that an ONNX file states, whatever this processor's int8 kernels do."""
+    with open_reference(model) as session:
         return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from data.dataset import DatasetInfo
+from devices.agent.onnx_session import session_options
 from models.architecture import SCHEMA, Architecture
 from models.evaluate import folded
 from models.subnet import Subnet
@@ -46,7 +47,7 @@ def open_teacher(folder: Path, info: DatasetInfo, threads: int) -> Teacher:
         return folded(subnet)
     look = view_of(info, content["input"])
     if content["source"] == "onnx":
-        return seeing(look, OnnxTeacher(folder / NETWORK, threads))
+        return seeing(look, OnnxTeacher(folder / NETWORK, session_options(threads)))
     network = build(content["name"], len(info.classes), seed=0)
     load_into(network, folder / WEIGHTS)
     return seeing(look, network.eval())

@@ -18,7 +18,7 @@ class ExportParams(Params):
     """The same for lower precisions, where two runtimes round differently."""
     float32_accuracy_drop: float = Field(0.001, ge=0, le=1)
     """Most top-1 test accuracy a delivered float32 file may lose against its ONNX file."""
-    lower_difference: float = Field(1.0, gt=0)
+    lower_difference: float = Field(0.1, gt=0)
     """Largest difference of any logit of a lower precision, as a share of the largest logit."""
     lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
     """Most top-1 test accuracy a delivered lower precision may lose against its ONNX file."""

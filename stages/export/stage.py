@@ -21,7 +21,7 @@ from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
 from stages.common.hops import Hop, Limits, compare, onnx_form, scaled, unmeasured
-from stages.common.inference import accuracy, device_logits, logits
+from stages.common.inference import accuracy, device_logits, reference_logits
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
@@ -126,7 +126,7 @@ def check(
     split, info = test
     if emulated:
         split = spread_out(split, params.emulated_images)
-    expected_NK = logits(backend("onnxruntime"), source.onnx, split, info)
+    expected_NK = reference_logits(source.onnx, split, info)
     found_NK = device_logits(bench, entry, split, info)
     limits = hop_limits(params, source.precision)
     if source.precision != FLOAT32:

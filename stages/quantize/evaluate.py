@@ -15,8 +15,7 @@ from torch import nn
 
 from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches, normalise
-from devices.backends import backend
-from stages.common.inference import BATCH, Images, Logits, accuracy, logits
+from stages.common.inference import BATCH, Images, Logits, accuracy, reference_logits
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,12 @@ def judge_module(module: nn.Module, split: Split, info: DatasetInfo) -> Judged:
 
 
 def judge_onnx(model: Path, split: Split, info: DatasetInfo) -> Judged:
-    """Run an ONNX file in ONNX Runtime over a split, one image at a time, exactly as shipped.
+    """Run an ONNX file in ONNX Runtime over a split, one image at a time, as the file states it.
 
-    ONNX Runtime is the reference for every family's file, also for one whose own runtime needs
-    a device that is not here: it computes what the file says.
+    ONNX Runtime with Q/DQ pairs kept apart is the reference for every family's file, also for one
+    whose own runtime needs a device that is not here.
     """
-    logits_NK = logits(backend("onnxruntime"), model, split, info)
+    logits_NK = reference_logits(model, split, info)
     return Judged(logits_NK, accuracy(logits_NK, split))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from data.dataset import SPLITS, SplitName
-from devices.quantization import Activations
+from devices.quantization import Activations, WeightBits
 from models.equalization import equalise
 from models.evaluate import folded
 from models.fake_quantization import Rounding, fake_quantised, without_rounding
@@ -64,8 +64,9 @@ class Finetuned:
 def finetuned(work: Work, network: nn.Module, checkpoint: Checkpoint) -> Finetuned:
     """Fine-tune the network, and quantise the result by every method its family knows."""
     train, val, test = (work.splits[name] for name in SPLITS)
-    images, activations = Images(work.info, train, val, test), work.runtime.activations
-    tuned, run = finetune(network, images, work.params.finetune, activations, checkpoint)
+    images = Images(work.info, train, val, test)
+    family = work.runtime.activations, work.weight_bits
+    tuned, run = finetune(network, images, work.params.finetune, family, checkpoint)
     source = Form(f"{FLOAT32}-{QAT}", FLOAT32, QAT, FLOAT32)
     write_bytes(work.path(source), to_onnx(tuned, work.info.image_shape))
     ready = calibrated(work, source)
@@ -82,7 +83,7 @@ def finetune(
     network: nn.Module,
     images: Images,
     params: FinetuneParams,
-    activations: Activations,
+    family: tuple[Activations, WeightBits],
     checkpoint: Checkpoint,
 ) -> tuple[nn.Module, Run]:
     """Fine-tune a copy of a network for int8.
@@ -91,7 +92,7 @@ def finetune(
         network: trained, in float; it stays as it is.
         images: of the training split it learns on; the others it never sees.
         params: how.
-        activations: the family of int8 files that will be made of it.
+        family: of int8 files that will be made of it, and the bits of their weights.
         checkpoint: where it continues from, if a run of the same inputs was killed.
 
     Returns:
@@ -100,7 +101,7 @@ def finetune(
     """
     original, tuned = folded(network), folded(network)
     equalise(tuned)
-    learner = fake_quantised(tuned, ROUNDING[activations])
+    learner = fake_quantised(tuned, ROUNDING[family[0]], family[1])
     stream = images.stream(params)
     objective = Objective(
         len(images.info.classes),

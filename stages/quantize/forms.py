@@ -14,7 +14,14 @@ import numpy as np
 
 from data.dataset import DatasetInfo, Split
 from devices.backends.base import Backend
-from devices.quantization import Calibrated, calibrate, methods_of, quantize, to_float16
+from devices.quantization import (
+    Calibrated,
+    WeightBits,
+    calibrate,
+    methods_of,
+    quantize,
+    to_float16,
+)
 from stages.common.files import write_bytes
 from stages.common.hops import Limits, compare, onnx_form, scaled
 from stages.common.inference import Images, Logits
@@ -36,6 +43,7 @@ class Work:
         splits: the data's, by name.
         info: the data set.
         params: the stage's.
+        weight_bits: of int8 files; see `Backend.weight_bits`.
         logits: of every form judged so far, on the test split; that of the trained network
             itself has the name None.
     """
@@ -45,6 +53,7 @@ class Work:
     splits: Mapping[str, Split]
     info: DatasetInfo
     params: QuantizeParams
+    weight_bits: WeightBits
     logits: dict[str | None, Logits] = field(default_factory=dict)
 
     def path(self, form: Form) -> Path:
@@ -85,6 +94,7 @@ def calibrated(work: Work, source: Form) -> Calibrated | None:
             work.runtime.activations,
             params.methods,
             params.percentile,
+            work.weight_bits,
         )
 
 

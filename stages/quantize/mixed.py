@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from devices.backends import backend
+from devices.backends.onnxruntime import open_reference
 from devices.quantization import Calibrated, QuantizationMethod, quantize
 from stages.common.files import rounded, write_bytes
 from stages.common.inference import Images, Logits
@@ -138,5 +138,5 @@ def divergence(expected_NK: Logits, found_NK: Logits) -> float:
 
 
 def _logits(model: Path, images: Sequence[Images]) -> Logits:
-    with backend("onnxruntime").open(model, threads=1) as session:
+    with open_reference(model) as session:
         return np.concatenate([session(image_1CHW) for image_1CHW in images])

@@ -29,12 +29,12 @@ from models.weights import load_into
 from stages.common.checkpoint import Checkpoint
 from stages.common.clock import Clock
 from stages.common.devices import pick_device
-from stages.common.files import fingerprint, write_bytes, write_json
+from stages.common.files import fingerprint, read_json, write_bytes, write_json
 from stages.common.learning import inputs_fingerprint
 from stages.common.params import read_section
 from stages.common.progress import Progress, counted
 from stages.common.runtime import prepare_machine
-from stages.common.schemas import QUANTIZE
+from stages.common.schemas import LATENCY, QUANTIZE
 from stages.quantize.candidate import FLOAT32, NO_METHOD, Candidate, Form
 from stages.quantize.choice import Choice, choose, rejection
 from stages.quantize.evaluate import judge_module
@@ -64,10 +64,12 @@ def main() -> None:
     empty(flags.out)
 
     splits = {name: read_split(flags.data, name) for name in ("train", "val", "test")}
-    work = Work(flags.out, runtime, splits, DatasetInfo.read(flags.data), params)
+    machine = read_json(flags.profile / "latency.json", LATENCY).get("machine")
+    bits = runtime.on(device.openvino_device).weight_bits(machine)
+    work = Work(flags.out, runtime, splits, DatasetInfo.read(flags.data), params, bits)
     work.logits[None] = judge_module(network, splits["test"], work.info).logits_NK
     inputs = inputs_fingerprint("quantize", params.finetune, flags.data, flags.model)
-    checkpoint = Checkpoint(flags.out, fingerprint(inputs, runtime.activations))
+    checkpoint = Checkpoint(flags.out, fingerprint(inputs, runtime.activations, bits))
     found = everything(work, network, device, checkpoint)
     bench = bench_of(flags.device, device)
     candidates = measured(work, found.candidates, device, bench, flags.profile, flags.device)
@@ -81,7 +83,7 @@ def main() -> None:
         found.notes,
     )
     chosen.candidate.hop.require()
-    content = describe(found, candidates, chosen, device)
+    content = describe(found, candidates, chosen, work, device)
     write_json(flags.out / "quantize.json", QUANTIZE, content)
     checkpoint.clear()
 
@@ -209,7 +211,7 @@ def measured(
 
 
 def describe(
-    found: Found, candidates: Sequence[Candidate], chosen: Choice, device: Device
+    found: Found, candidates: Sequence[Candidate], chosen: Choice, work: Work, device: Device
 ) -> dict[str, Any]:
     """The content of `quantize.json`."""
     form = chosen.candidate.form
@@ -218,6 +220,7 @@ def describe(
         "name": form.name,
         "file": form.file,
         "reason": chosen.reason,
+        "weight_bits": work.weight_bits if form.precision == "int8" else None,
         "candidates": [c.to_json(rejection(c, candidates[0], device)) for c in candidates],
         "mixed": None if found.mixed is None else found.mixed.to_json(),
         "finetuned": None if found.finetuned is None else found.finetuned.to_json(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DatasetInfo
+from devices.agent.onnx_session import session_options
 from models.teachers import torchvision
 from models.teachers.onnx import OnnxTeacher
 from models.teachers.view import TeacherError
@@ -34,7 +35,7 @@ def check_teacher(params: TeacherParams, file: Path, pixels: int, info: DatasetI
             "where the teacher comes from the space."
         )
     if params.source == "onnx":
-        onnx_input(OnnxTeacher(file), file, params.input, info)
+        onnx_input(OnnxTeacher(file, session_options(1)), file, params.input, info)
     elif params.source == "torchvision":
         classes = _ANY_CLASSES if info is None else len(info.classes)
         seen = pixels if params.input.pixels is None else params.input.pixels

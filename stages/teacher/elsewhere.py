@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from devices.agent.onnx_session import session_options
 from models.batch import Batch
 from models.evaluate import recalibrate
 from models.teachers.onnx import OnnxTeacher
@@ -28,7 +29,7 @@ BATCH = 50
 def from_onnx(given: Given, params: TeacherParams, _: Checkpoint) -> Taught:
     """A user's own ONNX classifier, as it is."""
     info = given.images.info
-    teacher = OnnxTeacher(given.file, params.threads)
+    teacher = OnnxTeacher(given.file, session_options(params.threads))
     wanted = onnx_input(teacher, given.file, params.input, info)
     summary = {
         "input": wanted,

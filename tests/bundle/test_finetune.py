@@ -22,7 +22,7 @@ from stages.quantize.evaluate import calibration_images, judge_onnx
 from stages.quantize.stage import main, read_network
 
 SPREAD = 1.5
-STEPS = 21  # one pass over 1400 images in batches of 64
+STEPS = 63  # three passes over 1400 images in batches of 64
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def flags(world, uneven: Path, tmp_path_factory):
 
     def make(out: Path, device: str = "cpu", model: Path = uneven, **changes) -> list[str]:
         file = root / f"{out.name}.yaml"
-        settings = {"epochs": 1.0, "learning_rate": 0.002, "when": "always", **changes}
+        settings = {"epochs": 3.0, "learning_rate": 0.002, "when": "always", **changes}
         quantize = content["quantize"] | {"methods": ["minmax"], "mixed": "never"}
         quantize["finetune"] = content["quantize"]["finetune"] | settings
         devices = {device: content["devices"][device]}

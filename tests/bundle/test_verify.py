@@ -41,13 +41,16 @@ def test_a_good_bundle_passes_every_check(bundles, device):
         "consistency",
         "hops",
         "golden",
+        "processor",
         "limits",
     ]
+    processor = next(c for c in verification.checks if c.name == "processor")
+    assert "has the features of the processor the numbers were measured on" in processor.detail
     assert verification.passed, verification.to_json()
 
 
 def test_a_bundle_whose_runtime_is_not_here_is_checked_by_its_portable_file_and_says_so(bundles):
-    golden, limits = verify(bundles["gpu"]).checks[-2:]
+    golden, _, limits = verify(bundles["gpu"]).checks[-3:]
     assert golden.passed
     assert "ONNX Runtime" in golden.detail
     assert "No NVIDIA GPU" in golden.detail

@@ -1,6 +1,6 @@
 """Rounding while training is the rounding of the file: for every operator, and every family."""
 
-from itertools import cycle
+from itertools import cycle, repeat
 from pathlib import Path
 from unittest.mock import patch
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from devices.backends import backend
-from devices.quantization import quantize_static
+from devices.quantization import calibrate, quantize
 from models.architecture import Block
 from models.evaluate import folded
 from models.fake_quantization import FakeQuantize, fake_quantised, without_rounding
@@ -54,12 +54,17 @@ def test_every_operator_is_here():
     assert {name.split()[0] for name in BLOCKS} == set(OPERATORS)
 
 
-# Placement does not depend on the family, so each takes half of the operators.
-@pytest.mark.parametrize(("name", "family"), list(zip(BLOCKS, cycle(STEPS))))
-def test_rounding_in_training_is_the_rounding_of_the_file(name: str, family: str, tmp_path: Path):
+# Placement does not depend on the family, so each takes half of the operators; one has both bits.
+@pytest.mark.parametrize(
+    ("name", "family", "bits"),
+    [*zip(BLOCKS, cycle(STEPS), repeat(8)), ("fused_mbconv", "uint8", 7)],
+)
+def test_rounding_in_training_is_the_rounding_of_the_file(
+    name: str, family: str, bits: int, tmp_path: Path
+):
     images_NCHW = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1))
     plain = folded(network(name))
-    rounded = fake_quantised(plain, "affine" if family == "uint8" else "symmetric")
+    rounded = fake_quantised(plain, "affine" if family == "uint8" else "symmetric", bits)
     same = {"side_effect": lambda x, *_: x}
     with (  # ranges as calibration sees them: of the float network
         torch.no_grad(),
@@ -74,7 +79,9 @@ def test_rounding_in_training_is_the_rounding_of_the_file(name: str, family: str
         exact = plain(images_NCHW).numpy()
     (tmp_path / "float32.onnx").write_bytes(to_onnx(plain, SHAPE))
     rows = images_NCHW.numpy()[:, np.newaxis]
-    quantize_static(tmp_path / "float32.onnx", tmp_path / "int8.onnx", iter(rows), family)
+    source, file = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
+    ready = calibrate(source, iter(rows), family, ("minmax",), weight_bits=bits)
+    file.write_bytes(quantize(ready, "minmax"))
     with backend("onnxruntime").open(tmp_path / "int8.onnx", 1) as session:
         found = np.concatenate([session(row) for row in rows])
     last = [module for module in rounded.modules() if isinstance(module, FakeQuantize)][-1]

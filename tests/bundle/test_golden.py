@@ -1,0 +1,120 @@
+"""Golden outputs find a wrong network by themselves, where hashes were made anew."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from devices.backends import backend
+from stages.bundle.errors import BundleError
+from stages.bundle.golden import LEAST, MARGIN, Golden, difference_of, read_golden, tolerance_of
+from stages.bundle.read import read_bundle
+from stages.bundle.verify import verify
+from tests.bundle.forging import thorough
+
+
+def perturbed(model: bytes, share: float) -> Iterator[bytes]:
+    """The network with noise in the weights of one layer, for each of its layers.
+
+    Args:
+        model: an ONNX file, in float or in Q/DQ form.
+        share: standard deviation of the noise, of the layer's largest weight.
+    """
+    content, rng = onnx.load_from_string(model), np.random.default_rng(0)
+    constants = {c.name: c for c in content.graph.initializer}
+    inputs = {n.output[0]: n.input[0] for n in content.graph.node if n.op_type.startswith("Deq")}
+    for node in content.graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        name = inputs.get(node.input[1], node.input[1])
+        before = numpy_helper.to_array(constants[name])
+        noisy = before + share * np.abs(before).max() * rng.standard_normal(before.shape)
+        if before.dtype == np.int8:
+            noisy = np.clip(np.rint(noisy), -127, 127)
+        constants[name].CopyFrom(numpy_helper.from_array(noisy.astype(before.dtype), name))
+        yield content.SerializeToString()
+        constants[name].CopyFrom(numpy_helper.from_array(before, name))
+
+
+def outputs(model: bytes, golden: Golden, folder) -> np.ndarray:
+    """What a network gives for the golden inputs."""
+    file = folder / "network.onnx"
+    file.write_bytes(model)
+    with backend("onnxruntime").open(file, 1) as session:
+        return np.concatenate([session(row[np.newaxis]) for row in golden.inputs_NCHW])
+
+
+def refused(outputs_NK: np.ndarray, golden: Golden) -> bool:
+    """Whether outputs are too far from the golden ones."""
+    try:
+        difference_of("bundle", outputs_NK, golden, "ONNX Runtime")
+    except BundleError:
+        return True
+    return False
+
+
+def golden_of(bundle) -> Golden:
+    content = read_bundle(bundle)
+    return read_golden(bundle, content.files, content.manifest.golden.images, (1, 28, 28), 10)
+
+
+@pytest.mark.parametrize(("precision", "noise"), [("float32", 0.01), ("int8", 0.03)])
+def test_noise_in_one_layer_is_noticed_and_was_not_at_a_tenth_of_the_largest_logit(
+    world, bundles, tmp_path, precision, noise
+):
+    golden, names = golden_of(bundles["cpu"]), {"float32": "float32", "int8": "int8-minmax"}
+    model = (world.root / "quantize" / "cpu" / f"{names[precision]}.onnx").read_bytes()
+    right_NK = outputs(model, golden, tmp_path)
+    largest = float(np.abs(right_NK).max())
+    golden = replace(
+        golden, outputs_NK=right_NK, tolerance=tolerance_of(precision, largest, 0.0, 0.1)
+    )
+    wrong = [outputs(other, golden, tmp_path) for other in perturbed(model, noise)]
+    assert len(wrong) > 10
+    assert np.mean([refused(wrong_NK, golden) for wrong_NK in wrong]) >= 0.9
+    # As it was: a tenth of the largest logit for any of them.
+    assert np.mean([np.abs(wrong_NK - right_NK).max() > 0.1 * largest for wrong_NK in wrong]) < 0.5
+
+
+def test_a_wrong_network_is_refused_by_verify_though_every_hash_was_made_anew(bundles, tmp_path):
+    def wrong(content, files):
+        files["model.onnx"] = list(perturbed(files["model.onnx"], 0.03))[2]
+
+    path = tmp_path / "forged.tar.gz"
+    path.write_bytes(thorough(bundles["cpu"], wrong))
+    checks = {check.name: check for check in verify(path).checks}
+    assert checks["hashes"].passed
+    assert checks["consistency"].passed
+    assert not checks["golden"].passed
+    assert "golden outputs differ by" in checks["golden"].detail
+
+
+@pytest.mark.parametrize("device", ["cpu", "edge", "phone"])
+def test_the_tolerance_is_what_was_measured_of_the_delivered_file(world, bundles, device):
+    content = read_bundle(bundles[device])
+    golden, last = golden_of(bundles[device]), content.manifest.hops[-1]
+    largest = float(np.abs(golden.outputs_NK).max())
+    least = LEAST[content.manifest.precision] * largest
+    assert golden.tolerance == pytest.approx(max(MARGIN * last.max_difference, least))
+    assert golden.tolerance < 0.05 * largest
+
+
+def test_where_nothing_was_measured_the_params_decide():
+    assert tolerance_of("int8", 20.0, None, 0.1) == pytest.approx(2.0)
+    assert tolerance_of("int8", 20.0, 5.0, 0.1) == pytest.approx(2.0)
+    assert tolerance_of("int8", 20.0, 0.4, 0.1) == pytest.approx(0.6)
+    assert tolerance_of("int8", 20.0, 0.0, 0.1) == pytest.approx(0.24)
+
+
+def test_many_small_differences_are_a_wrong_network_and_one_is_not(bundles):
+    golden = golden_of(bundles["cpu"])
+    one_NK = golden.outputs_NK.copy()
+    one_NK[0, 0] += 0.9 * golden.tolerance
+    assert difference_of("bundle", one_NK, golden, "here") == pytest.approx(
+        0.9 * golden.tolerance, rel=1e-3
+    )
+    with pytest.raises(BundleError, match="on average"):
+        difference_of("bundle", golden.outputs_NK + 0.9 * golden.tolerance, golden, "here")
