@@ -1,13 +1,11 @@
 """Golden outputs find a wrong network by themselves, where hashes were made anew."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
+from benchmarks.golden import perturbed, refused
 from devices.backends import backend
 from stages.bundle.errors import BundleError
 from stages.bundle.golden import LEAST, MARGIN, Golden, difference_of, read_golden, tolerance_of
@@ -16,44 +14,12 @@ from stages.bundle.verify import verify
 from tests.bundle.forging import thorough
 
 
-def perturbed(model: bytes, share: float) -> Iterator[bytes]:
-    """The network with noise in the weights of one layer, for each of its layers.
-
-    Args:
-        model: an ONNX file, in float or in Q/DQ form.
-        share: standard deviation of the noise, of the layer's largest weight.
-    """
-    content, rng = onnx.load_from_string(model), np.random.default_rng(0)
-    constants = {c.name: c for c in content.graph.initializer}
-    inputs = {n.output[0]: n.input[0] for n in content.graph.node if n.op_type.startswith("Deq")}
-    for node in content.graph.node:
-        if node.op_type not in ("Conv", "Gemm"):
-            continue
-        name = inputs.get(node.input[1], node.input[1])
-        before = numpy_helper.to_array(constants[name])
-        noisy = before + share * np.abs(before).max() * rng.standard_normal(before.shape)
-        if before.dtype == np.int8:
-            noisy = np.clip(np.rint(noisy), -127, 127)
-        constants[name].CopyFrom(numpy_helper.from_array(noisy.astype(before.dtype), name))
-        yield content.SerializeToString()
-        constants[name].CopyFrom(numpy_helper.from_array(before, name))
-
-
 def outputs(model: bytes, golden: Golden, folder) -> np.ndarray:
     """What a network gives for the golden inputs."""
     file = folder / "network.onnx"
     file.write_bytes(model)
     with backend("onnxruntime").open(file, 1) as session:
         return np.concatenate([session(row[np.newaxis]) for row in golden.inputs_NCHW])
-
-
-def refused(outputs_NK: np.ndarray, golden: Golden) -> bool:
-    """Whether outputs are too far from the golden ones."""
-    try:
-        difference_of("bundle", outputs_NK, golden, "ONNX Runtime")
-    except BundleError:
-        return True
-    return False
 
 
 def golden_of(bundle) -> Golden:
