@@ -12,6 +12,8 @@ from typing import NoReturn
 import numpy as np
 import torch
 
+from stages.common.files import explain
+
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
@@ -52,7 +54,10 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
     try:
         main()
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, a missing permission
+        print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
