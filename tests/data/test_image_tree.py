@@ -119,7 +119,7 @@ def test_a_class_called_train_alone_needs_no_words(tmp_path):
 
 def test_splits_without_class_folders_are_refused(tmp_path):
     classes(tmp_path, of=("train", "test"))
-    with pytest.raises(DataError, match="hold no class folders.*if these are classes, rename"):
+    with pytest.raises(DataError, match=r"hold no class folders.*if these are classes, rename"):
         read_tree(tmp_path)
 
 

@@ -177,11 +177,8 @@ def png_of_16_bits(values, kind):
     chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)}
     chunks |= {b"IDAT": zlib.compress(rows), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + name
-        + content
-        + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in chunks.items()
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
     )
 
 
@@ -226,7 +223,7 @@ def test_sixteen_bit_colour_is_scaled_like_grey_as_far_as_it_can_be_read(kind, c
     assert (found.pixels_HW3 == 0x32 << 2).all()
     assert found.peak == 0x32FF
     assert (decode(content, "x", 2, "crop") == 0x32).all()
-    with pytest.raises(ImageError, match="16-bit colour that uses 12 bits.*save with 8 bits"):
+    with pytest.raises(ImageError, match=r"16-bit colour that uses 12 bits.*save with 8 bits"):
         decode(content, "x", 2, "crop", bits=12)
 
 

@@ -190,14 +190,14 @@ def test_a_validation_split_of_test_images_alone_is_refused():
 def test_a_class_of_another_ones_copies_is_refused_with_both_names():
     labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
     groups_N[20:30] = np.arange(10)
-    with pytest.raises(SplitError, match="class 'c' .*10 of its 10 images are copies .* of 'a'"):
+    with pytest.raises(SplitError, match=r"class 'c' .*10 of its 10 images are copies .* of 'a'"):
         given(labels_N, groups_N)
 
 
 def test_a_class_that_copies_of_test_images_empty_says_so():
     labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
     groups_N[:9] = 0
-    with pytest.raises(SplitError, match="class 'a' .* 8 are copies of test or validation images"):
+    with pytest.raises(SplitError, match=r"class 'a' .* 8 are copies of test or validation images"):
         given(labels_N, groups_N, test=(0, 10, 20))
 
 

@@ -196,7 +196,7 @@ def test_labels_that_contradict_each_other_are_said_by_name(monkeypatch, tmp_pat
 def test_a_class_of_copies_of_another_is_refused_with_both_names(monkeypatch, tmp_path):
     folder = made(tmp_path / "mine", ("alpha", "beta"), 12)
     shutil.copytree(folder / "alpha", folder / "gamma")
-    with pytest.raises(DataError, match="'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
+    with pytest.raises(DataError, match=r"'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
         run(monkeypatch, folder, tmp_path / "data", source="folder")
 
 
