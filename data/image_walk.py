@@ -105,8 +105,13 @@ def require_folder(folder: Path) -> None:
 
 def printable(name: str) -> str:
     """A file's name for a message: bytes that are no text and control characters are escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(map(_printable, name))
+
+
+def _printable(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def some(items: Sequence[str], between: str = ", ") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import io
 import random
 import sys
 from collections.abc import Callable
@@ -52,6 +53,9 @@ def keep_freed_memory() -> None:
 
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The user's names may have letters that the terminal's encoding has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except ValueError as error:
