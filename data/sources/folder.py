@@ -93,9 +93,14 @@ def _checked(folder: Path) -> ImageTree:
     if not tree.classes:
         raise DataError(f"{shown} has no subfolders; put each class's images in its own.")
     if len(tree.names) == 1:
+        only = printable(tree.names[0])
+        inside = {
+            file.split("/")[1] for c in tree.classes for file in c.files if file.count("/") > 1
+        }
+        wrapped = f" If the folders in it are the classes, set data.path to {shown}/{only}."
         raise DataError(
-            f"{shown} has one class only, '{printable(tree.names[0])}'; a classifier needs two or "
-            "more."
+            f"{shown} has one class only, '{only}'; a classifier needs two or more."
+            f"{wrapped if len(inside) > 1 else ''}"
         )
     # One image for train, and one for every split that is drawn from it.
     least = 3 - len(set(tree.given) - {"train"})

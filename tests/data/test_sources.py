@@ -340,3 +340,9 @@ def test_no_room_at_one_place_is_a_reason_to_try_the_next(tmp_path, fashion_file
     good = folder_place(tmp_path, tuple(fashion_files))
     originals = fashion([Place("a full disk", full), good], fashion_files).fetch()
     assert "No space left on device" in originals.tried[0]
+
+
+def test_a_folder_around_the_classes_is_named_as_the_mistake(tmp_path):
+    draw(tmp_path / "archive", {"ant": 3, "dog": 3})
+    with pytest.raises(DataError, match=r"one class only, 'archive'.*set data\.path to .*/archive"):
+        ImageFolder().check(tmp_path)
