@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.dataset import SPLITS, SplitName
 from data.errors import DataError
-from data.image_walk import Folder, Walk, printable, require_folder, some
+from data.image_walk import Folder, Walk, counted, printable, require_folder, some
 
 ROLES: Mapping[str, SplitName] = {
     "train": "train",
@@ -124,6 +124,11 @@ def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
             f"{where} are splits, and there are no class folders in {some(bare)}. Sort its images "
             "into class folders, or move it out of the folder."
         )
+    return _by_split(where, named)
+
+
+def _by_split(where: str, named: Sequence[Folder]) -> dict[SplitName, Folder]:
+    """The folder of each split, in the order train, val, test."""
     found: dict[SplitName, Folder] = {}
     for split in SPLITS:
         same = [f for f in named if ROLES[f.name.lower()] == split]
@@ -172,7 +177,7 @@ def _notes(given: Mapping[SplitName, Folder], skipped: Counter[str], beside: int
             f"skipped as hidden or left behind by an operating system or a NAS: {some(kinds)}."
         )
     if beside:
-        notes.append(f"not used, for they lie beside the class folders: {beside} files.")
+        notes.append(f"not used, for they lie beside the class folders: {counted(beside, 'file')}.")
     return notes
 
 

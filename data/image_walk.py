@@ -108,6 +108,11 @@ def printable(name: str) -> str:
     return "".join(map(_printable, name))
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _printable(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"

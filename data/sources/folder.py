@@ -27,7 +27,7 @@ import numpy.typing as npt
 from data.dataset import SPLITS, SplitName
 from data.errors import DataError, ImageError
 from data.image_tree import ImageTree, read_tree
-from data.image_walk import printable, some
+from data.image_walk import counted, printable, some
 from data.images import ALL_BITS, decode_file, is_grey, read_image_file, used_bits
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
@@ -185,10 +185,10 @@ class _Images:
         if bits is None:
             return []
         others = len(self.files) - len(self.corrupt) - len(self.peaks)
-        mixed = f" The other {others} have 8 bits, and their own full scale." if others else ""
+        mixed = f"; 8-bit ones beside them keep their own full scale: {others}" if others else ""
         return [
-            f"{len(self.peaks)} images have 16-bit pixels, the largest {max(self.peaks.values())}: "
-            f"they are read as {bits}-bit values.{mixed}"
+            f"16-bit pixels are read as {bits}-bit values, for the largest is "
+            f"{max(self.peaks.values())}: {counted(len(self.peaks), 'image')}{mixed}."
         ]
 
     def _read_all(self, indices: Sequence[int], bits: int) -> Iterator[_Read]:

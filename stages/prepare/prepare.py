@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from data.dataset import Augment, DatasetInfo, Split, SplitName
 from data.errors import DataError
-from data.image_walk import some
+from data.image_walk import counted, some
 from data.sources import SOURCES
 from data.sources.base import Loaded
 from data.splits import Duplicates, Splits, find_duplicates, split
@@ -75,8 +75,8 @@ def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> 
     if duplicates.conflicts:
         listed = _pairs(loaded, duplicates.contradictions)
         notes.append(
-            f"{duplicates.conflicts} images have the same pixels as an image of another class, so "
-            f"one label of each pair is wrong{listed}."
+            "the same pixels in two classes, so that one of the labels is wrong: "
+            f"{counted(duplicates.conflicts, 'image')}{listed}."
         )
     if len(indices.dropped):
         groups_N = duplicates.groups_N
@@ -85,8 +85,8 @@ def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> 
         owner = dict(zip(groups_N[kept].tolist(), kept.tolist(), strict=True))
         pairs = [(index, owner[int(groups_N[index])]) for index in indices.dropped.tolist()]
         notes.append(
-            f"{len(pairs)} images are copies of test or validation images, and are left out of "
-            f"what is learnt from or chosen on{_pairs(loaded, pairs)}."
+            "left out of train or val, as copies of test or validation images: "
+            f"{counted(len(pairs), 'image')}{_pairs(loaded, pairs)}."
         )
     return notes
 
@@ -96,7 +96,7 @@ def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
     if not loaded.files:
         return ""
     files = [f"{loaded.files[one]} = {loaded.files[other]}" for one, other in pairs]
-    return f": {some(files)}"
+    return f" ({some(files)})"
 
 
 def channel_statistics(

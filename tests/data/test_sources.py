@@ -297,7 +297,7 @@ def test_sixteen_bit_images_are_scaled_by_the_bits_that_the_set_uses(tmp_path):
     loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
     assert loaded.bits == 12
     assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125] * 2
-    assert "largest 3500: they are read as 12-bit values" in loaded.notes[0]
+    assert "are read as 12-bit values, for the largest is 3500: 6 images." in loaded.notes[0]
 
 
 def test_a_given_test_split_has_no_say_in_the_scale(tmp_path):
@@ -313,7 +313,7 @@ def test_eight_bit_images_beside_sixteen_bit_ones_keep_their_own_scale(tmp_path)
     Image.new("L", (28, 28), 77).save(tmp_path / "a" / "shallow.png")
     loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
     assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125, 77, 62, 218, 125]
-    assert "The other 1 have 8 bits" in loaded.notes[0]
+    assert "8-bit ones beside them keep their own full scale: 1." in loaded.notes[0]
 
 
 def test_full_sixteen_bits_keep_their_high_byte(tmp_path):

@@ -189,7 +189,9 @@ def test_labels_that_contradict_each_other_are_said_by_name(monkeypatch, tmp_pat
     shutil.copy(folder / "cat" / "03.png", folder / "dog" / "x.png")
     run(monkeypatch, folder, tmp_path / "data", source="folder")
     said = capsys.readouterr().out
-    assert "note: 2 images have the same pixels as an image of another class" in said
+    assert (
+        "note: the same pixels in two classes, so that one of the labels is wrong: 2 images" in said
+    )
     assert "cat/03.png = dog/x.png" in said
 
 
