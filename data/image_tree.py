@@ -84,7 +84,7 @@ def read_tree(folder: Path) -> ImageTree:
         classes = tuple(ClassFolder(c.name, None, c.all_files()) for c in _by_name(root.folders))
     beside = len(root.files) + sum(len(part.files) for part in given.values())
     notes = [*_notes(given, walk.skipped, beside), *_look_alikes(c.name for c in classes)]
-    named = [f.name for f in root.folders if f.name.lower() in ROLES]
+    named = [f.name for f in _by_name(root.folders) if f.name.lower() in ROLES]
     if not given and len(named) > 1:
         notes.append(f"{some(named)} are classes here, not splits: they share no class folders.")
     return ImageTree(classes, tuple(given), dict(sorted(walk.skipped.items())), tuple(notes))
