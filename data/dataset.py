@@ -51,6 +51,7 @@ class DatasetInfo:
         fit: how images of other shapes are brought to this one.
         source: the originals' checksums, unreadable files, and what became of duplicates.
         arrays: SHA-256 of every array file, by name.
+        bits: used bits of the 16-bit images; None: there were none.
     """
 
     name: str
@@ -63,10 +64,14 @@ class DatasetInfo:
     fit: Fit
     source: Mapping[str, Any]
     arrays: Mapping[str, str]
+    bits: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes an equal description."""
-        return asdict(self)
+        content = asdict(self)
+        if self.bits is None:
+            del content["bits"]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> DatasetInfo:
@@ -83,6 +88,7 @@ class DatasetInfo:
             fit=content["fit"],
             source=content["source"],
             arrays=content["arrays"],
+            bits=content.get("bits"),
         )
 
     @classmethod

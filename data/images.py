@@ -3,23 +3,30 @@
 Axes: N images, H height, W width, C channels. Arrays are uint8.
 
 The rules, in order: the EXIF orientation is applied; transparency is laid over black, the colour
-that padding uses; 16-bit pixels keep their high byte; the aspect ratio is kept, by cutting the
-longer side around the centre (`crop`) or by black bars (`pad`); bilinear resampling, averaging
-over the source pixels when shrinking. Of an animation the first frame counts.
+that padding uses; 16-bit pixels keep the upper 8 of the bits that the data set uses; the aspect
+ratio is kept, by cutting the longer side around the centre (`crop`) or by black bars (`pad`);
+bilinear resampling, averaging over the source pixels when shrinking. Of an animation the first
+frame counts.
+
+How many bits a data set uses is a property of its camera: 12-bit values lie in 16-bit files.
+Pillow reads 16-bit grey pixels as they are, and of 16-bit colour only the high byte.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from data.errors import ImageError
 
@@ -31,6 +38,17 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused as decompression bombs (Pillow's own threshold for its warning)."""
+
+ALL_BITS = 16
+"""Used bits of 16-bit images, where no data set says less."""
+
+LEAST_BITS = 8
+
+_FEWEST_COLOUR_BITS = 13  # with fewer, less than 32 levels would be left of 16-bit colour
+_DARK = 1 << 12  # 16-bit pixels below it would nearly all be black in 8 bits
+
+# Larger images are refused by a message of ours.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # What Pillow's decoders raise on damaged files, besides OSError.
 _UNREADABLE = (
@@ -49,27 +67,49 @@ _UNREADABLE = (
 )
 
 
-def load_image(path: Path, image_shape: tuple[int, int, int], fit: Fit = "crop") -> UInt8:
+@dataclass(frozen=True)
+class Decoded:
+    """One image file, decoded.
+
+    Attributes:
+        pixels_HW3: uint8.
+        peak: largest value before it was brought to 8 bits; None: the file has 8 bits or fewer.
+    """
+
+    pixels_HW3: UInt8
+    peak: int | None
+
+
+def load_image(
+    path: Path, image_shape: tuple[int, int, int], fit: Fit = "crop", bits: int | None = None
+) -> UInt8:
     """Read one image file in the shape a network expects.
 
     Args:
         path: the file, in one of `FORMATS`.
         image_shape: (C, H, W) with C 1 (grey) or 3 (RGB) and H = W.
         fit: how the aspect ratio is kept, as the data set was prepared.
+        bits: used bits of the data set's 16-bit images; None: it has none.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        ImageError: the file is missing, truncated, too large, or no image.
+        ImageError: the file is missing, truncated, too large, no image, or so dark a 16-bit
+            image that its scale cannot be known.
     """
     channels, height, width = image_shape
     if channels not in (1, 3) or height != width:
         raise ImageError(f"images are (1 or 3, size, size), not {image_shape}.")
-    rgb_HW3 = decode(read_image_file(path), str(path), height, fit)
+    found = decode_file(read_image_file(path), str(path), height, fit, bits or ALL_BITS)
+    if bits is None and found.peak is not None and found.peak < _DARK:
+        raise ImageError(
+            f"{path} has 16-bit pixels of {found.peak} at most, and the network has seen no "
+            "16-bit images: their scale is not known. Save it with 8 bits a channel."
+        )
     if channels == 3:
-        return rgb_HW3
-    return np.asarray(Image.fromarray(rgb_HW3).convert("L"))[..., None]
+        return found.pixels_HW3
+    return np.asarray(Image.fromarray(found.pixels_HW3).convert("L"))[..., None]
 
 
 def read_image_file(path: Path) -> bytes:
@@ -78,9 +118,9 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         ImageError: it is missing, no regular file, or cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise ImageError(f"{path} is not a file.")
     try:
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{path} is not a file.")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file.") from None
@@ -88,7 +128,12 @@ def read_image_file(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def decode(content: bytes, name: str, size: int, fit: Fit) -> UInt8:
+def decode(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> UInt8:
+    """The pixels that `decode_file` gives."""
+    return decode_file(content, name, size, fit, bits).pixels_HW3
+
+
+def decode_file(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> Decoded:
     """Turn one image file into RGB: uint8 (size, size, 3); see the module for the rules.
 
     A grey image has three equal channels.
@@ -98,6 +143,7 @@ def decode(content: bytes, name: str, size: int, fit: Fit) -> UInt8:
         name: what messages call it.
         size: height and width of the result, in pixels.
         fit: how the aspect ratio is kept.
+        bits: used bits of 16-bit pixels; larger values become white.
 
     Raises:
         ImageError: it is truncated, too large, or no image.
@@ -107,14 +153,24 @@ def decode(content: bytes, name: str, size: int, fit: Fit) -> UInt8:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise ValueError(f"{pixels} pixels, more than the {MAX_PIXELS} allowed")
+            coarse = _has_coarse_colour(image)  # the decoder forgets it
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(_fitted(_rgb(upright), size, fit))
+            peak = _peak(upright, coarse)
+            rgb = _rgb(upright, bits)
+            if coarse and bits < ALL_BITS:
+                rgb = _brightened(rgb, bits)
+            return Decoded(np.asarray(_fitted(rgb, size, fit)), peak)
     except UnidentifiedImageError:
         formats = ", ".join(FORMATS)
         raise ImageError(f"{name} is not an image that can be read; use {formats}.") from None
     except _UNREADABLE as error:
         raise ImageError(f"{name} is damaged or unsupported ({error}).") from error
+
+
+def used_bits(peak: int) -> int:
+    """Bits that 16-bit pixels up to `peak` need, 8 at the least."""
+    return max(LEAST_BITS, peak.bit_length())
 
 
 def is_grey(rgb_HW3: UInt8) -> bool:
@@ -150,10 +206,10 @@ def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     return ImageOps.fit(image, (size, size), bilinear)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, bits: int) -> Image.Image:
     """Eight bits a channel, three channels, no transparency."""
     if image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _eight_bits(image, bits)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range; save with 8 or 16 bits")
     if image.has_transparency_data:
@@ -163,8 +219,44 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _peak(image: Image.Image, coarse: bool) -> int | None:
+    """The largest value of a 16-bit image."""
+    if image.mode.startswith("I"):
+        return int(np.asarray(image).max())
+    # Only the high byte is known; the lower one may be anything.
+    return int(np.asarray(image.convert("RGB")).max()) << 8 | 0xFF if coarse else None
+
+
+def _has_coarse_colour(image: Image.Image) -> bool:
+    """Whether the file has 16-bit colour, of which Pillow gives the high byte alone."""
+    if image.mode.startswith("I") or not isinstance(image, ImageFile) or not image.tile:
+        return False
+    arguments = image.tile[0].args
+    first, *others = arguments if isinstance(arguments, tuple) else (arguments,)
+    if image.format == "PPM":  # other maxima than this are a full scale that the file declares
+        return others == [0xFFFF]
+    if image.mode == "CMYK" or image.format == "BMP":  # ink is dark; BMP's has 5 bits a channel
+        return False
+    return isinstance(first, str) and ";16" in first
+
+
+def _brightened(rgb: Image.Image, bits: int) -> Image.Image:
+    """The high bytes of 16-bit colour, at the scale of `bits`."""
+    if bits < _FEWEST_COLOUR_BITS:
+        raise ValueError(
+            f"16-bit colour that uses {bits} bits: only the upper 8 of 16 bits can be read; save "
+            "with 8 bits a channel"
+        )
+    factor = 1 << (ALL_BITS - bits)
+    return rgb.point([min(value * factor, 255) for value in range(256)] * 3)
+
+
+def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
     values_HW = np.asarray(image)
     if values_HW.min() < 0 or values_HW.max() > 0xFFFF:
         raise ValueError("pixels outside 0..65535 have no fixed range; save with 8 or 16 bits")
-    return Image.fromarray((values_HW >> 8).astype(np.uint8))
+    scaled_HW = np.minimum(values_HW >> (bits - 8), 255).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):  # one value of a grey PNG, laid over black
+        scaled_HW[values_HW == clear] = 0
+    return Image.fromarray(scaled_HW)

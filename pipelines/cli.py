@@ -85,9 +85,12 @@ def status() -> None:
     from pipelines.places import imported_problems, stale_tables
     from pipelines.plan import make_plan
     from pipelines.status import print_status
+    from stages.prepare.check import check_images
 
     root = _repository()
-    devices = read_params(root)["devices"]  # a mistake there is named better than DVC would
+    params = read_params(root)  # a mistake there is named better than DVC would
+    check_images(params["data"])
+    devices = params["devices"]
     plan = make_plan(root)
     notes = [*imported_problems(root, devices), *stale_tables(root, devices, plan).values()]
     print_status(Console(), plan, notes)
@@ -218,11 +221,14 @@ def predict(
 @app.command()
 def report() -> None:
     """Write the whole release as one page, report.html beside release.json."""
+    from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.report import ReportError, write_report
     from stages.bundle.errors import BundleError
+    from stages.prepare.check import check_images
 
     root = _repository()
+    check_images(read_params(root)["data"])
     plan = make_plan(root)
     try:
         print(write_report(root, plan.graph, list(plan.stale)).relative_to(root))
@@ -318,7 +324,9 @@ def main() -> NoReturn:
         _say(str(error))
         sys.exit(WRONG_USE)
     except OSError as error:  # a full disk, a folder that may not be written
-        _say(str(error))
+        from stages.common.files import explain
+
+        _say(explain(error))
         sys.exit(FAILED)
     sys.exit(DONE)
 

@@ -34,6 +34,7 @@ from pipelines.preflight import (
 from pipelines.summary import WIDE
 from stages.common.budgets import predict_ms, search_precision
 from stages.common.device_space import device_space
+from stages.prepare.check import check_images
 
 GOOD, BAD = "[green]yes[/]", "[red]no[/]"
 
@@ -48,6 +49,8 @@ def examine(console: Console, root: Path) -> bool:
     wide.print(runtimes_table())
     bound = bind_params(root)
     problems = [*bound.problems, *device_problems(bound)]
+    if "data" in bound.values:
+        problems += problem_of(check_images, bound.values["data"])
     plan = None
     if not problems:
         try:
@@ -56,7 +59,7 @@ def examine(console: Console, root: Path) -> bool:
             problems.append(str(error))
     if "data" in bound.values:
         found = problem_of(check_data, root, bound.values["data"], plan)
-        problems += found
+        problems += [text for text in found if text not in problems]
         wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
     if {"data", "space", "devices"} <= bound.values.keys():
         try:

@@ -196,6 +196,8 @@ def _repository(root: Path) -> Iterator[Any]:
         cause = error.__cause__
         detail = f": {cause}" if cause is not None and str(cause) not in str(error) else ""
         raise GraphError(f"DVC cannot read this repository: {error}{detail}") from error
+    except (OSError, UnicodeError) as error:  # of a file that it hashes
+        raise GraphError(f"DVC cannot read what the stages depend on: {error}") from error
 
 
 def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:

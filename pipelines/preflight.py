@@ -27,10 +27,10 @@ from stages.bundle.signature import check_private_key
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.data_params import DataParams
 from stages.common.device_space import check_allowed, device_space
-from stages.common.files import read_json
+from stages.common.files import explain, read_json
 from stages.common.params import ParamsError
 from stages.fleet.params import FleetParams
-from stages.prepare.check import check_source
+from stages.prepare.check import check_images, check_source
 from stages.profile.feasible import check_feasible, quick_latency
 from stages.search.algorithms import ALGORITHMS
 from stages.search.params import SearchParams
@@ -73,6 +73,8 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
     if elsewhere:
         bound = _with_table(bound, again)
     problems = [*bound.problems, *device_problems(bound)]
+    if "data" in bound.values:
+        problems += problem_of(check_images, bound.values["data"])
     plan = None
     # DVC needs these sections whole, and its own messages would hide what is wrong with them.
     if not problems:
@@ -259,6 +261,8 @@ def problem_of(check: Callable[..., object], *arguments: Any) -> list[str]:
         check(*arguments)
     except ValueError as error:
         return [str(error)]
+    except OSError as error:  # a folder or file that may not be read
+        return [explain(error)]
     return []
 
 

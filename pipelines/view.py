@@ -13,7 +13,7 @@ from rich.progress import Progress as RichProgress
 
 from pipelines.graph import Stage
 from pipelines.schedule import Outcome
-from stages.common.progress import Update, parse
+from stages.common.progress import NOTE, Update, parse
 
 PLAIN_INTERVAL_S = 15.0
 """Least seconds between two plain progress lines of one stage."""
@@ -71,8 +71,8 @@ class PlainView:
         self._print(f"{stage.name}: started")
 
     def line(self, stage: Stage, text: str) -> None:
-        """Print a progress line if the last one is long ago."""
-        if self._verbose:
+        """Print a note, or a progress line if the last one is long ago."""
+        if self._verbose or text.startswith(NOTE):
             self._print(f"{stage.name}: {text}")
             return
         update = parse(text)
@@ -132,7 +132,10 @@ class LiveView:
         )
 
     def line(self, stage: Stage, text: str) -> None:
-        """Move its bar."""
+        """Move its bar, or print a note above the bars."""
+        if text.startswith(NOTE):
+            self._bars.console.print(f"{escape(stage.name)}: {escape(text)}", highlight=False)
+            return
         update = parse(text)
         if update is not None:
             self._bars.update(

@@ -58,6 +58,11 @@ class Loaded:
         test_N: which images the source itself sets apart for testing; None: it does not.
         checksums: SHA-256 of the originals, by name.
         corrupt: names of the unreadable images, sorted.
+        val_N: which images the source itself sets apart for choices; None: it does not.
+        files: names of the images, where each has a file of its own.
+        bits: used bits of the 16-bit images; None: there are none.
+        skipped: files that were not looked at, counted by the name that says why.
+        notes: what the user should know, a sentence each.
     """
 
     images_NHWC: npt.NDArray[np.uint8]
@@ -66,6 +71,11 @@ class Loaded:
     test_N: npt.NDArray[np.bool_] | None
     checksums: Mapping[str, str] = field(default_factory=dict)
     corrupt: tuple[str, ...] = ()
+    val_N: npt.NDArray[np.bool_] | None = None
+    files: tuple[str, ...] = ()
+    bits: int | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Source(ABC):

@@ -84,7 +84,10 @@ class FashionMnist(Source):
             try:
                 files = place.get()
                 self._unpacked(files)
-            except DataError as error:
+            except (
+                DataError,
+                OSError,
+            ) as error:  # no room, no permission
                 tried.append(f"{place.name}: {error}")
             else:
                 return Originals(files, place.name, tuple(tried))

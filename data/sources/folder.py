@@ -1,8 +1,13 @@
 """A folder of the user's images: one subfolder a class, named after it.
 
-Every file below a subfolder counts as an image of its class, however deep; hidden files and the
-notes that file managers leave do not. Files beside the subfolders are not looked at. The data
-set is grey where every image is, RGB otherwise.
+Or one folder a split (train, val, test), and in it one a class: then these splits are used, and
+one that is missing is drawn from train. Every file below a class's folder counts as an image of
+it, however deep; hidden files do not, nor what operating systems leave behind (`LEFT_BEHIND`).
+Files beside the class folders are not looked at. The data set is grey where every image is, RGB
+otherwise.
+
+16-bit images are brought to 8 bits with one scale for all: the power of two that holds the
+largest value of any image outside a given test split.
 
 Axes: N images, H height, W width, 3 channels.
 """
@@ -19,18 +24,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data.dataset import SPLITS, SplitName
 from data.errors import DataError, ImageError
-from data.images import decode, is_grey, read_image_file
+from data.image_tree import ImageTree, read_tree
+from data.image_walk import counted, printable, some
+from data.images import ALL_BITS, decode_file, is_grey, read_image_file, used_bits
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
-_NO_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
-_LEAST_PER_CLASS = 3  # one each for train, val and test
-_MOST_NAMED = 10  # in a message; dataset.json names all
 _WORKERS = min(4, os.cpu_count() or 1)  # changes the speed only
 
 
 class ImageFolder(Source):
-    """Any folder of images; without a test split of its own."""
+    """Any folder of images, with the splits it comes with, if any."""
 
     name = "folder"
     flips = False  # letters and digits must not be; params say so for photographs
@@ -44,112 +49,175 @@ class ImageFolder(Source):
         )
 
     def check(self, folder: Path) -> None:
-        """See whether there are two classes or more, of three files or more each."""
-        classes = find_classes(folder)
-        if not classes:
-            raise DataError(f"{folder} has no subfolders; put each class's images in its own.")
-        if len(classes) == 1:
-            raise DataError(
-                f"{folder} has one class only, '{classes[0].name}'; a classifier needs two or more."
-            )
-        small = [c for c in classes if len(c.files) < _LEAST_PER_CLASS]
-        if small:
-            listed = _some([f"'{c.name}' ({len(c.files)})" for c in small])
-            raise DataError(
-                f"{folder}: too few images for train, val and test in {listed}. "
-                f"Every class needs {_LEAST_PER_CLASS} at the least: add some, or remove the "
-                "class's folder."
-            )
+        """See whether there are two classes or more, of enough files for every split."""
+        _checked(folder)
 
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
-        """Decode every file, in the order of class names and file names."""
-        self.check(folder)
-        classes = find_classes(folder)
-        files = [file for c in classes for file in c.files]
-        labels_N = np.repeat(np.arange(len(classes)), [len(c.files) for c in classes])
+        """Decode every file, in the order of splits, class names and file names."""
+        tree = _checked(folder)
+        files = [file for c in tree.classes for file in c.files]
+        counts = [len(c.files) for c in tree.classes]
+        labels_N = np.repeat([tree.names.index(c.name) for c in tree.classes], counts)
+        splits_N = np.repeat([c.split or "" for c in tree.classes], counts)
         images_NHW3 = np.empty((len(files), options.size, options.size, 3), np.uint8)
-        digest = hashlib.sha256()
-        corrupt: dict[int, str] = {}
-        for index, decoded in enumerate(_decode_all(files, folder, options)):
-            line = f"{decoded.checksum}  {_name(files[index], folder)}\n"
-            digest.update(line.encode(errors="surrogateescape"))
-            if decoded.pixels_HW3 is None:
-                corrupt[index] = decoded.reason
-            else:
-                images_NHW3[index] = decoded.pixels_HW3
-            on_done(index + 1, len(files))
-        _judge(list(corrupt.values()), len(files), options.max_corrupt)
-        readable = np.setdiff1d(np.arange(len(files)), list(corrupt))
-        if corrupt:
+        images = _Images(folder, files, options, images_NHW3, on_done)
+        images.decode(range(len(files)), ALL_BITS)
+        bits = images.rescale([i for i in images.peaks if splits_N[i] != "test"])
+        _judge(list(images.corrupt.values()), len(files), options.max_corrupt)
+        readable = np.setdiff1d(np.arange(len(files)), list(images.corrupt))
+        if images.corrupt:
             images_NHW3 = images_NHW3[readable]
         grey = all(is_grey(image) for image in images_NHW3)
         return Loaded(
             images_NHWC=np.ascontiguousarray(images_NHW3[..., :1]) if grey else images_NHW3,
             labels_N=labels_N[readable].astype(np.int64),
-            classes=tuple(c.name for c in classes),
-            test_N=None,
-            checksums={"folder": digest.hexdigest()},
-            corrupt=tuple(sorted(_name(files[index], folder) for index in corrupt)),
+            classes=tree.names,
+            test_N=_mask(tree, splits_N[readable], "test"),
+            checksums={"folder": images.checksum()},
+            corrupt=tuple(sorted(files[index] for index in images.corrupt)),
+            val_N=_mask(tree, splits_N[readable], "val"),
+            files=tuple(files[index] for index in readable),
+            bits=bits,
+            skipped=tree.skipped,
+            notes=(*tree.notes, *images.notes(bits)),
         )
 
 
-@dataclass(frozen=True)
-class ImageClass:
-    """One subfolder and the files below it, sorted."""
-
-    name: str
-    files: tuple[Path, ...]
-
-
-def find_classes(folder: Path) -> list[ImageClass]:
-    """The subfolders of `folder`, sorted by name, with their files.
+def _checked(folder: Path) -> ImageTree:
+    """The classes of a folder that can be learnt from.
 
     Raises:
-        DataError: there is no such folder, or it cannot be read.
+        DataError: it cannot; the message has the way out.
     """
-    if not folder.is_dir():
+    tree, shown = read_tree(folder), printable(str(folder))
+    if not tree.classes:
+        raise DataError(f"{shown} has no subfolders; put each class's images in its own.")
+    if len(tree.names) == 1:
+        only = printable(tree.names[0])
+        inside = {
+            file.split("/")[1] for c in tree.classes for file in c.files if file.count("/") > 1
+        }
+        wrapped = f" If the folders in it are the classes, set data.path to {shown}/{only}."
         raise DataError(
-            f"{folder}: no such folder. data.path must name the folder that holds one subfolder "
-            "of images for every class."
+            f"{shown} has one class only, '{only}'; a classifier needs two or more."
+            f"{wrapped if len(inside) > 1 else ''}"
         )
-    try:
-        subfolders = sorted(
-            entry.name
-            for entry in os.scandir(folder)
-            if entry.is_dir() and not entry.name.startswith(".")
+    # One image for train, and one for every split that is drawn from it.
+    least = 3 - len(set(tree.given) - {"train"})
+    small = [c for c in tree.classes if c.split in (None, "train") and len(c.files) < least]
+    if small:
+        parts = [split for split in SPLITS if split == "train" or split not in tree.given]
+        listed = some([f"'{c.name}' ({len(c.files)})" for c in small])
+        raise DataError(
+            f"{shown}: too few images for {_listed(parts)} in {listed}. "
+            f"Every class needs {least} at the least: add some, or remove the class's folder."
         )
-        return [ImageClass(name, _files_below(folder / name)) for name in subfolders]
-    except OSError as error:
-        raise DataError(f"{error.filename or folder} cannot be read ({error.strerror}).") from error
+    return tree
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class _Read:
     checksum: str
     pixels_HW3: npt.NDArray[np.uint8] | None
+    peak: int | None = None
     reason: str = ""
 
 
-def _decode_all(files: Sequence[Path], folder: Path, options: LoadOptions) -> Iterator[_Decoded]:
-    """Decode in several threads (Pillow lets go of the interpreter), in the order of `files`."""
+class _Images:
+    """The decoded files of a data set.
 
-    def one(file: Path) -> _Decoded:
-        checksum = "unreadable"
-        try:
-            content = read_image_file(file)
-            checksum = hashlib.sha256(content).hexdigest()
-            name = _name(file, folder)
-            return _Decoded(checksum, decode(content, name, options.size, options.fit))
-        except ImageError as error:
-            return _Decoded(checksum, None, str(error))
+    Args:
+        folder: the data set's.
+        files: names from there.
+        options: how they become arrays.
+        images_NHW3: where the pixels go.
+        on_done: called after every file.
 
-    with ThreadPoolExecutor(_WORKERS) as workers:
-        yield from workers.map(one, files)
+    Attributes:
+        corrupt: why a file cannot be read, by index.
+        peaks: largest value of a 16-bit file, by index.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[str],
+        options: LoadOptions,
+        images_NHW3: npt.NDArray[np.uint8],
+        on_done: OnDone,
+    ) -> None:
+        self.folder, self.files, self.options = folder, files, options
+        self.images_NHW3, self.on_done = images_NHW3, on_done
+        self.corrupt: dict[int, str] = {}
+        self.peaks: dict[int, int] = {}
+        self._checksums: dict[int, str] = {}
+
+    def decode(self, indices: Sequence[int], bits: int) -> None:
+        """Decode some of the files, taking 16-bit pixels as values of `bits` bits."""
+        for index, read in zip(indices, self._read_all(indices, bits), strict=True):
+            self._checksums[index] = read.checksum
+            if read.pixels_HW3 is None:
+                self.corrupt[index] = read.reason
+            else:
+                self.images_NHW3[index] = read.pixels_HW3
+            if read.peak is not None:
+                self.peaks[index] = read.peak
+            self.on_done(index + 1, len(self.files))
+
+    def rescale(self, seen: Sequence[int]) -> int | None:
+        """Decode 16-bit files again if those in `seen` use fewer bits; the bits, None without."""
+        if not self.peaks:
+            return None
+        bits = used_bits(max((self.peaks[index] for index in seen), default=(1 << ALL_BITS) - 1))
+        if bits < ALL_BITS:
+            self.decode(sorted(self.peaks), bits)
+        return bits
+
+    def checksum(self) -> str:
+        """SHA-256 over the names and contents of all files."""
+        digest = hashlib.sha256()
+        for index, file in enumerate(self.files):
+            digest.update(f"{self._checksums[index]}  {file}\n".encode())
+        return digest.hexdigest()
+
+    def notes(self, bits: int | None) -> list[str]:
+        """What became of 16-bit images."""
+        if bits is None:
+            return []
+        others = len(self.files) - len(self.corrupt) - len(self.peaks)
+        mixed = f"; 8-bit ones beside them keep their own full scale: {others}" if others else ""
+        return [
+            f"16-bit pixels are read as {bits}-bit values, for the largest is "
+            f"{max(self.peaks.values())}: {counted(len(self.peaks), 'image')}{mixed}."
+        ]
+
+    def _read_all(self, indices: Sequence[int], bits: int) -> Iterator[_Read]:
+        """Decode in several threads (Pillow lets go of the interpreter), in the order given."""
+        size, fit = self.options.size, self.options.fit
+
+        def one(index: int) -> _Read:
+            checksum, name = "unreadable", self.files[index]
+            try:
+                content = read_image_file(self.folder / name)
+                checksum = hashlib.sha256(content).hexdigest()
+                found = decode_file(content, printable(name), size, fit, bits)
+                return _Read(checksum, found.pixels_HW3, found.peak)
+            except ImageError as error:
+                return _Read(checksum, None, reason=str(error))
+
+        with ThreadPoolExecutor(_WORKERS) as workers:
+            yield from workers.map(one, indices)
+
+
+def _mask(
+    tree: ImageTree, splits_N: npt.NDArray[np.str_], split: SplitName
+) -> npt.NDArray[np.bool_] | None:
+    return splits_N == split if split in tree.given else None
 
 
 def _judge(reasons: Sequence[str], files: int, most: int) -> None:
     if len(reasons) > most:
-        listed = _some(reasons, "\n  ")
+        listed = some(reasons, "\n  ")
         raise DataError(
             f"{len(reasons)} of {files} images cannot be read, and data.max_corrupt allows "
             f"{most}:\n  {listed}\n"
@@ -157,27 +225,5 @@ def _judge(reasons: Sequence[str], files: int, most: int) -> None:
         )
 
 
-def _files_below(folder: Path) -> tuple[Path, ...]:
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and name.lower() not in _NO_IMAGES
-        ]
-    return tuple(sorted(found, key=lambda file: file.relative_to(folder).as_posix()))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _name(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
-
-
-def _some(items: Sequence[str], between: str = ", ") -> str:
-    more = len(items) - _MOST_NAMED
-    shown = [*items[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
-    return between.join(shown)
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -60,6 +60,9 @@ class Preprocess(BaseModel):
     """Pixels are divided by it first."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bits: int | None = Field(None, ge=8, le=16)
+    """Used bits of 16-bit images, which become min(pixel >> (bits - 8), 255) before all else;
+    None: the data set had none."""
 
     def __call__(self, images_NHWC: npt.NDArray[np.uint8]) -> Float32:
         """uint8 images (N, H, W, C) to float32 inputs (N, C, H, W): (x / scale - mean) / std."""

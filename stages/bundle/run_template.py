@@ -65,9 +65,14 @@ def check_files(manifest: dict[str, Any]) -> None:
 
 
 def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
-    """uint8 images (N, H, W, C) to the network's float32 input (N, C, H, W)."""
+    """uint8 images (N, H, W, C) to the network's float32 input (N, C, H, W).
+
+    Where the data set had 16-bit images, uint16 ones are brought to 8 bits as they were.
+    """
     how = read("preprocess.json")
     channels, height, width = how["image_shape"]
+    if images_NHWC.dtype == np.uint16 and "bits" in how:
+        images_NHWC = np.minimum(images_NHWC >> (how["bits"] - 8), 255).astype(np.uint8)
     if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != (height, width, channels):
         raise ValueError(
             f"an image must be uint8 of shape {(height, width, channels)}, "

@@ -179,6 +179,8 @@ def readable_files(info: DatasetInfo) -> dict[str, bytes]:
         "mean": list(info.mean),
         "std": list(info.std),
     }
+    if info.bits is not None:
+        preprocess["bits"] = info.bits
     return {
         PREPROCESS: json_bytes(PREPROCESS_SCHEMA, preprocess),
         LABELS: json_bytes("netwright/labels/1", {"labels": list(info.classes)}),

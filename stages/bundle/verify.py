@@ -149,8 +149,9 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
     labels = read_labels(bundle, content.files)
     how = read_preprocess(bundle, content.files)
     # All images are read first, so that a wrong one costs nothing.
-    inputs = [how(load_image(path, how.image_shape, how.fit)[np.newaxis]) for path in images]
-    with _session(content, (1, *how.image_shape)) as (session, _):
+    shape = how.image_shape
+    inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]
+    with _session(content, (1, *shape)) as (session, _):
         rows = [_logits(bundle, session, input_1CHW, len(labels)) for input_1CHW in inputs]
     return [_most_probable(logits_1K[0], labels) for logits_1K in rows]
 

@@ -37,7 +37,8 @@ class DataParams(Params):
     fit: Literal["crop", "pad"] = "crop"
     """How images that are not square become so: cut around the centre, or black bars."""
     val_fraction: float = Field(gt=0, le=0.5)
-    """Share of what is not test that choices are made on."""
+    """Share of what is not test that choices are made on; unused where the source has a
+    validation split of its own."""
     test_fraction: float = Field(gt=0, le=0.5)
     """Share kept for the final numbers; unused where the source has a test split of its own."""
     max_corrupt: int = Field(ge=0)

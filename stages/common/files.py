@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,37 @@ class FileFormatError(ValueError):
     """A file that is not what its reader expects; the message names the file and the rule."""
 
 
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full. Free some space on it, then run again",
+    errno.EDQUOT: "your share of the disk is used up. Free some space, then run again",
+    errno.EFBIG: "files may not become so large here. Raise the limit (ulimit -f)",
+    errno.EROFS: "its disk may only be read. Use a folder that can be written",
+    errno.EACCES: "this user may not read or write it. Change its owner or its permissions",
+    errno.EPERM: "this user may not change it. Change its owner or its permissions",
+    errno.ENAMETOOLONG: "its name is too long for this file system. Use a shorter one",
+    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n)",
+}
+
+
+def explain(error: OSError) -> str:
+    """What went wrong with which file, and the remedy where there is a usual one."""
+    remedy = None if error.errno is None else _REMEDIES.get(error.errno)
+    if remedy is None:
+        return str(error)
+    names = [
+        os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes)
+    ]
+    return f"{' -> '.join(names) or 'a file'}: {remedy} ({error.strerror})."
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
 
     A process killed inside the block leaves `path` as it was.
+
+    Raises:
+        OSError: it cannot be written; the error names a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -36,6 +64,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a failed write knows no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -91,7 +123,9 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array as `.npy`, readable with `mmap_mode="r"`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        # No file to NumPy's eyes: to a real one it writes by itself, and says of a full disk
+        # only how many items were written.
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def sha256_file(path: Path) -> str:

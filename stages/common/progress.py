@@ -18,6 +18,9 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+NOTE = "note: "
+"""How a line begins that `netwright run` shows as it is."""
+
 LINE = re.compile(r"progress (\d+)/(\d+)(?: (.*?))? left=(\d+|\?)s$")
 
 
@@ -38,6 +41,11 @@ def parse(line: str) -> Update | None:
         return None
     step, steps, values, left = match.groups()
     return Update(int(step), int(steps), values or "", None if left == "?" else int(left))
+
+
+def note_line(text: str) -> str:
+    """A line that the user sees in the middle of a run: what was found, decided or left out."""
+    return NOTE + " ".join(text.split())
 
 
 class Progress:

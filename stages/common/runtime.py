@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import io
 import random
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+
+from stages.common.files import explain
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -50,9 +53,15 @@ def keep_freed_memory() -> None:
 
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The user's names may have letters that the terminal's encoding has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, a missing permission
+        print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -5,7 +5,7 @@ Axes: N images, H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from data.dataset import Augment, DatasetInfo, Split, SplitName
 from data.errors import DataError
+from data.image_walk import counted, some
 from data.sources import SOURCES
 from data.sources.base import Loaded
 from data.splits import Duplicates, Splits, find_duplicates, split
@@ -24,10 +25,17 @@ _CHUNK = 4096  # images a histogram is taken of at once
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to be written; `info.arrays` is still empty."""
+    """A data set ready to be written; `info.arrays` is still empty.
+
+    Attributes:
+        info: its description.
+        splits: its arrays.
+        notes: what the user should know, a sentence each.
+    """
 
     info: DatasetInfo
     splits: Mapping[SplitName, Split]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(loaded: Loaded, params: DataParams) -> Prepared:
@@ -47,6 +55,7 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
         params.val_fraction,
         params.test_fraction,
         np.random.default_rng(params.seed),
+        loaded.val_N,
     )
     parts: dict[SplitName, npt.NDArray[np.int64]] = {
         "train": indices.train,
@@ -56,7 +65,38 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
     splits = {
         name: Split(loaded.images_NHWC[part], loaded.labels_N[part]) for name, part in parts.items()
     }
-    return Prepared(_describe(loaded, params, duplicates, indices, splits), splits)
+    notes = (*loaded.notes, *duplicate_notes(loaded, duplicates, indices))
+    return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
+
+
+def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
+    """Say which labels contradict each other, and what was left out of which split."""
+    notes = []
+    if duplicates.conflicts:
+        listed = _pairs(loaded, duplicates.contradictions)
+        notes.append(
+            "the same pixels in two classes, so that one of the labels is wrong: "
+            f"{counted(duplicates.conflicts, 'image')}{listed}."
+        )
+    if len(indices.dropped):
+        groups_N = duplicates.groups_N
+        kept = np.setdiff1d(np.arange(len(groups_N)), indices.dropped)
+        # Of equal images the ones in train are dropped before those in val.
+        owner = dict(zip(groups_N[kept].tolist(), kept.tolist(), strict=True))
+        pairs = [(index, owner[int(groups_N[index])]) for index in indices.dropped.tolist()]
+        notes.append(
+            "left out of train or val, as copies of test or validation images: "
+            f"{counted(len(pairs), 'image')}{_pairs(loaded, pairs)}."
+        )
+    return notes
+
+
+def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
+    """The files of some pairs; nothing where images have no files of their own."""
+    if not loaded.files:
+        return ""
+    files = [f"{loaded.files[one]} = {loaded.files[other]}" for one, other in pairs]
+    return f" ({some(files)})"
 
 
 def channel_statistics(
@@ -94,6 +134,8 @@ def _describe(
         "images": len(loaded.labels_N),
         "corrupt": {"count": len(loaded.corrupt), "files": list(loaded.corrupt)},
         "own_test_split": loaded.test_N is not None,
+        "own_val_split": loaded.val_N is not None,
+        "skipped": dict(loaded.skipped),
         "duplicates": {
             "copies": duplicates.copies,
             "conflicting_labels": duplicates.conflicts,
@@ -113,6 +155,7 @@ def _describe(
         fit=params.fit,
         source=source,
         arrays={},
+        bits=loaded.bits,
     )
 
 

@@ -12,7 +12,7 @@ from data.sources.base import Loaded, LoadOptions
 from stages.common.data_params import DataParams
 from stages.common.files import sha256_file, write_array, write_json
 from stages.common.params import read_section
-from stages.common.progress import Progress
+from stages.common.progress import Progress, note_line
 from stages.prepare.prepare import Prepared, prepare
 
 
@@ -59,6 +59,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()
     params = read_section(flags.params, "data", DataParams)
-    info = write(prepare(load(params, flags.source), params), flags.out)
+    prepared = prepare(load(params, flags.source), params)
+    for note in prepared.notes:
+        print(note_line(note))
+    info = write(prepared, flags.out)
     sizes = ", ".join(f"{name} {sum(counts.values())}" for name, counts in info.counts.items())
     print(f"{info.name}: {len(info.classes)} classes of {info.image_shape} images; {sizes}")

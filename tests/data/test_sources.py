@@ -210,11 +210,11 @@ def test_a_folder_is_grey_only_if_every_image_is(tmp_path):
 def test_unreadable_files_are_named_and_left_out(tmp_path):
     draw(tmp_path, {"a": 4, "b": 4})
     (tmp_path / "a" / "01.png").write_bytes(b"no image")
-    (tmp_path / "b" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "b" / "empty.png").touch()
     (tmp_path / "b" / "Thumbs.db").touch()
     options = LoadOptions(size=28, fit="crop", max_corrupt=2)
     loaded = ImageFolder().load(tmp_path, options, no_progress)
-    assert loaded.corrupt == ("a/01.png", "b/gone.png")
+    assert loaded.corrupt == ("a/01.png", "b/empty.png")
     assert loaded.labels_N.tolist() == [0] * 3 + [1] * 4
     assert len(loaded.images_NHWC) == 7
 
@@ -253,3 +253,96 @@ def test_a_folder_that_cannot_be_a_data_set_is_refused(tmp_path, counts, words):
         draw(folder, counts)
     with pytest.raises(DataError, match=words):
         ImageFolder().check(folder)
+
+
+def test_given_splits_are_kept_and_marked(tmp_path):
+    for name, count in (("train", 4), ("valid", 2), ("test", 3)):
+        draw(tmp_path / name, {"ant": count, "dog": count})
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.classes == ("ant", "dog")
+    assert loaded.labels_N.tolist() == [0] * 4 + [1] * 4 + [0] * 2 + [1] * 2 + [0] * 3 + [1] * 3
+    assert np.flatnonzero(loaded.val_N).tolist() == [8, 9, 10, 11]
+    assert np.flatnonzero(loaded.test_N).tolist() == [12, 13, 14, 15, 16, 17]
+    assert loaded.files[8] == "valid/ant/00.png"
+
+
+def test_a_split_that_is_not_given_is_not_marked(tmp_path):
+    for name in ("train", "val"):
+        draw(tmp_path / name, {"ant": 3, "dog": 3})
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.test_N is None
+    assert loaded.val_N.sum() == 6
+
+
+def test_train_needs_an_image_for_every_split_that_is_drawn_from_it(tmp_path):
+    draw(tmp_path / "train", {"ant": 1, "dog": 5})
+    draw(tmp_path / "test", {"ant": 1, "dog": 1})
+    with pytest.raises(DataError, match=r"too few images for train and val in 'ant' \(1\)"):
+        ImageFolder().check(tmp_path)
+    draw(tmp_path / "val", {"ant": 1, "dog": 1})
+    ImageFolder().check(tmp_path)
+
+
+def sixteen_bits(folder, peaks, classes=("a", "b")):
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index, peak in enumerate(peaks):
+            values_HW = np.zeros((28, 28), np.uint16)
+            values_HW[3:9, 3 : 9 + index] = peak
+            Image.fromarray(values_HW).save(folder / name / f"deep{index}.png")
+
+
+def test_sixteen_bit_images_are_scaled_by_the_bits_that_the_set_uses(tmp_path):
+    sixteen_bits(tmp_path, (1000, 3500, 2000))
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.bits == 12
+    assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125] * 2
+    assert "are read as 12-bit values, for the largest is 3500: 6 images." in loaded.notes[0]
+
+
+def test_a_given_test_split_has_no_say_in_the_scale(tmp_path):
+    sixteen_bits(tmp_path / "train", (1000, 3500, 2000))
+    sixteen_bits(tmp_path / "test", (60000,))
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.bits == 12
+    assert loaded.images_NHWC[loaded.test_N].max() == 255
+
+
+def test_eight_bit_images_beside_sixteen_bit_ones_keep_their_own_scale(tmp_path):
+    sixteen_bits(tmp_path, (1000, 3500, 2000))
+    Image.new("L", (28, 28), 77).save(tmp_path / "a" / "shallow.png")
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125, 77, 62, 218, 125]
+    assert "8-bit ones beside them keep their own full scale: 1." in loaded.notes[0]
+
+
+def test_full_sixteen_bits_keep_their_high_byte(tmp_path):
+    sixteen_bits(tmp_path, (40000, 65535, 256))
+    loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    assert loaded.bits == 16
+    assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [156, 255, 1] * 2
+
+
+def test_names_with_newlines_and_spaces_are_read_and_shown_escaped(tmp_path):
+    draw(tmp_path, {"a ": 3, "new\nline": 3})
+    (tmp_path / "new\nline" / "0\n.PNG").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"new\\nline/0\\n\.PNG is not an image"):
+        ImageFolder().load(tmp_path, OPTIONS, no_progress)
+    options = LoadOptions(size=28, fit="crop", max_corrupt=1)
+    assert ImageFolder().load(tmp_path, options, no_progress).classes == ("a ", "new\nline")
+
+
+def test_no_room_at_one_place_is_a_reason_to_try_the_next(tmp_path, fashion_files):
+    def full():
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    put(tmp_path, zipped(fashion_files))
+    good = folder_place(tmp_path, tuple(fashion_files))
+    originals = fashion([Place("a full disk", full), good], fashion_files).fetch()
+    assert "No space left on device" in originals.tried[0]
+
+
+def test_a_folder_around_the_classes_is_named_as_the_mistake(tmp_path):
+    draw(tmp_path / "archive", {"ant": 3, "dog": 3})
+    with pytest.raises(DataError, match=r"one class only, 'archive'.*set data\.path to .*/archive"):
+        ImageFolder().check(tmp_path)

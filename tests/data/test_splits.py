@@ -138,3 +138,70 @@ def test_a_large_group_never_empties_train():
     groups_N = np.array([0, 1] + [2] * 10)
     parts = split(labels_N, groups_N, None, ("a",), 0.5, 0.5, np.random.default_rng(0))
     assert min(len(parts.train), len(parts.val), len(parts.test)) >= 1
+
+
+def given(labels_N, groups_N, test=(), val=(), seed=0):
+    test_N, val_N = np.zeros(len(labels_N), bool), np.zeros(len(labels_N), bool)
+    test_N[list(test)], val_N[list(val)] = True, True
+    return split(
+        labels_N,
+        groups_N,
+        test_N if len(test) else None,
+        CLASSES,
+        0.1,
+        0.2,
+        np.random.default_rng(seed),
+        val_N if len(val) else None,
+    )
+
+
+def test_given_splits_stay_as_they_are():
+    labels_N = np.repeat(np.arange(3), 10)
+    parts = given(labels_N, np.arange(30), test=(0, 10, 20), val=(1, 2, 11, 21))
+    assert parts.test.tolist() == [0, 10, 20]
+    assert parts.val.tolist() == [1, 2, 11, 21]
+    assert len(parts.train) == 23
+
+
+def test_a_test_split_is_drawn_from_train_where_only_validation_is_given():
+    labels_N = np.repeat(np.arange(3), 10)
+    parts = given(labels_N, np.arange(30), val=(1, 11, 21))
+    assert parts.val.tolist() == [1, 11, 21]
+    assert np.bincount(labels_N[parts.test]).tolist() == [2, 2, 2]
+
+
+def test_copies_across_given_splits_leave_train_first_and_test_never():
+    labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
+    groups_N[[3, 5]] = 2  # 2 and 3 in train, 5 in validation
+    groups_N[[7, 8]] = 6  # 6 in train, 7 in validation, 8 in test
+    parts = given(labels_N, groups_N, test=(8, 18, 28), val=(5, 7, 15, 25))
+    assert parts.test.tolist() == [8, 18, 28]
+    assert parts.val.tolist() == [5, 15, 25]
+    assert parts.dropped.tolist() == [2, 3, 6, 7]
+
+
+def test_a_validation_split_of_test_images_alone_is_refused():
+    labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
+    groups_N[5] = 4
+    with pytest.raises(SplitError, match="class 'a': every validation image is a copy of a test"):
+        given(labels_N, groups_N, test=(4, 14, 24), val=(5, 15, 25))
+
+
+def test_a_class_of_another_ones_copies_is_refused_with_both_names():
+    labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
+    groups_N[20:30] = np.arange(10)
+    with pytest.raises(SplitError, match=r"class 'c' .*10 of its 10 images are copies .* of 'a'"):
+        given(labels_N, groups_N)
+
+
+def test_a_class_that_copies_of_test_images_empty_says_so():
+    labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
+    groups_N[:9] = 0
+    with pytest.raises(SplitError, match=r"class 'a' .* 8 are copies of test or validation images"):
+        given(labels_N, groups_N, test=(0, 10, 20))
+
+
+def test_contradicting_pairs_are_listed():
+    images_NHWC = np.array([0, 1, 0, 2, 1, 1], np.uint8).reshape(6, 1, 1, 1)
+    found = find_duplicates(images_NHWC, np.array([0, 1, 0, 1, 1, 2]))
+    assert found.contradictions == ((1, 5),)

@@ -1,5 +1,6 @@
 """What bad input gets: rule, value and way out; the right exit code; nothing started."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data": {"source": "folder", "path": "no/such/folder"}},
         ("no/such/folder",),
     ),
+    "a path that only a shell would understand": (
+        {"data": {"source": "folder", "path": "~/no-such-images"}},
+        ("data.path '~/no-such-images'", f"Write {Path.home()}/no-such-images"),
+    ),
     "a signing key that is not there": (
         {"bundle": {"signing_key": "no/such/key.pem"}},
         ("no/such/key.pem: no such key", "openssl ecparam"),
@@ -136,6 +141,20 @@ def test_a_folder_with_one_class_is_refused(small: Repository, refuse: Callable[
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "cat.png")
     small.change({"data": {"source": "folder", "path": "images"}})
     refuse(("images", "class"), "run")
+
+
+@pytest.mark.parametrize("command", ["run", "status", "report"])
+def test_images_that_dvc_cannot_hash_are_named(
+    command: str, small: Repository, refuse: Callable[..., None], tmp_path: Path
+):
+    for name in (b"dog", b"caf\xe9"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        for index in range(3):
+            (folder / f"{index}.png").touch()
+    (tmp_path / "dog" / "x.png").symlink_to("/nonexistent/x.png")
+    small.change({"data": {"source": "folder", "path": str(tmp_path)}})
+    refuse((r"not UTF-8, which DVC cannot record: caf\xe9", "dog/x.png -> /nonexistent"), command)
 
 
 def test_an_empty_folder_is_refused(small: Repository, refuse: Callable[..., None]):

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from pipelines.graph import NEVER, GraphError, find_root, read_graph, stale
@@ -79,3 +81,25 @@ def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
     toy.change({"devices": {"desktop": {"width": 1}}})
     with pytest.raises(GraphError, match=r"no device 'desktp'. Did you mean 'desktop'"):
         make_plan(toy.root, ["desktp"])
+
+
+def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
+    """The links that an image folder may have (data.image_walk): DVC must go on seeing through."""
+    root, outside = tmp_path / "repository", tmp_path / "outside"
+    (outside / "alpha").mkdir(parents=True)
+    (outside / "alpha" / "0.png").write_text("0")
+    (tmp_path / "1.png").write_text("1")
+    (outside / "alpha" / "1.png").symlink_to(tmp_path / "1.png")
+    root.mkdir()
+    (root / "images").symlink_to(outside)
+    (root / "params.yaml").write_text("{}")
+    (root / "dvc.yaml").write_text("stages: {look: {cmd: echo, deps: [images]}}")
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    repository = Repository(root)
+    assert repository.dvc("init", "--quiet")[0] == 0
+    graph = read_graph(root)
+    for change in (tmp_path / "1.png", outside / "alpha" / "0.png", outside / "alpha" / "2.png"):
+        assert repository.dvc("repro", "--quiet")[0] == 0
+        assert stale(root, graph) == {}
+        change.write_text("changed")
+        assert stale(root, graph) == {"look": ["images modified"]}

@@ -1,5 +1,10 @@
 import json
+import os
+import resource
+import shutil
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from stages.common.files import sha256_file, write_bytes
 from stages.common.params import ParamsError, bind
 from stages.prepare.prepare import channel_statistics, prepare
 from stages.prepare.stage import main
+from tests.support import ROOT
 
 VALUES = {
     "source": "digits",
@@ -147,3 +153,111 @@ def test_a_constant_channel_can_still_be_divided_by():
 def test_impossible_params_are_refused_by_key(changes, words):
     with pytest.raises(ParamsError, match=words):
         bind({**VALUES, **changes}, "data", DataParams)
+
+
+def made(folder, classes, count, seed=0, mode="RGB"):
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            image = Image.fromarray(rng.integers(0, 256, (14, 14, 3), dtype=np.uint8))
+            image.convert(mode).save(folder / name / f"{index:02}.png")
+    return folder
+
+
+def test_given_splits_become_the_splits_and_are_said(monkeypatch, tmp_path, capsys):
+    for seed, (name, count) in enumerate((("train", 9), ("val", 2), ("test", 4))):
+        made(tmp_path / "mine" / name, ("cat", "dog"), count, seed)
+    leaked = tmp_path / "mine" / "train" / "cat" / "leak.png"
+    shutil.copy(tmp_path / "mine" / "test" / "cat" / "00.png", leaked)
+    info = run(monkeypatch, tmp_path / "mine", tmp_path / "data", source="folder")
+    assert {name: list(counts.values()) for name, counts in info.counts.items()} == {
+        "train": [9, 9],
+        "val": [2, 2],
+        "test": [4, 4],
+    }
+    assert info.source["own_test_split"]
+    assert info.source["own_val_split"]
+    assert info.source["duplicates"]["dropped"] == 1
+    said = capsys.readouterr().out
+    assert "note: the folder's own splits are used: train, val, test." in said
+    assert "train/cat/leak.png = test/cat/00.png" in said
+
+
+def test_labels_that_contradict_each_other_are_said_by_name(monkeypatch, tmp_path, capsys):
+    folder = made(tmp_path / "mine", ("cat", "dog"), 12)
+    shutil.copy(folder / "cat" / "03.png", folder / "dog" / "x.png")
+    run(monkeypatch, folder, tmp_path / "data", source="folder")
+    said = capsys.readouterr().out
+    assert (
+        "note: the same pixels in two classes, so that one of the labels is wrong: 2 images" in said
+    )
+    assert "cat/03.png = dog/x.png" in said
+
+
+def test_a_class_of_copies_of_another_is_refused_with_both_names(monkeypatch, tmp_path):
+    folder = made(tmp_path / "mine", ("alpha", "beta"), 12)
+    shutil.copytree(folder / "alpha", folder / "gamma")
+    with pytest.raises(DataError, match=r"'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
+        run(monkeypatch, folder, tmp_path / "data", source="folder")
+
+
+def test_what_was_skipped_is_recorded_and_said(monkeypatch, tmp_path, capsys):
+    folder = made(tmp_path / "mine", ("cat", "dog"), 9)
+    (folder / "cat" / "Thumbs.db").touch()
+    info = run(monkeypatch, folder, tmp_path / "data", source="folder")
+    assert info.source["skipped"] == {"Thumbs.db": 1}
+    assert "Thumbs.db (1)" in capsys.readouterr().out
+
+
+def test_used_bits_are_recorded_only_where_images_have_sixteen(monkeypatch, tmp_path):
+    folder = made(tmp_path / "plain", ("cat", "dog"), 9)
+    assert run(monkeypatch, folder, tmp_path / "one", source="folder").bits is None
+    assert "bits" not in json.loads((tmp_path / "one" / "dataset.json").read_text())
+    for index, name in enumerate(("cat", "dog")):
+        for number in range(9):
+            values_HW = np.full((14, 14), 100 + 300 * number + 64 * index, np.uint16)
+            values_HW[: number + 3] = 3000
+            Image.fromarray(values_HW).save(folder / name / f"{number:02}.png")
+    info = run(monkeypatch, folder, tmp_path / "two", source="folder")
+    assert info.bits == 12
+    assert DatasetInfo.read(tmp_path / "two") == info
+    assert read_split(tmp_path / "two", "train").images_NHWC.max() == 3000 >> 4
+
+
+def test_ten_thousand_images_are_looked_at_in_no_time(tmp_path):
+    """Work that grows with the square of the files would take minutes."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(5000):
+            (tmp_path / name / f"{index}.png").touch()
+    began = time.process_time()
+    SOURCES["folder"].check(tmp_path)
+    assert time.process_time() - began < 5
+    labels_N = np.arange(10_000, dtype=np.int64) % 2
+    images_NHWC = np.zeros((10_000, 2, 2, 1), np.uint8)
+    images_NHWC[:, 0, 0, 0], images_NHWC[:, 0, 1, 0] = labels_N * 99, np.arange(10_000) % 251
+    prepare(Loaded(images_NHWC, labels_N, ("a", "b"), None), DataParams(**VALUES))
+    assert time.process_time() - began < 20
+
+
+def test_a_disk_without_room_is_one_message_with_the_file_and_the_remedy(tmp_path):
+    made(tmp_path / "mine", ("cat", "dog"), 9)
+    params = {"data": {**VALUES, "source": "folder", "path": str(tmp_path / "mine")}}
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    out = tmp_path / "data"
+    flags = ["--params", "params.yaml", "--source", "mine", "--out", "data"]
+    found = subprocess.run(
+        [sys.executable, "-m", "stages.prepare", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    message = "data/train.images.npy: files may not become so large here. Raise the limit"
+    assert found.stderr.startswith(f"error: {message}")
+    assert len(found.stderr.splitlines()) == 1
+    assert list(out.iterdir()) == []

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from data.errors import DataError
 from stages.common.data_params import DataParams
-from stages.prepare.check import check_source
+from stages.prepare.check import check_images, check_source
 
 
 def params(source, path):
@@ -65,3 +67,35 @@ def test_images_are_counted_but_not_decoded(tmp_path):
 def test_a_folder_that_cannot_be_learnt_from_is_refused(tmp_path, counts, words):
     with pytest.raises(DataError, match=words):
         check_source(params("folder", images(tmp_path, counts)))
+
+
+@pytest.mark.parametrize("source", ["digits", "folder"])
+def test_a_path_that_only_a_shell_understands_is_refused_with_the_one_to_write(source):
+    for check in (check_source, check_images):
+        with pytest.raises(DataError, match=rf"~ is the shell's.*Write {Path.home()}/imgs\."):
+            check(params(source, "~/imgs"))
+
+
+def test_a_folder_that_begins_with_a_tilde_is_a_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    images(tmp_path / "~imgs", {"a": 3, "b": 4})
+    check_images(params("folder", "~imgs"))
+
+
+def test_what_dvc_cannot_hash_is_found_before_it_is_asked(tmp_path):
+    (images(tmp_path, {"a": 3, "b": 4}) / "a" / "x.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"a/x\.png -> nowhere"):
+        check_images(params("folder", tmp_path))
+
+
+def test_a_folder_that_fetch_may_fill_is_not_looked_at_yet(tmp_path):
+    check_images(params("folder", tmp_path / "not there"))
+    (images(tmp_path, {"a": 1}) / "source.json").touch()
+    check_images(params("folder", tmp_path))
+
+
+@pytest.mark.parametrize("source", ["digits", "fashion-mnist", "folder"])
+def test_a_path_that_cannot_be_one_is_one_message(source, tmp_path):
+    for path, words in ((tmp_path / ("n" * 300), "n" * 300), ("a\0b", "zero byte")):
+        with pytest.raises((DataError, OSError), match=words):
+            check_source(params(source, path), fetched=tmp_path / "raw")

@@ -1,0 +1,195 @@
+"""The classes in a folder of images, and the splits it was given."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.dataset import SPLITS, SplitName
+from data.errors import DataError
+from data.image_walk import Folder, Walk, counted, printable, require_folder, some
+
+ROLES: Mapping[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The split that a folder of this name is, whatever its case."""
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """The images of one class, in one split where splits were given.
+
+    Attributes:
+        name: the class.
+        split: the given split; None: the folder has none.
+        files: names from the data set's folder, sorted.
+    """
+
+    name: str
+    split: SplitName | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageTree:
+    """The classes of a folder.
+
+    Attributes:
+        classes: sorted by split, then by name.
+        given: the splits that the folder comes with; empty: none.
+        skipped: files that are not looked at, counted by the name that says why.
+        notes: what the user should know.
+    """
+
+    classes: tuple[ClassFolder, ...]
+    given: tuple[SplitName, ...]
+    skipped: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, sorted."""
+        return tuple(sorted({c.name for c in self.classes}))
+
+
+def read_tree(folder: Path) -> ImageTree:
+    """Find the classes below `folder`, without opening a file.
+
+    Raises:
+        DataError: there is no such folder; it holds something that cannot be hashed or watched;
+            its splits contradict each other. The message has the names and the way out.
+    """
+    require_folder(folder)
+    walk = Walk(folder)
+    root = walk.read()
+    walk.refuse()
+    given = _given_splits(folder, root)
+    if given:
+        classes = tuple(
+            ClassFolder(c.last, split, c.all_files())
+            for split, part in given.items()
+            for c in _by_name(part.folders)
+        )
+        _require_equal_classes(folder, given, classes)
+    else:
+        classes = tuple(ClassFolder(c.name, None, c.all_files()) for c in _by_name(root.folders))
+    beside = len(root.files) + sum(len(part.files) for part in given.values())
+    notes = [*_notes(given, walk.skipped, beside), *_look_alikes(c.name for c in classes)]
+    named = [f.name for f in _by_name(root.folders) if f.name.lower() in ROLES]
+    if not given and len(named) > 1:
+        notes.append(f"{some(named)} are classes here, not splits: they share no class folders.")
+    return ImageTree(classes, tuple(given), dict(sorted(walk.skipped.items())), tuple(notes))
+
+
+def _by_name(folders: Iterable[Folder]) -> list[Folder]:
+    return sorted(folders, key=lambda folder: folder.name)
+
+
+def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
+    """The folders that are splits; none where their names are classes.
+
+    Folders with the names of splits are splits if there are two or more, and class folders
+    of the same names lie in them, or nothing else lies beside them.
+    """
+    named = [f for f in _by_name(root.folders) if f.name.lower() in ROLES]
+    others = [f.name for f in _by_name(root.folders) if f not in named]
+    nested = [f for f in named if f.folders]
+    inside = Counter(c.last for f in nested for c in f.folders)
+    alike = any(count > 1 for count in inside.values())
+    if len(named) < 2 or (others and not alike):
+        return {}
+    where = f"{printable(str(folder))}: {some([f.name for f in named])}"
+    if not nested:
+        raise DataError(
+            f"{where} have the names of splits, but hold no class folders. Put each class's "
+            "images in a folder of its own in every split; if these are classes, rename them."
+        )
+    if others:
+        raise DataError(
+            f"{where} look like splits, and {some(others)} beside them does not. Move it out of "
+            "the folder; if all of them are classes, rename those with the names of splits."
+        )
+    bare = [f.name for f in named if not f.folders]
+    if bare:
+        raise DataError(
+            f"{where} are splits, and there are no class folders in {some(bare)}. Sort its images "
+            "into class folders, or move it out of the folder."
+        )
+    return _by_split(where, named)
+
+
+def _by_split(where: str, named: Sequence[Folder]) -> dict[SplitName, Folder]:
+    """The folder of each split, in the order train, val, test."""
+    found: dict[SplitName, Folder] = {}
+    for split in SPLITS:
+        same = [f for f in named if ROLES[f.name.lower()] == split]
+        if len(same) > 1:
+            raise DataError(
+                f"{where}: {some([f.name for f in same])} are the same split. Keep one of them."
+            )
+        if same:
+            found[split] = same[0]
+    if "train" not in found:
+        raise DataError(f"{where} are splits, and there is none called train. Add it.")
+    return found
+
+
+def _require_equal_classes(
+    folder: Path, given: Mapping[SplitName, Folder], classes: Sequence[ClassFolder]
+) -> None:
+    """Refuse a class that has no images in one of the given splits."""
+    filled = {(c.split, c.name) for c in classes if c.files}
+    missing = [
+        f"'{printable(name)}' in {printable(part.name)}"
+        for name in sorted({c.name for c in classes})
+        for split, part in given.items()
+        if (split, name) not in filled
+    ]
+    if missing:
+        raise DataError(
+            f"{printable(str(folder))}: every class needs images in every split; there are none "
+            f"of {some(missing)}. Add some, or remove the class from the other splits."
+        )
+
+
+def _notes(given: Mapping[SplitName, Folder], skipped: Counter[str], beside: int) -> list[str]:
+    notes = []
+    if given:
+        drawn = [split for split in SPLITS if split not in given]
+        rest = f"; {' and '.join(drawn)} drawn from train" if drawn else ""
+        used = ", ".join(
+            printable(part.name) + ("" if part.name == split else f" as {split}")
+            for split, part in given.items()
+        )
+        notes.append(f"the folder's own splits are used: {used}{rest}.")
+    if skipped:
+        kinds = [f"{name} ({count})" for name, count in sorted(skipped.items())]
+        notes.append(
+            f"skipped as hidden or left behind by an operating system or a NAS: {some(kinds)}."
+        )
+    if beside:
+        notes.append(f"not used, for they lie beside the class folders: {counted(beside, 'file')}.")
+    return notes
+
+
+def _look_alikes(names: Iterable[str]) -> list[str]:
+    """Say which classes differ by case, outer spaces or Unicode normalisation alone."""
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFC", name).casefold().strip()
+        groups.setdefault(plain, set()).add(name)
+    return [
+        f"classes {', '.join(ascii(name) for name in sorted(group))} differ only by case, spaces "
+        "or Unicode normalisation. If they are one class, put their images in one folder."
+        for _, group in sorted(groups.items())
+        if len(group) > 1
+    ]
