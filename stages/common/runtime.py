@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+
+from stages.common.command import fill_in
+from stages.common.system import explained
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -51,8 +55,12 @@ def keep_freed_memory() -> None:
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
     try:
+        sys.argv[1:] = fill_in(sys.argv[1:], os.environ.get("DVC_STAGE"))
         main()
-    except (ValueError, FileNotFoundError) as error:
+    except OSError as error:
+        print(f"error: {explained(error)}", file=sys.stderr)
+        sys.exit(1)
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
