@@ -23,6 +23,7 @@ OWN = (".dvc", ".git", ".netwright", ".venv")
 """Folders of the repository that DVC, git, a run and Python keep for themselves."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _TEMPLATE = "${"
+_ELSEWHERE = " Move yours to a folder of its own, such as images/, and name that."
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,17 @@ def _is_fetched(
 
 def _overlap(root: Path, key: str, text: str, graph: Graph) -> str | None:
     path = root / text
-    for out in (*graph.outs, *OWN):
-        written = "the run writes" if out in graph.outs else "is not yours to fill"
+    for kept in OWN:
+        if below(path, root / kept):
+            return f"{key}: {text} lies in {kept}, which programs keep for themselves.{_ELSEWHERE}"
+    for out in graph.outs:
         if below(path, root / out):
-            where = "is" if below(root / out, path) else "lies in"
-        elif below(root / out, path):
-            where = "contains"
-        else:
-            continue
-        if out in OWN and where == "contains" and key != "data.path":
-            continue
-        return (
-            f"{key}: {text} {where} {out}, which {written}: what you have there would be lost. "
-            "Move yours to a folder of its own, such as images/, and name that."
-        )
+            return (
+                f"{key}: {text} lies in {out}, which the run empties and writes: what you have "
+                f"there would be lost.{_ELSEWHERE}"
+            )
+        if below(root / out, path):
+            return f"{key}: {text} contains {out}, which the run empties and writes.{_ELSEWHERE}"
     return None
 
 

@@ -19,8 +19,11 @@ from devices.measure import MeasurementError
 from models.distribution import SCHEMA as DISTRIBUTION
 from models.space import SearchSpace
 from models.space_spec import SpaceError
+from pipelines.cores import check_threads
 from pipelines.graph import GraphError
+from pipelines.outputs import foreign_problems
 from pipelines.params import Bound, bind_params, problem_list
+from pipelines.paths import path_problems
 from pipelines.places import SHORT, place_problems
 from pipelines.plan import Plan, make_plan
 from stages.bundle.signature import check_private_key
@@ -73,11 +76,15 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
     if elsewhere:
         bound = _with_table(bound, again)
     problems = [*bound.problems, *device_problems(bound)]
+    if misplaced := path_problems(root, bound.values):
+        # Nothing may read such a path, and DVC may not even be asked about it.
+        raise PreflightError(problem_list([*problems, *misplaced]))
     plan = None
     # DVC needs these sections whole, and its own messages would hide what is wrong with them.
     if not problems:
         try:
             plan = make_plan(root)
+            problems += foreign_problems(root, plan.graph, plan.stale)
         except GraphError as error:
             problems.append(str(error))
     if "bundle" in bound.values:
@@ -123,10 +130,11 @@ def check_device(device: Device) -> None:
     What its owner allows is checked too.
 
     Raises:
-        DeviceError: the message has the way out.
+        ValueError: the message has the way out.
     """
     backend(device.backend).check(device)
     check_allowed(device)
+    check_threads(device)
 
 
 def check_signing(root: Path, key: str | None) -> None:
