@@ -50,6 +50,8 @@ class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an e
 def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
     """Run everything that is stale, then show the summary."""
     from pipelines.attest import attest
+    from pipelines.cores import thread_remarks
+    from pipelines.leftovers import leftover_notes
     from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
@@ -60,6 +62,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     root = _repository()
     console = Console()
     preflight(root)
+    for remark in thread_remarks(read_params(root)):
+        console.print(remark, style="yellow", highlight=False, markup=False)
     plan = make_plan(root, device or ())
     if plan.stale:
         _run_flow(root, list(plan.devices) if device else [], list(plan.stale), jobs, verbose)
@@ -71,6 +75,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
+    for note in leftover_notes(root, plan.graph):
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if not device:  # with some devices only, the release may not be up to date
         console.print(f"report: {write_report(root, plan.graph).relative_to(root)}")
     held = held_back(summaries)
@@ -81,15 +87,19 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
 @app.command()
 def status() -> None:
     """Show what is fresh, what would run, and why."""
+    from pipelines.leftovers import leftover_notes
     from pipelines.params import read_params
+    from pipelines.paths import check_paths
     from pipelines.places import imported_problems, stale_tables
     from pipelines.plan import make_plan
     from pipelines.status import print_status
 
     root = _repository()
-    devices = read_params(root)["devices"]  # a mistake there is named better than DVC would
-    plan = make_plan(root)
+    values = read_params(root)  # a mistake there is named better than DVC would
+    check_paths(root, values)
+    devices, plan = values["devices"], make_plan(root)
     notes = [*imported_problems(root, devices), *stale_tables(root, devices, plan).values()]
+    notes += leftover_notes(root, plan.graph)
     print_status(Console(), plan, notes)
 
 
@@ -243,14 +253,14 @@ def space(
     """Show a search space: how many networks, what varies, what they cost."""
     from pipelines.space import open_space, print_space
     from pipelines.space_picture import check_picture, space_picture
-    from stages.common.files import write_bytes
+    from stages.common.files import write_new
 
     if picture is not None:
         check_picture(picture)
     opened = open_space(name, size, channels, classes)
     print_space(Console(), opened)
     if picture is not None:
-        write_bytes(picture, space_picture(opened, picture.suffix))
+        write_new(picture, space_picture(opened, picture.suffix))
 
 
 @app.command()
@@ -287,9 +297,9 @@ def agent(
     """On a device: measure what the pipeline sends."""
     if write is not None:
         from devices.agent.pack import packed
-        from stages.common.files import write_bytes
+        from stages.common.files import write_new
 
-        write_bytes(write, packed())
+        write_new(write, packed())
         print(f"{write}: copy it to the device, then: python {write.name} serve --port {port}")
         return
     from devices.agent.queue import Limits
@@ -318,7 +328,9 @@ def main() -> NoReturn:
         _say(str(error))
         sys.exit(WRONG_USE)
     except OSError as error:  # a full disk, a folder that may not be written
-        _say(str(error))
+        from stages.common.system import explained
+
+        _say(explained(error))
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -346,11 +358,9 @@ def _run_flow(
 
 def _repository() -> Path:
     """The repository's root, which becomes the working folder."""
-    from pipelines.graph import find_root
+    from pipelines.repository import enter
 
-    root = find_root(Path.cwd())
-    os.chdir(root)
-    return root
+    return enter(Path.cwd())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -51,11 +51,12 @@ def foreign_problems(root: Path, graph: Graph, stale: Iterable[str]) -> list[str
         left = _left_behind(root, owners[out], files)
         others = [file for file in files if file not in left]
         if others:
+            kind = "folder" if (root / out).is_dir() else "file"
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             problems.append(
                 f"{out}: no stage wrote {_shown(others[0])}{more}, and the stage "
-                f"'{owners[out].name}' empties {out}. Move your files to a folder of their own, "
-                "such as images/, or delete them."
+                f"'{owners[out].name}' writes that {kind} anew. Move your files to a "
+                "folder of their own, such as images/, or delete them."
             )
     return problems
 

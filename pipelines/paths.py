@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data.sources import SOURCES
-from stages.common.params import read_yaml
+from stages.common.params import ParamsError, read_yaml
 from stages.common.system import explained
 
 GRAPH_FILE = "dvc.yaml"
@@ -62,6 +62,16 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
         if problem is not None:
             problems.append(problem)
     return problems
+
+
+def check_paths(root: Path, values: Mapping[str, Any]) -> None:
+    """Refuse params with a path that DVC may not be asked about.
+
+    Raises:
+        ParamsError: all such paths, one a line.
+    """
+    if problems := path_problems(root, values):
+        raise ParamsError("\n".join(problems))
 
 
 def named_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,9 +151,7 @@ def _hint(key: str, text: str) -> str | None:
     return None
 
 
-def _is_fetched(
-    root: Path, key: str, text: str, values: Mapping[str, Any], graph: Graph
-) -> bool:
+def _is_fetched(root: Path, key: str, text: str, values: Mapping[str, Any], graph: Graph) -> bool:
     """Whether `data.path` is what `fetch` fills, for a source that can be got."""
     if key != "data.path" or graph.fetched is None:
         return False

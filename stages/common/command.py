@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from stages.common.params import ParamsError, read_yaml
@@ -43,7 +44,7 @@ def fill_in(words: Sequence[str], stage: str | None) -> list[str]:
 
 
 def _params_file(words: Sequence[str]) -> Path:
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
         if word == "--params":
             return Path(following)
     raise ParamsError("a command with @ in it needs --params FILE, where the values stand.")

@@ -26,6 +26,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A process killed inside the block leaves `path` as it was.
     """
+    try:
+        yield from _replacing(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
+        raise
+
+
+def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -44,6 +53,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that the user named, over nothing that is there already.
+
+    Raises:
+        FileFormatError: it exists, with another content.
+    """
+    if path.exists() and not (path.is_file() and path.read_bytes() == content):
+        raise FileFormatError(f"{path} exists already: choose another name, or delete it first.")
+    write_bytes(path, content)
 
 
 def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:

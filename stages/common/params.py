@@ -81,7 +81,9 @@ def conflict_message(path: Path) -> str:
 
 def has_conflict(path: Path) -> bool:
     """Whether a file holds git's conflict markers; a missing one does not."""
-    return path.is_file() and _CONFLICT.search(path.read_text("utf-8", errors="replace")) is not None
+    if not path.is_file():
+        return False
+    return _CONFLICT.search(path.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def _text(path: Path) -> str:
@@ -95,9 +97,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         code = "utf-16" if error.object[:2] in {b"\xff\xfe", b"\xfe\xff"} else "latin1"
+        byte = error.object[error.start]
         raise ParamsError(
-            f"{path} is not UTF-8 (byte {error.start + 1} is {error.object[error.start]:#04x}): save "
-            f"it as UTF-8, for example with `iconv -f {code} -t utf-8`."
+            f"{path} is not UTF-8 (byte {error.start + 1} is {byte:#04x}): save it as UTF-8, for "
+            f"example with `iconv -f {code} -t utf-8`."
         ) from error
 
 
@@ -125,7 +128,7 @@ def _names_that_are_no_text(node: Any) -> list[str]:
                 if key.tag.split(":")[-1] not in {"str", "merge"}:
                     found.append(
                         f"line {key.start_mark.line + 1}: {where}{name} is no text to YAML "
-                        f"({key.tag.split(':')[-1]}). Put the name in quotes: \"{name}\"."
+                        f'({key.tag.split(":")[-1]}). Put the name in quotes: "{name}".'
                     )
                 pending.append((f"{where}{name}.", value))
     return found
