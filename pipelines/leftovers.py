@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.graph import Graph
@@ -17,7 +18,7 @@ def leftover_notes(root: Path, graph: Graph) -> list[str]:
         graph: all stages; the folders in which devices' outputs lie come from it.
     """
     outs = [Path(out) for stage in graph if stage.device is not None for out in stage.outs]
-    known = {out for out in outs if out.stem in graph.devices}
+    known = dict.fromkeys(out for out in outs if out.stem in graph.devices)
     left: dict[str, list[str]] = {}
     for folder in dict.fromkeys(out.parent for out in known):
         for entry in sorted((root / folder).glob("*")):
@@ -31,6 +32,6 @@ def leftover_notes(root: Path, graph: Graph) -> list[str]:
     ]
 
 
-def _may_be_ours(path: Path, known: set[Path]) -> bool:
+def _may_be_ours(path: Path, known: Iterable[Path]) -> bool:
     """Whether a path looks as a device's output in that folder does."""
     return path.suffix in {out.suffix for out in known if out.parent == path.parent}

@@ -5,6 +5,7 @@ All that is wrong is listed together.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ from stages.teacher.check import check_teacher
 
 CLEARLY = 1.3
 """How far past a latency budget a quick measurement must be to refuse it at once."""
+
+LEAST_FREE = 50_000_000
+"""Bytes of disk that every run needs: for its artifacts, DVC's copy of them, and logs."""
 
 
 class PreflightError(ValueError):
@@ -79,6 +83,7 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
     if misplaced := path_problems(root, bound.values):
         # Nothing may read such a path, and DVC may not even be asked about it.
         raise PreflightError(problem_list([*problems, *misplaced]))
+    problems += problem_of(check_disk, root)
     plan = None
     # DVC needs these sections whole, and its own messages would hide what is wrong with them.
     if not problems:
@@ -104,6 +109,20 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(list(dict.fromkeys(problems))))
+
+
+def check_disk(root: Path) -> None:
+    """Refuse a disk on which nothing could be written.
+
+    Raises:
+        PreflightError: the message has the room there is.
+    """
+    free = shutil.disk_usage(root).free
+    if free < LEAST_FREE:
+        raise PreflightError(
+            f"the disk of {root} has {free / 1e6:.0f} MB left, and even the smallest run needs "
+            f"{LEAST_FREE / 1e6:.0f} MB: free some space."
+        )
 
 
 def device_problems(bound: Bound) -> list[str]:

@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 _CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+_POSITION = re.compile(r' in "<unicode string>", position (\d+)')
 _LARGEST = {"seed": 2**32 - 1}
 _LARGEST_OF_ALL = 2**53
 """Up to which every program reads a whole number alike."""
@@ -148,7 +149,7 @@ def _why(error: Exception) -> str:
         return "a tab stands where blanks belong: indent with blanks"
     if "4300 digits" in reason:
         return "a number is too long"
-    return " ".join(reason.split())
+    return _POSITION.sub(r" (character \1)", " ".join(reason.split()))
 
 
 def read_section(path: Path, section: str, kind: type[T]) -> T:

@@ -42,6 +42,8 @@ def _named(error: OSError) -> str:
     files = [os.fsdecode(file) for file in (error.filename, error.filename2) if _is_path(file)]
     # Surrogates stand for bytes that are no text; terminals refuse them.
     shown = " to ".join(files).encode(errors="backslashreplace").decode()
+    if not shown and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        shown = os.getcwd()  # noqa: PTH109 - a pathlib name would say no more
     return f"{shown}: " if shown else ""
 
 
