@@ -6,6 +6,7 @@ started; 3 a quality gate held the release back. Heavy imports happen inside the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -320,6 +321,7 @@ def main() -> NoReturn:
     quiet()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _settle_home()
         app()  # ends by itself, and with 2 when it is called wrongly
     except Failure as failure:
         _say(str(failure))
@@ -361,6 +363,16 @@ def _repository() -> Path:
     from pipelines.repository import enter
 
     return enter(Path.cwd())
+
+
+def _settle_home() -> None:
+    """Before anything is imported that asks for a home, where the system knows none."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib raises instead
+        from pipelines.graph import GraphError, find_root
+        from pipelines.repository import settle_home
+
+        with contextlib.suppress(GraphError):  # outside of a repository little is imported
+            settle_home(find_root(Path.cwd()))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

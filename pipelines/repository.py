@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def enter(start: Path) -> Path:
     root = find_root(start)
     check_own_code(root)
     os.chdir(root)
+    settle_home(root)
     settle_git(root)
     return root
 
@@ -42,6 +44,21 @@ def check_own_code(root: Path) -> None:
             f"would run on the params of the other. Use {root / '.venv/bin/netwright'} (`make "
             f"install` there makes it), or change to {own}."
         )
+
+
+def settle_home(root: Path) -> None:
+    """Give libraries a home where the system knows none, as for a container's bare user number.
+
+    DVC, Prefect and Matplotlib ask for one, whether or not they write there.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib raises instead
+        home = root / ".netwright" / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # no entry in passwd, and no variable that says it
+        os.environ["LOGNAME"] = f"user{os.getuid()}"
 
 
 def settle_git(root: Path) -> None:
