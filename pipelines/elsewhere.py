@@ -15,6 +15,7 @@ from devices.backends import backend
 from devices.device import Device, ImportedTable
 from models.space import SearchSpace
 from pipelines.params import PARAMS, bind_params, read_params
+from pipelines.paths import below, read_paths
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import read_setting
 from pipelines.profile import bring_up_to_date, remeasure
@@ -34,8 +35,14 @@ def export_for(console: Console, root: Path, plan: Plan, name: str, folder: Path
 
     Raises:
         StageFailedError: the data set, whose images the models are made for, cannot be prepared.
-        TableError: the folder holds something already.
+        TableError: the folder holds something already, or lies in an output.
     """
+    for out in read_paths(root).outs:
+        if below(folder, root / out):
+            raise TableError(
+                f"--export-models {folder} lies in {out}, which a run empties and writes: choose "
+                "a folder of its own."
+            )
     space, device, params = _setting_of(console, root, plan, name)
     export_models(space, name, device, backend(device.backend), params, folder, lambda _: None)
     console.print(
