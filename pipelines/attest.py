@@ -22,6 +22,7 @@ from stages.common.files import sha256_file, write_json
 SCHEMA = "netwright/provenance/1"
 SUFFIX = ".provenance.json"
 LOCK = "dvc.lock"
+GRAPH = "dvc.yaml"
 MOST_CHANGED = 50
 """Changed files that are listed; all of them are counted."""
 
@@ -86,6 +87,8 @@ def git_state(root: Path) -> dict[str, Any]:
         "changed": [],
     }
     try:
+        # A download that was unpacked inside some other repository is no revision of that one.
+        _git(root, "ls-files", "--error-unmatch", "--", GRAPH)
         revision = _git(root, "rev-parse", "--verify", "HEAD").strip()
         changed = _git(root, "status", "--porcelain", "--", ".", f":(exclude){LOCK}").splitlines()
     except FileNotFoundError:

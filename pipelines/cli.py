@@ -6,6 +6,7 @@ started; 3 a quality gate held the release back. Heavy imports happen inside the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -50,6 +51,8 @@ class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an e
 def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
     """Run everything that is stale, then show the summary."""
     from pipelines.attest import attest
+    from pipelines.cores import thread_remarks
+    from pipelines.leftovers import leftover_notes
     from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
@@ -60,6 +63,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     root = _repository()
     console = Console()
     preflight(root)
+    for remark in thread_remarks(read_params(root)):
+        console.print(remark, style="yellow", highlight=False, markup=False)
     plan = make_plan(root, device or ())
     if plan.stale:
         _run_flow(root, list(plan.devices) if device else [], list(plan.stale), jobs, verbose)
@@ -71,6 +76,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
+    for note in leftover_notes(root, plan.graph):
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if not device:  # with some devices only, the release may not be up to date
         console.print(f"report: {write_report(root, plan.graph).relative_to(root)}")
     held = held_back(summaries)
@@ -81,18 +88,21 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
 @app.command()
 def status() -> None:
     """Show what is fresh, what would run, and why."""
+    from pipelines.leftovers import leftover_notes
     from pipelines.params import read_params
+    from pipelines.paths import check_paths
     from pipelines.places import imported_problems, stale_tables
     from pipelines.plan import make_plan
     from pipelines.status import print_status
     from stages.prepare.check import check_images
 
     root = _repository()
-    params = read_params(root)  # a mistake there is named better than DVC would
-    check_images(params["data"])
-    devices = params["devices"]
-    plan = make_plan(root)
+    values = read_params(root)  # a mistake there is named better than DVC would
+    check_paths(root, values)
+    check_images(values["data"])
+    devices, plan = values["devices"], make_plan(root)
     notes = [*imported_problems(root, devices), *stale_tables(root, devices, plan).values()]
+    notes += leftover_notes(root, plan.graph)
     print_status(Console(), plan, notes)
 
 
@@ -249,14 +259,14 @@ def space(
     """Show a search space: how many networks, what varies, what they cost."""
     from pipelines.space import open_space, print_space
     from pipelines.space_picture import check_picture, space_picture
-    from stages.common.files import write_bytes
+    from stages.common.files import write_new
 
     if picture is not None:
         check_picture(picture)
     opened = open_space(name, size, channels, classes)
     print_space(Console(), opened)
     if picture is not None:
-        write_bytes(picture, space_picture(opened, picture.suffix))
+        write_new(picture, space_picture(opened, picture.suffix))
 
 
 @app.command()
@@ -293,9 +303,9 @@ def agent(
     """On a device: measure what the pipeline sends."""
     if write is not None:
         from devices.agent.pack import packed
-        from stages.common.files import write_bytes
+        from stages.common.files import write_new
 
-        write_bytes(write, packed())
+        write_new(write, packed())
         print(f"{write}: copy it to the device, then: python {write.name} serve --port {port}")
         return
     from devices.agent.queue import Limits
@@ -316,6 +326,7 @@ def main() -> NoReturn:
     quiet()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _settle_home()
         app()  # ends by itself, and with 2 when it is called wrongly
     except Failure as failure:
         _say(str(failure))
@@ -324,9 +335,9 @@ def main() -> NoReturn:
         _say(str(error))
         sys.exit(WRONG_USE)
     except OSError as error:  # a full disk, a folder that may not be written
-        from stages.common.files import explain
+        from stages.common.system import explained
 
-        _say(explain(error))
+        _say(explained(error))
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -354,11 +365,19 @@ def _run_flow(
 
 def _repository() -> Path:
     """The repository's root, which becomes the working folder."""
-    from pipelines.graph import find_root
+    from pipelines.repository import enter
 
-    root = find_root(Path.cwd())
-    os.chdir(root)
-    return root
+    return enter(Path.cwd())
+
+
+def _settle_home() -> None:
+    """Before anything is imported that asks for a home, where the system knows none."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib raises instead
+        from pipelines.graph import GraphError, find_root
+        from pipelines.repository import settle_home
+
+        with contextlib.suppress(GraphError):  # outside of a repository little is imported
+            settle_home(find_root(Path.cwd()))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from devices.device import Device, DeviceError
 from models.costs import block_flops, block_parameters, flops, parameters
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
+from pipelines.paths import path_problems
 from pipelines.places import SHORT, agent_problems, imported_problems, stale_tables
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import (
@@ -48,8 +49,9 @@ def examine(console: Console, root: Path) -> bool:
     wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
     wide.print(runtimes_table())
     bound = bind_params(root)
-    problems = [*bound.problems, *device_problems(bound)]
-    if "data" in bound.values:
+    misplaced = path_problems(root, bound.values)
+    problems = [*bound.problems, *device_problems(bound), *misplaced]
+    if "data" in bound.values and not misplaced:
         problems += problem_of(check_images, bound.values["data"])
     plan = None
     if not problems:
@@ -57,11 +59,11 @@ def examine(console: Console, root: Path) -> bool:
             plan = make_plan(root)
         except GraphError as error:
             problems.append(str(error))
-    if "data" in bound.values:
+    if "data" in bound.values and not misplaced:
         found = problem_of(check_data, root, bound.values["data"], plan)
         problems += [text for text in found if text not in problems]
         wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
-    if {"data", "space", "devices"} <= bound.values.keys():
+    if {"data", "space", "devices"} <= bound.values.keys() and not misplaced:
         try:
             setting = read_setting(root, bound, plan)
         except ValueError as error:

@@ -15,14 +15,16 @@ from devices.backends import backend
 from devices.device import Device, ImportedTable
 from models.space import SearchSpace
 from pipelines.params import PARAMS, bind_params, read_params
+from pipelines.paths import below, read_paths
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import read_setting
 from pipelines.profile import bring_up_to_date, remeasure
 from stages.common.device_space import device_space
-from stages.common.files import write_bytes
+from stages.common.files import sha256_file, write_bytes
 from stages.profile.elsewhere import export_models, imported_table
 from stages.profile.feasible import check_feasible
 from stages.profile.params import ProfileParams
+from stages.profile.table_file import TableError
 
 TABLES = "tables"
 """Folder of imported tables, from the repository's root; it belongs into version control."""
@@ -33,8 +35,14 @@ def export_for(console: Console, root: Path, plan: Plan, name: str, folder: Path
 
     Raises:
         StageFailedError: the data set, whose images the models are made for, cannot be prepared.
-        TableError: the folder holds something already.
+        TableError: the folder holds something already, or lies in an output.
     """
+    for out in read_paths(root).outs:
+        if below(folder, root / out):
+            raise TableError(
+                f"--export-models {folder} lies in {out}, which a run empties and writes: choose "
+                "a folder of its own."
+            )
     space, device, params = _setting_of(console, root, plan, name)
     export_models(space, name, device, backend(device.backend), params, folder, lambda _: None)
     console.print(
@@ -61,13 +69,29 @@ def import_table(console: Console, root: Path, plan: Plan, name: str, table: Pat
     known = ImportedTable(file=target, sha256=hashlib.sha256(content).hexdigest())
     # Also takes away an agent, which would measure in the table's place.
     imported = Device.model_validate({**device.model_dump(), "table": known, "agent": None})
+    _check_replaceable(root / target, content, device)
     found, _ = imported_table(space, name, imported, backend(device.backend), params, table)
     check_feasible(space, name, imported, found)
     with _restored_on_error(root / PARAMS, root / target):
         write_bytes(root / target, content)
-        write_bytes(root / PARAMS, _with_table(root / PARAMS, name, known))
+        # Where the params are a link, the file behind it is written.
+        write_bytes((root / PARAMS).resolve(), _with_table(root / PARAMS, name, known))
         remeasure(console, root, make_plan(root), name, force=False)
     console.print(f"{target} is the latency table of '{name}' now; commit it with {PARAMS}.")
+
+
+def _check_replaceable(file: Path, content: bytes, device: Device) -> None:
+    """Refuse to write over a table that no import made.
+
+    Raises:
+        TableError: the file holds something that is in nobody's params.
+    """
+    if not file.exists() or (file.is_file() and file.read_bytes() == content):
+        return
+    if device.table is None or not file.is_file() or sha256_file(file) != device.table.sha256:
+        raise TableError(
+            f"{file} exists already and is not the table that {PARAMS} names: move it away first."
+        )
 
 
 def _setting_of(

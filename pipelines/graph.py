@@ -6,6 +6,7 @@ of DVC is pinned.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
@@ -16,9 +17,17 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.mending import mend_rwlock
-from stages.common.params import Params, ParamsError, bind, nearest
+from stages.common.params import (
+    Params,
+    ParamsError,
+    bind,
+    conflict_message,
+    has_conflict,
+    nearest,
+)
 
 GRAPH_FILE = "dvc.yaml"
+LOCK_FILE = "dvc.lock"
 NEVER = "has never run"
 
 
@@ -51,6 +60,8 @@ class Stage:
         outs: files and folders it writes.
         upstreams: names of the stages whose outs it reads.
         meta: how to run it.
+        persists: whether an output is left as it is when the stage runs; DVC then has no run
+            cache for the stage, so that a missing output has to be brought back by `dvc checkout`.
     """
 
     name: str
@@ -60,6 +71,7 @@ class Stage:
     outs: tuple[str, ...]
     upstreams: frozenset[str]
     meta: StageMeta
+    persists: bool = False
 
     @property
     def kind(self) -> str:
@@ -180,6 +192,62 @@ def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
     return result
 
 
+def unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
+    """The files in outputs that DVC neither recorded nor could bring back from its cache.
+
+    Args:
+        root: the repository.
+        outs: outputs, from the root.
+
+    Raises:
+        GraphError: DVC cannot tell.
+    """
+    found: dict[str, list[str]] = {}
+    with _repository(root) as repo:
+        known = {_relative(out, root): out for stage in repo.index.stages for out in stage.outs}
+        for name in outs:
+            out = known[name]
+            if not (root / name).exists() or (out.hash_info and not out.changed_checksum()):
+                continue
+            recorded = _recorded(repo, out)
+            files = [
+                file.relative_to(root).as_posix()
+                for file in _files(root / name)
+                if file.relative_to(root / name).as_posix() not in recorded
+                and not repo.dvcignore.is_ignored_file(str(file))
+                and not repo.cache.local.exists(_md5(file))
+            ]
+            if files:
+                found[name] = files
+    return found
+
+
+def _recorded(repo: Any, out: Any) -> set[str]:
+    """The files that DVC's lock file has in an output, as far as the cache still lists them."""
+    if not out.hash_info or not out.hash_info.isdir:
+        return set()
+    if not repo.cache.local.exists(out.hash_info.value):
+        return set()
+    return {"/".join(key) for key, *_ in out.get_obj() or ()}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for parent, folders, names in os.walk(path):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in sorted([*names, *links]))
+
+
+def _md5(file: Path) -> str:
+    """The name of a file's content in DVC's cache; none for what is no plain file."""
+    if not file.is_file() or file.is_symlink():
+        return "0" * 32
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
+
+
 @contextmanager
 def _repository(root: Path) -> Iterator[Any]:
     """DVC's view of the repository; its exceptions become GraphError."""
@@ -187,6 +255,9 @@ def _repository(root: Path) -> Iterator[Any]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    for name in (GRAPH_FILE, LOCK_FILE):
+        if has_conflict(root / name):
+            raise GraphError(conflict_message(root / name))
     mend_rwlock(root)
     try:
         # DVC names stages relative to the working folder.
@@ -213,6 +284,7 @@ def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
         outs=tuple(_relative(out, root) for out in node.outs),
         upstreams=frozenset(upstreams),
         meta=meta,
+        persists=any(out.persist for out in node.outs),
     )
 
 

@@ -9,6 +9,7 @@ from devices.agent_client import Patience
 from devices.bench import bench_of
 from devices.device import Device
 from devices.fingerprint import differences
+from pipelines.cores import too_many
 from pipelines.plan import Plan
 from stages.common.clock import stale_message
 from stages.common.files import read_json
@@ -81,7 +82,10 @@ def imported_problems(root: Path, devices: Mapping[str, Device]) -> list[str]:
 def agent_problems(name: str, device: Device) -> list[str]:
     """Why a device's agent cannot be used now."""
     try:
-        bench_of(name, device, SHORT).machine()
+        machine = bench_of(name, device, SHORT).machine()
     except ValueError as error:
         return [str(error)]
+    cores = machine.get("cores")
+    if cores is not None and device.threads > cores:
+        return [f"devices.{name}.{too_many(device.threads, cores, 'the machine of its agent')}"]
     return []

@@ -5,6 +5,7 @@ All that is wrong is listed together.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,20 @@ from devices.measure import MeasurementError
 from models.distribution import SCHEMA as DISTRIBUTION
 from models.space import SearchSpace
 from models.space_spec import SpaceError
+from pipelines.cores import check_threads
 from pipelines.graph import GraphError
+from pipelines.outputs import foreign_problems
 from pipelines.params import Bound, bind_params, problem_list
+from pipelines.paths import path_problems
 from pipelines.places import SHORT, place_problems
 from pipelines.plan import Plan, make_plan
 from stages.bundle.signature import check_private_key
 from stages.common.budgets import InfeasibleBudgetError, read_latency_table
 from stages.common.data_params import DataParams
 from stages.common.device_space import check_allowed, device_space
-from stages.common.files import explain, read_json
+from stages.common.files import read_json
 from stages.common.params import ParamsError
+from stages.common.system import explained
 from stages.fleet.params import FleetParams
 from stages.prepare.check import check_images, check_source
 from stages.profile.feasible import check_feasible, quick_latency
@@ -38,6 +43,9 @@ from stages.teacher.check import check_teacher
 
 CLEARLY = 1.3
 """How far past a latency budget a quick measurement must be to refuse it at once."""
+
+LEAST_FREE = 50_000_000
+"""Bytes of disk that every run needs: for its artifacts, DVC's copy of them, and logs."""
 
 
 class PreflightError(ValueError):
@@ -73,6 +81,10 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
     if elsewhere:
         bound = _with_table(bound, again)
     problems = [*bound.problems, *device_problems(bound)]
+    if misplaced := path_problems(root, bound.values):
+        # Nothing may read such a path, and DVC may not even be asked about it.
+        raise PreflightError(problem_list([*problems, *misplaced]))
+    problems += problem_of(check_disk, root)
     if "data" in bound.values:
         problems += problem_of(check_images, bound.values["data"])
     plan = None
@@ -80,6 +92,7 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
     if not problems:
         try:
             plan = make_plan(root)
+            problems += foreign_problems(root, plan.graph, plan.stale)
         except GraphError as error:
             problems.append(str(error))
     if "bundle" in bound.values:
@@ -99,6 +112,20 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(list(dict.fromkeys(problems))))
+
+
+def check_disk(root: Path) -> None:
+    """Refuse a disk on which nothing could be written.
+
+    Raises:
+        PreflightError: the message has the room there is.
+    """
+    free = shutil.disk_usage(root).free
+    if free < LEAST_FREE:
+        raise PreflightError(
+            f"the disk of {root} has {free / 1e6:.0f} MB left, and even the smallest run needs "
+            f"{LEAST_FREE / 1e6:.0f} MB: free some space."
+        )
 
 
 def device_problems(bound: Bound) -> list[str]:
@@ -125,10 +152,11 @@ def check_device(device: Device) -> None:
     What its owner allows is checked too.
 
     Raises:
-        DeviceError: the message has the way out.
+        ValueError: the message has the way out.
     """
     backend(device.backend).check(device)
     check_allowed(device)
+    check_threads(device)
 
 
 def check_signing(root: Path, key: str | None) -> None:
@@ -262,7 +290,7 @@ def problem_of(check: Callable[..., object], *arguments: Any) -> list[str]:
     except ValueError as error:
         return [str(error)]
     except OSError as error:  # a folder or file that may not be read
-        return [explain(error)]
+        return [explained(error)]
     return []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.graph import Stage
 from pipelines.mending import mend_rwlock
+from pipelines.outputs import begin, ended
 from pipelines.schedule import Outcome
 
 GRACE_S = 10.0
@@ -55,6 +56,9 @@ class StageProcesses:
             StageFailedError: it failed, took longer than its `timeout_s`, or was stopped.
         """
         mend_rwlock(self.root)  # a stage beside this one may have been killed past its time
+        if stage.persists and not any((self.root / out).exists() for out in stage.outs):
+            self._bring_back(stage)
+        begin(self.root, stage)
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
         child = self._start(stage, [*command, *(["--force"] if force else []), stage.name])
         expired = threading.Event()
@@ -71,6 +75,8 @@ class StageProcesses:
                 timer.cancel()
             with self._guard:
                 del self._children[stage.name]
+            if child.returncode is not None:
+                ended(self.root, stage, done=child.returncode == 0)
         if expired.is_set():
             raise StageFailedError(
                 f"stopped after {stage.meta.timeout_s:g} s, its limit (meta.timeout_s in dvc.yaml)."
@@ -93,6 +99,17 @@ class StageProcesses:
                 child.wait(GRACE_S)
             # The shell may be gone before what it started.
             _signal(child, signal.SIGKILL)
+
+    def _bring_back(self, stage: Stage) -> None:
+        """Take a stage's missing outputs from DVC's cache, where they are there."""
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "checkout", "--quiet"]
+        child = self._start(stage, [*command, stage.name])
+        try:
+            self._follow(stage, child)
+            child.wait()  # a failure says that the cache has them not: the stage makes them
+        finally:
+            with self._guard:
+                del self._children[stage.name]
 
     def _start(self, stage: Stage, command: list[str]) -> subprocess.Popen[str]:
         with self._guard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -22,29 +21,6 @@ class FileFormatError(ValueError):
     """A file that is not what its reader expects; the message names the file and the rule."""
 
 
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full. Free some space on it, then run again",
-    errno.EDQUOT: "your share of the disk is used up. Free some space, then run again",
-    errno.EFBIG: "files may not become so large here. Raise the limit (ulimit -f)",
-    errno.EROFS: "its disk may only be read. Use a folder that can be written",
-    errno.EACCES: "this user may not read or write it. Change its owner or its permissions",
-    errno.EPERM: "this user may not change it. Change its owner or its permissions",
-    errno.ENAMETOOLONG: "its name is too long for this file system. Use a shorter one",
-    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n)",
-}
-
-
-def explain(error: OSError) -> str:
-    """What went wrong with which file, and the remedy where there is a usual one."""
-    remedy = None if error.errno is None else _REMEDIES.get(error.errno)
-    if remedy is None:
-        return str(error)
-    names = [
-        os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes)
-    ]
-    return f"{' -> '.join(names) or 'a file'}: {remedy} ({error.strerror})."
-
-
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
@@ -54,6 +30,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the error names a file.
     """
+    try:
+        yield from _replacing(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
+        raise
+
+
+def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -76,6 +61,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that the user named, over nothing that is there already.
+
+    Raises:
+        FileFormatError: it exists, with another content.
+    """
+    if path.exists() and not (path.is_file() and path.read_bytes() == content):
+        raise FileFormatError(f"{path} exists already: choose another name, or delete it first.")
+    write_bytes(path, content)
 
 
 def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -11,7 +12,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+_CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+_POSITION = re.compile(r' in "<unicode string>", position (\d+)')
+_LARGEST = {"seed": 2**32 - 1}
+_LARGEST_OF_ALL = 2**53
+"""Up to which every program reads a whole number alike."""
 
 
 class ParamsError(ValueError):
@@ -33,17 +42,114 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or is not a mapping at its top.
+        ParamsError: the file is missing, is not YAML, holds what other programs would read
+            otherwise, or is not a mapping at its top.
     """
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file. Run from the repository's root.")
+    text = _text(path)
+    if _CONFLICT.search(text):
+        raise ParamsError(conflict_message(path))
+    yaml = YAML(typ="safe", pure=True)
     try:
-        content = YAML(typ="safe", pure=True).load(path)
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML:\n{error}") from error
+        content = yaml.load(text)
+        names = [] if _all_text(content) else _names_that_are_no_text(yaml.compose(text))
+    except RecursionError as error:
+        raise ParamsError(f"{path} is nested too deeply, or an alias holds itself.") from error
+    except (YAMLError, ValueError) as error:
+        raise ParamsError(f"{path} is not valid YAML{_where(error)}: {_why(error)}.") from error
+    if content is None:
+        raise ParamsError(f"{path} is empty: bring it back with `git checkout {path.name}`.")
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must be a mapping of sections, not {type(content).__name__}.")
+    if names:
+        raise ParamsError("\n".join(f"{path}, {name}" for name in names))
     return content
+
+
+def conflict_message(path: Path) -> str:
+    """What to do about a file with git's conflict markers."""
+    lines = f"{path} holds git's conflict markers (<<<<<<<, =======, >>>>>>>)"
+    if path.suffix == ".lock":
+        return (
+            f"{lines}: two branches ran different things. Take one side, `git checkout --ours "
+            f"{path.name}` or `git checkout --theirs {path.name}`, or delete it; then run "
+            "`netwright run`, which takes from DVC's cache what was made before."
+        )
+    return (
+        f"{lines}: choose one side of each in an editor, or take a whole one with `git checkout "
+        f"--ours {path.name}` or `git checkout --theirs {path.name}`."
+    )
+
+
+def has_conflict(path: Path) -> bool:
+    """Whether a file holds git's conflict markers; a missing one does not."""
+    if not path.is_file():
+        return False
+    return _CONFLICT.search(path.read_text(encoding="utf-8", errors="replace")) is not None
+
+
+def _text(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        raise ParamsError(f"{path} is a link to nothing: {path.readlink()} is not there.")
+    if path.is_dir():
+        raise ParamsError(f"{path} is a folder, where a file is needed.")
+    if not path.exists():
+        raise ParamsError(f"{path}: no such file. Run from the repository's root.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        code = "utf-16" if error.object[:2] in {b"\xff\xfe", b"\xfe\xff"} else "latin1"
+        byte = error.object[error.start]
+        raise ParamsError(
+            f"{path} is not UTF-8 (byte {error.start + 1} is {byte:#04x}): save it as UTF-8, for "
+            f"example with `iconv -f {code} -t utf-8`."
+        ) from error
+
+
+def _all_text(value: Any) -> bool:
+    """Whether all names of nested mappings are text."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _all_text(item) for key, item in value.items())
+    return all(map(_all_text, value)) if isinstance(value, list) else True
+
+
+def _names_that_are_no_text(node: Any) -> list[str]:
+    """Names of a mapping that YAML reads as a number, a truth value, a date or nothing."""
+    found: list[str] = []
+    pending, seen = [("", node)], set()
+    while pending:
+        where, node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            pending += [(where, item) for item in node.value]
+        elif isinstance(node, MappingNode):
+            for key, value in node.value:
+                name = key.value if isinstance(key, ScalarNode) else "a list or mapping"
+                if key.tag.split(":")[-1] not in {"str", "merge"}:
+                    found.append(
+                        f"line {key.start_mark.line + 1}: {where}{name} is no text to YAML "
+                        f'({key.tag.split(":")[-1]}). Put the name in quotes: "{name}".'
+                    )
+                pending.append((f"{where}{name}.", value))
+    return found
+
+
+def _where(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f" in line {mark.line + 1}"
+
+
+def _why(error: Exception) -> str:
+    """A YAML library's reason in one line, without its advice to programmers."""
+    if isinstance(error, DuplicateKeyError):
+        return f"{str(error.problem).splitlines()[0]}: remove one of them"
+    reason = getattr(error, "problem", None) or str(error)
+    if "'\\t'" in reason:
+        return "a tab stands where blanks belong: indent with blanks"
+    if "4300 digits" in reason:
+        return "a number is too long"
+    return _POSITION.sub(r" (character \1)", " ".join(reason.split()))
 
 
 def read_section(path: Path, section: str, kind: type[T]) -> T:
@@ -70,6 +176,8 @@ def bind(value: Any, where: str, kind: type[T]) -> T:
     Raises:
         ParamsError: at least one key or value is not allowed; all of them are listed.
     """
+    if excessive := list(_excessive(value, where)):
+        raise ParamsError("\n".join(excessive))
     try:
         return TypeAdapter(kind).validate_python(value if value is not None else {})
     except ValidationError as error:
@@ -94,7 +202,22 @@ def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
         return f"{key}: required, but not given."
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key}: {message} (got {_short(detail['input'])})."
+    quotes = " Put it in quotes." if detail["type"] == "string_type" else ""
+    return f"{key}: {message} (got {_short(detail['input'])}).{quotes}"
+
+
+def _excessive(value: Any, where: str) -> typing.Iterator[str]:
+    """Whole numbers that a library below would choke on."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _excessive(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _excessive(item, f"{where}.{number}")
+    elif isinstance(value, int):
+        most = _LARGEST.get(where.rpartition(".")[2], _LARGEST_OF_ALL)
+        if abs(value) > most:
+            yield f"{where}: must be at most {most} (got {_short(value)})."
 
 
 def _short(value: Any) -> str:

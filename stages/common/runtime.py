@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import io
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from stages.common.files import explain
+from stages.common.command import fill_in
+from stages.common.system import explained
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -57,11 +59,12 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         # The user's names may have letters that the terminal's encoding has not.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        sys.argv[1:] = fill_in(sys.argv[1:], os.environ.get("DVC_STAGE"))
         main()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:  # a full disk, a missing permission
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explained(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.cores import thread_remarks
+from pipelines.params import bind_params
+from pipelines.preflight import PreflightError, check_disk
 from tests.support import ROOT, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
@@ -68,6 +71,18 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a start of the search that is not there": (
         {"search": {"start_from": "no/such/distribution.json"}},
         ("no/such/distribution.json: no such file",),
+    ),
+    "more threads than cores on this machine": (
+        {"devices": {"one": {"threads": 1000}}},
+        ("devices.one.threads: 1000 threads on this machine, which has", "cores"),
+    ),
+    "images in an output": (
+        {"data": {"source": "folder", "path": "artifacts/raw/flowers"}},
+        ("data.path: artifacts/raw/flowers lies in artifacts/raw", "a folder of its own"),
+    ),
+    "images of somebody's home": (
+        {"data": {"source": "folder", "path": "~/imgs"}},
+        ("data.path: ~ and $ are not expanded here; write /",),
     ),
     "networks shared by devices with supernets of their own": (
         {"fleet": {"share": True}, "search": {"weights": {"learn": True}}},
@@ -166,6 +181,80 @@ def test_an_empty_folder_is_refused(small: Repository, refuse: Callable[..., Non
 def test_params_that_are_not_yaml_are_refused(small: Repository, refuse: Callable[..., None]):
     (small.root / "params.yaml").write_text("data: [")
     refuse(("params.yaml is not valid YAML",), "run")
+
+
+@pytest.mark.parametrize("name", ["1080", "false", "1e3"])
+def test_a_device_that_yaml_takes_for_no_text_is_to_be_quoted(
+    name: str, small: Repository, refuse: Callable[..., None]
+):
+    text = f"devices:\n  {name}: {{backend: onnxruntime}}\n"
+    (small.root / "params.yaml").write_text(text)
+    refuse((f"line 2: devices.{name} is no text to YAML", f'in quotes: "{name}"'), "run")
+
+
+def test_a_merge_that_was_not_finished_says_how_to_mend_it(small: Repository):
+    markers = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
+    for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
+        file = small.root / name
+        before = file.read_text() if file.is_file() else None
+        file.write_text((before or "") + markers)
+        try:
+            for command in ("run", "status"):
+                code, output = small.netwright(command)
+                assert code == 2, output
+                assert f"{name} holds git's conflict markers" in output
+                assert f"git checkout --ours {name}" in " ".join(output.split())
+                assert file.read_text().endswith(markers)
+        finally:
+            file.unlink() if before is None else file.write_text(before)
+
+
+def test_the_program_of_another_clone_is_refused_and_both_are_named(small: Repository):
+    code, output = outside(small.root, "run")
+    assert code == 2, output
+    assert f"this netwright belongs to {ROOT}" in output
+    assert f"the repository here is {small.root}" in output
+
+
+def test_a_download_without_git_works(small: Repository):
+    (small.root / ".git").rename(small.root / "no.git")
+    try:
+        code, output = small.netwright("status")
+        assert code == 0, output
+        assert "fetch" in output
+        # DVC by itself, too, and nothing is left of it once there is a repository.
+        assert small.dvc("status")[0] == 0
+    finally:
+        (small.root / "no.git").rename(small.root / ".git")
+    assert small.netwright("status")[0] == 0
+    assert not (small.root / ".dvc" / "config.local").exists()
+
+
+def test_a_picture_and_an_agent_are_written_over_nothing(small: Repository):
+    for name, command in (
+        ("cat.png", ["space", "models/spaces/compact.yaml", "--picture"]),
+        ("notes.txt", ["agent", "--write"]),
+    ):
+        (small.root / name).write_text("mine")
+        code, output = small.netwright(*command, name)
+        assert code == 2, output
+        assert f"{name} exists already" in output
+        assert (small.root / name).read_text() == "mine"
+
+
+def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.MonkeyPatch):
+    check_disk(small.root)
+    monkeypatch.setattr("pipelines.preflight.LEAST_FREE", 10**18)
+    with pytest.raises(PreflightError, match=r"MB left, and even the smallest run needs"):
+        check_disk(small.root)
+
+
+def test_stages_with_more_threads_than_cores_are_remarked_upon(small: Repository):
+    values = dict(bind_params(small.root).values)
+    assert thread_remarks(values) == []
+    train = values["train"].model_copy(update={"threads": 500, "processes": 2})
+    (remark,) = thread_remarks({**values, "train": train})
+    assert remark.startswith("train.threads times train.processes: 1000 threads on")
 
 
 @pytest.mark.parametrize("command", ["run", "status", "doctor"])

@@ -38,6 +38,9 @@ def test_a_table_from_elsewhere_is_adopted_and_survives_the_next_run(digits: Rep
     params.write_text("# kept by its owner\n" + params.read_text())
     before, away = params.read_bytes(), digits.root / "away"
     shown = Console(file=io.StringIO())
+    inside = digits.root / "artifacts" / "raw" / "away"
+    with pytest.raises(TableError, match="lies in artifacts/raw"):
+        export_for(shown, digits.root, make_plan(digits.root), "phone", inside)
     export_for(shown, digits.root, make_plan(digits.root), "phone", away)
 
     with pytest.raises(TableError, match="without milliseconds"):
@@ -46,10 +49,16 @@ def test_a_table_from_elsewhere_is_adopted_and_survives_the_next_run(digits: Rep
     assert not (digits.root / "tables").exists()
 
     fill(away / "table.csv")
+    table = digits.root / "tables" / "phone.csv"
+    table.parent.mkdir()
+    table.write_text("mine")
+    with pytest.raises(TableError, match="is not the table that params"):
+        import_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
+    assert table.read_text() == "mine"
+    table.unlink()
     code, output = digits.netwright("profile", "phone", "--import", "away/table.csv")
     assert code == 0, output
     assert "held-out networks" in output
-    table = digits.root / "tables" / "phone.csv"
     assert table.read_bytes() == (away / "table.csv").read_bytes()
     assert digits.params["devices"]["phone"]["table"]["file"] == "tables/phone.csv"
     assert params.read_text().startswith("# kept by its owner\n")

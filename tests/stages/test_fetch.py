@@ -60,3 +60,27 @@ def test_data_of_the_users_own_are_only_recorded(monkeypatch, tmp_path, source):
 def test_a_folder_source_cannot_be_fetched(tmp_path):
     with pytest.raises(DataError, match=r"set data\.path"):
         fetch(data_params(source="folder", path=str(tmp_path)), tmp_path)
+
+
+def test_fetching_again_removes_what_fetch_wrote_and_nothing_else(monkeypatch, tmp_path):
+    out = tmp_path / "raw"
+    run(monkeypatch, tmp_path, out, path=str(out))
+    (out / "mine").mkdir()
+    (out / "mine" / "cat.png").write_bytes(b"cat")
+    (out / "labels.npy").write_bytes(b"changed by hand")
+    run(monkeypatch, tmp_path, out, source="folder", path="/somewhere/else")
+    assert {file.name for file in out.iterdir()} == {"mine", "labels.npy", "source.json"}
+    assert (out / "mine" / "cat.png").read_bytes() == b"cat"
+
+
+def test_fetch_writes_over_no_file_of_the_users(monkeypatch, tmp_path):
+    out = tmp_path / "raw"
+    out.mkdir()
+    (out / "labels.npy").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"labels\.npy is in the way"):
+        run(monkeypatch, tmp_path, out, path=str(out))
+    assert [file.name for file in out.iterdir()] == ["labels.npy"]
+    (out / "labels.npy").unlink()
+    (out / "source.json").write_text("{}")
+    with pytest.raises(DataError, match=r"source\.json is not of a fetch"):
+        run(monkeypatch, tmp_path, out, path=str(out))

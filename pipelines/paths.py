@@ -1,0 +1,244 @@
+"""Paths of the params, held against what the graph writes.
+
+DVC empties an output before its stage runs. Whatever the user has there would be gone, so no path
+of the params may lie in an output or contain one, by whatever name: through links, `..`, another
+spelling on a disk that ignores case, or a bind mount. It is checked without DVC.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.sources import SOURCES
+from stages.common.params import ParamsError, read_yaml
+from stages.common.system import explained
+
+GRAPH_FILE = "dvc.yaml"
+OWN = (".dvc", ".git", ".netwright", ".venv")
+"""Folders of the repository that DVC, git, a run and Python keep for themselves."""
+_MOUNTS = Path("/proc/self/mountinfo")
+_TEMPLATE = "${"
+_ELSEWHERE = " Move yours to a folder of its own, such as images/, and name that."
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What `dvc.yaml` says of paths; a device's own output counts by the folder of all devices'.
+
+    Attributes:
+        outs: what stages write, from the repository's root.
+        deps: folders of code that stages depend on, likewise.
+        fetched: what the stage `fetch` writes.
+    """
+
+    outs: tuple[str, ...]
+    deps: tuple[str, ...]
+    fetched: str | None
+
+
+def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the paths of the params.
+
+    Args:
+        root: the repository.
+        values: the sections that bind to their class.
+
+    Raises:
+        ParamsError: `dvc.yaml` cannot be read.
+    """
+    graph = read_paths(root)
+    problems = []
+    for key, text in named_paths(values):
+        problem = _unusable(root, key, text)
+        if problem is None and not _is_fetched(root, key, text, values, graph):
+            problem = _overlap(root, key, text, graph)
+        if problem is None and key == "data.path":
+            problem = _among_code(root, text, graph) or _links_overlap(root, text, graph)
+        if problem is not None:
+            problems.append(problem)
+    return problems
+
+
+def check_paths(root: Path, values: Mapping[str, Any]) -> None:
+    """Refuse params with a path that DVC may not be asked about.
+
+    Raises:
+        ParamsError: all such paths, one a line.
+    """
+    if problems := path_problems(root, values):
+        raise ParamsError("\n".join(problems))
+
+
+def named_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every path that the params name, with its key."""
+    for section, field in (
+        ("data", "path"),
+        ("space", "file"),
+        ("teacher", "file"),
+        ("search", "start_from"),
+        ("bundle", "signing_key"),
+    ):
+        if section in values and getattr(values[section], field) is not None:
+            yield f"{section}.{field}", getattr(values[section], field)
+    for name, device in values.get("devices", {}).items():
+        if device.table is not None:
+            yield f"devices.{name}.table.file", device.table.file
+
+
+def read_paths(root: Path) -> Graph:
+    """The paths of every `dvc.yaml` of the repository, without asking DVC.
+
+    Raises:
+        ParamsError: a file cannot be read.
+    """
+    outs: list[str] = []
+    stages = _stages(root / GRAPH_FILE)
+    for file in (root / GRAPH_FILE, *sorted(root.glob(f"*/{GRAPH_FILE}"))):
+        for stage in _stages(file).values():
+            outs += [(file.parent / out).relative_to(root).as_posix() for out in _outs(stage)]
+    deps = [dep for stage in stages.values() for dep in _texts(stage.get("deps"))]
+    code = [dep for dep in deps if _TEMPLATE not in dep and dep not in outs]
+    fetched = next(iter(_outs(stages.get("fetch", {}))), None)
+    return Graph(tuple(dict.fromkeys(outs)), tuple(dict.fromkeys(code)), fetched)
+
+
+def _stages(file: Path) -> dict[str, dict[str, Any]]:
+    stages = read_yaml(file).get("stages") or {}
+    return {name: stage.get("do", stage) for name, stage in stages.items()}
+
+
+def _outs(stage: Mapping[str, Any]) -> list[str]:
+    """What a stage writes; where a device's name comes in, the folder above it."""
+    found = []
+    for out in _texts(stage.get("outs")):
+        fixed, template, _ = out.partition(_TEMPLATE)
+        found.append(fixed.rpartition("/")[0] if template else out)
+    return [out for out in found if out]
+
+
+def _texts(entries: Any) -> list[str]:
+    """Paths of a list whose items may carry options: `path` or `{path: {persist: true}}`."""
+    return [str(next(iter(e)) if isinstance(e, dict) else e) for e in entries or ()]
+
+
+def _unusable(root: Path, key: str, text: str) -> str | None:
+    """Why a path cannot even be looked at."""
+    if "\0" in text:
+        return f"{key}: a path cannot hold the character NUL (got {text!r})."
+    path = root / text
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return _hint(key, text)  # the check of its content says that it is missing
+    except RuntimeError:
+        return f"{key}: {text}: its links lead in a circle: remove one of them."
+    except OSError as error:
+        return f"{key}: {explained(error)}"
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        return f"{key}: {text} may not be read by this user: change its permissions or owner."
+    return None
+
+
+def _hint(key: str, text: str) -> str | None:
+    for expanded in (os.path.expanduser(text), os.path.expandvars(text)):  # noqa: PTH111
+        if expanded != text:
+            return f"{key}: ~ and $ are not expanded here; write {expanded} instead of {text}."
+    return None
+
+
+def _is_fetched(root: Path, key: str, text: str, values: Mapping[str, Any], graph: Graph) -> bool:
+    """Whether `data.path` is what `fetch` fills, for a source that can be got."""
+    if key != "data.path" or graph.fetched is None:
+        return False
+    same = os.path.abspath(root / text) == os.path.abspath(root / graph.fetched)  # noqa: PTH100
+    return same and SOURCES[values["data"].source].fetchable
+
+
+def _overlap(root: Path, key: str, text: str, graph: Graph) -> str | None:
+    path = root / text
+    for kept in OWN:
+        if below(path, root / kept):
+            return f"{key}: {text} lies in {kept}, which programs keep for themselves.{_ELSEWHERE}"
+    for out in graph.outs:
+        if below(path, root / out):
+            return (
+                f"{key}: {text} lies in {out}, which the run empties and writes: what you have "
+                f"there would be lost.{_ELSEWHERE}"
+            )
+        if below(root / out, path):
+            return f"{key}: {text} contains {out}, which the run empties and writes.{_ELSEWHERE}"
+    return None
+
+
+def _among_code(root: Path, text: str, graph: Graph) -> str | None:
+    for dep in graph.deps:
+        if (root / dep).is_dir() and below(root / text, root / dep):
+            return (
+                f"data.path: {text} lies in {dep}, which is code: with every image added, all "
+                "stages that use the code would run again. Move the images to a folder of their "
+                "own, such as images/."
+            )
+    return None
+
+
+def _links_overlap(root: Path, text: str, graph: Graph) -> str | None:
+    """The same for links right below the folder of images, one a class."""
+    with suppress(OSError):
+        for entry in sorted(os.scandir(root / text), key=lambda entry: entry.name):
+            if entry.is_symlink():
+                problem = _overlap(root, "data.path", str(Path(text, entry.name)), graph)
+                if problem is not None:
+                    return problem
+    return None
+
+
+def below(inner: Path, outer: Path) -> bool:
+    """Whether `inner` is `outer` or lies in it, by name, by identity, or on disk."""
+    named = [Path(os.path.abspath(path)) for path in (inner, outer)]  # noqa: PTH100
+    if named[0].is_relative_to(named[1]):
+        return True
+    inner, outer = inner.resolve(), outer.resolve()
+    if inner.is_relative_to(outer):
+        return True
+    same = _identity(outer)
+    if same is not None and same in {_identity(path) for path in (inner, *inner.parents)}:
+        return True  # on a disk that ignores case, one folder has many names
+    disks = [_on_disk(path) for path in (inner, outer)]
+    return disks[0] is not None and disks[1] is not None and disks[0].is_relative_to(disks[1])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _on_disk(path: Path) -> Path | None:
+    """Where a resolved path lies on its disk, the same for all bind mounts of a folder.
+
+    None where the system does not tell (it is not Linux).
+    """
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    best: tuple[Path, Path] | None = None
+    for line in lines:  # id, parent, device, root on the disk, mount point, ...; later ones cover
+        _, _, device, below_disk, point = (_unescaped(part) for part in line.split(" ")[:5])
+        mount = Path(point)
+        if path.is_relative_to(mount) and (best is None or mount.is_relative_to(best[0])):
+            best = mount, Path("/", device, below_disk.lstrip("/"))
+    return None if best is None else best[1] / path.relative_to(best[0])
+
+
+def _unescaped(text: str) -> str:
+    r"""A field of mountinfo, in which blanks are `\040` and the like."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text

@@ -1,0 +1,51 @@
+"""What the operating system refuses, in words: which file, why, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "your quota on that disk is used up: free some space",
+    errno.EFBIG: "the file is larger than this account or disk allows: see ulimit -f",
+    errno.EACCES: "it may not be read or written by this user: change its permissions or owner",
+    errno.EPERM: "it may not be changed by this user: change its permissions or owner",
+    errno.EROFS: "that disk is read-only: mount it for writing, or work in a copy elsewhere",
+    errno.ENAMETOOLONG: "the name is too long for that disk: use a shorter one",
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, where a folder is needed",
+    errno.EISDIR: "it is a folder, where a file is needed",
+    errno.ELOOP: "its links lead in a circle: remove one of them",
+    errno.EMFILE: "too many files are open at once: raise the limit (ulimit -n 4096)",
+    errno.ENFILE: "too many files are open on this machine: end other programs",
+    errno.ENOMEM: "the memory is full: end other programs",
+    errno.EIO: "the disk cannot be read or written: it may be broken",
+    errno.ESTALE: "the network disk lost it: mount that disk again",
+}
+
+
+def explained(error: OSError) -> str:
+    """One sentence with the file, the reason and the remedy.
+
+    Args:
+        error: what the system said; with no number of its own, its message is kept.
+    """
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        reason = error.strerror or str(error) or type(error).__name__
+        return f"{_named(error)}{reason}."
+    return f"{_named(error)}{remedy}. What was done stays done; run again then."
+
+
+def _named(error: OSError) -> str:
+    files = [os.fsdecode(file) for file in (error.filename, error.filename2) if _is_path(file)]
+    # Surrogates stand for bytes that are no text; terminals refuse them.
+    shown = " to ".join(files).encode(errors="backslashreplace").decode()
+    if not shown and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        shown = os.getcwd()  # noqa: PTH109 - a pathlib name would say no more
+    return f"{shown}: " if shown else ""
+
+
+def _is_path(file: object) -> bool:
+    return isinstance(file, str | bytes)
