@@ -44,11 +44,13 @@ class Measurement:
         ms: milliseconds per image at batch 1: `ratio` times the reference's median.
         ratio: median over blocks of the model's time over the reference's.
         spread: interquartile range of the ratios over their median.
+        interval: 95% confidence interval of `ms`, in milliseconds.
     """
 
     ms: float
     ratio: float
     spread: float
+    interval: tuple[float, float]
 
 
 def measure(
@@ -103,7 +105,15 @@ def in_one_clock(found: Mapping[str, Mapping[str, float]]) -> dict[str, Measurem
         return {}
     reference_ms = float(np.median([row["reference_ms"] for row in found.values()]))
     return {
-        name: Measurement(row["ratio"] * reference_ms, row["ratio"], row["spread"])
+        name: Measurement(
+            row["ratio"] * reference_ms,
+            row["ratio"],
+            row["spread"],
+            (
+                row.get("low", row["ratio"]) * reference_ms,
+                row.get("high", row["ratio"]) * reference_ms,
+            ),
+        )
         for name, row in found.items()
     }
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.graph import Graph
+from pipelines.tables import print_table
 from stages.common.files import read_json
 from stages.common.schemas import BUNDLE_SUMMARY
-
-WIDE = 240
-"""Columns of the table where nobody looks at a terminal: nothing is cut off."""
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -34,44 +33,94 @@ def held_back(summaries: Summaries) -> dict[str, list[str]]:
     return {name: list(row["reasons"]) for name, row in summaries.items() if not row["passed"]}
 
 
+def undecided(summaries: Summaries) -> dict[str, list[str]]:
+    """The devices of which a limit lies within a measurement's interval, and which."""
+    found = {name: list(row.get("undecided", ())) for name, row in summaries.items()}
+    return {name: reasons for name, reasons in found.items() if reasons}
+
+
+def too_wide(summaries: Summaries, limit: float) -> dict[str, str]:
+    """The devices whose latency was measured with a wider interval than is allowed, and how wide.
+
+    Args:
+        summaries: of the bundles.
+        limit: largest half of an interval, as a share of the latency.
+    """
+    found = {}
+    for name, row in summaries.items():
+        measured, interval = row["latency_ms"]["measured"], row["latency_ms"].get("interval")
+        if measured is not None and interval is not None:
+            half = (interval[1] - interval[0]) / 2 / measured
+            if half > limit:
+                found[name] = (
+                    f"latency {measured:.4g} ms is known to within {half:.1%} "
+                    f"(export.max_interval allows {limit:.1%})"
+                )
+    return found
+
+
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """`passed`, `held back`, or `undecided`: a bundle that passed with a limit undecided."""
+    if not row["passed"]:
+        return "held back"
+    return "undecided" if row.get("undecided") else "passed"
+
+
+COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
+"""Of the verdicts."""
+
+
 def summary_table(summaries: Summaries) -> Table:
     """One row a device."""
     table = Table(title="Bundles", title_justify="left")
-    table.add_column("device", no_wrap=True)
+    table.add_column("device")
     table.add_column("architecture", overflow="fold")
     table.add_column("precision")
     for heading in ("float32", "delivered"):
         table.add_column(f"accuracy\n{heading}", justify="right")
-    for heading in ("predicted", "measured", "budget"):
+    for heading in ("predicted", "measured", "95% interval", "budget"):
         table.add_column(f"latency ms\n{heading}", justify="right")
     table.add_column("size MB", justify="right")
     table.add_column("verdict")
     table.add_column("bundle", overflow="fold")
     for name, row in summaries.items():
-        latency, accuracy = row["latency_ms"], row["accuracy"]
+        latency, accuracy, verdict = row["latency_ms"], row["accuracy"], verdict_of(row)
         table.add_row(
-            name,
-            row["architecture_short"],
+            escape(name),
+            escape(row["architecture_short"]),
             row["precision"],
             _number(accuracy["float32"], 4),
             _number(accuracy["delivered"], 4),
-            *(_number(latency[key], 3) for key in ("predicted", "measured", "budget")),
+            _number(latency["predicted"], 3),
+            _number(latency["measured"], 3),
+            interval_text(latency.get("interval")),
+            _budget(latency),
             _number(row["size_bytes"] / 1e6, 2),
-            "[green]passed[/]" if row["passed"] else "[red]held back[/]",
-            row["bundle"],
+            f"[{COLOURS[verdict]}]{verdict}[/]",
+            escape(row["bundle"]),
         )
     return table
 
 
+def interval_text(interval: Sequence[float] | None) -> str:
+    """An interval of milliseconds; a dash where there is none."""
+    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
 def print_summary(console: Console, summaries: Summaries) -> None:
-    """Print the table and, for every bundle held back, the reasons."""
+    """Print the table and, for every bundle held back or undecided, the reasons."""
     if not summaries:
         return
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
-    wide.print(summary_table(summaries))
-    for name, reasons in held_back(summaries).items():
+    print_table(console, summary_table(summaries))
+    for name, reasons in {**undecided(summaries), **held_back(summaries)}.items():
         for reason in reasons:
             console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _budget(latency: Mapping[str, Any]) -> str:
+    """The latency budget in milliseconds, with the share that it was given as."""
+    text, share = _number(latency["budget"], 3), latency.get("share")
+    return text if share is None else f"{text} ({share:g})"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -101,7 +101,13 @@ def measure_against(name: str, model: Any, reference: Any, protocol: Protocol) -
             if spread <= protocol.max_spread:
                 reference_ns = float(np.median([reference_ns for _, reference_ns in pairs]))
                 ratio = float(np.median(ratios))
-                return {"ratio": ratio, "spread": spread, "reference_ms": reference_ns / 1e6}
+                return {
+                    "ratio": ratio,
+                    "spread": spread,
+                    "low": min(ratios),
+                    "high": max(ratios),
+                    "reference_ms": reference_ns / 1e6,
+                }
     finally:
         gc.enable()
     raise MeasurementError(

@@ -78,7 +78,14 @@ class Clock:
         if changed:
             raise ClockError(stale_message(name, changed))
         found = bench.measure(models, self.reference, protocol, on_done)
-        return {key: replace(m, ms=m.ratio * self.reference_ms) for key, m in found.items()}
+        return {key: in_clock(m, self.reference_ms) for key, m in found.items()}
+
+
+def in_clock(found: Measurement, reference_ms: float) -> Measurement:
+    """A measurement in the milliseconds of another session with the same reference."""
+    ms = found.ratio * reference_ms
+    low, high = found.interval
+    return replace(found, ms=ms, interval=(low * ms / found.ms, high * ms / found.ms))
 
 
 def stale_message(name: str, changed: list[str]) -> str:

@@ -196,6 +196,7 @@ def describe(
         "accuracy": rounded(checked.accuracy) if checked else None,
         "measured_ms": rounded(latency.ms) if latency else None,
         "spread": rounded(latency.spread) if latency else None,
+        "interval": [rounded(ms) for ms in latency.interval] if latency else None,
         "emulated": checked is not None and checked.emulated,
         "why_not_measured": away or None,
         "hops": [checked.hop.to_json() if checked else unknown],

@@ -18,8 +18,10 @@ from models.operators import macs
 from models.space import SearchSpace
 from models.stage_features import stage_features, stage_sizes
 from stages.common.clock import REFERENCE
+from stages.profile.largest import with_largest
 from stages.profile.networks import (
     draw_networks,
+    network_key,
     split_networks,
     write_block,
     write_lower,
@@ -139,7 +141,8 @@ def profile(
         {key: row.ratio * reference_ms for key, row in alone.items()},
         {key: row.ms for key, row in together.items()},
     )
-    return fit_table(name, runtime, space, wanted, found), reference_ms
+    table = fit_table(name, runtime, space, wanted, found)
+    return with_largest(table, space, device, together), reference_ms
 
 
 def fit_table(
@@ -184,8 +187,3 @@ def _write_networks(
             files[network_key(architecture, precision)] = file
             on_done(file.stem)
     return files
-
-
-def network_key(architecture: Architecture, precision: str) -> str:
-    """The name of one network in one precision."""
-    return f"{precision}-{architecture.id}"

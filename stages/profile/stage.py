@@ -15,6 +15,7 @@ from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
 from models.operators import macs
 from models.space import SearchSpace
+from stages.common.budgets import latency_budget
 from stages.common.clock import REFERENCE
 from stages.common.device_space import device_space
 from stages.common.devices import pick_device
@@ -71,6 +72,7 @@ def main() -> None:
         table.check_error(device.max_error)
         write_bytes(flags.out / REFERENCE, reference)
     say_error(flags.device, table)
+    say_budget(flags.device, device, table)
     check_feasible(space, flags.device, device, table)
     if table.error:
         draw_held_out(table, flags.out / "latency.png")
@@ -129,6 +131,7 @@ def measured(
     return table, {
         "machine": before,
         "protocol": params.model_dump(mode="json"),
+        "reference": space.extreme(macs).to_json(),
         "reference_ms": rounded(reference_ms),
     }
 
@@ -146,6 +149,16 @@ def say_error(name: str, table: LatencyTable) -> None:
         print(f"{name}: no whole network was measured, so the predictions' error is unknown.")
 
 
+def say_budget(name: str, device: Device, table: LatencyTable) -> None:
+    """Print what a share of latency is in milliseconds on this device."""
+    share, budget_ms = device.budget.latency_share, latency_budget(device, table)
+    if share is not None and budget_ms is not None:
+        print(
+            f"{name}: latency_share {share:g} is {budget_ms:.4g} ms, of {table.largest_ms:.4g} ms "
+            "of the space's largest network."
+        )
+
+
 def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
     """The content of `latency.json`, with null for what only a measurement can tell.
 
@@ -156,9 +169,11 @@ def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
     """
     return {
         **table.to_json(),
+        "budget_ms": latency_budget(device, table),
         "why_not_measured": away or None,
         "imported": None if device.table is None else device.table.model_dump(),
         "machine": None,
         "protocol": None,
+        "reference": None,
         "reference_ms": None,
     }

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.params import nearest
-from stages.profile.measuring import FLOAT32, Milliseconds, Plan, network_key
+from stages.profile.measuring import FLOAT32, Milliseconds, Plan
+from stages.profile.networks import network_key
 
 COLUMNS = ("kind", "key", "precision", "file", "ms", "spread")
 REFERENCE_KEY = "reference"
