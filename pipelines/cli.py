@@ -6,6 +6,7 @@ started; 3 a quality gate held the release back. Heavy imports happen inside the
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -47,14 +48,26 @@ class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an e
 
 
 @app.command()
-def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
+def run(
+    device: Devices = None,
+    jobs: Jobs = None,
+    verbose: Verbose = False,
+    strict_latency: Annotated[
+        bool,
+        typer.Option(
+            "--strict-latency",
+            help="Hold back, with exit code 3, what latency leaves undecided: a budget within a "
+            "measurement's interval, or an interval wider than export.max_interval.",
+        ),
+    ] = False,
+) -> None:
     """Run everything that is stale, then show the summary."""
     from pipelines.attest import attest
     from pipelines.params import read_params
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
     from pipelines.report import write_report
-    from pipelines.summary import held_back, print_summary, read_summaries
+    from pipelines.summary import held_back, not_strict, print_summary, read_summaries
     from stages.bundle.errors import BundleError
 
     root = _repository()
@@ -76,6 +89,11 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
+    if strict_latency:
+        found = not_strict(summaries, read_params(root)["export"].max_interval)
+        if found:
+            lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
+            raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")
 
 
 @app.command()
@@ -308,6 +326,7 @@ def main() -> NoReturn:
     from devices.agent.runtimes import quiet
 
     quiet()
+    show_any_text()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()  # ends by itself, and with 2 when it is called wrongly
@@ -321,6 +340,13 @@ def main() -> NoReturn:
         _say(str(error))
         sys.exit(FAILED)
     sys.exit(DONE)
+
+
+def show_any_text() -> None:
+    """Let a terminal that lacks a character show its code: a label may be in any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run_flow(

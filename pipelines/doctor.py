@@ -176,4 +176,3 @@ def resources_line(root: Path) -> str:
         f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB memory free, "
         f"{disk.free / 2**30:.0f} GiB disk free"
     )
-

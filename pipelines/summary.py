@@ -24,8 +24,14 @@ def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str
     for device in devices:
         file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
         if file.is_file():
-            found[device] = read_json(file, BUNDLE_SUMMARY)
+            found[device] = _completed(read_json(file, BUNDLE_SUMMARY))
     return found
+
+
+def _completed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with null for what one made before these keys were there does not say."""
+    latency = {"interval": None, "share": None, **row["latency_ms"]}
+    return {"undecided": [], **row, "latency_ms": latency}
 
 
 def held_back(summaries: Summaries) -> dict[str, list[str]]:
@@ -35,27 +41,28 @@ def held_back(summaries: Summaries) -> dict[str, list[str]]:
 
 def undecided(summaries: Summaries) -> dict[str, list[str]]:
     """The devices of which a limit lies within a measurement's interval, and which."""
-    found = {name: list(row.get("undecided", ())) for name, row in summaries.items()}
+    found = {name: list(row["undecided"]) for name, row in summaries.items()}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
-def too_wide(summaries: Summaries, limit: float) -> dict[str, str]:
-    """The devices whose latency was measured with a wider interval than is allowed, and how wide.
+def not_strict(summaries: Summaries, limit: float) -> dict[str, str]:
+    """The devices whose latency was not measured narrowly enough to be strict, and why.
 
     Args:
         summaries: of the bundles.
         limit: largest half of an interval, as a share of the latency.
     """
-    found = {}
+    found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
-        measured, interval = row["latency_ms"]["measured"], row["latency_ms"].get("interval")
-        if measured is not None and interval is not None:
-            half = (interval[1] - interval[0]) / 2 / measured
-            if half > limit:
-                found[name] = (
-                    f"latency {measured:.4g} ms is known to within {half:.1%} "
-                    f"(export.max_interval allows {limit:.1%})"
-                )
+        measured, interval = row["latency_ms"]["measured"], row["latency_ms"]["interval"]
+        if name in found or measured is None or interval is None:
+            continue
+        half = (interval[1] - interval[0]) / 2 / measured
+        if half > limit:
+            found[name] = (
+                f"latency {measured:.4g} ms is known to within {half:.1%}, and "
+                f"export.max_interval asks for {limit:.1%}"
+            )
     return found
 
 
@@ -63,7 +70,7 @@ def verdict_of(row: Mapping[str, Any]) -> str:
     """`passed`, `held back`, or `undecided`: a bundle that passed with a limit undecided."""
     if not row["passed"]:
         return "held back"
-    return "undecided" if row.get("undecided") else "passed"
+    return "undecided" if row["undecided"] else "passed"
 
 
 COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
@@ -93,7 +100,7 @@ def summary_table(summaries: Summaries) -> Table:
             _number(accuracy["delivered"], 4),
             _number(latency["predicted"], 3),
             _number(latency["measured"], 3),
-            interval_text(latency.get("interval")),
+            _interval(latency["interval"]),
             _budget(latency),
             _number(row["size_bytes"] / 1e6, 2),
             f"[{COLOURS[verdict]}]{verdict}[/]",
@@ -102,7 +109,7 @@ def summary_table(summaries: Summaries) -> Table:
     return table
 
 
-def interval_text(interval: Sequence[float] | None) -> str:
+def _interval(interval: Sequence[float] | None) -> str:
     """An interval of milliseconds; a dash where there is none."""
     return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
@@ -119,7 +126,7 @@ def print_summary(console: Console, summaries: Summaries) -> None:
 
 def _budget(latency: Mapping[str, Any]) -> str:
     """The latency budget in milliseconds, with the share that it was given as."""
-    text, share = _number(latency["budget"], 3), latency.get("share")
+    text, share = _number(latency["budget"], 3), latency["share"]
     return text if share is None else f"{text} ({share:g})"
 
 

@@ -170,8 +170,9 @@ class Backend(ABC):
         if unmeasured and budget.latency_key is not None and budget.flops is None:
             raise DeviceError(
                 f"budget: {budget.latency_key} cannot be searched for where latency cannot be "
-                f"measured. {unmeasured} Add a budget of flops, run where the device is, or let it be "
-                "measured there: by its agent, or with netwright profile NAME --export-models."
+                f"measured. {unmeasured} Add a budget of flops, run where the device is, or let "
+                "it be measured there: by its agent, or with netwright profile NAME "
+                "--export-models."
             )
 
     def check_targets(self, device: Device) -> None:

@@ -103,7 +103,8 @@ def _speed(content: Mapping[str, Any]) -> str:
     return (
         _table(["what", "found", "budget"], rows)
         + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
-        "device's runtime; in brackets its 95% confidence interval. FLOPs: multiply-accumulate operations per image."
+        "device's runtime; in brackets its 95% confidence interval. FLOPs: multiply-accumulate "
+        "operations per image."
     )
 
 

@@ -28,6 +28,8 @@ class ExportParams(Params):
     """Calls per block."""
     max_spread: float = Field(0.5, gt=0)
     """A measurement whose blocks differ by more than this share is refused."""
+    max_interval: float = Field(0.05, gt=0)
+    """Half of the latency's 95% confidence interval, as a share of it, that is narrow enough."""
     emulated_images: int = Field(500, ge=1)
     """Test images that are run where the device's runtime is only emulated, which is slow."""
     seed: int = Field(0, ge=0)
