@@ -17,7 +17,6 @@ from devices.bench import Bench, HereBench
 from devices.fingerprint import differences
 from devices.measure import Measurement, MeasurementError, Protocol
 from models.architecture import Architecture
-from models.costs import flops, parameters
 from stages.bundle.errors import BundleError
 from stages.bundle.gate import judge_latency
 from stages.bundle.manifest import Latency, Reference
@@ -106,6 +105,7 @@ def _write_reference(reference: Reference, file: Path) -> None:
     """
     import torch
 
+    from models.costs import flops, parameters
     from models.onnx_export import to_onnx
     from models.subnet import Subnet
 

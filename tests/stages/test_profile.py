@@ -19,7 +19,7 @@ from stages.common.budgets import (
     predict_ms,
     read_latency_table,
 )
-from stages.profile.feasible import check_feasible, quick_latency
+from stages.profile.feasible import check_feasible, measure_ends
 from stages.profile.measuring import precisions_of, steps
 from stages.profile.networks import draw_networks, split_networks
 from stages.profile.params import ProfileParams
@@ -107,11 +107,12 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     assert table.precisions == ("float32", "int8")
     assert len(table.error["int8"].pairs) == 2
     for architecture in space.enumerate():
-        keys = [block.key for block in architecture.present]
-        assert np.isfinite(table.predict(keys, "int8"))
+        assert np.isfinite(predict_ms(table, architecture, "int8"))
     content = json.loads((out / "latency.json").read_text())
     assert content["why_not_measured"] is None
     assert content["machine"]["runtime"] == "ONNX Runtime"
+    assert content["reference"] == space.extreme(macs).to_json()
+    assert content["budget_ms"] == 50.0
     assert "held-out networks" in capsys.readouterr().out
     first = (out / "latency.png").read_bytes()
     draw_held_out(table, out / "latency.png")
@@ -260,9 +261,14 @@ def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
     assert counts["auto"] == counts["int8"] == counts["float32"] + 2 * 5
 
 
-def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
-    device = Device(backend="onnxruntime", budget=Budget(latency_ms=1.0), min_accuracy=0)
-    assert 0 < quick_latency(space, "x", device) < 1000
+def test_the_smallest_network_is_measured_against_the_largest(space: SearchSpace) -> None:
+    device = Device(backend="onnxruntime", budget=Budget(latency_share=0.5), min_accuracy=0)
+    ends = measure_ends(space, "x", device)
+    ms, (low_ms, high_ms) = ends.least("latency_ms")
+    share, (low, high) = ends.least("latency_share")
+    assert 0 < low_ms <= ms <= high_ms < 1000
+    assert low <= share <= high
+    assert ms == pytest.approx(share * ends.largest_ms)
     gpu = Device(
         backend="tensorrt",
         budget=Budget(flops=1),
@@ -271,4 +277,4 @@ def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
     )
     if backend("tensorrt").why_not_measured(gpu):
         with pytest.raises(DeviceError, match="GPU"):
-            quick_latency(space, "x", gpu)
+            measure_ends(space, "x", gpu)
