@@ -39,7 +39,7 @@ def print_table(console: Console, table: Table) -> None:
             if cell.plain:
                 heading = " ".join(_text(column.header).plain.split())
                 line = Text(f"{heading}: ", overflow="fold").append_text(cell)
-                wide.print(Padding(line, (0, 0, 0, 2)), highlight=False)
+                wide.print(Padding(line, (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def wide_console(console: Console) -> Console:
