@@ -15,7 +15,7 @@ from models.space import SearchSpace
 from stages.common.budgets import InfeasibleBudgetError, limits, require_feasible
 from stages.profile.networks import write_network
 
-_QUICK = Protocol(blocks=9, calls=50, max_spread=1.0)
+_QUICK = Protocol(blocks=15, calls=20)
 
 
 def check_feasible(
@@ -46,7 +46,7 @@ def quick_latency(
 
     Raises:
         DeviceError: the device cannot be measured from here.
-        MeasurementError: the machine is too busy.
+        MeasurementError: the network cannot be measured.
     """
     bench = bench_of(name, device, patience)
     if bench.why_not_measured:

@@ -40,7 +40,7 @@ head: {operator: classifier, settings: {width: 16}}
 """
 PARAMS = """
 profile:
-  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, max_spread: 9.0, seed: 0}
+  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, time_limit_s: 0.1, seed: 0}
 devices:
   here: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 50.0}
   strict: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 1.0e-9}
@@ -247,9 +247,7 @@ def test_networks_differ_and_reach_from_the_cheapest_to_the_dearest(space: Searc
 
 
 def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
-    params = ProfileParams(
-        networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, max_spread=1.0, seed=0
-    )
+    params = ProfileParams(networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, seed=0)
     runtime = backend("onnxruntime")
     counts = {}
     for precision in ("auto", "float32", "int8"):
