@@ -21,10 +21,8 @@ LEAST_BLOCKS = 6
 PATIENCE, LONG_PATIENCE = 2, 4
 """Disturbed blocks are measured again until there are this many times `blocks` in all, and those
 that ran on a slowed core until there are that many times."""
-SLOWED = 1.05
-"""A block that takes this many times the quickest one's time ran on a slowed core."""
-STEADIEST = 0.3
-"""Where nearly all blocks were slowed, this share of them counts: the least slowed."""
+SLOWED = 1.03
+"""A block that takes more than this many times the quickest one's time ran on a slowed core."""
 ACCOUNTED = (0.9, 1.1)
 """The CPU clock may stand in for the wall clock if the thread computed or waited for a core for
 this share of a block: then nothing of a call happens while the thread sleeps."""
@@ -120,9 +118,9 @@ def _pair(runners: Sequence[Runner], number: int) -> tuple[Block, Block]:
 def choose(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -> Sample:
     """Which blocks count, and by which clock.
 
-    Undisturbed ones by the wall clock, if there are enough. Else, by the CPU clock where that may
-    stand in for it, those that ran on a core which nothing slowed; and where there are too few of
-    these, the least slowed.
+    Undisturbed pairs by the wall clock, if there are enough. Else, by the CPU clock where that may
+    stand in for it, each session's blocks that ran on a core which nothing slowed; and where
+    there are too few of these, the least slowed.
 
     Args:
         pairs: what was measured.
@@ -133,21 +131,33 @@ def choose(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -
     clock_N2 = wall_N2
     if one_thread and cpu_clock_agrees([block for pair in pairs for block in pair]):
         clock_N2 = np.array([[block.cpu_ns for block in pair] for pair in pairs])
-    slowness_N = (clock_N2 / clock_N2.min(axis=0)).max(axis=1)
-    quick_N = slowness_N <= SLOWED
-    disturbed_N = np.array([any(block.disturbed for block in pair) for pair in pairs])
-    clean_N = quick_N & ~disturbed_N
+    quick_N2 = clock_N2 <= SLOWED * clock_N2.min(axis=0)
+    clean_N2 = quick_N2 & ~np.array([[block.disturbed for block in pair] for pair in pairs])
+    clean_N = clean_N2.all(axis=1)
     if clean_N.sum() >= least:
         return Sample(wall_N2[clean_N], 1.0, True)
-    waited_long = len(pairs) >= LONG_PATIENCE * least
-    settled = waited_long
-    if quick_N.sum() >= least:
-        kept = np.flatnonzero(quick_N)
-        settled = len(pairs) >= PATIENCE * least
-    else:
-        count = max(least, math.ceil(STEADIEST * len(pairs)))
-        kept = np.argsort(slowness_N, kind="stable")[:count]
-    return Sample(clock_N2[kept], float(clean_N[kept].mean()), settled)
+    kept_K2 = _quickest(clock_N2, quick_N2, least)
+    enough = bool((quick_N2.sum(axis=0) >= least).all())
+    return Sample(
+        np.take_along_axis(clock_N2, kept_K2, axis=0),
+        float(np.take_along_axis(clean_N2, kept_K2, axis=0).mean()),
+        len(pairs) >= (PATIENCE if enough else LONG_PATIENCE) * least,
+    )
+
+
+def _quickest(clock_N2: Any, quick_N2: Any, least: int) -> Any:
+    """(K, 2): which blocks of each session count, in the order of time, as many of both.
+
+    The quick ones, or the `least` quickest. A core is seldom quick for a block of the model and
+    the one of the reference beside it, where it changes with every block.
+    """
+    kept = []
+    for clock_N, quick_N in zip(clock_N2.T, quick_N2.T):  # noqa: B905 - older Pythons
+        quickest = np.argsort(clock_N, kind="stable")[: max(least, quick_N.sum())]
+        kept.append(np.sort(quickest))
+    count = min(map(len, kept))
+    even = [np.linspace(0, len(one) - 1, count).round().astype(int) for one in kept]
+    return np.stack([one[some] for one, some in zip(kept, even)], axis=1)  # noqa: B905
 
 
 def cpu_clock_agrees(blocks: Sequence[Block]) -> bool:
