@@ -112,7 +112,15 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     content = json.loads((out / "latency.json").read_text())
     assert content["why_not_measured"] is None
     assert content["machine"]["runtime"] == "ONNX Runtime"
-    assert "held-out networks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "held-out networks" in said
+    count = len(table.block_ms) + 2 * 7
+    assert f"95% intervals of {count} latencies" in said
+    assert len(content["measurements"]) == count
+    for key, row in content["measurements"].items():
+        assert row["interval"][0] <= row["ms"] <= row["interval"][1], key
+    assert all(content["measurements"][key]["ms"] == pytest.approx(ms, rel=1e-3)
+               for key, ms in table.block_ms.items())  # fmt: skip
     first = (out / "latency.png").read_bytes()
     draw_held_out(table, out / "latency.png")
     assert (out / "latency.png").read_bytes() == first
@@ -143,7 +151,7 @@ def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -
     out = run("away")
     content = json.loads((out / "latency.json").read_text())
     assert content["measured"] is False
-    assert content["block_ms"] is None
+    assert content["block_ms"] is content["measurements"] is None
     assert "No NVIDIA GPU" in content["why_not_measured"]
     assert not read_latency_table(out).measured
     assert sorted(path.name for path in out.iterdir()) == ["latency.json"]
