@@ -237,8 +237,8 @@ class LatencyTable:
                     f"the latency model of '{self.device}' is off by {error.mean:.1%} on average "
                     f"on {len(error.pairs)} held-out {precision} networks ({error.within_10:.0%} "
                     f"are within 10%), and devices.{self.device}.max_error allows {limit:.1%}. "
-                    "Profile again with nothing else running, raise profile.blocks, or raise "
-                    "max_error."
+                    "Profile again with nothing else running, raise profile.time_limit_s if many "
+                    "intervals are wide, or raise max_error."
                 )
 
     def _correction(self, precision: str) -> Correction:

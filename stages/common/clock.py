@@ -11,7 +11,7 @@ quick one, and not from one processor or runtime to another: there the clock ref
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +72,13 @@ class Clock:
 
         Raises:
             ClockError: the profile was measured on something else.
-            MeasurementError: a model cannot be opened, or is too noisy.
+            MeasurementError: a model cannot be opened.
         """
         changed = differences(self.machine, bench.machine())
         if changed:
             raise ClockError(stale_message(name, changed))
         found = bench.measure(models, self.reference, protocol, on_done)
-        return {key: in_clock(m, self.reference_ms) for key, m in found.items()}
-
-
-def in_clock(found: Measurement, reference_ms: float) -> Measurement:
-    """A measurement in the milliseconds of another session with the same reference."""
-    ms = found.ratio * reference_ms
-    low, high = found.interval
-    return replace(found, ms=ms, interval=(low * ms / found.ms, high * ms / found.ms))
+        return {key: m.in_clock(self.reference_ms) for key, m in found.items()}
 
 
 def stale_message(name: str, changed: list[str]) -> str:

@@ -140,7 +140,7 @@ def measured(
     clock: Clock, name: str, bench: Bench, entry: Path, params: ExportParams
 ) -> Measurement:
     """The delivered file's latency, in the clock of the device's profile."""
-    protocol = Protocol(params.blocks, params.calls, params.max_spread)
+    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     with Progress("measure", 1) as progress:
         found = clock.measure(name, bench, {"delivered": entry}, protocol, counted(progress))
     return found["delivered"]

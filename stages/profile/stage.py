@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data.dataset import DatasetInfo
 from devices.agent.runtimes import quiet
@@ -13,6 +16,7 @@ from devices.backends import Backend, backend
 from devices.bench import Bench, bench_of
 from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
+from devices.measure import Measurement
 from models.operators import macs
 from models.space import SearchSpace
 from stages.common.budgets import latency_budget
@@ -125,15 +129,38 @@ def measured(
     """
     before = bench.machine()  # also says at once whether an agent answers
     with Progress("profile", steps(space, device, runtime, params)) as progress:
-        table, reference_ms = profile(
+        table, reference_ms, found = profile(
             space, name, device, runtime, bench, params, work, counted(progress)
         )
+    say_intervals(name, found, params.max_interval)
     return table, {
         "machine": before,
         "protocol": params.model_dump(mode="json"),
         "reference": space.extreme(macs).to_json(),
         "reference_ms": rounded(reference_ms),
+        "measurements": {
+            key: {
+                "ms": rounded(row.ms),
+                "interval": [rounded(ms) for ms in row.interval],
+                "spread": rounded(row.spread),
+                "blocks": row.blocks,
+                "undisturbed": rounded(row.undisturbed),
+            }
+            for key, row in found.items()
+        },
     }
+
+
+def say_intervals(name: str, found: Mapping[str, Measurement], max_interval: float) -> None:
+    """Print how exactly the latencies are known."""
+    widths = [row.half_width for row in found.values()]
+    wide = sum(width > max_interval for width in widths)
+    undisturbed = float(np.mean([row.undisturbed for row in found.values()]))
+    print(
+        f"{name}: 95% intervals of {len(widths)} latencies are {np.median(widths):.1%} of them to "
+        f"either side (median; the widest {max(widths):.1%}); {wide} are wider than max_interval "
+        f"{max_interval:.1%}; {undisturbed:.0%} of the blocks were undisturbed."
+    )
 
 
 def say_error(name: str, table: LatencyTable) -> None:
@@ -176,4 +203,5 @@ def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
         "protocol": None,
         "reference": None,
         "reference_ms": None,
+        "measurements": None,
     }

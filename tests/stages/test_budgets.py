@@ -20,7 +20,6 @@ from stages.common.budgets import (
     require_feasible,
     with_milliseconds,
 )
-from stages.common.clock import in_clock
 from stages.profile.largest import with_largest
 from stages.profile.networks import network_key
 
@@ -118,5 +117,5 @@ def test_latency_is_limited_once_and_by_no_more_than_the_whole() -> None:
 
 
 def test_an_interval_moves_to_another_sessions_milliseconds_with_its_median() -> None:
-    moved = in_clock(Measurement(2.0, 4.0, 0.1, (1.5, 3.0)), reference_ms=0.25)
+    moved = Measurement(2.0, 4.0, 0.1, (1.5, 3.0)).in_clock(0.25)
     assert (moved.ms, moved.interval) == (1.0, (0.75, 1.5))

@@ -40,7 +40,7 @@ head: {operator: classifier, settings: {width: 16}}
 """
 PARAMS = """
 profile:
-  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, max_spread: 9.0, seed: 0}
+  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, time_limit_s: 0.1, seed: 0}
 devices:
   here: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 50.0}
   strict: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 1.0e-9}
@@ -113,7 +113,15 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     assert content["machine"]["runtime"] == "ONNX Runtime"
     assert content["reference"] == space.extreme(macs).to_json()
     assert content["budget_ms"] == 50.0
-    assert "held-out networks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "held-out networks" in said
+    count = len(table.block_ms) + 2 * 7
+    assert f"95% intervals of {count} latencies" in said
+    assert len(content["measurements"]) == count
+    for key, row in content["measurements"].items():
+        assert row["interval"][0] <= row["ms"] <= row["interval"][1], key
+    assert all(content["measurements"][key]["ms"] == pytest.approx(ms, rel=1e-3)
+               for key, ms in table.block_ms.items())  # fmt: skip
     first = (out / "latency.png").read_bytes()
     draw_held_out(table, out / "latency.png")
     assert (out / "latency.png").read_bytes() == first
@@ -144,7 +152,7 @@ def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -
     out = run("away")
     content = json.loads((out / "latency.json").read_text())
     assert content["measured"] is False
-    assert content["block_ms"] is None
+    assert content["block_ms"] is content["measurements"] is None
     assert "No NVIDIA GPU" in content["why_not_measured"]
     assert not read_latency_table(out).measured
     assert sorted(path.name for path in out.iterdir()) == ["latency.json"]
@@ -248,9 +256,7 @@ def test_networks_differ_and_reach_from_the_cheapest_to_the_dearest(space: Searc
 
 
 def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
-    params = ProfileParams(
-        networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, max_spread=1.0, seed=0
-    )
+    params = ProfileParams(networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, seed=0)
     runtime = backend("onnxruntime")
     counts = {}
     for precision in ("auto", "float32", "int8"):
