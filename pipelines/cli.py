@@ -6,7 +6,6 @@ started; 3 a quality gate held the release back. Heavy imports happen inside the
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -324,6 +323,7 @@ def default_jobs() -> int:
 def main() -> NoReturn:
     """Run the command line; a mistake of the user's is one message, not a traceback."""
     from devices.agent.runtimes import quiet
+    from stages.common.terminal import show_any_text
 
     quiet()
     show_any_text()
@@ -340,13 +340,6 @@ def main() -> NoReturn:
         _say(str(error))
         sys.exit(FAILED)
     sys.exit(DONE)
-
-
-def show_any_text() -> None:
-    """Let a terminal that lacks a character show its code: a label may be in any script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _run_flow(

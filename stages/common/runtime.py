@@ -12,6 +12,8 @@ from typing import NoReturn
 import numpy as np
 import torch
 
+from stages.common.terminal import show_any_text
+
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
@@ -50,6 +52,7 @@ def keep_freed_memory() -> None:
 
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
+    show_any_text()
     try:
         main()
     except (ValueError, FileNotFoundError) as error:
