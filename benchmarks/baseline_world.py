@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.arms import Ledger
-from devices.measure import Protocol, measure
+from devices.measure import Protocol, measure, require_narrow
 from models.architecture import Architecture
 from models.onnx_export import to_onnx
 from models.subnet import Subnet
@@ -94,6 +94,7 @@ def _measured(world: World, entrant: Entrant) -> float:
     write_bytes(reference, to_onnx(searched, shape))
     write_bytes(model, to_onnx(entrant.build(0), shape))
     found = measure(RUNTIME, {"baseline": model}, reference, 1, world.protocol)
+    require_narrow(found, world.protocol)
     return found["baseline"].ratio
 
 

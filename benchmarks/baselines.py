@@ -192,7 +192,7 @@ def main() -> None:
         Images.open(args.artifacts / "data"),
         Architecture.from_json(ranking["chosen"]["architecture"]),
         params,
-        Protocol(args.blocks, 50, 0.5),
+        Protocol(args.blocks, 50),
         args.work,
         Ledger(args.work / "ledger.json"),
     )

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _effort(args: argparse.Namespace) -> Effort:
     params = read_section(args.params, "quantize", QuantizeParams)
-    protocol = Protocol(params.blocks, params.calls, params.max_spread)
+    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     return Effort(
         tuple(name for name in args.runtimes if backend(name).capabilities().runs_here),
         args.qat,

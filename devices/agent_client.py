@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from devices.agent.jobs import SCHEMA
 from devices.device import CPU, DeviceError
-from devices.measure import MeasurementError, Protocol
+from devices.measure import MEASURED, MeasurementError, Protocol
 
 _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
 
@@ -122,7 +122,7 @@ class AgentClient:
         protocol: Protocol,
         unit: str = CPU,
     ) -> dict[str, float]:
-        """Measure one model against a reference: its `ratio`, `spread` and `reference_ms`.
+        """Measure one model against a reference; returns what `measure_against` does.
 
         Args:
             label: the model's name, for messages.
@@ -144,7 +144,7 @@ class AgentClient:
         }
         files = {name: path.read_bytes() for name, path in {**model, **reference}.items()}
         answer = self._do(job, files)
-        return {key: float(answer[key]) for key in ("ratio", "spread", "reference_ms")}
+        return {key: float(answer[key]) for key in MEASURED}
 
     def run(
         self,

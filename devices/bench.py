@@ -58,7 +58,7 @@ class Bench(ABC):
         """Measure models against a reference; see devices.measure.
 
         Raises:
-            MeasurementError: a model cannot be opened, or is too noisy.
+            MeasurementError: a model cannot be opened.
             AgentError: the device's agent cannot be used.
         """
 

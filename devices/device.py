@@ -30,6 +30,12 @@ class Budget(_Strict):
 
     latency_ms: float | None = Field(None, gt=0)
     """Milliseconds per image at batch 1, median, on the device's own runtime."""
+    latency_share: float | None = Field(None, gt=0, le=1)
+    """The same limit as a share of the latency of the device's largest network (by
+    multiply-accumulates, in the precision searched in), measured in the same profile.
+
+    It binds alike on every machine; with 1 it binds nowhere.
+    """
     flops: int | None = Field(None, gt=0)
     """Multiply-accumulate operations per image (what the papers call FLOPs)."""
     parameters: int | None = Field(None, gt=0)
@@ -45,6 +51,18 @@ class Budget(_Strict):
         if all(value is None for value in self.model_dump().values()):
             raise ValueError("needs at least one of " + ", ".join(type(self).model_fields))
         return self
+
+    @model_validator(mode="after")
+    def _one_latency(self) -> Self:
+        if self.latency_ms is not None and self.latency_share is not None:
+            raise ValueError("latency_ms and latency_share limit the same latency: remove one")
+        return self
+
+    @property
+    def latency_key(self) -> str | None:
+        """The setting that limits latency, `latency_ms` or `latency_share`; None without one."""
+        keys = ("latency_ms", "latency_share")
+        return next((key for key in keys if getattr(self, key) is not None), None)
 
 
 class ImportedTable(_Strict):

@@ -96,6 +96,9 @@ class LatencyTable:
         regressions: the other model, one per precision; none where none was fitted.
         choices: which of the two a precision uses; the blocks where it does not say.
         stages: layers per stage of the space, from which the regressions' features are counted.
+        largest_ms: milliseconds of the space's largest network in the precision searched in,
+            measured, or predicted where no whole network was measured; None where neither was.
+        largest_interval: 95% confidence interval of that measurement; None where it has none.
     """
 
     device: str
@@ -107,6 +110,8 @@ class LatencyTable:
     regressions: Mapping[str, Regression] = field(default_factory=dict)
     choices: Mapping[str, Choice] = field(default_factory=dict)
     stages: tuple[int, ...] = ()
+    largest_ms: float | None = None
+    largest_interval: tuple[float, float] | None = None
 
     @property
     def measured(self) -> bool:
@@ -179,6 +184,8 @@ class LatencyTable:
             "backend": self.backend,
             "measured": self.measured,
             "stages": list(self.stages),
+            "largest_ms": self.largest_ms,
+            "largest_interval": self.largest_interval and list(self.largest_interval),
             **tables,
         }
 
@@ -207,6 +214,8 @@ class LatencyTable:
                 {p: _regression(row) for p, row in content["regressions"].items()},
                 {p: Choice(**row) for p, row in content["choices"].items()},
                 tuple(content["stages"]),
+                content.get("largest_ms"),
+                _interval(content.get("largest_interval")),
             )
         except (KeyError, TypeError) as problem:
             raise LatencyError(f"not a latency table: {problem!r}. Profile again.") from problem
@@ -228,8 +237,8 @@ class LatencyTable:
                     f"the latency model of '{self.device}' is off by {error.mean:.1%} on average "
                     f"on {len(error.pairs)} held-out {precision} networks ({error.within_10:.0%} "
                     f"are within 10%), and devices.{self.device}.max_error allows {limit:.1%}. "
-                    "Profile again with nothing else running, raise profile.blocks, or raise "
-                    "max_error."
+                    "Profile again with nothing else running, raise profile.time_limit_s if many "
+                    "intervals are wide, or raise max_error."
                 )
 
     def _correction(self, precision: str) -> Correction:
@@ -239,6 +248,10 @@ class LatencyTable:
             known = ", ".join(self.corrections)
             raise LatencyError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
         return self.corrections[precision]
+
+
+def _interval(row: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if row is None else (row[0], row[1])
 
 
 def _regression(row: Mapping[str, Any]) -> Regression:

@@ -6,6 +6,10 @@ reference network, and only their RATIO is kept; the median over blocks, times t
 median over the whole session, is the model's latency. Calls are not alternated one by one: that
 would evict each model's caches and measure the eviction.
 
+Blocks that something disturbed are measured again, as long as that helps, and blocks are added
+until the ratio's confidence interval is narrow or the time is over: noise makes an interval wide,
+and never ends a run. `devices.agent.protocol` and `blocks` have the rules.
+
 Every model is measured in a process of its own (`devices.measure_worker`), with the reference and
 nothing else beside it, away from the caller's threads and memory. A runtime that crashes or hangs
 on a model ends that process, and the message names the model.
@@ -19,7 +23,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +32,20 @@ import numpy as np
 from devices.agent.protocol import MeasurementError, Protocol
 from devices.device import CPU
 
-__all__ = ["Measurement", "MeasurementError", "Protocol", "in_one_clock", "measure"]
+__all__ = [
+    "Measurement",
+    "MeasurementError",
+    "Protocol",
+    "in_one_clock",
+    "measure",
+    "require_narrow",
+]
 
 WORKER = "devices.measure_worker"
 LINE = "measure "
 """Start of every line by which the worker reports; the runtimes may print others."""
+MEASURED = ("ratio", "low", "high", "spread", "reference_ms", "blocks", "undisturbed")
+"""What `devices.agent.protocol.measure_against` returns, here or from a device's agent."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -44,11 +57,30 @@ class Measurement:
         ms: milliseconds per image at batch 1: `ratio` times the reference's median.
         ratio: median over blocks of the model's time over the reference's.
         spread: interquartile range of the ratios over their median.
+        interval: 95% confidence interval of `ms`, in milliseconds: the ratio's times the same
+            milliseconds of the reference.
+        blocks: how many blocks it comes from.
+        undisturbed: share of them that nothing disturbed.
     """
 
     ms: float
     ratio: float
     spread: float
+    interval: tuple[float, float]
+    blocks: int = 0
+    undisturbed: float = 0.0
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval, as a share of the latency."""
+        low, high = self.interval
+        return (high - low) / 2 / self.ms
+
+    def in_clock(self, reference_ms: float) -> Measurement:
+        """The same in the milliseconds of another session with the same reference."""
+        ms = self.ratio * reference_ms
+        low, high = (bound * ms / self.ms for bound in self.interval)
+        return replace(self, ms=ms, interval=(low, high))
 
 
 def measure(
@@ -72,8 +104,7 @@ def measure(
         unit: of the machine, by the runtime's name; see `Backend.on`.
 
     Raises:
-        MeasurementError: a model cannot be opened, or its blocks differ too much even after
-            more of them; the message names it.
+        MeasurementError: a model cannot be opened; the message names it.
     """
     job = {
         "backend": backend,
@@ -97,15 +128,38 @@ def in_one_clock(found: Mapping[str, Mapping[str, float]]) -> dict[str, Measurem
     """A session's measurements in milliseconds: each ratio times one time of the reference.
 
     Args:
-        found: per model its `ratio`, its `spread`, and the `reference_ms` seen beside it.
+        found: per model what was measured; see `MEASURED`.
     """
     if not found:
         return {}
     reference_ms = float(np.median([row["reference_ms"] for row in found.values()]))
     return {
-        name: Measurement(row["ratio"] * reference_ms, row["ratio"], row["spread"])
+        name: Measurement(
+            row["ratio"] * reference_ms,
+            row["ratio"],
+            row["spread"],
+            (row["low"] * reference_ms, row["high"] * reference_ms),
+            int(row["blocks"]),
+            row["undisturbed"],
+        )
         for name, row in found.items()
     }
+
+
+def require_narrow(found: Mapping[str, Measurement], protocol: Protocol) -> None:
+    """Refuse what is known too inexactly, for a caller whose answer depends on it.
+
+    Raises:
+        MeasurementError: the interval of a model is wider than the protocol asks for.
+    """
+    for name, row in found.items():
+        if row.half_width > protocol.max_interval:
+            raise MeasurementError(
+                f"latency of '{name}' is too noisy: its 95% interval of {row.blocks} blocks is "
+                f"{row.half_width:.1%} of it to either side, and max_interval allows "
+                f"{protocol.max_interval:.1%}. Stop other work on this machine, or raise "
+                "time_limit_s or max_interval."
+            )
 
 
 def _reports(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,7 @@ def run(job: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     """Measure every model of a job and report each.
 
     Raises:
-        MeasurementError: a model is too noisy, or its process ended without an answer.
+        MeasurementError: a model cannot be opened, or its process ended without an answer.
         DeviceError: there is no such backend.
     """
     context = _context(backend(job["backend"]).package)
@@ -68,7 +68,7 @@ def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -
             runtime.open(Path(file), threads) as model,
             runtime.open(Path(job["reference"]), threads) as reference,
         ):
-            answer = measure_against(name, model, reference, Protocol(**job["protocol"]))
+            answer = measure_against(model, reference, Protocol(**job["protocol"]), threads)
     except (MeasurementError, DeviceError) as error:
         parent.send_bytes(json.dumps({"error": str(error)}).encode())
     else:

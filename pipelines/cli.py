@@ -48,7 +48,19 @@ class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an e
 
 
 @app.command()
-def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> None:
+def run(
+    device: Devices = None,
+    jobs: Jobs = None,
+    verbose: Verbose = False,
+    strict_latency: Annotated[
+        bool,
+        typer.Option(
+            "--strict-latency",
+            help="Hold back, with exit code 3, what latency leaves undecided: a budget within a "
+            "measurement's interval, or an interval wider than export.max_interval.",
+        ),
+    ] = False,
+) -> None:
     """Run everything that is stale, then show the summary."""
     from pipelines.attest import attest
     from pipelines.cores import thread_remarks
@@ -57,7 +69,7 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     from pipelines.plan import make_plan
     from pipelines.preflight import preflight
     from pipelines.report import write_report
-    from pipelines.summary import held_back, print_summary, read_summaries
+    from pipelines.summary import held_back, not_strict, print_summary, read_summaries
     from stages.bundle.errors import BundleError
 
     root = _repository()
@@ -83,6 +95,11 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
+    if strict_latency:
+        found = not_strict(summaries, read_params(root)["export"].max_interval)
+        if found:
+            lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
+            raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")
 
 
 @app.command()
@@ -322,8 +339,10 @@ def default_jobs() -> int:
 def main() -> NoReturn:
     """Run the command line; a mistake of the user's is one message, not a traceback."""
     from devices.agent.runtimes import quiet
+    from stages.common.terminal import show_any_text
 
     quiet()
+    show_any_text()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _settle_home()

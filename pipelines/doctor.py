@@ -16,7 +16,7 @@ from rich.table import Table
 from devices.backends import BACKENDS
 from devices.bench import bench_of
 from devices.device import Device, DeviceError
-from models.costs import block_flops, block_parameters, flops, parameters
+from pipelines.ends import Ends, budgets_of
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
 from pipelines.paths import path_problems
@@ -24,16 +24,13 @@ from pipelines.places import SHORT, agent_problems, imported_problems, stale_tab
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import (
     Setting,
-    check_budget,
     check_data,
     check_device,
     device_problems,
-    fastest_ms,
     problem_of,
     read_setting,
 )
-from pipelines.summary import WIDE
-from stages.common.budgets import predict_ms, search_precision
+from pipelines.tables import print_table, wide_console
 from stages.common.device_space import device_space
 from stages.prepare.check import check_images
 
@@ -46,8 +43,8 @@ def examine(console: Console, root: Path) -> bool:
     Raises:
         ParamsError: the params file cannot be read at all.
     """
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
-    wide.print(runtimes_table())
+    wide = wide_console(console)
+    print_table(console, runtimes_table())
     bound = bind_params(root)
     misplaced = path_problems(root, bound.values)
     problems = [*bound.problems, *device_problems(bound), *misplaced]
@@ -88,9 +85,11 @@ def show_devices(
     absent = {name: agent_problems(name, d) for name, d in devices.items() if d.agent is not None}
     problems += [problem for found in absent.values() for problem in found]
     reached = {name: device for name, device in devices.items() if not absent.get(name)}
-    table, unmet = devices_table(reached, setting)
-    console.print(table)
-    for remark in [*away_remarks(reached), *space_remarks(devices, setting)]:
+    found = {name: budgets_of(name, device, setting) for name, device in reached.items()}
+    print_table(console, devices_table(reached, found))
+    unmet = [problem for rows, wrong in found.values() for problem in wrong]
+    loose = [row.remark(name) for name, (rows, _) in found.items() for row in rows if row.loose]
+    for remark in [*away_remarks(reached), *space_remarks(devices, setting), *loose]:
         console.print(escape(remark), highlight=False)
     if plan is not None:
         for message in stale_tables(root, devices, plan).values():
@@ -140,57 +139,26 @@ def runtimes_table() -> Table:
     return table
 
 
-def devices_table(devices: dict[str, Device], setting: Setting) -> tuple[Table, list[str]]:
-    """One row a budget: what is asked, what the space's smallest network needs, whether it fits.
+def devices_table(
+    devices: dict[str, Device], found: dict[str, tuple[list[Ends], list[str]]]
+) -> Table:
+    """One row a budget: what is allowed, what the space's ends need of it, whether it can be met.
 
-    Returns:
-        The table, and what is wrong with budgets that cannot be met.
+    Args:
+        devices: by name.
+        found: of each its budgets, and what is wrong with them.
     """
     table = Table(title="Devices and budgets", title_justify="left")
-    for heading in ("device", "backend", "budget", "allowed", "least possible", "feasible"):
-        table.add_column(heading, no_wrap=True)
-    problems: list[str] = []
+    for heading in ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible"):
+        table.add_column(heading)
     for name, device in devices.items():
-        if problem_of(check_device, device):
-            table.add_row(name, escape(device.backend), "", "", "", BAD)
-            continue
-        wrong = problem_of(check_budget, name, device, setting)
-        problems += wrong
-        if problem_of(device_space, setting.space, name, device):
-            table.add_row(name, escape(device.backend), "", "", "", BAD)
-            continue
-        allowed = {k: v for k, v in device.budget.model_dump().items() if v is not None}
-        for key, value in allowed.items():
-            least = least_cost(key, name, device, setting)
-            room = "unknown here" if least is None else f"{_plain(least)} ({least / value:.0%})"
-            if key == "latency_ms" and name in setting.tables:
-                exact = setting.tables[name].additive(search_precision(device))
-                room = room if exact else f"at most {room}"
-            verdict = BAD if wrong else ("" if least is None else GOOD)
-            table.add_row(name, device.backend, key, _plain(value), room, verdict)
-    return table, problems
-
-
-def least_cost(key: str, name: str, device: Device, setting: Setting) -> float | None:
-    """The least an architecture of the space can cost, in the unit of a budget's key.
-
-    None where it cannot be known: a latency on a device that is not here, or a bundle's size,
-    which is weighed when it is there.
-    """
-    space = device_space(setting.space, name, device).space
-    if key == "flops":
-        return flops(space.extreme(block_flops))
-    if key == "parameters":
-        return parameters(space.extreme(block_parameters))
-    if key != "latency_ms":
-        return None
-    table = setting.tables.get(name)
-    if table is None or not table.measured:
-        here = not bench_of(name, device, SHORT).why_not_measured
-        return fastest_ms(space, name, device) if here else None
-    precision = search_precision(device)
-    fastest = space.extreme(lambda block: table.block_cost(block.key, precision))
-    return predict_ms(table, fastest, precision)
+        rows, wrong = found[name]
+        if not rows:
+            table.add_row(name, escape(device.backend), "", "", "", "", BAD)
+        for row in rows:
+            verdict = BAD if wrong else ("" if row.least is None else GOOD)
+            table.add_row(name, device.backend, row.key, *row.words(), verdict)
+    return table
 
 
 def data_line(root: Path, bound: Bound, plan: Plan | None) -> str:
@@ -213,7 +181,3 @@ def resources_line(root: Path) -> str:
         f"{memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB memory free, "
         f"{disk.free / 2**30:.0f} GiB disk free"
     )
-
-
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

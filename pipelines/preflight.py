@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ from stages.common.params import ParamsError
 from stages.common.system import explained
 from stages.fleet.params import FleetParams
 from stages.prepare.check import check_images, check_source
-from stages.profile.feasible import check_feasible, quick_latency
+from stages.profile.feasible import Ends, check_feasible, measure_ends
 from stages.search.algorithms import ALGORITHMS
 from stages.search.params import SearchParams
 from stages.teacher.check import check_teacher
 
 CLEARLY = 1.3
-"""How far past a latency budget a quick measurement must be to refuse it at once."""
+"""How far past a latency budget a quick measurement's whole interval must be to refuse it."""
 
 LEAST_FREE = 50_000_000
 """Bytes of disk that every run needs: for its artifacts, DVC's copy of them, and logs."""
@@ -59,10 +60,13 @@ class Setting:
     Attributes:
         space: the whole search space, for the images' shape.
         tables: latency tables that are up to date, by device.
+        ends: what was measured of devices without such a table, by device: once, for whoever
+            asks; None where it could not be measured.
     """
 
     space: SearchSpace
     tables: Mapping[str, LatencyTable]
+    ends: dict[str, Ends | None] = field(default_factory=dict)
 
 
 def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> None:
@@ -248,20 +252,21 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
     """
     space, table = device_space(setting.space, name, device).space, setting.tables.get(name)
     check_feasible(space, name, device, table)
-    wanted = device.budget.latency_ms
-    if (
-        measure
-        and table is None
-        and wanted is not None
-        and not bench_of(name, device, SHORT).why_not_measured
-    ):
-        fastest = fastest_ms(space, name, device)
-        if fastest is not None and fastest > wanted * CLEARLY:
-            raise InfeasibleBudgetError(
-                f"no architecture of space '{space.name}' keeps latency_ms within "
-                f"{wanted:g} on '{name}': the smallest, measured just now, needs {fastest:.3g}. "
-                f"Raise devices.{name}.budget.latency_ms or add smaller options to the space."
-            )
+    key = device.budget.latency_key
+    if not measure or table is not None or key is None or device.budget.latency_share == 1:
+        return
+    ends = ends_of(name, device, setting)
+    if ends is None:
+        return
+    wanted = getattr(device.budget, key)
+    least, (low, _) = ends.least(key)
+    # Where the interval straddles the budget, the stage `profile` decides.
+    if low > wanted * CLEARLY:
+        raise InfeasibleBudgetError(
+            f"no architecture of space '{space.name}' keeps {key} within {wanted:g} on '{name}': "
+            f"the smallest, measured just now, needs {least:.3g}. Raise "
+            f"devices.{name}.budget.{key} or add smaller options to the space."
+        )
 
 
 def check_search(name: str, device: Device, setting: Setting, params: SearchParams) -> None:
@@ -275,12 +280,19 @@ def check_search(name: str, device: Device, setting: Setting, params: SearchPara
     ALGORITHMS[params.algorithm].check_space(sizes, params)
 
 
-def fastest_ms(space: SearchSpace, name: str, device: Device) -> float | None:
-    """About the least latency the space can have; None while the machine is too busy to tell."""
-    try:
-        return quick_latency(space, name, device, SHORT)
-    except MeasurementError:
-        return None  # the stage `profile` measures with more patience
+def ends_of(name: str, device: Device, setting: Setting) -> Ends | None:
+    """The device's smallest network measured against its largest, once for all that ask.
+
+    None where the device cannot be measured from here, or not now: the stage `profile` measures
+    with more patience.
+    """
+    if name not in setting.ends:
+        setting.ends[name] = None
+        if not bench_of(name, device, SHORT).why_not_measured:
+            space = device_space(setting.space, name, device).space
+            with suppress(MeasurementError):
+                setting.ends[name] = measure_ends(space, name, device, SHORT)
+    return setting.ends[name]
 
 
 def problem_of(check: Callable[..., object], *arguments: Any) -> list[str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from pipelines.graph import Stage
 from pipelines.plan import Plan
 from pipelines.process import StageFailedError, StageProcesses
+from pipelines.tables import print_table
 from pipelines.view import View, choose_view
 from pipelines.workspace import Workspace
 from stages.common.budgets import read_latency_table
@@ -129,7 +130,7 @@ def print_error(console: Console, folder: Path) -> None:
             f"{error.within_5:.0%}",
             f"{error.within_10:.0%}",
         )
-    console.print(report)
+    print_table(console, report)
 
 
 def _run(processes: StageProcesses, view: View, stage: Stage, force: bool) -> None:

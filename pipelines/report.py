@@ -16,7 +16,7 @@ from pipelines.attest import SCHEMA as PROVENANCE
 from pipelines.attest import SUFFIX
 from pipelines.graph import Graph
 from pipelines.plan import GATE
-from pipelines.summary import read_summaries
+from pipelines.summary import read_summaries, verdict_of
 from stages.bundle.read import read_bundle
 from stages.common.files import read_json, write_bytes
 from stages.common.schemas import FLEET, LATENCY
@@ -66,7 +66,9 @@ def render(**content: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "percent": percent}
+    environment.filters |= {
+        "number": number, "percent": percent, "interval": interval, "verdict": verdict_of
+    }  # fmt: skip
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
 
 
@@ -78,6 +80,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(value: float | None) -> str:
     """A signed share, such as an error."""
     return "-" if value is None else f"{value:+.1%}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval with so many decimals; a dash where there is none."""
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def picture(file: Path) -> str | None:
@@ -109,7 +116,11 @@ def _device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> 
         "summary": summary,
         "manifest": read_bundle(archive).manifest.model_dump(mode="json", by_alias=True),
         "certificate": read_json(out("rank") / "certificate.json", CERTIFICATE),
-        "latency": read_json(out("profile") / "latency.json", LATENCY),
+        "latency": {
+            "largest_ms": None,  # in a profile made before these were there
+            "largest_interval": None,
+            **read_json(out("profile") / "latency.json", LATENCY),
+        },
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {
             "What was searched": picture(out("search") / "search.png"),

@@ -18,7 +18,7 @@ from models.architecture import RESIZE, Architecture, Block, Setting
 from models.distribution import Distribution
 from models.space import SearchSpace
 from models.space_file import PRESETS, read_spec
-from pipelines.summary import WIDE
+from pipelines.tables import print_table
 from stages.common.params import nearest
 
 LISTED = 8
@@ -89,10 +89,9 @@ def print_space(console: Console, space: SearchSpace) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
     for table in (layer_table(space), variety_table(space), cost_table(space)):
         console.print()
-        wide.print(table)
+        print_table(console, table)
     logits = [Distribution(space.groups, form).size for form in ("factorised", "joint")]
     console.print(
         f"\na distribution over it has {logits[0]:,} parameters factorised and {logits[1]:,} joint;"
@@ -136,8 +135,9 @@ def rows(space: SearchSpace) -> list[Row]:
 def layer_table(space: SearchSpace) -> Table:
     """The picture of the layers and their options, for the terminal."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("layers", "pixels", "stride", "channels", "operators and settings"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "layers")
+    table.add_column("layers")
+    for heading in ("pixels", "stride", "channels", "operators and settings"):
+        table.add_column(heading, overflow="fold")
     table.add_column("left out", justify="center")
     table.add_column("candidates", justify="right")
     for row in rows(space):

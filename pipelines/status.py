@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.plan import Plan
-from pipelines.summary import WIDE
+from pipelines.tables import print_table
 
 
 def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> None:
@@ -24,8 +24,7 @@ def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> Non
         else:
             state, why = "[green]fresh[/]", ""
         table.add_row(escape(stage.name), state, why)
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
-    wide.print(table)
+    print_table(console, table)
     fresh = len(plan.graph) - len(plan.stale)
     console.print(f"{fresh} of {len(plan.graph)} stages are fresh.", highlight=False)
     for note in notes:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.graph import Graph
+from pipelines.tables import print_table
 from stages.common.files import read_json
 from stages.common.schemas import BUNDLE_SUMMARY
-
-WIDE = 240
-"""Columns of the table where nobody looks at a terminal: nothing is cut off."""
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -25,8 +24,14 @@ def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str
     for device in devices:
         file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
         if file.is_file():
-            found[device] = read_json(file, BUNDLE_SUMMARY)
+            found[device] = _completed(read_json(file, BUNDLE_SUMMARY))
     return found
+
+
+def _completed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with null for what one made before these keys were there does not say."""
+    latency = {"interval": None, "share": None, **row["latency_ms"]}
+    return {"undecided": [], **row, "latency_ms": latency}
 
 
 def held_back(summaries: Summaries) -> dict[str, list[str]]:
@@ -34,44 +39,95 @@ def held_back(summaries: Summaries) -> dict[str, list[str]]:
     return {name: list(row["reasons"]) for name, row in summaries.items() if not row["passed"]}
 
 
+def undecided(summaries: Summaries) -> dict[str, list[str]]:
+    """The devices of which a limit lies within a measurement's interval, and which."""
+    found = {name: list(row["undecided"]) for name, row in summaries.items()}
+    return {name: reasons for name, reasons in found.items() if reasons}
+
+
+def not_strict(summaries: Summaries, limit: float) -> dict[str, str]:
+    """The devices whose latency was not measured narrowly enough to be strict, and why.
+
+    Args:
+        summaries: of the bundles.
+        limit: largest half of an interval, as a share of the latency.
+    """
+    found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
+    for name, row in summaries.items():
+        measured, interval = row["latency_ms"]["measured"], row["latency_ms"]["interval"]
+        if name in found or measured is None or interval is None:
+            continue
+        half = (interval[1] - interval[0]) / 2 / measured
+        if half > limit:
+            found[name] = (
+                f"latency {measured:.4g} ms is known to within {half:.1%}, and "
+                f"export.max_interval asks for {limit:.1%}"
+            )
+    return found
+
+
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """`passed`, `held back`, or `undecided`: a bundle that passed with a limit undecided."""
+    if not row["passed"]:
+        return "held back"
+    return "undecided" if row["undecided"] else "passed"
+
+
+COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
+"""Of the verdicts."""
+
+
 def summary_table(summaries: Summaries) -> Table:
     """One row a device."""
     table = Table(title="Bundles", title_justify="left")
-    table.add_column("device", no_wrap=True)
+    table.add_column("device")
     table.add_column("architecture", overflow="fold")
     table.add_column("precision")
     for heading in ("float32", "delivered"):
         table.add_column(f"accuracy\n{heading}", justify="right")
-    for heading in ("predicted", "measured", "budget"):
+    for heading in ("predicted", "measured", "95% interval", "budget"):
         table.add_column(f"latency ms\n{heading}", justify="right")
     table.add_column("size MB", justify="right")
     table.add_column("verdict")
     table.add_column("bundle", overflow="fold")
     for name, row in summaries.items():
-        latency, accuracy = row["latency_ms"], row["accuracy"]
+        latency, accuracy, verdict = row["latency_ms"], row["accuracy"], verdict_of(row)
         table.add_row(
-            name,
-            row["architecture_short"],
+            escape(name),
+            escape(row["architecture_short"]),
             row["precision"],
             _number(accuracy["float32"], 4),
             _number(accuracy["delivered"], 4),
-            *(_number(latency[key], 3) for key in ("predicted", "measured", "budget")),
+            _number(latency["predicted"], 3),
+            _number(latency["measured"], 3),
+            _interval(latency["interval"]),
+            _budget(latency),
             _number(row["size_bytes"] / 1e6, 2),
-            "[green]passed[/]" if row["passed"] else "[red]held back[/]",
-            row["bundle"],
+            f"[{COLOURS[verdict]}]{verdict}[/]",
+            escape(row["bundle"]),
         )
     return table
 
 
+def _interval(interval: Sequence[float] | None) -> str:
+    """An interval of milliseconds; a dash where there is none."""
+    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
 def print_summary(console: Console, summaries: Summaries) -> None:
-    """Print the table and, for every bundle held back, the reasons."""
+    """Print the table and, for every bundle held back or undecided, the reasons."""
     if not summaries:
         return
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDE)
-    wide.print(summary_table(summaries))
-    for name, reasons in held_back(summaries).items():
+    print_table(console, summary_table(summaries))
+    for name, reasons in {**undecided(summaries), **held_back(summaries)}.items():
         for reason in reasons:
             console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _budget(latency: Mapping[str, Any]) -> str:
+    """The latency budget in milliseconds, with the share that it was given as."""
+    text, share = _number(latency["budget"], 3), latency["share"]
+    return text if share is None else f"{text} ({share:g})"
 
 
 def _number(value: float | None, digits: int) -> str:

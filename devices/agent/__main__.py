@@ -28,9 +28,10 @@ def main() -> None:
     hand.add_argument("--backend", choices=sorted(RUNTIMES), default="onnxruntime")
     hand.add_argument("--threads", type=int, default=1)
     hand.add_argument("--unit", default="CPU", help="of this device; OpenVINO's GPU or NPU")
-    hand.add_argument("--blocks", type=int, default=7)
-    hand.add_argument("--calls", type=int, default=50)
-    hand.add_argument("--max-spread", type=float, default=0.5)
+    hand.add_argument("--blocks", type=int, default=11, help="of calls per model, at least")
+    hand.add_argument("--calls", type=int, default=20, help="per block, at least")
+    hand.add_argument("--max-interval", type=float, default=0.02, help="half of it, as a share")
+    hand.add_argument("--time-limit", type=float, default=5.0, help="seconds per model")
     commands.add_parser("job").add_argument("folder", type=Path)
     flags = parser.parse_args()
     quiet()
@@ -41,7 +42,7 @@ def main() -> None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             serve(flags.host, flags.port, read_token(flags.token_file), Limits())
         else:
-            protocol = Protocol(flags.blocks, flags.calls, flags.max_spread)
+            protocol = Protocol(flags.blocks, flags.calls, flags.max_interval, flags.time_limit)
             fill(flags.table, flags.backend, flags.threads, protocol, flags.unit)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -42,8 +42,10 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str 
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row, answer in zip(rows, found):  # noqa: B905 - equally long, and Pythons without it
-            ms = answer["ratio"] * reference_ms
-            writer.writerow({**row, "ms": f"{ms:.6f}", "spread": f"{answer['spread']:.4f}"})
+            filled = {"spread": f"{answer['spread']:.4f}"}
+            for column, key in (("ms", "ratio"), ("low_ms", "low"), ("high_ms", "high")):
+                filled[column] = f"{answer[key] * reference_ms:.6f}"
+            writer.writerow({**row, **filled})
     temporary.replace(table)
 
 

@@ -25,7 +25,7 @@ from .machine import machine
 from .protocol import MeasurementError, Protocol, measure_against
 from .runtimes import RUNTIMES
 
-SCHEMA = "netwright/agent/2"
+SCHEMA = "netwright/agent/3"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 UNIT = re.compile(r"[A-Z]+(\.[0-9]{1,3}){0,2}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -60,12 +60,13 @@ def check_job(job: Any) -> dict[str, Any]:
         _need(job.get("reference") in names, "reference must be one of the files")
         protocol = job.get("protocol")
         _need(isinstance(protocol, dict), "protocol must be an object")
-        fields = {"blocks", "calls", "max_spread"}
+        fields = {"blocks", "calls", "max_interval", "time_limit_s"}
         _need(set(protocol) == fields, f"protocol needs exactly {sorted(fields)}")
         _need(_whole(protocol["blocks"], 1, 1000), "protocol.blocks must be 1 to 1000")
         _need(_whole(protocol["calls"], 1, 100_000), "protocol.calls must be 1 to 100000")
-        spread = protocol["max_spread"]
-        _need(_number(spread) and spread >= 0, "protocol.max_spread must be at least 0")
+        for limit in ("max_interval", "time_limit_s"):
+            positive = _number(protocol[limit]) and protocol[limit] > 0
+            _need(positive, f"protocol.{limit} must be positive")
     else:
         _need(job.get("images") in names, "images must be one of the files")
     return dict(job)
@@ -114,7 +115,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         else:
             reference = kind(folder / job["reference"], *how)
             protocol = Protocol(**job["protocol"])
-            answer = measure_against(job["label"], model, reference, protocol)
+            answer = measure_against(model, reference, protocol, job["threads"])
     except MeasurementError as error:
         return {"error": str(error)}
     except ImportError as error:

@@ -1,26 +1,35 @@
 """Time one session against another where the machine's speed drifts: see devices.measure.
 
-Axes: C channels, H height, W width.
+Axes: N blocks, 2 sessions (the model, the reference).
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-MIN_BLOCK_NS = 2_000_000
-"""A block of a quick model gets as many calls as fill this, so that one preemption is not all."""
-WARM_UP_CALLS = 5
-MAX_REPEATS = 4
-"""A noisy model gets up to this many times the protocol's blocks before it is refused."""
+from .blocks import Block, Runner, Scheduler
+
+LEAST_BLOCKS = 6
+"""Fewer have no interval that holds their median with 95% confidence."""
+PATIENCE, LONG_PATIENCE = 2, 4
+"""Disturbed blocks are measured again until there are this many times `blocks` in all, and those
+that ran on a slowed core until there are that many times."""
+SLOWED = 1.03
+"""A block that takes more than this many times the quickest one's time ran on a slowed core."""
+ACCOUNTED = (0.9, 1.1)
+"""The CPU clock may stand in for the wall clock if the thread computed or waited for a core for
+this share of a block: then nothing of a call happens while the thread sleeps."""
 
 
 class MeasurementError(ValueError):
-    """A latency that could not be measured well enough; the message has the model and why."""
+    """A latency that could not be measured; the message has the model and why."""
 
 
 @dataclass(frozen=True)
@@ -28,84 +37,167 @@ class Protocol:
     """How carefully to measure.
 
     Attributes:
-        blocks: interleaved blocks per model.
+        blocks: least interleaved blocks per model; at least `LEAST_BLOCKS` are taken.
         calls: least calls per block; quick models get more, so that a block lasts long enough.
-        max_spread: largest accepted interquartile range of the blocks' ratios over their median.
+        max_interval: blocks are added until half of the ratio's 95% confidence interval is at
+            most this share of the ratio.
+        time_limit_s: seconds per model after which none are added to `blocks`, and the interval
+            stays as wide as it is.
     """
 
     blocks: int
     calls: int
-    max_spread: float
+    max_interval: float = 0.02
+    time_limit_s: float = 5.0
 
 
-class Runner:
-    """A session with the image it is called on, and how many calls make one block."""
+@dataclass(frozen=True)
+class Sample:
+    """The blocks that count, by one clock.
 
-    def __init__(self, session: Any, calls: int) -> None:
-        self.session = session
-        rng = np.random.default_rng(0)  # the values do not matter, but denormals would
-        self.image_1CHW = rng.normal(size=session.input_shape).astype(np.float32)
-        self.calls = WARM_UP_CALLS
-        warm_ns = min(self.block() for _ in range(2))
-        self.calls = max(calls, round(MIN_BLOCK_NS / warm_ns))
+    Attributes:
+        ns_N2: nanoseconds per call of the model and of the reference.
+        undisturbed: share of them that nothing disturbed or slowed.
+        settled: whether measuring more blocks is of use for their interval alone.
+    """
 
-    def block(self) -> float:
-        """Nanoseconds of the median call of one block."""
-        clock, session, image_1CHW = time.perf_counter_ns, self.session, self.image_1CHW
-        times = []
-        for _ in range(self.calls):
-            start = clock()
-            session(image_1CHW)
-            times.append(clock() - start)
-        return float(np.median(times))
+    ns_N2: Any
+    undisturbed: float
+    settled: bool
+
+    @property
+    def ratios(self) -> Any:
+        """(N,): the model's time over the reference's."""
+        return self.ns_N2[:, 0] / self.ns_N2[:, 1]
 
 
-def compare(model: Runner, reference: Runner, blocks: int) -> list[tuple[float, float]]:
-    """Time `blocks` interleaved blocks; returns pairs of nanoseconds (model, reference)."""
-    pairs = []
-    for number in range(blocks):
-        # The order alternates, so that a steady drift cancels.
-        if number % 2 == 0:
-            reference_ns = reference.block()
-            pairs.append((model.block(), reference_ns))
-        else:
-            model_ns = model.block()
-            pairs.append((model_ns, reference.block()))
-    return pairs
-
-
-def spread_of(ratios: list[float]) -> float:
-    """Interquartile range over median."""
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return float((high - low) / middle)
-
-
-def measure_against(name: str, model: Any, reference: Any, protocol: Protocol) -> dict[str, float]:
+def measure_against(
+    model: Any, reference: Any, protocol: Protocol, threads: int = 1
+) -> dict[str, float]:
     """Measure one session against another by the protocol.
 
-    Returns:
-        `ratio`: median over blocks of the model's time over the reference's; `spread` of the
-        ratios; `reference_ms`: the reference's median, milliseconds per image.
+    Args:
+        model: the session that is measured.
+        reference: what it is compared with.
+        protocol: how carefully.
+        threads: of the sessions; the CPU clock of the calling thread knows of one alone.
 
-    Raises:
-        MeasurementError: the spread stays past the protocol's limit.
+    Returns:
+        `ratio`: median over blocks of the model's time over the reference's; `low` and `high`:
+        its 95% confidence interval; `spread` of the ratios; `reference_ms`: the reference's
+        median, milliseconds per image; `blocks` that count, and `undisturbed`, their share.
     """
+    least = max(protocol.blocks, LEAST_BLOCKS)
     gc.disable()  # no collection inside a block
     try:
-        runners = Runner(model, protocol.calls), Runner(reference, protocol.calls)
-        pairs: list[tuple[float, float]] = []
-        for _ in range(MAX_REPEATS):
-            pairs += compare(*runners, protocol.blocks)
-            ratios = [model_ns / reference_ns for model_ns, reference_ns in pairs]
-            spread = spread_of(ratios)
-            if spread <= protocol.max_spread:
-                reference_ns = float(np.median([reference_ns for _, reference_ns in pairs]))
-                ratio = float(np.median(ratios))
-                return {"ratio": ratio, "spread": spread, "reference_ms": reference_ns / 1e6}
+        with Scheduler() as scheduler:
+            runners = [Runner(s, protocol.calls, scheduler) for s in (model, reference)]
+            began = time.perf_counter()
+            pairs = [_pair(runners, number) for number in range(least)]
+            while True:
+                sample = choose(pairs, least, threads == 1)
+                found = summarise(sample)
+                narrow = half_width(found) <= protocol.max_interval
+                late = time.perf_counter() - began > protocol.time_limit_s
+                if late or (sample.settled and narrow):
+                    return found
+                pairs.append(_pair(runners, len(pairs)))
     finally:
         gc.enable()
-    raise MeasurementError(
-        f"latency of '{name}' is too noisy: {len(pairs)} blocks spread by {spread:.0%} of their "
-        f"median, and max_spread allows {protocol.max_spread:.0%}. Stop other work on this "
-        "machine, or raise blocks, calls or max_spread."
+
+
+def _pair(runners: Sequence[Runner], number: int) -> tuple[Block, Block]:
+    """One block of each session; the order alternates, so that a steady drift cancels."""
+    model, reference = runners
+    if number % 2 == 0:
+        reference_block = reference.block()
+        return model.block(), reference_block
+    return model.block(), reference.block()
+
+
+def choose(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -> Sample:
+    """Which blocks count, and by which clock.
+
+    Undisturbed pairs by the wall clock, if there are enough. Else, by the CPU clock where that may
+    stand in for it, each session's blocks that ran on a core which nothing slowed; and where
+    there are too few of these, the least slowed.
+
+    Args:
+        pairs: what was measured.
+        least: how many are enough.
+        one_thread: whether the sessions compute in the calling thread alone.
+    """
+    wall_N2 = np.array([[block.wall_ns for block in pair] for pair in pairs])
+    clock_N2 = wall_N2
+    if one_thread and cpu_clock_agrees([block for pair in pairs for block in pair]):
+        clock_N2 = np.array([[block.cpu_ns for block in pair] for pair in pairs])
+    quick_N2 = clock_N2 <= SLOWED * clock_N2.min(axis=0)
+    clean_N2 = quick_N2 & ~np.array([[block.disturbed for block in pair] for pair in pairs])
+    clean_N = clean_N2.all(axis=1)
+    if clean_N.sum() >= least:
+        return Sample(wall_N2[clean_N], 1.0, True)
+    kept_K2 = _quickest(clock_N2, quick_N2, least)
+    enough = bool((quick_N2.sum(axis=0) >= least).all())
+    return Sample(
+        np.take_along_axis(clock_N2, kept_K2, axis=0),
+        float(np.take_along_axis(clean_N2, kept_K2, axis=0).mean()),
+        len(pairs) >= (PATIENCE if enough else LONG_PATIENCE) * least,
     )
+
+
+def _quickest(clock_N2: Any, quick_N2: Any, least: int) -> Any:
+    """(K, 2): which blocks of each session count, in the order of time, as many of both.
+
+    The quick ones, or the `least` quickest. A core is seldom quick for a block of the model and
+    the one of the reference beside it, where it changes with every block.
+    """
+    kept = []
+    for clock_N, quick_N in zip(clock_N2.T, quick_N2.T):  # noqa: B905 - older Pythons
+        quickest = np.argsort(clock_N, kind="stable")[: max(least, quick_N.sum())]
+        kept.append(np.sort(quickest))
+    count = min(map(len, kept))
+    even = [np.linspace(0, len(one) - 1, count).round().astype(int) for one in kept]
+    return np.stack([one[some] for one, some in zip(kept, even)], axis=1)  # noqa: B905
+
+
+def cpu_clock_agrees(blocks: Sequence[Block]) -> bool:
+    """Whether a call is all computing in the calling thread, as the blocks saw it."""
+    accounted = [block.accounted for block in blocks if block.accounted is not None]
+    low, high = ACCOUNTED
+    return len(accounted) == len(blocks) and low <= float(np.median(accounted)) <= high
+
+
+def summarise(sample: Sample) -> dict[str, float]:
+    """What `measure_against` returns of the blocks that count."""
+    ratios = np.sort(sample.ratios)
+    first, middle, third = np.percentile(ratios, [25, 50, 75])
+    rank = interval_rank(len(ratios))
+    return {
+        "ratio": float(middle),
+        "low": float(ratios[rank]),
+        "high": float(ratios[-1 - rank]),
+        "spread": float((third - first) / middle),
+        "reference_ms": float(np.median(sample.ns_N2[:, 1])) / 1e6,
+        "blocks": len(ratios),
+        "undisturbed": sample.undisturbed,
+    }
+
+
+def half_width(found: dict[str, float]) -> float:
+    """Half of a ratio's interval, as a share of the ratio."""
+    return (found["high"] - found["low"]) / 2 / found["ratio"]
+
+
+def interval_rank(count: int) -> int:
+    """How many of `count` sorted values lie outside, on each side, of their median's 95% interval.
+
+    The interval of order statistics: the median of what the values are drawn from lies below the
+    k-th smallest of n with the probability that at most k - 1 of n fair coins show heads. It
+    asks nothing of the distribution but that the values are independent.
+    """
+    rank = 0
+    tail = 1 + count  # of the 2**count outcomes: those with at most rank + 1 heads
+    while 40 * tail <= 2**count:  # both tails hold at most 5% of them
+        rank += 1
+        tail += math.comb(count, rank + 1)
+    return rank

@@ -175,11 +175,12 @@ class Backend(ABC):
         # An agent measures it elsewhere; a table tells what somebody else has measured.
         known_elsewhere = device.agent is not None or device.table is not None
         unmeasured = "" if known_elsewhere else self.why_not_measured(device)
-        if unmeasured and budget.latency_ms is not None and budget.flops is None:
+        if unmeasured and budget.latency_key is not None and budget.flops is None:
             raise DeviceError(
-                "budget: latency_ms cannot be searched for where latency cannot be measured. "
-                f"{unmeasured} Add a budget of flops, run where the device is, or let it be "
-                "measured there: by its agent, or with netwright profile NAME --export-models."
+                f"budget: {budget.latency_key} cannot be searched for where latency cannot be "
+                f"measured. {unmeasured} Add a budget of flops, run where the device is, or let "
+                "it be measured there: by its agent, or with netwright profile NAME "
+                "--export-models."
             )
 
     def check_targets(self, device: Device) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from data.dataset import DatasetInfo
 from models.architecture import Block
-from stages.bundle.gate import MEGABYTE
+from stages.bundle.gate import MEGABYTE, judge_latency
 from stages.bundle.ledger import MILLISECONDS
 from stages.bundle.results import Results
 
@@ -90,8 +90,8 @@ def _speed(content: Mapping[str, Any]) -> str:
         ["latency, predicted", _number(latency["predicted"], " ms", "not predicted"), ""],
         [
             "latency, measured",
-            _number(latency["measured"], " ms"),
-            _number(latency["budget"], " ms", "no limit"),
+            _number(latency["measured"], " ms") + _interval(latency["interval"]),
+            _number(latency["budget"], " ms", "no limit") + _share(latency["share"]),
         ],
         ["FLOPs", f"{costs['flops']:,}", _number(budget["flops"], "", "no limit")],
         ["parameters", f"{costs['parameters']:,}", _number(budget["parameters"], "", "no limit")],
@@ -103,7 +103,8 @@ def _speed(content: Mapping[str, Any]) -> str:
     return (
         _table(["what", "found", "budget"], rows)
         + "\n\nLatency: milliseconds per image at batch 1, median, of the delivered file on the "
-        "device's runtime. FLOPs: multiply-accumulate operations per image."
+        "device's runtime; in brackets its 95% confidence interval. FLOPs: multiply-accumulate "
+        "operations per image."
     )
 
 
@@ -203,6 +204,11 @@ def _limits(content: Mapping[str, Any]) -> str:
     why = content["latency_ms"]["why_not_measured"]
     if why is not None:
         lines.append(f"Latency was not measured: {why}")
+    latency = content["latency_ms"]
+    if latency["measured"] is not None and latency["budget"] is not None:
+        verdict, said = judge_latency(latency["measured"], latency["interval"], latency["budget"])
+        if verdict == "undecided":
+            lines.append(f"Latency {said}.")
     if content["latency_ms"]["predicted"] is None:
         lines.append("Latency was not predicted: the device has no profile of such a file.")
     lines.append(
@@ -245,6 +251,14 @@ def _number(value: float | None, unit: str = "", absent: str = "not measured") -
     if value is None:
         return absent
     return f"{value:,}{unit}" if isinstance(value, int) else f"{value:.4g}{unit}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f" ({share:g} of the largest network's)"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

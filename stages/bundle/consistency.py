@@ -73,6 +73,14 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         yield f"{manifest.name!a} is no device's name"
     if latency.budget != device.budget.latency_ms:
         yield "it names two latency budgets"
+    if device.budget.latency_share not in (None, latency.share):
+        yield "it names two shares of latency"
+    low, high = latency.interval or (latency.measured, latency.measured)
+    if latency.measured is None:
+        if latency.interval is not None or latency.reference is not None:
+            yield "latency was not measured, and has an interval or a reference"
+    elif not (low is not None and high is not None and low <= latency.measured <= high):
+        yield "the measured latency is outside its interval"
     if device.precision not in ("auto", manifest.precision):
         yield f"the device asks for {device.precision}, and gets {manifest.precision}"
     if (latency.measured is None) != (latency.why_not_measured is not None):

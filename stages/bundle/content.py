@@ -19,13 +19,15 @@ from data.dataset import DatasetInfo, Split
 from data.stream import normalise
 from devices.bench import Bench
 from devices.device import Device, Precision
+from devices.fingerprint import IDENTITY
+from devices.latency import LatencyTable
 from models.architecture import Architecture
 from models.costs import flops, parameters
 from stages.bundle.golden import Golden
 from stages.bundle.ledger import ledger, predicted_ms
 from stages.bundle.manifest import accuracy_of
 from stages.bundle.results import Results
-from stages.common.budgets import peak_memory_mb
+from stages.common.budgets import peak_memory_mb, with_milliseconds
 from stages.common.files import rounded, sha256_file
 from stages.common.hops import onnx_form, require_chain
 
@@ -87,11 +89,12 @@ def manifest_content(
     """
     architecture, export, quantize = results.architecture, results.export, results.quantize
     details = dict(export["details"])
+    told = with_milliseconds(device, LatencyTable.from_json(results.latency))
     return {
         "name": name,
         # Where the device can be reached is its owner's affair, and a stranger's bundle must never
         # say whom to connect to.
-        "device": device.model_dump(mode="json", exclude=PRIVATE),
+        "device": told.model_dump(mode="json", exclude=PRIVATE),
         "architecture": architecture.to_json(),
         "architecture_id": architecture.id,
         "architecture_short": architecture.short(),
@@ -113,7 +116,10 @@ def manifest_content(
         "latency_ms": {
             "predicted": predicted_ms(results, export["built_from"]),
             "measured": export["measured_ms"],
-            "budget": device.budget.latency_ms,
+            "interval": export.get("interval"),
+            "budget": told.budget.latency_ms,
+            "share": device.budget.latency_share,
+            "reference": _reference(results),
             "why_not_measured": export["why_not_measured"],
         },
         "costs": _costs(architecture, device, export["precision"]),
@@ -132,6 +138,19 @@ def _processor(machine: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if machine is None:
         return None
     return {name: machine.get(name) for name in ("processor", "system", "features")}
+
+
+def _reference(results: Results) -> dict[str, Any] | None:
+    """What the delivered file was measured against; None where it was not measured."""
+    latency, measured = results.latency, results.export["measured_ms"] is not None
+    if not measured or latency.get("reference") is None:
+        return None
+    machine = latency["machine"] or {}
+    return {
+        "architecture": latency["reference"],
+        "ms": latency["reference_ms"],
+        "machine": {key: machine[key] for key in IDENTITY if key in machine},
+    }
 
 
 def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:

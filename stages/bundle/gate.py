@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from stages.bundle.manifest import Manifest
 
@@ -15,13 +16,15 @@ class Verdict:
 
     Attributes:
         passed: every limit that could be judged is kept.
-        reasons: each broken limit, then what could not be judged, as sentences.
+        reasons: each broken limit, then what is undecided or could not be judged, as sentences.
+        undecided: those of them that are about a limit within a measurement's interval.
         kept: each limit that is kept, as sentences.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     kept: tuple[str, ...]
+    undecided: tuple[str, ...] = ()
 
 
 def judge(manifest: Manifest, size_bytes: int) -> Verdict:
@@ -34,6 +37,7 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
     budget, latency, costs = manifest.device.budget, manifest.latency_ms, manifest.costs
     broken: list[str] = []
     kept: list[str] = []
+    undecided: list[str] = []
 
     accuracy, least = manifest.accuracy.delivered, manifest.device.min_accuracy
     if accuracy >= least:
@@ -41,12 +45,15 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
     else:
         broken.append(f"accuracy {accuracy:.4f} is below the {least:g} asked for")
     limits = (
-        ("latency", latency.measured, budget.latency_ms, "ms"),
         ("FLOPs", costs.flops, budget.flops, ""),
         ("parameters", costs.parameters, budget.parameters, ""),
         ("size", size_bytes / MEGABYTE, budget.size_mb, "MB"),
         ("peak activation memory", costs.memory_mb, budget.memory_mb, "MB"),
     )
+    if latency.measured is not None and budget.latency_ms is not None:
+        where = {"within": kept, "over": broken, "undecided": undecided}
+        verdict, said = judge_latency(latency.measured, latency.interval, budget.latency_ms)
+        where[verdict].append(f"latency {said}")
     for what, found, limit, unit in limits:
         if limit is None or found is None:
             continue
@@ -60,7 +67,35 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
         notes.append(f"latency was not measured: {latency.why_not_measured}")
         # The same runtime would have measured both; the manifest says what did.
         notes.append(f"accuracy was measured on {manifest.accuracy.measured_on}")
-    return Verdict(not broken, (*broken, *notes), tuple(kept))
+    return Verdict(not broken, (*broken, *undecided, *notes), tuple(kept), tuple(undecided))
+
+
+def judge_latency(
+    ms: float, interval: tuple[float, float] | None, budget_ms: float
+) -> tuple[Literal["within", "over", "undecided"], str]:
+    """Hold a measured latency against a budget in the same clock.
+
+    Args:
+        ms: median milliseconds per image.
+        interval: its 95% confidence interval; None where none is known, and the median decides.
+        budget_ms: the budget.
+
+    Returns:
+        Whether all of the interval lies within the budget, all beyond, or neither; and a sentence.
+    """
+    low, high = interval or (ms, ms)
+    found, budget = _number(ms, "ms"), f"the budget of {_number(budget_ms, 'ms')}"
+    if interval is not None:
+        found += f" (95% interval {low:.4g} to {high:.4g})"
+    if high <= budget_ms:
+        return "within", f"{found} is within {budget}"
+    if not low <= budget_ms:  # so that what is not a number is over
+        return "over", f"{found} is over {budget}"
+    return (
+        "undecided",
+        f"{found} is undecided: {budget} lies within the interval. Measured again with less other "
+        "work on the machine, or for longer, the interval is narrower",
+    )
 
 
 def _number(value: float, unit: str) -> str:

@@ -82,12 +82,28 @@ class Accuracy(_Part):
     """What ran when `delivered` was measured."""
 
 
+class Reference(_Part):
+    """The network that the device's latencies are normalised to; see stages.common.clock."""
+
+    architecture: dict[str, Any]
+    """That network; its weights are random."""
+    ms: Milliseconds
+    """What it took per image in the device's profile."""
+    machine: dict[str, Any]
+    """What that was measured on: the fingerprint of devices.fingerprint."""
+
+
 class Latency(_Part):
     """Milliseconds per image at batch 1, median; None for what was not measured."""
 
     predicted: Milliseconds | None
     measured: Milliseconds | None
+    interval: tuple[Milliseconds, Milliseconds] | None = Field(None, strict=False)
+    """95% confidence interval of `measured`."""
     budget: Milliseconds | None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The budget as a share of the latency of the device's largest network, if so it was given."""
+    reference: Reference | None = None
     why_not_measured: str | None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("images", nargs="*", type=Path, help="uint8 .npy files (H, W, C)")
     parser.add_argument("--portable", action="store_true", help="use the ONNX file")
     flags = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a label may have what the terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         manifest = read("manifest.json")
         check_files(manifest)

@@ -205,7 +205,9 @@ def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) 
         "architecture_short": manifest.architecture_short,
         "precision": manifest.precision,
         "accuracy": manifest.accuracy.model_dump(include={"float32", "int8", "delivered"}),
-        "latency_ms": latency.model_dump(include={"predicted", "measured", "budget"}),
+        "latency_ms": latency.model_dump(
+            mode="json", include={"predicted", "measured", "interval", "budget", "share"}
+        ),
         "why_not_measured": latency.why_not_measured,
         "costs": manifest.costs.model_dump(),
         "budget": manifest.device.budget.model_dump(),
@@ -217,4 +219,5 @@ def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) 
         "sha256": hashlib.sha256(packed).hexdigest(),
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
+        "undecided": list(verdict.undecided),
     }

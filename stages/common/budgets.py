@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from devices.backends import backend
 from devices.device import Device, Precision
-from devices.latency import LatencyTable
+from devices.latency import LatencyError, LatencyTable
 from models.architecture import Architecture, Block
 from models.block_tables import ChoicesNG, block_table
 from models.constrained import nearest_within
@@ -67,6 +67,8 @@ class Limit:
             cost from above.
         peak: whether an architecture costs what its dearest block does, not the sum of shares.
         many: the costs of many architectures of a space at once; None where that is not known.
+        setting: its name in the params where that is another: `latency_share`.
+        per_setting: the cost's unit per unit of that setting; 1 where it is the same.
     """
 
     key: str
@@ -76,6 +78,19 @@ class Limit:
     exact: bool = True
     peak: bool = False
     many: ManyCosts | None = None
+    setting: str | None = None
+    per_setting: float = 1.0
+
+    @property
+    def named(self) -> str:
+        """Its name in the params."""
+        return self.setting or self.key
+
+    def in_words(self, cost: float, digits: str = ".4g") -> str:
+        """A cost as the params would name it; a share of latency with its milliseconds."""
+        if self.setting is None:
+            return f"{cost:{digits}}"
+        return f"{cost / self.per_setting:{digits}} ({cost:.4g} ms)"
 
     def cheapest(self, space: SearchSpace) -> Architecture:
         """The architecture of the space with the smallest cost, as far as blocks tell."""
@@ -126,6 +141,37 @@ def predict_ms(table: LatencyTable, architecture: Architecture, precision: str) 
     return table.predict(keys, precision, stage_features(architecture, table.stages))
 
 
+def latency_budget(device: Device, table: LatencyTable) -> float | None:
+    """The device's latency budget in milliseconds per image, in the clock of its profile.
+
+    The one place where `budget.latency_share` becomes milliseconds.
+
+    Returns:
+        None without a latency budget, and where a share is of a latency that was not measured.
+
+    Raises:
+        LatencyError: the profile does not say what the space's largest network takes.
+    """
+    share = device.budget.latency_share
+    if share is None or not table.measured:
+        return device.budget.latency_ms
+    if table.largest_ms is None:
+        raise LatencyError(
+            f"'{table.device}' was profiled without its largest network, of whose latency "
+            f"budget.latency_share is a share. Profile again: netwright profile {table.device}"
+        )
+    return rounded(share * table.largest_ms)
+
+
+def with_milliseconds(device: Device, table: LatencyTable) -> Device:
+    """The device with a latency budget in milliseconds in the place of its share, where known."""
+    budget_ms = latency_budget(device, table)
+    if device.budget.latency_share is None or budget_ms is None:
+        return device
+    changes = {"latency_ms": budget_ms, "latency_share": None}
+    return device.model_copy(update={"budget": device.budget.model_copy(update=changes)})
+
+
 def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> tuple[Limit, ...]:
     """The device's budgets that can be predicted.
 
@@ -140,15 +186,19 @@ def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> 
             to lie just within it, half would be measured beyond.
     """
     budget, precision, found = device.budget, search_precision(device), []
-    if budget.latency_ms is not None and table.measured:
+    budget_ms = latency_budget(device, table)
+    if budget_ms is not None and table.measured:
+        share = budget.latency_share
         found.append(
             Limit(
                 "latency_ms",
-                budget.latency_ms * (1 - latency_margin),
+                budget_ms * (1 - latency_margin),
                 predicted_latency(device, table),
                 lambda block: table.block_cost(block.key, precision),
                 exact=table.additive(precision),
                 many=lambda space: latencies(space, table, precision),
+                setting=None if share is None else "latency_share",
+                per_setting=1.0 if share is None else budget_ms / share,
             )
         )
     scale = BYTES[precision] / 1e6
@@ -257,10 +307,10 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
         least = limit.cost(architecture)
         if limit.exact and least > limit.budget:
             raise InfeasibleBudgetError(
-                f"no architecture of space '{space.name}' keeps {limit.key} within "
-                f"{limit.budget:g} on '{name}': the nearest, {architecture.id} "
-                f"({architecture.short()}), needs {least:.4g}. Raise "
-                f"devices.{name}.budget.{limit.key} or add smaller options to the space."
+                f"no architecture of space '{space.name}' keeps {limit.named} within "
+                f"{limit.in_words(limit.budget, 'g')} on '{name}': the nearest, {architecture.id} "
+                f"({architecture.short()}), needs {limit.in_words(least)}. Raise "
+                f"devices.{name}.budget.{limit.named} or add smaller options to the space."
             )
     if not limits or any(total_excess(a, limits) == 0 for a in cheapest):
         return
@@ -273,9 +323,11 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     if over <= 0:
         return
     nearest = min([space.architecture(seen), *cheapest], key=lambda a: total_excess(a, limits))
-    costs = ", ".join(f"{x.key} {x.cost(nearest):.4g} of {x.budget:g}" for x in limits)
+    costs = ", ".join(
+        f"{x.named} {x.in_words(x.cost(nearest))} of {x.in_words(x.budget, 'g')}" for x in limits
+    )
     raises = " and ".join(
-        f"devices.{name}.budget.{x.key} to {x.cost(nearest):.4g}"
+        f"devices.{name}.budget.{x.named} to {x.in_words(x.cost(nearest))}"
         for x in limits
         if x.excess(nearest) > 0
     )

@@ -11,7 +11,7 @@ quick one, and not from one processor or runtime to another: there the clock ref
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,13 @@ class Clock:
 
         Raises:
             ClockError: the profile was measured on something else.
-            MeasurementError: a model cannot be opened, or is too noisy.
+            MeasurementError: a model cannot be opened.
         """
         changed = differences(self.machine, bench.machine())
         if changed:
             raise ClockError(stale_message(name, changed))
         found = bench.measure(models, self.reference, protocol, on_done)
-        return {key: replace(m, ms=m.ratio * self.reference_ms) for key, m in found.items()}
+        return {key: m.in_clock(self.reference_ms) for key, m in found.items()}
 
 
 def stale_message(name: str, changed: list[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import io
 import os
 import random
 import sys
@@ -16,6 +15,7 @@ import torch
 
 from stages.common.command import fill_in
 from stages.common.system import explained
+from stages.common.terminal import show_any_text
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -55,9 +55,7 @@ def keep_freed_memory() -> None:
 
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The user's names may have letters that the terminal's encoding has not.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    show_any_text()
     try:
         sys.argv[1:] = fill_in(sys.argv[1:], os.environ.get("DVC_STAGE"))
         main()

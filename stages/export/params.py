@@ -22,12 +22,14 @@ class ExportParams(Params):
     """Largest difference of any logit of a lower precision, as a share of the largest logit."""
     lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
     """Most top-1 test accuracy a delivered lower precision may lose against its ONNX file."""
-    blocks: int = Field(7, ge=3)
-    """Interleaved blocks of the latency measurement."""
-    calls: int = Field(50, ge=1)
-    """Calls per block."""
-    max_spread: float = Field(0.5, gt=0)
-    """A measurement whose blocks differ by more than this share is refused."""
+    blocks: int = Field(11, ge=1)
+    """Interleaved blocks of the latency measurement, at least; never fewer than 6."""
+    calls: int = Field(20, ge=1)
+    """Calls per block, at least."""
+    max_interval: float = Field(0.02, gt=0)
+    """Blocks are added until half of a latency's 95% interval is at most this share of it."""
+    time_limit_s: float = Field(5.0, gt=0)
+    """Seconds per latency measurement after which no more are added."""
     emulated_images: int = Field(500, ge=1)
     """Test images that are run where the device's runtime is only emulated, which is slow."""
     seed: int = Field(0, ge=0)

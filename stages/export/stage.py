@@ -140,7 +140,7 @@ def measured(
     clock: Clock, name: str, bench: Bench, entry: Path, params: ExportParams
 ) -> Measurement:
     """The delivered file's latency, in the clock of the device's profile."""
-    protocol = Protocol(params.blocks, params.calls, params.max_spread)
+    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     with Progress("measure", 1) as progress:
         found = clock.measure(name, bench, {"delivered": entry}, protocol, counted(progress))
     return found["delivered"]
@@ -196,6 +196,7 @@ def describe(
         "accuracy": rounded(checked.accuracy) if checked else None,
         "measured_ms": rounded(latency.ms) if latency else None,
         "spread": rounded(latency.spread) if latency else None,
+        "interval": [rounded(ms) for ms in latency.interval] if latency else None,
         "emulated": checked is not None and checked.emulated,
         "why_not_measured": away or None,
         "hops": [checked.hop.to_json() if checked else unknown],

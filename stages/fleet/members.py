@@ -23,6 +23,7 @@ from stages.common.budgets import (
     predicted_costs,
     read_latency_table,
     total_excess,
+    with_milliseconds,
 )
 from stages.common.device_space import device_space
 from stages.common.files import read_json
@@ -40,7 +41,7 @@ class Member:
 
     Attributes:
         name: its name.
-        device: its settings.
+        device: its settings, a share of latency as milliseconds.
         space: what it is searched in.
         limits: its budgets, the latency's less the margin that its search kept.
         costs: what a network costs on it.
@@ -75,7 +76,7 @@ class Member:
         saved = search / "distribution.json"
         return cls(
             name,
-            device,
+            with_milliseconds(device, table),
             device_space(whole, name, device).space,
             limits(device, table, candidates["latency_margin"] or 0.0),
             predicted_costs(device, table),

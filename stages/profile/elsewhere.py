@@ -16,6 +16,7 @@ from models.space import SearchSpace
 from stages.common.budgets import search_precision
 from stages.common.clock import REFERENCE
 from stages.common.files import write_bytes
+from stages.profile.largest import with_largest
 from stages.profile.measuring import OnDone, Plan, fit_table, plan, write_models
 from stages.profile.params import ProfileParams
 from stages.profile.table_file import REFERENCE_KEY, Imported, TableError, read_table, template
@@ -118,7 +119,7 @@ def imported_table(
             f"{', '.join(imported.precisions) or 'no precision'}. Measure them in {needed}."
         )
     table.check_error(device.max_error)
-    return table, imported
+    return with_largest(table, space, device, imported.found.networks), imported
 
 
 def check_unchanged(name: str, device: Device, file: Path) -> None:

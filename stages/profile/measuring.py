@@ -13,13 +13,16 @@ from devices.bench import Bench
 from devices.device import Device
 from devices.latency import LatencyTable
 from devices.latency_fit import MeasuredNetwork, fit
+from devices.measure import Measurement
 from models.architecture import Architecture, Block
 from models.operators import macs
 from models.space import SearchSpace
 from models.stage_features import stage_features, stage_sizes
 from stages.common.clock import REFERENCE
+from stages.profile.largest import with_largest
 from stages.profile.networks import (
     draw_networks,
+    network_key,
     split_networks,
     write_block,
     write_lower,
@@ -109,7 +112,7 @@ def profile(
     params: ProfileParams,
     work: Path,
     on_done: OnDone,
-) -> tuple[LatencyTable, float]:
+) -> tuple[LatencyTable, float, dict[str, Measurement]]:
     """Measure every block and some whole networks, and fit the device's latency model.
 
     Args:
@@ -123,10 +126,11 @@ def profile(
         on_done: called with a name after each of the `steps`.
 
     Returns:
-        The latency model, and the milliseconds of the reference network that `work` then holds.
+        The latency model, the milliseconds of the reference network that `work` then holds, and
+        every measurement: blocks by key, networks by `network_key`.
 
     Raises:
-        MeasurementError: a measurement is too noisy.
+        MeasurementError: a model cannot be measured.
     """
     wanted = plan(space, device, runtime, params)
     files, whole = write_models(wanted, space, runtime, params, work, on_done)
@@ -135,11 +139,13 @@ def profile(
     together = bench.measure(whole, reference, params.network_protocol, on_done)
     # One clock for both sessions: the second one's, which is the longer.
     reference_ms = next(found.ms / found.ratio for found in together.values())
+    alone = {key: row.in_clock(reference_ms) for key, row in alone.items()}
     found = Milliseconds(
-        {key: row.ratio * reference_ms for key, row in alone.items()},
+        {key: row.ms for key, row in alone.items()},
         {key: row.ms for key, row in together.items()},
     )
-    return fit_table(name, runtime, space, wanted, found), reference_ms
+    table = fit_table(name, runtime, space, wanted, found)
+    return with_largest(table, space, device, together), reference_ms, alone | together
 
 
 def fit_table(
@@ -184,8 +190,3 @@ def _write_networks(
             files[network_key(architecture, precision)] = file
             on_done(file.stem)
     return files
-
-
-def network_key(architecture: Architecture, precision: str) -> str:
-    """The name of one network in one precision."""
-    return f"{precision}-{architecture.id}"

@@ -65,6 +65,11 @@ def split_networks(
     return fitted, tuple(networks[i] for i in sorted(judged))
 
 
+def network_key(architecture: Architecture, precision: str) -> str:
+    """The name of one network in one precision."""
+    return f"{precision}-{architecture.id}"
+
+
 def write_block(block: Block, file: Path, seed: int) -> None:
     """Export one block with random weights."""
     torch.manual_seed(seed)

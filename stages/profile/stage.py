@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data.dataset import DatasetInfo
 from devices.agent.runtimes import quiet
@@ -13,8 +16,10 @@ from devices.backends import Backend, backend
 from devices.bench import Bench, bench_of
 from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
+from devices.measure import Measurement
 from models.operators import macs
 from models.space import SearchSpace
+from stages.common.budgets import latency_budget
 from stages.common.clock import REFERENCE
 from stages.common.device_space import device_space
 from stages.common.devices import pick_device
@@ -71,6 +76,7 @@ def main() -> None:
         table.check_error(device.max_error)
         write_bytes(flags.out / REFERENCE, reference)
     say_error(flags.device, table)
+    say_budget(flags.device, device, table)
     check_feasible(space, flags.device, device, table)
     if table.error:
         draw_held_out(table, flags.out / "latency.png")
@@ -123,14 +129,38 @@ def measured(
     """
     before = bench.machine()  # also says at once whether an agent answers
     with Progress("profile", steps(space, device, runtime, params)) as progress:
-        table, reference_ms = profile(
+        table, reference_ms, found = profile(
             space, name, device, runtime, bench, params, work, counted(progress)
         )
+    say_intervals(name, found, params.max_interval)
     return table, {
         "machine": before,
         "protocol": params.model_dump(mode="json"),
+        "reference": space.extreme(macs).to_json(),
         "reference_ms": rounded(reference_ms),
+        "measurements": {
+            key: {
+                "ms": rounded(row.ms),
+                "interval": [rounded(ms) for ms in row.interval],
+                "spread": rounded(row.spread),
+                "blocks": row.blocks,
+                "undisturbed": rounded(row.undisturbed),
+            }
+            for key, row in found.items()
+        },
     }
+
+
+def say_intervals(name: str, found: Mapping[str, Measurement], max_interval: float) -> None:
+    """Print how exactly the latencies are known."""
+    widths = [row.half_width for row in found.values()]
+    wide = sum(width > max_interval for width in widths)
+    undisturbed = float(np.mean([row.undisturbed for row in found.values()]))
+    print(
+        f"{name}: 95% intervals of {len(widths)} latencies are {np.median(widths):.1%} of them to "
+        f"either side (median; the widest {max(widths):.1%}); {wide} are wider than max_interval "
+        f"{max_interval:.1%}; {undisturbed:.0%} of the blocks were undisturbed."
+    )
 
 
 def say_error(name: str, table: LatencyTable) -> None:
@@ -146,6 +176,16 @@ def say_error(name: str, table: LatencyTable) -> None:
         print(f"{name}: no whole network was measured, so the predictions' error is unknown.")
 
 
+def say_budget(name: str, device: Device, table: LatencyTable) -> None:
+    """Print what a share of latency is in milliseconds on this device."""
+    share, budget_ms = device.budget.latency_share, latency_budget(device, table)
+    if share is not None and budget_ms is not None:
+        print(
+            f"{name}: latency_share {share:g} is {budget_ms:.4g} ms, of {table.largest_ms:.4g} ms "
+            "of the space's largest network."
+        )
+
+
 def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
     """The content of `latency.json`, with null for what only a measurement can tell.
 
@@ -156,9 +196,12 @@ def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
     """
     return {
         **table.to_json(),
+        "budget_ms": latency_budget(device, table),
         "why_not_measured": away or None,
         "imported": None if device.table is None else device.table.model_dump(),
         "machine": None,
         "protocol": None,
+        "reference": None,
         "reference_ms": None,
+        "measurements": None,
     }

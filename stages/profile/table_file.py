@@ -1,9 +1,10 @@
 """A device's latencies as a CSV file, for devices that no pipeline can reach.
 
 One row is a building block or a whole network: `kind` (reference, block or network), `key`,
-`precision`, `file` (the model), `ms` (milliseconds per image at batch 1, median), `spread`. Lines
-that begin with # are remarks; `# machine: {...}` says what it was measured on. Every block is
-needed, in float32; whole networks are needed in all of a precision or in none of it.
+`precision`, `file` (the model), `ms` (milliseconds per image at batch 1, median), `low_ms` and
+`high_ms` (its 95% confidence interval), `spread`. Lines that begin with # are remarks;
+`# machine: {...}` says what it was measured on. Every block is needed, in float32; whole networks
+are needed in all of a precision or in none of it. Of the measurement `ms` alone is read.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.params import nearest
-from stages.profile.measuring import FLOAT32, Milliseconds, Plan, network_key
+from stages.profile.measuring import FLOAT32, Milliseconds, Plan
+from stages.profile.networks import network_key
 
-COLUMNS = ("kind", "key", "precision", "file", "ms", "spread")
+COLUMNS = ("kind", "key", "precision", "file", "ms", "low_ms", "high_ms", "spread")
 REFERENCE_KEY = "reference"
 _NEEDED = ("kind", "key", "precision", "ms")
 _MACHINE = "# machine:"
@@ -66,7 +68,7 @@ def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for kind, key, precision, file in rows:
-        writer.writerow((kind, key, precision, file.relative_to(folder).as_posix(), "", ""))
+        writer.writerow((kind, key, precision, file.relative_to(folder).as_posix(), *[""] * 4))
     return text.getvalue().encode()
 
 

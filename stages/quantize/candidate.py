@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from devices.measure import Measurement
 from stages.common.files import rounded
 from stages.common.hops import Hop
 
@@ -51,6 +52,7 @@ class Candidate:
         agreement: share of test images on which it predicts what its source does.
         latency_ms: measured median per image, None where nobody measured it.
         spread: relative spread of that measurement.
+        interval: its 95% confidence interval, milliseconds.
         size_bytes: size of the ONNX file.
         hop: how it compares with the form it was made from.
     """
@@ -63,6 +65,11 @@ class Candidate:
     spread: float | None
     size_bytes: int
     hop: Hop
+    interval: tuple[float, float] | None = None
+
+    def timed(self, found: Measurement) -> Candidate:
+        """The candidate with its measured latency."""
+        return replace(self, latency_ms=found.ms, spread=found.spread, interval=found.interval)
 
     @property
     def precision(self) -> str:
@@ -88,6 +95,7 @@ class Candidate:
             "agreement": rounded(self.agreement),
             "latency_ms": rounded(self.latency_ms),
             "spread": rounded(self.spread),
+            "interval": self.interval and [rounded(ms) for ms in self.interval],
             "size_bytes": self.size_bytes,
             "rejected": rejected,
         }

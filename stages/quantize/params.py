@@ -90,12 +90,14 @@ class QuantizeParams(Params):
 
     It is no budget: the choice keeps `max_accuracy_drop` of the device, on validation images.
     """
-    blocks: int = Field(7, ge=3)
-    """Interleaved blocks per latency measurement."""
-    calls: int = Field(50, ge=1)
-    """Calls per block."""
-    max_spread: float = Field(0.5, gt=0)
-    """A measurement whose blocks differ by more than this share is refused."""
+    blocks: int = Field(11, ge=1)
+    """Interleaved blocks per latency measurement, at least; never fewer than 6."""
+    calls: int = Field(20, ge=1)
+    """Calls per block, at least."""
+    max_interval: float = Field(0.02, gt=0)
+    """Blocks are added until half of a latency's 95% interval is at most this share of it."""
+    time_limit_s: float = Field(5.0, gt=0)
+    """Seconds per latency measurement after which no more are added."""
     seed: int = Field(0, ge=0)
     """Seed of the choice of calibration images."""
     finetune: FinetuneParams = FinetuneParams()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -199,15 +199,11 @@ def measured(
     if not any(c in allowed for c in asked):
         chosen |= {c.form.name for c in asked}
     models = {c.form.name: work.path(c.form) for c in offered if c.form.name in chosen}
-    protocol = Protocol(work.params.blocks, work.params.calls, work.params.max_spread)
+    params = work.params
+    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     with Progress("measure forms", len(models)) as progress:
         found = Clock.read(profile).measure(name, bench, models, protocol, counted(progress))
-    return [
-        replace(c, latency_ms=found[c.form.name].ms, spread=found[c.form.name].spread)
-        if c.form.name in found
-        else c
-        for c in candidates
-    ]
+    return [c.timed(found[c.form.name]) if c.form.name in found else c for c in candidates]
 
 
 def describe(

@@ -28,6 +28,7 @@ ENTRY = (
     "sha256",
     "passed",
     "reasons",
+    "undecided",
 )
 """The fields of one device's entry."""
 

@@ -106,7 +106,7 @@ def say_what_is_left(
             f"no architecture leaves search.latency_margin {params.latency_margin:.1%} of the "
             f"latency budget of '{name}' free: searching with {asked.margin:.1%}."
         )
-    if device.budget.latency_ms is not None and not table.measured:
+    if device.budget.latency_key is not None and not table.measured:
         print(
             f"'{name}' was not measured on this machine: its latency budget is left to "
             "whoever can measure it."

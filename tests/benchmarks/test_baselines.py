@@ -31,7 +31,7 @@ def world(tmp_path: Path) -> World:
     """Everything but the images, which nothing here looks at."""
     params = read_section(PRESETS.parents[1] / "params.yaml", "train", TrainParams)
     ledger = Ledger(tmp_path / "ledger.json")
-    protocol = Protocol(3, 5, 0.5)
+    protocol = Protocol(3, 5)
     return World(cast(Images, None), ONE, params, protocol, tmp_path, ledger)
 
 

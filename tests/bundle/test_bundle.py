@@ -146,7 +146,7 @@ def test_files_that_no_two_builds_make_alike_are_named(bundles):
 
 def test_what_was_not_measured_on_the_device_is_null_or_said_in_words(world, bundles):
     summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
-    assert summary["latency_ms"] == {"predicted": None, "measured": None, "budget": None}
+    assert set(summary["latency_ms"].values()) == {None}
     assert any("latency was not measured: No NVIDIA GPU" in r for r in summary["reasons"])
     portable = "the portable ONNX file in ONNX Runtime, as TensorRT does not run here"
     assert f"accuracy was measured on {portable}" in summary["reasons"]
@@ -179,6 +179,40 @@ def test_a_bundle_within_its_limits_passes_without_reasons(world, bundles):
     assert summary["sha256"] == hashlib.sha256(bundles["cpu"].read_bytes()).hexdigest()
     assert summary["size_bytes"] == bundles["cpu"].stat().st_size
     assert summary["architecture_short"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "passed", "undecided", "words"),
+    [
+        ((0.8, 0.99), True, False, "latency 0.9 ms (95% interval 0.8 to 0.99) is within"),
+        ((0.8, 1.2), True, True, "lies within the interval"),
+        (None, True, False, "latency 0.9 ms is within the budget of 1 ms"),
+    ],
+)
+def test_a_budget_within_the_interval_is_undecided_and_holds_nothing_back(
+    bundles, interval, passed, undecided, words
+):
+    verdict = judge(with_latency(bundles["cpu"], 0.9, interval, 1.0), 1000)
+    assert verdict.passed == passed
+    assert bool(verdict.undecided) == undecided
+    assert set(verdict.undecided) == set(verdict.reasons)
+    assert any(words in text for text in (*verdict.reasons, *verdict.kept))
+
+
+@pytest.mark.parametrize("interval", [(1.01, 1.2), None])
+def test_latency_wholly_over_its_budget_is_held_back(bundles, interval):
+    verdict = judge(with_latency(bundles["cpu"], 1.1, interval, 1.0), 1000)
+    assert (verdict.passed, verdict.undecided) == (False, ())
+    assert "is over the budget of 1 ms" in verdict.reasons[0]
+
+
+def with_latency(bundle, measured, interval, budget):
+    """A bundle's manifest as if its latency had been measured so."""
+    manifest = read_bundle(bundle).manifest
+    device = manifest.device.model_copy(update={"budget": Budget(latency_ms=budget)})
+    changes = {"measured": measured, "interval": interval, "budget": budget}
+    latency = manifest.latency_ms.model_copy(update=changes)
+    return manifest.model_copy(update={"device": device, "latency_ms": latency})
 
 
 def test_peak_memory_is_that_of_the_delivered_precision_and_held_against_its_budget(bundles):

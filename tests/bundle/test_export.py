@@ -43,6 +43,7 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
     assert found["emulated"]
     assert found["precision"] == "int8"
     assert found["measured_ms"] is found["spread"] is found["accuracy"] is None
+    assert found["interval"] is None
     assert "emulated" in found["why_not_measured"]
     (hop,) = found["hops"]
     assert (hop["from"], hop["to"]) == (chosen(world, "dsp"), "delivered file in QNN")

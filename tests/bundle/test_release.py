@@ -6,6 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from stages.bundle.read import read_bundle
 from stages.common.files import FileFormatError, read_json
 from stages.release.picture import draw
 
@@ -20,7 +21,9 @@ ENTRY = {
     "sha256",
     "passed",
     "reasons",
+    "undecided",
 }
+LATENCY = {"predicted", "measured", "interval", "budget", "share"}
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +38,7 @@ def test_the_index_has_every_device_exactly_as_in_the_contract(world, bundles, r
     for name, entry in found["devices"].items():
         assert set(entry) == ENTRY
         assert set(entry["accuracy"]) == {"float32", "int8", "delivered"}
-        assert set(entry["latency_ms"]) == {"predicted", "measured", "budget"}
+        assert set(entry["latency_ms"]) == LATENCY
         assert entry["bundle"] == bundles[name].as_posix()
         assert entry["sha256"] == hashlib.sha256(bundles[name].read_bytes()).hexdigest()
         assert entry["size_bytes"] == bundles[name].stat().st_size
@@ -45,8 +48,28 @@ def test_the_index_has_every_device_exactly_as_in_the_contract(world, bundles, r
 def test_a_measured_latency_is_the_delivered_files_and_an_unmeasured_one_is_null(world, released):
     devices = read_json(released / "release.json", "netwright/release/1")["devices"]
     export = read_json(world.root / "export" / "cpu" / "export.json", "netwright/export/1")
-    assert devices["cpu"]["latency_ms"]["measured"] == export["measured_ms"]
-    assert devices["gpu"]["latency_ms"]["measured"] is None
+    cpu, gpu = (devices[name]["latency_ms"] for name in ("cpu", "gpu"))
+    assert cpu["measured"] == export["measured_ms"]
+    assert cpu["interval"] == export["interval"]
+    assert cpu["interval"][0] <= cpu["measured"] <= cpu["interval"][1]
+    assert gpu["measured"] is gpu["interval"] is None
+
+
+def test_a_share_of_latency_is_milliseconds_in_the_index_and_in_the_manifest(bundles, released):
+    devices = read_json(released / "release.json", "netwright/release/1")["devices"]
+    assert (devices["cpu"]["latency_ms"]["budget"], devices["cpu"]["latency_ms"]["share"]) == (
+        50.0,
+        0.5,
+    )
+    assert devices["edge"]["latency_ms"]["share"] is None
+    bundle = read_bundle(bundles["cpu"])
+    budget, latency = bundle.manifest.device.budget, bundle.manifest.latency_ms
+    assert (budget.latency_ms, budget.latency_share) == (50.0, None)
+    assert (latency.budget, latency.share) == (50.0, 0.5)
+    card = bundle.files["MODEL_CARD.md"].decode()
+    assert "| 50 ms (0.5 of the largest network's) |" in card
+    low, high = latency.interval
+    assert f"{latency.measured:.4g} ms ({low:.4g} to {high:.4g})" in card
 
 
 def test_a_bundle_that_its_gate_held_back_is_listed_and_does_not_fail_the_stage(released):

@@ -248,6 +248,7 @@ def other_hop(**changes):
 
 def latency(content, files):
     content["latency_ms"]["measured"] = content["ledger"][0]["measured"] = 60.0
+    content["latency_ms"]["interval"] = [59.0, 61.0]
     off = relative_error(content["ledger"][0]["predicted"], 60.0)
     content["ledger"][0]["error"] = off
 
@@ -320,6 +321,8 @@ def test_latency_is_measured_here_only_when_asked_and_held_against_the_budget(bu
     check = verify(bundles["cpu"], latency=True).checks[-1]
     assert (check.name, check.passed) == ("latency", True)
     assert "within the budget of 50 ms" in check.detail
+    assert "95% interval" in check.detail
+    assert "when it was made" in check.detail
 
     def tighter(content, files):
         content["device"]["budget"]["latency_ms"] = content["latency_ms"]["budget"] = 1e-6
@@ -327,6 +330,88 @@ def test_latency_is_measured_here_only_when_asked_and_held_against_the_budget(bu
     slow = verify(saved(tmp_path, thorough(bundles["cpu"], tighter)), latency=True).checks[-1]
     assert (slow.name, slow.passed) == ("latency", False)
     assert "over the budget of 1e-06 ms" in slow.detail
+
+
+def test_latency_is_told_in_the_milliseconds_of_the_profiles_reference(bundles, tmp_path):
+    def longer(content, files):
+        content["latency_ms"]["reference"]["ms"] = 1e6
+
+    slow = verify(saved(tmp_path, thorough(bundles["cpu"], longer)), latency=True).checks[-1]
+    assert not slow.passed, "a machine's own milliseconds would be within the budget"
+    assert "over the budget of 50 ms" in slow.detail
+
+
+def elsewhere(content, files):
+    content["latency_ms"]["reference"]["machine"]["processor"] = "another"
+    content["latency_ms"]["reference"]["ms"] = 1e6
+
+
+def in_milliseconds(content, files):
+    elsewhere(content, files)
+    content["latency_ms"]["share"] = None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (elsewhere, "is not judged: the budget is 0.5 of what the largest network takes"),
+        (in_milliseconds, "within the budget of 50 ms"),
+    ],
+)
+def test_on_another_machine_no_ratio_is_carried_over_and_that_is_said(
+    bundles, tmp_path, change, words
+):
+    check = verify(saved(tmp_path, thorough(bundles["cpu"], change)), latency=True).checks[-1]
+    assert check.passed
+    assert words in check.detail
+    assert "another machine than the budget's (processor was 'another'" in check.detail
+
+
+def huge(content, files):
+    for block in content["latency_ms"]["reference"]["architecture"]["blocks"]:
+        for key in {"in_channels", "out_channels"} & set(block):
+            block[key] *= 10**6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content, files: content["latency_ms"]["reference"].update(architecture={}),
+        lambda content, files: content["latency_ms"]["reference"]["architecture"].update(blocks=[]),
+        huge,
+    ],
+)
+def test_a_reference_network_that_is_none_or_huge_is_refused_with_a_sentence(
+    bundles, tmp_path, change
+):
+    check = verify(saved(tmp_path, thorough(bundles["cpu"], change)), latency=True).checks[-1]
+    assert (check.name, check.passed) == ("latency", False)
+    assert "the manifest's reference network" in check.detail
+
+
+def test_a_bundle_made_before_intervals_is_still_read(bundles, tmp_path):
+    def older(content, files):
+        for key in ("interval", "share", "reference"):
+            del content["latency_ms"][key]
+        del content["device"]["budget"]["latency_share"]
+
+    verification = verify(saved(tmp_path, thorough(bundles["cpu"], older)), latency=True)
+    assert verification.passed
+    assert "within the budget of 50 ms" in verification.checks[-1].detail
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("interval", [1e-9, 2e-9], "the measured latency is outside its interval"),
+        ("budget", 49.0, "it names two latency budgets"),
+    ],
+)
+def test_a_latency_that_contradicts_itself_is_refused(bundles, tmp_path, key, value, words):
+    def change(content, files):
+        content["latency_ms"][key] = value
+
+    assert words in refusal(saved(tmp_path, thorough(bundles["cpu"], change)))
 
 
 def test_latency_that_cannot_be_measured_here_is_a_failed_check_and_says_why(bundles):

@@ -34,8 +34,8 @@ from devices.measure import MeasurementError, Protocol
 from tests.agents import TOKEN, Agent
 
 ROOT = Path(__file__).resolve().parents[2]
-ENDLESS = {"blocks": 1000, "calls": 100_000, "max_spread": 1.0}
-QUICK = Protocol(blocks=3, calls=5, max_spread=100.0)
+ENDLESS = {"blocks": 1000, "calls": 100_000, "max_interval": 1.0, "time_limit_s": 1.0}
+QUICK = Protocol(blocks=3, calls=5, time_limit_s=0.1)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,8 @@ def job_for(file: Path, **changes: Any) -> tuple[dict[str, Any], bytes]:
     job = {
         "schema": SCHEMA, "id": "0" * 32, "kind": "measure", "label": "x", "seconds": 60,
         "backend": "onnxruntime", "threads": 1, "unit": "CPU", "files": [row], "model": file.name,
-        "reference": file.name, "protocol": {"blocks": 3, "calls": 5, "max_spread": 100.0},
+        "reference": file.name,
+        "protocol": {"blocks": 3, "calls": 5, "max_interval": 1.0, "time_limit_s": 0.1},
     }  # fmt: skip
     return job | changes, content
 
@@ -154,8 +155,8 @@ def test_a_unit_that_the_device_has_not_is_the_jobs_end_and_the_processor_takes_
 def test_an_agent_of_another_version_is_refused(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devices.agent_client.SCHEMA", "netwright/agent/3")
-    with pytest.raises(AgentError, match=r"speaks 'netwright/agent/2' .*netwright agent --write"):
+    monkeypatch.setattr("devices.agent_client.SCHEMA", "netwright/agent/99")
+    with pytest.raises(AgentError, match=r"speaks 'netwright/agent/3' .*netwright agent --write"):
         agent.client().machine("onnxruntime")
 
 
@@ -197,7 +198,7 @@ def test_a_device_that_comes_back_gets_the_job_again(
     mortal: Agent, small: Path, large: Path, tmp_path: Path
 ) -> None:
     """Killed while it measures, started again: the caller notices nothing but the time."""
-    long = Protocol(blocks=20, calls=500, max_spread=100.0)
+    long = Protocol(blocks=20, calls=500)
     patient = Patience(request_s=10.0, vanished_s=30.0, busy_s=60.0, job_s=120.0)
 
     def restart() -> None:
@@ -287,9 +288,11 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "one name twice": ({"files": [{"name": "x", "bytes": 1, "sha256": ""}] * 2}, "differ"),
     "another model": ({"model": "y.onnx"}, "model"),
     "no protocol": ({"protocol": None}, "protocol"),
-    "an endless protocol": (
-        {"protocol": {"blocks": 10**9, "calls": 1, "max_spread": 1.0}},
-        "blocks",
+    "an endless protocol": ({"protocol": ENDLESS | {"blocks": 10**9}}, "blocks"),
+    "a protocol without an end": ({"protocol": ENDLESS | {"time_limit_s": 0}}, "time_limit_s"),
+    "a protocol of another version": (
+        {"protocol": {"blocks": 3, "calls": 5, "max_spread": 0.5}},
+        "exactly",
     ),
 }
 

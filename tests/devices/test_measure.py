@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from devices.fingerprint import machine_state
-from devices.measure import MeasurementError, Protocol, measure
+from devices.measure import MeasurementError, Protocol, measure, require_narrow
 
-QUICK = Protocol(blocks=7, calls=10, max_spread=5.0)
+QUICK = Protocol(blocks=7, calls=10, time_limit_s=0.5)
 
 
 def test_a_larger_network_is_slower_and_a_network_is_about_as_fast_as_itself(
@@ -22,15 +22,22 @@ def test_a_larger_network_is_slower_and_a_network_is_about_as_fast_as_itself(
     for row in found.values():
         assert row.ms > 0
         assert row.spread >= 0
+        assert row.interval[0] <= row.ms <= row.interval[1]
+        assert row.blocks >= 7
+        assert 0 <= row.undisturbed <= 1
     assert found["larger"].ms / found["itself"].ms == pytest.approx(
         found["larger"].ratio / found["itself"].ratio
     )
 
 
-def test_a_measurement_past_the_allowed_spread_is_refused_by_name(small: Path) -> None:
-    impossible = Protocol(blocks=5, calls=3, max_spread=0.0)
-    with pytest.raises(MeasurementError, match=r"'noisy' is too noisy: 20 blocks .* max_spread"):
-        measure("onnxruntime", {"noisy": small}, small, 1, impossible)
+def test_past_its_time_limit_a_measurement_returns_with_the_interval_it_has(small: Path) -> None:
+    impossible = Protocol(blocks=3, calls=3, max_interval=1e-9, time_limit_s=0.2)
+    found = measure("onnxruntime", {"noisy": small}, small, 1, impossible)
+    assert found["noisy"].half_width > impossible.max_interval
+    assert found["noisy"].blocks >= 6
+    with pytest.raises(MeasurementError, match=r"'noisy' is too noisy: .* max_interval allows"):
+        require_narrow(found, impossible)
+    require_narrow(found, Protocol(3, 3, max_interval=1e9))
 
 
 def test_a_model_that_cannot_be_opened_is_named(small: Path, tmp_path: Path) -> None:

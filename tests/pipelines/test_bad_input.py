@@ -60,6 +60,22 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"budget": {"latency_ms": 0.00001}}}},
         ("keeps latency_ms within 1e-05", "Raise devices.one.budget.latency_ms"),
     ),
+    "a share of latency that nobody can keep": (
+        {"devices": {"one": {"budget": {"latency_ms": ..., "latency_share": 0.001}}}},
+        ("keeps latency_share within 0.001", "Raise devices.one.budget.latency_share"),
+    ),
+    "a share of latency above the whole": (
+        {"devices": {"one": {"budget": {"latency_ms": ..., "latency_share": 1.5}}}},
+        ("devices.one.budget.latency_share", "less than or equal to 1"),
+    ),
+    "latency limited twice": (
+        {"devices": {"one": {"budget": {"latency_share": 0.5}}}},
+        ("devices.one.budget", "latency_ms and latency_share limit the same latency"),
+    ),
+    "a share of a latency that nobody can measure": (
+        {"devices": {"rtx": {"budget": {"flops": ..., "latency_share": 0.5}}}},
+        ("devices.rtx.budget: latency_share cannot be searched for", "Add a budget of flops"),
+    ),
     "a space too large for its algorithm": (
         {"search": {"algorithm": "exhaustive", "exhaustive": {"limit": 10}}},
         ("architectures", "at most 10 (search.exhaustive.limit)", "such as evolution"),

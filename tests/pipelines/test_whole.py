@@ -13,6 +13,7 @@ import signal
 import socket
 import tarfile
 import time
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from ruamel.yaml import YAML
 
+from pipelines.graph import read_graph
+from pipelines.summary import not_strict, read_summaries
+from stages.export.params import ExportParams
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Repository, copy_repository, kill_tree
 
@@ -56,6 +60,60 @@ def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(finishe
     assert (code, output.strip()) == (0, "artifacts/release/report.html")
     assert page.read_text(encoding="utf-8") == first
     assert json.loads(finished.dvc("status", "dvc.yaml", "--json")[1]) == {}
+
+
+class Rows(HTMLParser):
+    """The rows of a page's tables, with the class of each."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[tuple[str | None, list[str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append((dict(attrs).get("class"), []))
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1][1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.rows.append((None, []))  # what follows is in no cell
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1][1]:
+            self.rows[-1][1][-1] += data
+
+
+def test_the_report_marks_the_delivered_form_and_shows_intervals(finished: Repository):
+    page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    release = json.loads((finished.root / "artifacts/release/release.json").read_text())["devices"]
+    rows = Rows(page).rows
+    delivered = [cells for kind, cells in rows if kind == "chosen"]
+    assert [cells[0].strip() for cells in delivered] == [
+        entry["precision"] for entry in release.values()
+    ]
+    assert [cells[-1].strip() for cells in delivered] == ["delivered"] * len(release)
+    assert sum(cells[-1].strip() == "delivered" for _, cells in rows if cells) == len(release)
+    latency = release["one"]["latency_ms"]
+    low, high = latency["interval"]
+    (overview,) = [cells for _, cells in rows if cells and cells[0].strip() == "one" and
+                   "passed" in cells[-1]]  # fmt: skip
+    assert f"{low:.3f} to {high:.3f}" in [cell.strip() for cell in overview]
+    assert "The latency budget is 50.0000 ms." in page
+    assert "It excludes no network: the largest takes" in page
+
+
+def test_strict_latency_holds_back_exactly_what_is_too_rough(finished: Repository):
+    graph = read_graph(finished.root)
+    summaries = read_summaries(finished.root, graph, graph.devices)
+    limit = ExportParams.model_validate(finished.params["export"]).max_interval
+    rough = not_strict(summaries, limit)
+    code, output = finished.netwright("run", "--strict-latency")
+    assert code == (3 if rough else 0), output
+    assert ("--strict-latency holds back" in output) == bool(rough)
+    for name, reason in rough.items():
+        assert f"{name}: {reason}" in output
 
 
 def test_the_fleet_has_both_devices_and_sharing_would_change_their_trainings(finished: Repository):

@@ -44,7 +44,7 @@ def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> 
     (tmp_path / REFERENCE).write_bytes(to_onnx(network, (1, 28, 28)))
     models = {"same": tmp_path / REFERENCE}
     measured = Clock.read(tmp_path).measure(
-        "x", bench_of("x", HERE), models, Protocol(5, 20, 100.0)
+        "x", bench_of("x", HERE), models, Protocol(5, 20, time_limit_s=0.5)
     )
     found = measured["same"]
     assert found.ms == pytest.approx(found.ratio * 7.0)
@@ -56,7 +56,9 @@ def test_what_was_measured_on_another_machine_is_never_mixed_with_this_one(tmp_p
     (tmp_path / REFERENCE).write_bytes(b"never opened")
     words = r"table of 'x' is stale: processor was 'Abacus 9000' and is .*runtime version was '0.1'"
     with pytest.raises(ClockError, match=f"{words}.*netwright profile x"):
-        Clock.read(tmp_path).measure("x", bench_of("x", HERE), {}, Protocol(5, 20, 100.0))
+        Clock.read(tmp_path).measure(
+            "x", bench_of("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
+        )
 
 
 def test_clocks_and_load_are_recorded_but_do_not_make_a_table_stale(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from stages.common.budgets import (
     predict_ms,
     read_latency_table,
 )
-from stages.profile.feasible import check_feasible, quick_latency
+from stages.profile.feasible import check_feasible, measure_ends
 from stages.profile.measuring import precisions_of, steps
 from stages.profile.networks import draw_networks, split_networks
 from stages.profile.params import ProfileParams
@@ -40,7 +40,7 @@ head: {operator: classifier, settings: {width: 16}}
 """
 PARAMS = """
 profile:
-  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, max_spread: 9.0, seed: 0}
+  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, time_limit_s: 0.1, seed: 0}
 devices:
   here: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 50.0}
   strict: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 1.0e-9}
@@ -107,12 +107,21 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     assert table.precisions == ("float32", "int8")
     assert len(table.error["int8"].pairs) == 2
     for architecture in space.enumerate():
-        keys = [block.key for block in architecture.present]
-        assert np.isfinite(table.predict(keys, "int8"))
+        assert np.isfinite(predict_ms(table, architecture, "int8"))
     content = json.loads((out / "latency.json").read_text())
     assert content["why_not_measured"] is None
     assert content["machine"]["runtime"] == "ONNX Runtime"
-    assert "held-out networks" in capsys.readouterr().out
+    assert content["reference"] == space.extreme(macs).to_json()
+    assert content["budget_ms"] == 50.0
+    said = capsys.readouterr().out
+    assert "held-out networks" in said
+    count = len(table.block_ms) + 2 * 7
+    assert f"95% intervals of {count} latencies" in said
+    assert len(content["measurements"]) == count
+    for key, row in content["measurements"].items():
+        assert row["interval"][0] <= row["ms"] <= row["interval"][1], key
+    assert all(content["measurements"][key]["ms"] == pytest.approx(ms, rel=1e-3)
+               for key, ms in table.block_ms.items())  # fmt: skip
     first = (out / "latency.png").read_bytes()
     draw_held_out(table, out / "latency.png")
     assert (out / "latency.png").read_bytes() == first
@@ -143,7 +152,7 @@ def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -
     out = run("away")
     content = json.loads((out / "latency.json").read_text())
     assert content["measured"] is False
-    assert content["block_ms"] is None
+    assert content["block_ms"] is content["measurements"] is None
     assert "No NVIDIA GPU" in content["why_not_measured"]
     assert not read_latency_table(out).measured
     assert sorted(path.name for path in out.iterdir()) == ["latency.json"]
@@ -247,9 +256,7 @@ def test_networks_differ_and_reach_from_the_cheapest_to_the_dearest(space: Searc
 
 
 def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
-    params = ProfileParams(
-        networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, max_spread=1.0, seed=0
-    )
+    params = ProfileParams(networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, seed=0)
     runtime = backend("onnxruntime")
     counts = {}
     for precision in ("auto", "float32", "int8"):
@@ -260,9 +267,14 @@ def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
     assert counts["auto"] == counts["int8"] == counts["float32"] + 2 * 5
 
 
-def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
-    device = Device(backend="onnxruntime", budget=Budget(latency_ms=1.0), min_accuracy=0)
-    assert 0 < quick_latency(space, "x", device) < 1000
+def test_the_smallest_network_is_measured_against_the_largest(space: SearchSpace) -> None:
+    device = Device(backend="onnxruntime", budget=Budget(latency_share=0.5), min_accuracy=0)
+    ends = measure_ends(space, "x", device)
+    ms, (low_ms, high_ms) = ends.least("latency_ms")
+    share, (low, high) = ends.least("latency_share")
+    assert 0 < low_ms <= ms <= high_ms < 1000
+    assert low <= share <= high
+    assert ms == pytest.approx(share * ends.largest_ms)
     gpu = Device(
         backend="tensorrt",
         budget=Budget(flops=1),
@@ -271,4 +283,4 @@ def test_the_fastest_network_is_measured_quickly(space: SearchSpace) -> None:
     )
     if backend("tensorrt").why_not_measured(gpu):
         with pytest.raises(DeviceError, match="GPU"):
-            quick_latency(space, "x", gpu)
+            measure_ends(space, "x", gpu)

@@ -34,7 +34,7 @@ stages:
 head: {operator: classifier, settings: {width: 16}}
 """
 PARAMS = ProfileParams(
-    networks=5, held_out=2, blocks=3, network_blocks=3, calls=5, max_spread=100.0, seed=0
+    networks=5, held_out=2, blocks=3, network_blocks=3, calls=5, time_limit_s=0.1, seed=0
 )
 RUNTIME = backend("onnxruntime")
 Rows = list[dict[str, str]]
@@ -111,7 +111,7 @@ def test_the_one_file_fills_a_table_by_the_protocol(exported: Path) -> None:
     table.write_text("".join([*lines[:3], next(line for line in lines if "network" in line)]))
     done = subprocess.run(
         [sys.executable, "agent.pyz", "fill", "short.csv", "--blocks", "2", "--calls", "3",
-         "--max-spread", "100"],
+         "--max-interval", "1", "--time-limit", "0.1"],
         cwd=exported, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -119,7 +119,9 @@ def test_the_one_file_fills_a_table_by_the_protocol(exported: Path) -> None:
     assert json.loads(remark.removeprefix("# machine:"))["runtime"] == "ONNX Runtime"
     rows = list(csv.DictReader(filled))
     assert [row["kind"] for row in rows] == ["reference", "block", "network"]
-    assert all(float(row["ms"]) > 0 and float(row["spread"]) >= 0 for row in rows)
+    for row in rows:
+        assert 0 < float(row["low_ms"]) <= float(row["ms"]) <= float(row["high_ms"])
+        assert float(row["spread"]) >= 0
 
 
 def test_a_full_table_gives_the_model_of_a_profile(

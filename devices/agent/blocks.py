@@ -1,0 +1,171 @@
+"""One block of calls to a session: how long a call takes, and what disturbed the block.
+
+A block's time is the fast decile of its calls. Where another machine's work shares the core (a
+sibling thread, a neighbour of the same host) calls run in one of two speeds that change within
+milliseconds: the median of a block says which share of it was slow, the fast decile says how long
+a call takes. On a quiet machine the two differ by a per cent, in the model and in the reference.
+
+Axes: C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
+MIN_BLOCK_NS = 2_000_000
+"""A block of a quick model gets as many calls as fill this."""
+WARM_UP_CALLS = 5
+FAST = 0.1
+"""Which quantile of a block's calls is its time."""
+LONGEST_WAIT = 0.02
+"""A block whose thread waited for a core for more than this share of it was disturbed."""
+_FINE_NS = 10_000
+_STEAL_FIELD = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of calls.
+
+    Attributes:
+        wall_ns: nanoseconds of a call by the wall clock.
+        cpu_ns: the same by the calling thread's CPU clock; None where there is no fine one.
+        switches: involuntary context switches of the thread; None where the system does not say.
+        waited: share of the block in which the thread waited for a core; None likewise.
+        stolen: ticks that a hypervisor took from the machine meanwhile; None likewise.
+        accounted: share of the block in which the thread computed or waited for a core: about 1
+            unless it slept while another thread or a device computed. None without a CPU clock.
+    """
+
+    wall_ns: float
+    cpu_ns: float | None
+    switches: int | None
+    waited: float | None
+    stolen: int | None
+    accounted: float | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the scheduler or a hypervisor took the core away; False where neither says."""
+        if self.stolen:
+            return True
+        if self.waited is None:
+            return bool(self.switches)
+        return self.waited > LONGEST_WAIT  # a switch to a kernel thread may take microseconds
+
+
+class Scheduler:
+    """What the system counts of the calling thread; a context manager."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        # Of the thread that opens it: nanoseconds on a core, waiting for one, and time slices.
+        self._waits = self._file("/proc/thread-self/schedstat")
+        if self._waits is not None and os.pread(self._waits, 64, 0).startswith(b"0 0 "):
+            self._waits = None  # a kernel that does not count
+        self._machine = self._file("/proc/stat")
+        self.cpu_clock = time.get_clock_info("thread_time").resolution * 1e9 <= _FINE_NS
+        self.reading_ns = min(_reading_ns() for _ in range(50)) if self.cpu_clock else 0
+
+    def _file(self, path: str) -> int | None:
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError:
+            return None
+        self._open.callback(os.close, file)
+        return file
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def read(self) -> tuple[int | None, int | None, int | None]:
+        """Involuntary context switches, nanoseconds of waiting for a core, ticks of steal."""
+        switches = waits = steal = None
+        if hasattr(resource, "RUSAGE_THREAD"):
+            switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        if self._waits is not None:
+            waits = int(os.pread(self._waits, 64, 0).split()[1])
+        if self._machine is not None:
+            line = os.pread(self._machine, 256, 0).partition(b"\n")[0].split()
+            steal = int(line[_STEAL_FIELD]) if len(line) > _STEAL_FIELD else None
+        return switches, waits, steal
+
+
+def _reading_ns() -> int:
+    """What reading the clocks around a call adds to its CPU time."""
+    before = time.thread_time_ns()
+    time.perf_counter_ns()
+    time.perf_counter_ns()
+    return time.thread_time_ns() - before
+
+
+class Runner:
+    """A session with the image it is called on, and how many calls make one block.
+
+    Args:
+        session: has an `input_shape` (1, C, H, W) and is called on one image.
+        calls: least calls per block.
+        scheduler: of the calling thread.
+    """
+
+    def __init__(self, session: Any, calls: int, scheduler: Scheduler) -> None:
+        self.session, self._scheduler = session, scheduler
+        rng = np.random.default_rng(0)  # the values do not matter, but denormals would
+        self.image_1CHW = rng.normal(size=session.input_shape).astype(np.float32)
+        self.calls = WARM_UP_CALLS
+        warm_ns = min(self.block().wall_ns for _ in range(2))
+        self.calls = max(calls, round(MIN_BLOCK_NS / warm_ns))
+
+    def block(self) -> Block:
+        """Time one block."""
+        before = self._scheduler.read()
+        cpu_began, began = time.thread_time_ns(), time.perf_counter_ns()
+        calls_N2 = self._timed_calls()
+        wall_ns, cpu_ns = time.perf_counter_ns() - began, time.thread_time_ns() - cpu_began
+        switches, waited_ns, stolen = (
+            None if then is None or now is None else now - then
+            for then, now in zip(before, self._scheduler.read())  # noqa: B905 - older Pythons
+        )
+        wall, cpu = np.quantile(calls_N2, FAST, axis=0)
+        fine = self._scheduler.cpu_clock
+        return Block(
+            wall_ns=float(wall),
+            cpu_ns=max(float(cpu) - self._scheduler.reading_ns, 1.0) if fine else None,
+            switches=switches,
+            waited=None if waited_ns is None else waited_ns / wall_ns,
+            stolen=stolen,
+            accounted=(cpu_ns + (waited_ns or 0)) / wall_ns if fine else None,
+        )
+
+    def _timed_calls(self) -> Any:
+        """Nanoseconds (N, 2) of N calls: by the wall clock, and by the thread's CPU clock."""
+        wall, cpu = time.perf_counter_ns, time.thread_time_ns
+        session, image_1CHW = self.session, self.image_1CHW
+        times = []
+        for _ in range(self.calls):
+            cpu_began = cpu()
+            began = wall()
+            session(image_1CHW)
+            ended = wall()
+            times.append((ended - began, cpu() - cpu_began))
+        return np.array(times, dtype=np.float64)

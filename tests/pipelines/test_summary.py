@@ -1,0 +1,115 @@
+"""What the command line shows at the end of a run, on terminals of any kind."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.summary import held_back, not_strict, print_summary, undecided, verdict_of
+from pipelines.tables import print_table
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = ("0.9148", "0.9146", "0.064", "0.068", "0.066 to 0.070", "0.090 (0.4)", "0.80")
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """What a bundle says of itself, as far as the summary reads it."""
+    latency = {"predicted": 0.064, "measured": 0.068, "interval": [0.066, 0.07], "budget": 0.09}
+    base = {
+        "architecture_short": "16 k3e3 k3e6 / 32/2 k3e6 k3e3 - / 32/2 k5e3 k5e6 k5e6 k5e3 / 64",
+        "precision": "int8",
+        "accuracy": {"float32": 0.91484, "int8": 0.9, "delivered": 0.91459},
+        "latency_ms": latency | {"share": 0.4},
+        "size_bytes": 800_000,
+        "bundle": "artifacts/bundle/edge-cpu/edge-cpu.tar.gz",
+        "passed": True,
+        "reasons": [],
+        "undecided": [],
+    }
+    return base | changes
+
+
+def shown(summaries: dict[str, Any], width: int | None) -> str:
+    """The summary on a terminal of so many columns; None: in a pipe."""
+    file = io.StringIO()
+    terminal = {} if width is None else {"force_terminal": True, "width": width}
+    print_summary(Console(file=file, color_system=None, **terminal), summaries)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140, 200, None])
+def test_numbers_and_verdicts_are_never_cut(width: int | None) -> None:
+    text = shown({"edge-cpu": row(), "a-second-device": row(passed=False, reasons=["no"])}, width)
+    assert "…" not in text
+    for word in (*NUMBERS, "edge-cpu", "a-second-device", "passed", "held back"):
+        assert word in " ".join(text.split()), text  # lines may break between words
+    if width is not None:
+        lines = text.removesuffix("a-second-device: no\n").splitlines()
+        assert max(len(line) for line in lines) <= width
+        # What is folded is whole when its parts are put together.
+        whole = "".join(line.strip() for line in lines)
+        assert width > 100 or "artifacts/bundle/edge-cpu/edge-cpu.tar.gz" in whole
+
+
+def test_a_table_is_one_where_it_fits_and_blocks_where_it_does_not() -> None:
+    def table() -> Table:
+        made = Table("name", "size MB", "what it is")
+        made.columns[2].overflow = "fold"
+        made.add_row("[b]a[/]", "12345678", "some words that may be folded, as many as there are")
+        return made
+
+    for width, blocks in ((24, True), (60, False)):
+        file = io.StringIO()
+        terminal = Console(file=file, force_terminal=True, width=width, color_system=None)
+        print_table(terminal, table())
+        assert ("size MB: 12345678" in file.getvalue()) == blocks
+        assert "12345678" in file.getvalue()
+
+
+def test_an_undecided_bundle_passes_and_says_so_in_verdict_and_reason() -> None:
+    why = "latency 0.068 ms is undecided"
+    open_ = row(reasons=[why], undecided=[why])
+    assert verdict_of(open_) == "undecided"
+    assert verdict_of(row(passed=False, undecided=[why])) == "held back"
+    assert held_back({"x": open_}) == {}
+    assert undecided({"x": open_, "y": row()}) == {"x": [why]}
+    text = shown({"x": open_}, 80)
+    assert "verdict: undecided" in text
+    assert f"x: {why}" in text
+
+
+def test_strict_holds_back_what_is_undecided_or_known_too_roughly() -> None:
+    away = {"predicted": None, "measured": None, "interval": None, "budget": None, "share": None}
+    summaries = {
+        "open": row(undecided=["it is undecided"]),
+        "fine": row(),
+        "away": row(latency_ms=away),
+    }
+    assert not_strict(summaries, 0.05) == {"open": "it is undecided"}
+    rough = not_strict(summaries, 0.01)
+    assert rough.keys() == {"open", "fine"}
+    assert rough["fine"].startswith("latency 0.068 ms is known to within 2.9%")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_a_character_shows_its_code(tmp_path: Path, encoding: str) -> None:
+    text = (ROOT / "tests/pipelines/space.yaml").read_text().replace("tiny", "'\U0001f34e'")
+    (tmp_path / "space.yaml").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", "space", str(tmp_path / "space.yaml")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "space '\\U0001f34e' for" in done.stdout
+    assert "Error" not in done.stderr
