@@ -10,7 +10,7 @@ from devices.measure import MeasurementError, Protocol
 from stages.bundle.errors import BundleError
 from stages.bundle.read import Bundle
 
-PROTOCOL = Protocol(blocks=11, calls=20)
+PROTOCOL = Protocol(blocks=9, calls=20)
 """Nobody chose params here."""
 
 

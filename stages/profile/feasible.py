@@ -15,7 +15,7 @@ from models.space import SearchSpace
 from stages.common.budgets import InfeasibleBudgetError, limits, require_feasible
 from stages.profile.networks import write_network
 
-_QUICK = Protocol(blocks=11, calls=20)
+_QUICK = Protocol(blocks=9, calls=20)
 
 
 def check_feasible(
