@@ -28,7 +28,7 @@ def main() -> None:
     hand.add_argument("--backend", choices=sorted(RUNTIMES), default="onnxruntime")
     hand.add_argument("--threads", type=int, default=1)
     hand.add_argument("--unit", default="CPU", help="of this device; OpenVINO's GPU or NPU")
-    hand.add_argument("--blocks", type=int, default=11, help="of calls per model, at least")
+    hand.add_argument("--blocks", type=int, default=9, help="of calls per model, at least")
     hand.add_argument("--calls", type=int, default=20, help="per block, at least")
     hand.add_argument("--max-interval", type=float, default=0.02, help="half of it, as a share")
     hand.add_argument("--time-limit", type=float, default=5.0, help="seconds per model")

@@ -146,7 +146,7 @@ class Runner:
             None if then is None or now is None else now - then
             for then, now in zip(before, self._scheduler.read())  # noqa: B905 - older Pythons
         )
-        wall, cpu = np.quantile(calls_N2, FAST, axis=0)
+        wall, cpu = np.sort(calls_N2, axis=0)[int(FAST * (self.calls - 1))]
         fine = self._scheduler.cpu_clock
         return Block(
             wall_ns=float(wall),

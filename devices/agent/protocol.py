@@ -21,7 +21,8 @@ LEAST_BLOCKS = 6
 PATIENCE, LONG_PATIENCE = 2, 4
 """Disturbed blocks are measured again until there are this many times `blocks` in all, and those
 that ran on a slowed core until there are that many times."""
-SLOWED = 1.03
+AT_A_TIME = 3
+SLOWED = 1.05
 """A block that takes more than this many times the quickest one's time ran on a slowed core."""
 ACCOUNTED = (0.9, 1.1)
 """The CPU clock may stand in for the wall clock if the thread computed or waited for a core for
@@ -96,12 +97,14 @@ def measure_against(
             pairs = [_pair(runners, number) for number in range(least)]
             while True:
                 sample = choose(pairs, least, threads == 1)
-                found = summarise(sample)
-                narrow = half_width(found) <= protocol.max_interval
                 late = time.perf_counter() - began > protocol.time_limit_s
-                if late or (sample.settled and narrow):
-                    return found
-                pairs.append(_pair(runners, len(pairs)))
+                if sample.settled or late:
+                    found = summarise(sample)
+                    if late or half_width(found) <= protocol.max_interval:
+                        return found
+                # Some at a time: choosing takes a while, and sweeps the caches.
+                for _ in range(AT_A_TIME):
+                    pairs.append(_pair(runners, len(pairs)))
     finally:
         gc.enable()
 
@@ -151,20 +154,20 @@ def _quickest(clock_N2: Any, quick_N2: Any, least: int) -> Any:
     The quick ones, or the `least` quickest. A core is seldom quick for a block of the model and
     the one of the reference beside it, where it changes with every block.
     """
-    kept = []
-    for clock_N, quick_N in zip(clock_N2.T, quick_N2.T):  # noqa: B905 - older Pythons
-        quickest = np.argsort(clock_N, kind="stable")[: max(least, quick_N.sum())]
-        kept.append(np.sort(quickest))
-    count = min(map(len, kept))
-    even = [np.linspace(0, len(one) - 1, count).round().astype(int) for one in kept]
-    return np.stack([one[some] for one, some in zip(kept, even)], axis=1)  # noqa: B905
+    counts = np.maximum(quick_N2.sum(axis=0), least)
+    count = counts.min()
+    columns = []
+    for clock_N, quickest in zip(clock_N2.T, counts):  # noqa: B905 - older Pythons
+        kept = np.sort(np.argsort(clock_N, kind="stable")[:quickest])
+        columns.append(kept[np.arange(count) * len(kept) // count])  # evenly, where there are more
+    return np.stack(columns, axis=1)
 
 
 def cpu_clock_agrees(blocks: Sequence[Block]) -> bool:
     """Whether a call is all computing in the calling thread, as the blocks saw it."""
-    accounted = [block.accounted for block in blocks if block.accounted is not None]
+    accounted = sorted(block.accounted for block in blocks if block.accounted is not None)
     low, high = ACCOUNTED
-    return len(accounted) == len(blocks) and low <= float(np.median(accounted)) <= high
+    return len(accounted) == len(blocks) and low <= accounted[len(blocks) // 2] <= high
 
 
 def summarise(sample: Sample) -> dict[str, float]:

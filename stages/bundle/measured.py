@@ -22,7 +22,7 @@ from stages.bundle.gate import judge_latency
 from stages.bundle.manifest import Latency, Reference
 from stages.bundle.read import Bundle
 
-PROTOCOL = Protocol(blocks=11, calls=20)
+PROTOCOL = Protocol(blocks=9, calls=20)
 """Nobody chose params here."""
 _SEED = 0
 _MOST_PARAMETERS, _MOST_FLOPS = 10**8, 10**11

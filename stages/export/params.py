@@ -22,7 +22,7 @@ class ExportParams(Params):
     """Largest difference of any logit of a lower precision, as a share of the largest logit."""
     lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
     """Most top-1 test accuracy a delivered lower precision may lose against its ONNX file."""
-    blocks: int = Field(11, ge=1)
+    blocks: int = Field(9, ge=1)
     """Interleaved blocks of the latency measurement, at least; never fewer than 6."""
     calls: int = Field(20, ge=1)
     """Calls per block, at least."""

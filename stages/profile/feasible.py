@@ -23,7 +23,7 @@ from stages.common.budgets import (
 )
 from stages.profile.networks import write_lower, write_network
 
-_QUICK = Protocol(blocks=11, calls=20)
+_QUICK = Protocol(blocks=9, calls=20)
 _FLOAT32 = "float32"
 Interval = tuple[float, float]
 

@@ -72,6 +72,14 @@ class Candidate:
         return replace(self, latency_ms=found.ms, spread=found.spread, interval=found.interval)
 
     @property
+    def noise(self) -> float:
+        """Share of its latency by which that may be off: its spread, or half its interval."""
+        if self.interval is None or self.latency_ms is None:
+            return self.spread or 0.0
+        low, high = self.interval
+        return max(self.spread or 0.0, (high - low) / 2 / self.latency_ms)
+
+    @property
     def precision(self) -> str:
         """Of its form."""
         return self.form.precision

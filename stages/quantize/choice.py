@@ -45,7 +45,7 @@ def choose(
         device: its `precision` may fix the answer; `max_accuracy_drop` is the budget.
         offered: what the backend can deliver, its default first.
         why_not_measured: why no latency is known, or "" where it was measured.
-        same_speed: latencies that differ by at most this share, or by the spread of either,
+        same_speed: latencies that differ by at most this share, or by the noise of either,
             count as equal.
         notes: what else the reason should say, as phrases.
 
@@ -112,12 +112,12 @@ def ms(candidate: Candidate) -> float:
 def _fastest(fit: Sequence[Candidate], same_speed: float) -> Candidate:
     """Of those as fast as the fastest the highest precision, then the highest accuracy.
 
-    A noisy measurement tells less apart, so its spread widens what counts as equal.
+    A noisy measurement tells less apart, so its noise widens what counts as equal.
     """
     first = min(fit, key=ms)
 
     def equal(other: Candidate) -> bool:
-        noise = max(same_speed, first.spread or 0.0, other.spread or 0.0)
+        noise = max(same_speed, first.noise, other.noise)
         return ms(other) <= ms(first) * (1 + noise)
 
     return min(

@@ -90,7 +90,7 @@ class QuantizeParams(Params):
 
     It is no budget: the choice keeps `max_accuracy_drop` of the device, on validation images.
     """
-    blocks: int = Field(11, ge=1)
+    blocks: int = Field(9, ge=1)
     """Interleaved blocks per latency measurement, at least; never fewer than 6."""
     calls: int = Field(20, ge=1)
     """Calls per block, at least."""

@@ -18,6 +18,7 @@ def test_the_delivered_file_is_compared_on_real_images_and_measured(world, bundl
     found = exported(world, "edge")
     assert (found["precision"], found["entry"]) == ("int8", "model.xml")
     assert found["files"] == ["model.xml", "model.bin"]
+    assert found["interval"][0] <= found["measured_ms"] <= found["interval"][1]
     assert found["measured_ms"] > 0
     assert found["why_not_measured"] is None
     assert found["machine"]["runtime"] == "OpenVINO"

@@ -190,6 +190,8 @@ def test_a_noisy_measurement_tells_nothing_apart_within_its_spread():
     assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
     rows[2] = replace(rows[2], spread=0.01)
     assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[2]
+    rows[2] = replace(rows[2], interval=(0.09, 0.11))  # which the spread does not show
+    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
 
 
 def test_a_higher_precision_that_is_as_fast_is_kept():
