@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.params import PARAMS
+from pipelines.graph import PARAMS
+from pipelines.mending import LOCK
 from stages.bundle.read import read_bundle
 from stages.bundle.signature import sign, signature_file, signed_by
 from stages.common.files import sha256_file, write_json
 
 SCHEMA = "netwright/provenance/1"
 SUFFIX = ".provenance.json"
-LOCK = "dvc.lock"
 MOST_CHANGED = 50
 """Changed files that are listed; all of them are counted."""
 

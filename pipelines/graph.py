@@ -7,6 +7,7 @@ of DVC is pinned.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.mending import mend_rwlock
+from pipelines.mending import mend_lock
 from stages.common.params import Params, ParamsError, bind, nearest
 
 GRAPH_FILE = "dvc.yaml"
+PARAMS = "params.yaml"
 NEVER = "has never run"
 
 
@@ -140,19 +142,8 @@ def read_graph(root: Path) -> Graph:
     Raises:
         GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
     """
-    import networkx as nx
-
     with _repository(root) as repo:
-        # Other files' stages (benchmarks have some) are run by their own commands.
-        ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
-        # From a stage to the stages it reads from.
-        edges = repo.index.graph.subgraph(ours)
-        order = list(nx.topological_sort(edges.reverse(copy=False)))
-        position = {stage.addressing: number for number, stage in enumerate(ours)}
-        stages = [
-            _stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order
-        ]
-    return Graph(_in_file_order(stages, position))
+        return _graph(repo, root)
 
 
 def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
@@ -165,7 +156,45 @@ def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
         GraphError: DVC cannot tell.
     """
     with _repository(root) as repo:
-        status = repo.status(targets=[GRAPH_FILE])
+        return _stale(repo, graph)
+
+
+def read_state(root: Path) -> tuple[Graph, dict[str, list[str]]]:
+    """The graph and what of it is stale, with DVC opened once.
+
+    Raises:
+        GraphError: see `read_graph` and `stale`.
+    """
+    with _repository(root) as repo:
+        graph = _graph(repo, root)
+        return graph, _stale(repo, graph)
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps the objects of this repository, by hash.
+
+    Raises:
+        GraphError: DVC cannot tell.
+    """
+    with _repository(root) as repo:
+        return Path(repo.cache.local.path)
+
+
+def _graph(repo: Any, root: Path) -> Graph:
+    import networkx as nx
+
+    # Other files' stages (benchmarks have some) are run by their own commands.
+    ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
+    # From a stage to the stages it reads from.
+    edges = repo.index.graph.subgraph(ours)
+    order = list(nx.topological_sort(edges.reverse(copy=False)))
+    position = {stage.addressing: number for number, stage in enumerate(ours)}
+    stages = [_stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order]
+    return Graph(_in_file_order(stages, position))
+
+
+def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
+    status = repo.status(targets=[GRAPH_FILE])
     result: dict[str, list[str]] = {}
     for stage in graph:
         before = sorted(stage.upstreams & result.keys())
@@ -182,15 +211,25 @@ def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
 
 @contextmanager
 def _repository(root: Path) -> Iterator[Any]:
-    """DVC's view of the repository; its exceptions become GraphError."""
+    """DVC's view of the repository, to read only; its exceptions become GraphError.
+
+    Nothing is written here, so DVC's locks are not taken: who looks neither waits for a run nor
+    stops one, and leaves nothing behind when it is killed.
+    """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     from dvc.exceptions import DvcException
+    from dvc.lock import LockNoop
     from dvc.repo import Repo
 
-    mend_rwlock(root)
+    mend_lock(root)
     try:
         # DVC names stages relative to the working folder.
-        with chdir(root), Repo(str(root)) as repo:
+        with (
+            chdir(root),
+            tempfile.TemporaryDirectory(prefix="netwright-") as own,
+            Repo(str(root)) as repo,
+        ):
+            repo.lock, repo.tmp_dir = LockNoop(), own  # its list of commands lies in `tmp_dir`
             yield repo
     except DvcException as error:
         cause = error.__cause__

@@ -57,13 +57,16 @@ class Setting:
     tables: Mapping[str, LatencyTable]
 
 
-def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> None:
+def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> Plan:
     """Check params, devices, where they are, runtimes, data, space and budgets.
 
     Args:
         root: the repository.
         again: a device that is about to be measured again, whatever its table says.
         elsewhere: whether that device is measured by somebody else, who sends a table.
+
+    Returns:
+        What a run of everything would do.
 
     Raises:
         PreflightError: at least one of them cannot work.
@@ -97,6 +100,8 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(list(dict.fromkeys(problems))))
+    assert plan is not None, "without problems there is a plan"
+    return plan
 
 
 def device_problems(bound: Bound) -> list[str]:
