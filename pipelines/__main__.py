@@ -12,12 +12,10 @@ def main() -> NoReturn:
     interrupts.arm()
     settle_warnings(os.environ)
     settle(os.environ)
-    try:
+    with interrupts.handled():
         from pipelines.cli import main as commands
 
         commands()
-    except interrupts.Interrupted:
-        interrupts.end()
 
 
 if __name__ == "__main__":

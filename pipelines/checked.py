@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.graph import PARAMS, GraphError
-from pipelines.plan import Plan, make_plan
+from pipelines.attest import SUFFIX
+from pipelines.graph import PARAMS, Graph, GraphError
+from pipelines.mending import LOCK, read_mapping
+from pipelines.plan import GATE, REPORT, Plan, make_plan
+from pipelines.summary import Summaries
 from pipelines.workspace import Workspace
 from stages.bundle.params import BundleParams
-from stages.common.files import sha256_file, write_bytes
-from stages.common.params import read_section
+from stages.common.files import fingerprint, sha256_file, write_bytes
+from stages.common.params import bind
 
 
 def checked_plan(root: Path) -> Plan:
@@ -42,7 +45,33 @@ def signing_key(root: Path) -> str | None:
     Raises:
         ParamsError: the section cannot be read.
     """
-    return read_section(root / PARAMS, "bundle", BundleParams).signing_key
+    section = read_mapping(root / PARAMS).get("bundle")
+    return bind(section, "bundle", BundleParams).signing_key
+
+
+def current_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
+    """The report, written anew unless all that stands on it is what it was.
+
+    Args:
+        root: the repository, of which every stage is up to date.
+        graph: its stages.
+        summaries: each device's `bundle.json`.
+
+    Raises:
+        ReportError: there is no finished release.
+        BundleError: a bundle is damaged.
+    """
+    page = root / graph[GATE].outs[0] / REPORT
+    records = [root / (row["bundle"] + SUFFIX) for row in summaries.values()]
+    code = sorted(Path(__file__).parent.glob("*.[pj]*"))
+    inputs = fingerprint(root / LOCK, *records, *code)
+    known = Workspace(root).folder / "report.sha256"
+    if not (page.is_file() and known.is_file() and known.read_text() == inputs):
+        from pipelines.report import write_report
+
+        page = write_report(root, graph)
+        write_bytes(known, inputs.encode())
+    return page
 
 
 def _plan_or_none(root: Path) -> Plan | None:

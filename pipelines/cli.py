@@ -60,9 +60,8 @@ def run(device: Devices = None, jobs: Jobs = None, verbose: Verbose = False) -> 
 
 def _run(root: Path, device: list[str], jobs: int | None, verbose: bool) -> None:
     from pipelines.attest import attest
-    from pipelines.checked import checked_plan, signing_key
+    from pipelines.checked import checked_plan, current_report, signing_key
     from pipelines.plan import narrow
-    from pipelines.report import write_report
     from pipelines.summary import held_back, print_summary, read_summaries
     from stages.bundle.errors import BundleError
 
@@ -79,7 +78,8 @@ def _run(root: Path, device: list[str], jobs: int | None, verbose: bool) -> None
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
     if not device:  # with some devices only, the release may not be up to date
-        console.print(f"report: {write_report(root, plan.graph).relative_to(root)}")
+        page = current_report(root, plan.graph, summaries)
+        console.print(f"report: {page.relative_to(root)}")
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
@@ -333,10 +333,9 @@ def main() -> NoReturn:
     from devices.agent.runtimes import quiet
 
     try:
-        quiet()
-        app()  # ends by itself, and with 2 when it is called wrongly
-    except interrupts.Interrupted:
-        interrupts.end()
+        with interrupts.handled():
+            quiet()
+            app()  # ends by itself, and with 2 when it is called wrongly
     except Failure as failure:
         _say(str(failure))
         sys.exit(failure.code)

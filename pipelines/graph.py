@@ -230,11 +230,31 @@ def _repository(root: Path) -> Iterator[Any]:
             Repo(str(root)) as repo,
         ):
             repo.lock, repo.tmp_dir = LockNoop(), own  # its list of commands lies in `tmp_dir`
-            yield repo
+            with _params_read_once():
+                yield repo
     except DvcException as error:
         cause = error.__cause__
         detail = f": {cause}" if cause is not None and str(cause) not in str(error) else ""
         raise GraphError(f"DVC cannot read this repository: {error}{detail}") from error
+
+
+@contextmanager
+def _params_read_once() -> Iterator[None]:
+    """Let DVC parse a params file once, and not once a stage: that is a third of its status."""
+    from dvc.dependency import param
+
+    parse, parsed = param.load_path, {}
+
+    def load_path(path: str, fs: Any, **options: Any) -> Any:
+        if path not in parsed:
+            parsed[path] = parse(path, fs, **options)
+        return parsed[path]
+
+    param.load_path = load_path
+    try:
+        yield
+    finally:
+        param.load_path = parse
 
 
 def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:

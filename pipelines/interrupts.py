@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -41,6 +43,17 @@ def arm() -> None:
 def armed() -> bool:
     """Whether `arm` was called in this process."""
     return _interrupt in map(signal.getsignal, _SIGNALS)
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """End the process when the block ends by a signal, whatever error that became on its way."""
+    try:
+        yield
+    except BaseException:
+        if _received:
+            end()
+        raise
 
 
 def end() -> NoReturn:

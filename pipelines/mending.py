@@ -63,8 +63,8 @@ def keep_lock(root: Path) -> None:
             _write(root / _FOLDER / _KEPT, (root / LOCK).read_bytes())
 
 
-def read_lock(file: Path) -> Mapping[str, Any]:
-    """The content of a lock file; an empty mapping where there is none.
+def read_mapping(file: Path) -> Mapping[str, Any]:
+    """The content of a YAML file; an empty mapping where there is none.
 
     Raises:
         ValueError: it is no YAML mapping.
@@ -112,7 +112,7 @@ def _torn(file: Path) -> bool:
     if not content.endswith(b"\n"):  # DVC ends it with one
         return True
     try:
-        stages = read_lock(file).get("stages")
+        stages = read_mapping(file).get("stages")
     except ValueError:
         return True
     if not isinstance(stages, dict):

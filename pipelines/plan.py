@@ -11,6 +11,8 @@ from stages.common.params import nearest
 
 GATE = "release"
 """The stage that judges all bundles together."""
+REPORT = "report.html"
+"""The page about the release, beside the output of that stage."""
 
 
 @dataclass(frozen=True)

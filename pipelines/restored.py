@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.graph import Stage, cache_folder
-from pipelines.mending import LOCK, read_lock
+from pipelines.mending import LOCK, read_mapping
 
 
 def drop_damaged(root: Path, stage: Stage) -> list[str]:
@@ -25,7 +25,7 @@ def drop_damaged(root: Path, stage: Stage) -> list[str]:
     Returns:
         The damaged files, from the repository's root; empty: all is as recorded.
     """
-    recorded = read_lock(root / LOCK).get("stages", {}).get(stage.name, {}).get("outs", [])
+    recorded = read_mapping(root / LOCK).get("stages", {}).get(stage.name, {}).get("outs", [])
     cache, damaged = cache_folder(root), []
     for out in recorded:
         bad = list(_damaged(root / out["path"], out, cache))
