@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 SCHEMA = "netwright/ranking/1"
 BASELINES = ("depth", "flops", "parameters", "random")
@@ -211,6 +210,8 @@ def mean_ranks(scores: Mapping[str, Sequence[float]]) -> list[float]:
     Returns:
         Per item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
     """
+    from scipy.stats import rankdata  # a second, which whoever only reads certificates is spared
+
     ranks = np.array([rankdata(column) for column in scores.values()]) - 1.0
     most = ranks.shape[1] - 1
     shares: list[float] = (ranks.mean(0) / most if most else np.full(ranks.shape[1], 0.5)).tolist()

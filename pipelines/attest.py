@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.params import PARAMS
+from pipelines.graph import GRAPH_FILE, PARAMS
+from pipelines.mending import LOCK
 from stages.bundle.read import read_bundle
 from stages.bundle.signature import sign, signature_file, signed_by
 from stages.common.files import sha256_file, write_json
 
 SCHEMA = "netwright/provenance/1"
 SUFFIX = ".provenance.json"
-LOCK = "dvc.lock"
-GRAPH = "dvc.yaml"
 MOST_CHANGED = 50
 """Changed files that are listed; all of them are counted."""
 
@@ -64,7 +64,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
 def repository_state(root: Path) -> dict[str, Any]:
     """The repository and this environment, as they are now, as JSON values."""
     lock = root / LOCK
-    versions = {d.name: d.version for d in importlib.metadata.distributions()}
+    versions = dict(_name_and_version(d) for d in importlib.metadata.distributions())
     return {
         "git": git_state(root),
         "params_sha256": sha256_file(root / PARAMS),
@@ -73,6 +73,15 @@ def repository_state(root: Path) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": dict(sorted(versions.items())),
     }
+
+
+def _name_and_version(package: importlib.metadata.Distribution) -> tuple[str, str]:
+    """A package's name and version, from two lines: parsing all of its record takes long."""
+    text = package.read_text("METADATA") or ""
+    name, version = (re.search(rf"^{key}: (.+)$", text, re.M) for key in ("Name", "Version"))
+    if name is None or version is None:
+        return package.name, package.version
+    return name[1].strip(), version[1].strip()
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def git_state(root: Path) -> dict[str, Any]:
     }
     try:
         # A download that was unpacked inside some other repository is no revision of that one.
-        _git(root, "ls-files", "--error-unmatch", "--", GRAPH)
+        _git(root, "ls-files", "--error-unmatch", "--", GRAPH_FILE)
         revision = _git(root, "rev-parse", "--verify", "HEAD").strip()
         changed = _git(root, "status", "--porcelain", "--", ".", f":(exclude){LOCK}").splitlines()
     except FileNotFoundError:

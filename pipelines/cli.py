@@ -1,7 +1,8 @@
 """The console command `netwright`.
 
 Exit codes: 0 done; 1 the run or a check failed; 2 wrong use or wrong params, and nothing was
-started; 3 a quality gate held the release back. Heavy imports happen inside the commands.
+started; 3 a quality gate held the release back; 130 interrupted (143 SIGTERM, 129 SIGHUP). Heavy
+imports happen inside the commands.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+
+from pipelines import interrupts
+from pipelines.environment import settle, settle_warnings
 
 DONE, FAILED, WRONG_USE, HELD_BACK = 0, 1, 2, 3
 
@@ -62,42 +64,51 @@ def run(
     ] = False,
 ) -> None:
     """Run everything that is stale, then show the summary."""
-    from pipelines.attest import attest
-    from pipelines.cores import thread_remarks
-    from pipelines.leftovers import leftover_notes
-    from pipelines.params import read_params
-    from pipelines.plan import make_plan
-    from pipelines.preflight import preflight
-    from pipelines.report import write_report
-    from pipelines.summary import held_back, not_strict, print_summary, read_summaries
-    from stages.bundle.errors import BundleError
+    from pipelines.workspace import Workspace
 
     root = _repository()
+    with Workspace(root).lock():
+        _run(root, device or [], jobs, verbose, strict_latency)
+
+
+def _run(root: Path, device: list[str], jobs: int | None, verbose: bool, strict: bool) -> None:
+    from pipelines.attest import attest
+    from pipelines.checked import checked_plan, current_report, section
+    from pipelines.leftovers import leftover_notes
+    from pipelines.plan import narrow
+    from pipelines.summary import held_back, not_strict, print_summary, read_summaries
+    from stages.bundle.errors import BundleError
+    from stages.bundle.params import BundleParams
+    from stages.export.params import ExportParams
+
     console = Console()
-    preflight(root)
-    for remark in thread_remarks(read_params(root)):
-        console.print(remark, style="yellow", highlight=False, markup=False)
-    plan = make_plan(root, device or ())
+    plan = narrow(checked_plan(root), device)
     if plan.stale:
+        from pipelines.cores import thread_remarks
+        from pipelines.params import read_params
+
+        for remark in thread_remarks(read_params(root)):
+            console.print(remark, style="yellow", highlight=False, markup=False)
         _run_flow(root, list(plan.devices) if device else [], list(plan.stale), jobs, verbose)
     else:
         console.print("Everything is fresh: no stage had to run.")
     summaries = read_summaries(root, plan.graph, plan.devices)
     try:
-        attest(root, summaries, read_params(root)["bundle"].signing_key)
+        attest(root, summaries, section(root, "bundle", BundleParams).signing_key)
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
     for note in leftover_notes(root, plan.graph):
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if not device:  # with some devices only, the release may not be up to date
-        console.print(f"report: {write_report(root, plan.graph).relative_to(root)}")
+        page = current_report(root, plan.graph, summaries)
+        console.print(f"report: {page.relative_to(root)}")
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
-    if strict_latency:
-        found = not_strict(summaries, read_params(root)["export"].max_interval)
-        if found:
+    if strict:
+        widest = section(root, "export", ExportParams).max_interval
+        if found := not_strict(summaries, widest):
             lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
             raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")
 
@@ -110,10 +121,15 @@ def status() -> None:
     from pipelines.paths import check_paths
     from pipelines.places import imported_problems, stale_tables
     from pipelines.plan import make_plan
-    from pipelines.status import print_status
+    from pipelines.status import print_running, print_status
+    from pipelines.workspace import Workspace
     from stages.prepare.check import check_images
 
     root = _repository()
+    workspace = Workspace(root)
+    if (runner := workspace.runner()) is not None:
+        print_running(Console(), runner, workspace.read_states())
+        return
     values = read_params(root)  # a mistake there is named better than DVC would
     check_paths(root, values)
     check_images(values["data"])
@@ -162,22 +178,24 @@ def profile(
     from pipelines.preflight import preflight
     from pipelines.process import StageFailedError
     from pipelines.profile import remeasure
+    from pipelines.workspace import Workspace
 
     table, folder = (path and path.absolute() for path in (table, folder))
     root = _repository()
     elsewhere = table is not None or folder is not None
-    preflight(root, device, elsewhere)
-    plan = make_plan(root)
-    check_devices(plan.graph, [device])
-    try:
-        if folder is not None:
-            export_for(Console(), root, plan, device, folder)
-        elif table is not None:
-            import_table(Console(), root, plan, device, table)
-        else:
-            remeasure(Console(), root, plan, device)
-    except StageFailedError as error:
-        raise Failure(FAILED, str(error)) from error
+    with Workspace(root).lock():
+        preflight(root, device, elsewhere)
+        plan = make_plan(root)
+        check_devices(plan.graph, [device])
+        try:
+            if folder is not None:
+                export_for(Console(), root, plan, device, folder)
+            elif table is not None:
+                import_table(Console(), root, plan, device, table)
+            else:
+                remeasure(Console(), root, plan, device)
+        except StageFailedError as error:
+            raise Failure(FAILED, str(error)) from error
 
 
 @app.command()
@@ -248,17 +266,28 @@ def predict(
 @app.command()
 def report() -> None:
     """Write the whole release as one page, report.html beside release.json."""
+    from pipelines.graph import read_graph
     from pipelines.params import read_params
+    from pipelines.paths import check_paths
     from pipelines.plan import make_plan
     from pipelines.report import ReportError, write_report
+    from pipelines.workspace import Workspace
     from stages.bundle.errors import BundleError
     from stages.prepare.check import check_images
 
     root = _repository()
-    check_images(read_params(root)["data"])
-    plan = make_plan(root)
+    workspace = Workspace(root)
+    if workspace.runner() is None:
+        values = read_params(root)
+        check_paths(root, values)
+        check_images(values["data"])
+        plan = make_plan(root)
+        graph, stale = plan.graph, list(plan.stale)
+    else:  # what it will not have done yet is all that can be told now
+        graph, states = read_graph(root), workspace.read_states() or {}
+        stale = [name for name in graph.stages if states.get(name) not in {"ran", "fresh"}]
     try:
-        print(write_report(root, plan.graph, list(plan.stale)).relative_to(root))
+        print(write_report(root, graph, stale).relative_to(root))
     except (ReportError, BundleError) as error:
         raise Failure(FAILED, str(error)) from error
 
@@ -338,15 +367,18 @@ def default_jobs() -> int:
 
 def main() -> NoReturn:
     """Run the command line; a mistake of the user's is one message, not a traceback."""
+    interrupts.arm()
+    settle_warnings(os.environ)
+    settle(os.environ)
     from devices.agent.runtimes import quiet
     from stages.common.terminal import show_any_text
 
-    quiet()
     show_any_text()
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _settle_home()
-        app()  # ends by itself, and with 2 when it is called wrongly
+        with interrupts.handled():
+            _settle_home()
+            quiet()
+            app()  # ends by itself, and with 2 when it is called wrongly
     except Failure as failure:
         _say(str(failure))
         sys.exit(failure.code)
@@ -364,22 +396,24 @@ def main() -> NoReturn:
 def _run_flow(
     root: Path, devices: list[str], stages: list[str], jobs: int | None, verbose: bool
 ) -> None:
+    from pipelines.api import ApiError, begin_api
     from pipelines.workspace import Workspace
 
     workspace = Workspace(root)
     workspace.configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
-    from pipelines.api import ApiError, start_api
-    from pipelines.flow import RunFailedError, release_flow
-
     try:
-        start_api(workspace.logs / "server.log")
-        release_flow(devices, jobs or default_jobs(), stages, verbose)
-    except (ApiError, RunFailedError) as error:
+        server = begin_api(workspace)
+        # Prefect takes seconds to import, and so does its server to start.
+        from pipelines.flow import RunFailedError, release_flow
+
+        if server is not None:
+            server.wait()
+    except ApiError as error:
         raise Failure(FAILED, str(error)) from error
-    except KeyboardInterrupt as stop:
-        raise Failure(
-            FAILED, "stopped. What was done stays done; the next run continues from there."
-        ) from stop
+    try:
+        release_flow(devices, jobs or default_jobs(), stages, verbose)
+    except RunFailedError as error:
+        raise Failure(FAILED, str(error)) from error
 
 
 def _repository() -> Path:
@@ -397,10 +431,6 @@ def _settle_home() -> None:
 
         with contextlib.suppress(GraphError):  # outside of a repository little is imported
             settle_home(find_root(Path.cwd()))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(message: str) -> None:

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from devices.backends import backend
 from devices.device import Device, ImportedTable
 from models.space import SearchSpace
-from pipelines.params import PARAMS, bind_params, read_params
+from pipelines.graph import PARAMS
+from pipelines.params import bind_params, read_params
 from pipelines.paths import below, read_paths
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import read_setting

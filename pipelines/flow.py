@@ -6,17 +6,23 @@ and keeps their history; `Schedule` says which may start; DVC runs the stage.
 
 from __future__ import annotations
 
+import logging
+import os
 import queue
+import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
+from pipelines import interrupts
 from pipelines.attest import attest
 from pipelines.graph import Graph, Stage, find_root, read_graph
+from pipelines.mending import clear_rwlock, keep_lock
 from pipelines.params import read_params
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import preflight
@@ -75,16 +81,22 @@ def release_flow(
         GateError: a scheduled run's bundles are held back.
     """
     workspace = Workspace(find_root(Path.cwd()))
-    plan: Plan | None = None
-    if stages is None:
-        preflight(workspace.root)
-        plan = make_plan(workspace.root, devices)
-        stages = list(plan.stale)
-    # DVC's status takes seconds: who hands the stages in has asked it already.
-    graph = plan.graph if plan else read_graph(workspace.root)
-    with workspace.lock() as lock, choose_view(Console(), verbose) as view:
-        processes = StageProcesses(workspace.root, workspace.logs, view.line, inherited=(lock,))
-        report = _run(Schedule(graph, stages, jobs), graph, processes, view)
+    if interrupts.armed():
+        interrupts.arm()  # Prefect has just taken SIGTERM for itself
+    else:
+        _end_with(os.getppid())  # Prefect's runner, which may be killed
+    with workspace.held() as lock:
+        clear_rwlock(workspace.root)
+        plan: Plan | None = None
+        if stages is None:
+            preflight(workspace.root)
+            plan = make_plan(workspace.root, devices)
+            stages = list(plan.stale)
+        # DVC's status takes seconds: who hands the stages in has asked it already.
+        graph = plan.graph if plan else read_graph(workspace.root)
+        keep_lock(workspace.root)
+        with choose_view(Console(), verbose) as view:
+            report = _run(Schedule(graph, stages, jobs), graph, workspace, lock, view)
     if "failed" in report.outcomes.values():
         raise RunFailedError(report)
     if plan is not None:
@@ -96,15 +108,35 @@ def release_flow(
     return report
 
 
-def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View) -> Report:
+class _Logs:
+    """Hands every line of a stage to the view and to the log of its task.
+
+    Args:
+        view: what the user sees.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.tasks: dict[str, logging.Logger | logging.LoggerAdapter[logging.Logger]] = {}
+
+    def line(self, stage: Stage, text: str) -> None:
+        """Hand on one line."""
+        self._view.line(stage, text)
+        if text:
+            self.tasks[stage.name].info("%s", text)
+
+
+def _run(schedule: Schedule, graph: Graph, workspace: Workspace, lock: int, view: View) -> Report:
     """Start what the schedule allows, wait for any stage to end, and so on."""
-    report = Report(schedule.outcomes)
+    report, logs = Report(schedule.outcomes), _Logs(view)
+    processes = StageProcesses(workspace.root, workspace.logs, logs.line, inherited=(lock,))
     began: dict[str, float] = {}
     ran: dict[str, Outcome] = {}
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
     def run_stage(name: str) -> None:
+        logs.tasks[name] = get_run_logger()
         try:
             ran[name] = processes.run(graph[name])
         except Exception as error:
@@ -121,6 +153,7 @@ def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View
         while not schedule.complete:
             while (stage := schedule.next()) is not None:
                 start(stage)
+            workspace.write_states(schedule.states(stage.name for stage in graph))
             name = ended.get()
             outcome = ran.get(name, "failed")
             schedule.finish(name, outcome)
@@ -131,4 +164,17 @@ def _run(schedule: Schedule, graph: Graph, processes: StageProcesses, view: View
     except BaseException:
         processes.stop()  # Ctrl-C: no stage outlives the run
         raise
+    finally:
+        workspace.record.unlink(missing_ok=True)
     return report
+
+
+def _end_with(parent: int) -> None:
+    """Kill this process when the one that started it is gone; its stages end with it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

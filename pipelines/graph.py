@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.mending import mend_rwlock
+from pipelines.mending import LOCK, mend_lock
 from stages.common.params import (
     Params,
     ParamsError,
@@ -27,7 +28,7 @@ from stages.common.params import (
 )
 
 GRAPH_FILE = "dvc.yaml"
-LOCK_FILE = "dvc.lock"
+PARAMS = "params.yaml"
 NEVER = "has never run"
 
 
@@ -152,19 +153,8 @@ def read_graph(root: Path) -> Graph:
     Raises:
         GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
     """
-    import networkx as nx
-
     with _repository(root) as repo:
-        # Other files' stages (benchmarks have some) are run by their own commands.
-        ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
-        # From a stage to the stages it reads from.
-        edges = repo.index.graph.subgraph(ours)
-        order = list(nx.topological_sort(edges.reverse(copy=False)))
-        position = {stage.addressing: number for number, stage in enumerate(ours)}
-        stages = [
-            _stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order
-        ]
-    return Graph(_in_file_order(stages, position))
+        return _graph(repo, root)
 
 
 def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
@@ -177,7 +167,45 @@ def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
         GraphError: DVC cannot tell.
     """
     with _repository(root) as repo:
-        status = repo.status(targets=[GRAPH_FILE])
+        return _stale(repo, graph)
+
+
+def read_state(root: Path) -> tuple[Graph, dict[str, list[str]]]:
+    """The graph and what of it is stale, with DVC opened once.
+
+    Raises:
+        GraphError: see `read_graph` and `stale`.
+    """
+    with _repository(root) as repo:
+        graph = _graph(repo, root)
+        return graph, _stale(repo, graph)
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps the objects of this repository, by hash.
+
+    Raises:
+        GraphError: DVC cannot tell.
+    """
+    with _repository(root) as repo:
+        return Path(repo.cache.local.path)
+
+
+def _graph(repo: Any, root: Path) -> Graph:
+    import networkx as nx
+
+    # Other files' stages (benchmarks have some) are run by their own commands.
+    ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
+    # From a stage to the stages it reads from.
+    edges = repo.index.graph.subgraph(ours)
+    order = list(nx.topological_sort(edges.reverse(copy=False)))
+    position = {stage.addressing: number for number, stage in enumerate(ours)}
+    stages = [_stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order]
+    return Graph(_in_file_order(stages, position))
+
+
+def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
+    status = repo.status(targets=[GRAPH_FILE])
     result: dict[str, list[str]] = {}
     for stage in graph:
         before = sorted(stage.upstreams & result.keys())
@@ -250,25 +278,55 @@ def _md5(file: Path) -> str:
 
 @contextmanager
 def _repository(root: Path) -> Iterator[Any]:
-    """DVC's view of the repository; its exceptions become GraphError."""
+    """DVC's view of the repository, to read only; its exceptions become GraphError.
+
+    Nothing is written here, so DVC's locks are not taken: who looks neither waits for a run nor
+    stops one, and leaves nothing behind when it is killed.
+    """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     from dvc.exceptions import DvcException
+    from dvc.lock import LockNoop
     from dvc.repo import Repo
 
-    for name in (GRAPH_FILE, LOCK_FILE):
+    for name in (GRAPH_FILE, LOCK):
         if has_conflict(root / name):
             raise GraphError(conflict_message(root / name))
-    mend_rwlock(root)
+    mend_lock(root)
     try:
         # DVC names stages relative to the working folder.
-        with chdir(root), Repo(str(root)) as repo:
-            yield repo
+        with (
+            chdir(root),
+            tempfile.TemporaryDirectory(prefix="netwright-") as own,
+            Repo(str(root)) as repo,
+        ):
+            repo.lock, repo.tmp_dir = LockNoop(), own  # its list of commands lies in `tmp_dir`
+            with _params_read_once():
+                yield repo
     except DvcException as error:
         cause = error.__cause__
         detail = f": {cause}" if cause is not None and str(cause) not in str(error) else ""
         raise GraphError(f"DVC cannot read this repository: {error}{detail}") from error
     except (OSError, UnicodeError) as error:  # of a file that it hashes
         raise GraphError(f"DVC cannot read what the stages depend on: {error}") from error
+
+
+@contextmanager
+def _params_read_once() -> Iterator[None]:
+    """Let DVC parse a params file once, and not once a stage: that is a third of its status."""
+    from dvc.dependency import param
+
+    parse, parsed = param.load_path, {}
+
+    def load_path(path: str, fs: Any, **options: Any) -> Any:
+        if path not in parsed:
+            parsed[path] = parse(path, fs, **options)
+        return parsed[path]
+
+    param.load_path = load_path
+    try:
+        yield
+    finally:
+        param.load_path = parse
 
 
 def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from devices.device import Device
+from pipelines.graph import PARAMS
 from stages.bundle.params import BundleParams
 from stages.common.data_params import DataParams
 from stages.common.params import Params, ParamsError, bind, nearest, read_yaml
@@ -22,8 +23,6 @@ from stages.search.params import SearchParams
 from stages.supernet.params import SupernetParams
 from stages.teacher.params import TeacherParams
 from stages.train.params import TrainParams
-
-PARAMS = "params.yaml"
 
 
 class SpaceParams(Params):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.graph import Graph, GraphError, read_graph, stale
+from pipelines.graph import Graph, GraphError, read_state
 from stages.common.params import nearest
 
 GATE = "release"
 """The stage that judges all bundles together."""
+REPORT = "report.html"
+"""The page about the release, beside the output of that stage."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,30 @@ def make_plan(root: Path, devices: Sequence[str] = ()) -> Plan:
     Raises:
         GraphError: a device is unknown, or the graph cannot be read.
     """
-    graph = read_graph(root)
+    graph, all_stale = read_state(root)
+    return narrow(Plan(graph, graph.devices, all_stale), devices)
+
+
+def narrow(plan: Plan, devices: Sequence[str]) -> Plan:
+    """The part of a plan for everything that some devices need.
+
+    Args:
+        plan: for everything.
+        devices: names of devices; empty: everything.
+
+    Raises:
+        GraphError: a device is unknown.
+    """
+    graph = plan.graph
     check_devices(graph, devices)
-    all_stale = stale(root, graph)
-    chosen = tuple(name for name in graph.devices if not devices or name in devices)
-    wanted = frozenset(stage.name for stage in graph)
-    if devices:
-        bundles = [f"bundle@{name}" for name in chosen]
-        wanted = graph.with_ancestors(bundles)
-        others = graph[GATE].upstreams - set(bundles)
-        if not others & all_stale.keys():
-            wanted |= {GATE}
-    return Plan(graph, chosen, {name: why for name, why in all_stale.items() if name in wanted})
+    if not devices:
+        return plan
+    chosen = tuple(name for name in graph.devices if name in devices)
+    bundles = [f"bundle@{name}" for name in chosen]
+    wanted = graph.with_ancestors(bundles)
+    if not (graph[GATE].upstreams - set(bundles)) & plan.stale.keys():
+        wanted |= {GATE}
+    return Plan(graph, chosen, {name: why for name, why in plan.stale.items() if name in wanted})
 
 
 def check_devices(graph: Graph, devices: Sequence[str]) -> None:

@@ -69,13 +69,16 @@ class Setting:
     ends: dict[str, Ends | None] = field(default_factory=dict)
 
 
-def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> None:
+def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> Plan:
     """Check params, devices, where they are, runtimes, data, space and budgets.
 
     Args:
         root: the repository.
         again: a device that is about to be measured again, whatever its table says.
         elsewhere: whether that device is measured by somebody else, who sends a table.
+
+    Returns:
+        What a run of everything would do.
 
     Raises:
         PreflightError: at least one of them cannot work.
@@ -116,6 +119,8 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(list(dict.fromkeys(problems))))
+    assert plan is not None, "without problems there is a plan"
+    return plan
 
 
 def check_disk(root: Path) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from pipelines import children
+from pipelines.environment import stage_environment
 from pipelines.graph import Stage
-from pipelines.mending import mend_rwlock
+from pipelines.mending import keep_lock, mend_rwlock
 from pipelines.outputs import begin, ended
+from pipelines.restored import drop_damaged
 from pipelines.schedule import Outcome
 
-GRACE_S = 10.0
+GRACE_S = 3.0
 """Seconds between asking a stage to stop and killing it."""
+RUNNING, RESTORED = "running", "restored"
+REPRO = ("dvc", "--wait-for-lock", "repro", "--single-item")
 TAIL_LINES = 12
 """Lines shown of a stage that failed without an error message of its own."""
 
@@ -52,15 +55,33 @@ class StageProcesses:
     def run(self, stage: Stage, force: bool = False) -> Outcome:
         """Bring one stage up to date; its upstreams must be.
 
+        What DVC restores from its cache is hashed: it trusts its cache, whatever became of it. A
+        damaged object is dropped, and the stage run.
+
         Raises:
             StageFailedError: it failed, took longer than its `timeout_s`, or was stopped.
         """
+        lines = self._repro(stage, force)
+        if RESTORED in _states(lines) and (damaged := drop_damaged(self.root, stage)):
+            self._on_line(stage, f"DVC's cache held a damaged {damaged[0]}: dropped, made again.")
+            lines = self._repro(stage, force=True)
+        keep_lock(self.root)
+        return "ran" if RUNNING in _states(lines) else "fresh"
+
+    def stop(self) -> None:
+        """Stop every child and start no other; returns when they are gone."""
+        with self._guard:
+            self._stopping = True
+            running = list(self._children.values())
+        children.stop(running, GRACE_S)
+
+    def _repro(self, stage: Stage, force: bool) -> list[str]:
+        """Let DVC bring one stage up to date; what it and the stage printed."""
         mend_rwlock(self.root)  # a stage beside this one may have been killed past its time
         if stage.persists and not any((self.root / out).exists() for out in stage.outs):
             self._bring_back(stage)
         begin(self.root, stage)
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
-        child = self._start(stage, [*command, *(["--force"] if force else []), stage.name])
+        child = self._start(stage, [*REPRO, *(["--force"] if force else []), stage.name])
         expired = threading.Event()
         timer = None
         if stage.meta.timeout_s is not None:
@@ -75,6 +96,7 @@ class StageProcesses:
                 timer.cancel()
             with self._guard:
                 del self._children[stage.name]
+            children.forget(child)
             if child.returncode is not None:
                 ended(self.root, stage, done=child.returncode == 0)
         if expired.is_set():
@@ -85,49 +107,26 @@ class StageProcesses:
             raise StageFailedError("stopped before it was done.")
         if code != 0:
             raise StageFailedError(_message(lines, self.logs / f"{stage.name}.log"))
-        return "ran" if any(line.startswith("Running stage ") for line in lines) else "fresh"
-
-    def stop(self) -> None:
-        """Stop every child and start no other; returns when they are gone."""
-        with self._guard:
-            self._stopping = True
-            children = list(self._children.values())
-        for child in children:
-            _signal(child, signal.SIGTERM)
-        for child in children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(GRACE_S)
-            # The shell may be gone before what it started.
-            _signal(child, signal.SIGKILL)
+        return lines
 
     def _bring_back(self, stage: Stage) -> None:
         """Take a stage's missing outputs from DVC's cache, where they are there."""
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "checkout", "--quiet"]
-        child = self._start(stage, [*command, stage.name])
+        child = self._start(stage, ["dvc", "--wait-for-lock", "checkout", "--quiet", stage.name])
         try:
             self._follow(stage, child)
             child.wait()  # a failure says that the cache has them not: the stage makes them
         finally:
             with self._guard:
                 del self._children[stage.name]
+            children.forget(child)
+        drop_damaged(self.root, stage)
 
     def _start(self, stage: Stage, command: list[str]) -> subprocess.Popen[str]:
         with self._guard:
             if self._stopping:
                 raise StageFailedError("not started: the run was stopped.")
-            child = subprocess.Popen(
-                command,
-                cwd=self.root,
-                env=stage_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                # A group of its own, so that the stage and all it started stop together.
-                start_new_session=True,
-                pass_fds=self._inherited,
-            )
+            environment = stage_environment(os.environ)
+            child = children.start(command, self.root, environment, inherited=self._inherited)
             self._children[stage.name] = child
             return child
 
@@ -147,26 +146,21 @@ class StageProcesses:
         return [*head, *tail]
 
 
-def stage_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a stage: this interpreter's programs first, nothing sent anywhere."""
-    programs = str(Path(sys.executable).parent)
-    path = base.get("PATH", "")
-    return {
-        **base,
-        "PATH": f"{programs}{os.pathsep}{path}" if path else programs,
-        "DVC_NO_ANALYTICS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
     expired.set()
-    _signal(child, signal.SIGKILL)
+    children.signal_group(child, signal.SIGKILL)
 
 
-def _signal(child: subprocess.Popen[str], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+def _states(lines: list[str]) -> set[str]:
+    """What DVC said that it does with a stage."""
+    return {
+        state
+        for state, (begin, part) in {
+            RUNNING: ("Running stage ", ""),
+            RESTORED: ("Stage ", " is cached - skipping run, checking out outputs"),
+        }.items()
+        if any(line.startswith(begin) and part in line for line in lines)
+    }
 
 
 def _message(lines: list[str], log: Path) -> str:

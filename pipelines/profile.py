@@ -71,7 +71,7 @@ def bring_up_to_date(
         return
     workspace = Workspace(root)
     with (
-        workspace.lock() as lock,
+        workspace.held() as lock,
         choose_view(console, verbose=False) as view,
         kept_unless_done(kept, workspace.folder),
     ):

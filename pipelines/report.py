@@ -15,13 +15,12 @@ from models.ranking import SCHEMA as CERTIFICATE
 from pipelines.attest import SCHEMA as PROVENANCE
 from pipelines.attest import SUFFIX
 from pipelines.graph import Graph
-from pipelines.plan import GATE
+from pipelines.plan import GATE, REPORT
 from pipelines.summary import read_summaries, verdict_of
 from stages.bundle.read import read_bundle
 from stages.common.files import read_json, write_bytes
 from stages.common.schemas import FLEET, LATENCY
 
-REPORT = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 

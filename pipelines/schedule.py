@@ -68,6 +68,17 @@ class Schedule:
                 del self._waiting[waiting]
                 self.outcomes[waiting] = "not started"
 
+    def states(self, names: Iterable[str]) -> dict[str, str]:
+        """How each of these stages stands: its outcome, `running`, `waiting`, or `fresh`."""
+        return {
+            name: "running"
+            if name in self.running
+            else "waiting"
+            if name in self._waiting
+            else self.outcomes.get(name, "fresh")
+            for name in names
+        }
+
     def abandon(self) -> None:
         """Start nothing more."""
         for waiting in list(self._waiting):

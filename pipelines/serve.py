@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from pipelines.api import serving
 from pipelines.workspace import Workspace
 
 DEPLOYMENT = "retrain"
-START_S = 120.0
-"""Seconds the server may take to answer."""
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be used, or a server that does not start."""
+    """A schedule that cannot be used."""
 
 
 def check_cron(cron: str) -> str:
@@ -60,10 +50,12 @@ def serve_schedule(
         jobs: how many stages may run at once.
 
     Raises:
-        ScheduleError: the server does not start, for example because the port is taken.
+        PortError: the port is taken.
+        ApiError: the server does not start.
     """
     workspace = Workspace(root)
-    with _server(workspace, port) as url:
+    workspace.configure_prefect(os.environ, "WARNING")
+    with serving(workspace, port) as url:
         from prefect.types.entrypoint import EntrypointType
 
         from pipelines.flow import release_flow
@@ -80,57 +72,3 @@ def serve_schedule(
             entrypoint_type=EntrypointType.MODULE_PATH,
             **when,
         )
-
-
-@contextmanager
-def _server(workspace: Workspace, port: int) -> Iterator[str]:
-    """A Prefect server of our own, with its database in the workspace; yields its address."""
-    url = f"http://127.0.0.1:{port}"
-    _require_free(port)
-    workspace.configure_prefect(os.environ, "WARNING")
-    workspace.logs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-    with (workspace.logs / "server.log").open("w") as log:
-        # A session of its own: Ctrl-C is for us, and the server must outlive the last flow run.
-        server = subprocess.Popen(
-            [*command, "--port", str(port)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    try:
-        _wait(server, url, workspace.logs / "server.log")
-        os.environ["PREFECT_API_URL"] = f"{url}/api"
-        yield url
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def _require_free(port: int) -> None:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        raise ScheduleError(f"port {port} is taken; choose another with --port.") from error
-
-
-def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + START_S
-    while not _answers(url):
-        if server.poll() is not None or time.monotonic() > until:
-            raise ScheduleError(f"Prefect's server does not start; what it said: {log}")
-        time.sleep(0.3)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/api/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

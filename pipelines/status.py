@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,3 +29,26 @@ def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> Non
     console.print(f"{fresh} of {len(plan.graph)} stages are fresh.", highlight=False)
     for note in notes:
         console.print(escape(note), style="yellow", highlight=False)
+
+
+def print_running(console: Console, runner: str, states: Mapping[str, str] | None) -> None:
+    """Print what the run that is under way does now.
+
+    Args:
+        console: where to print.
+        runner: the number of its process.
+        states: how every stage stands; None before the run knows what it has to do.
+    """
+    console.print(f"A run is under way (process {runner}).", highlight=False)
+    if states is None:
+        console.print("It still checks what has to be done.")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name, state in states.items():
+        text = {"ran": "[green]done[/]", "fresh": "[green]fresh[/]", "failed": "[red]failed[/]"}
+        table.add_row(escape(name), text.get(state, f"[yellow]{state}[/]"))
+    console.print(table)
+    running = [name for name, state in states.items() if state == "running"]
+    console.print(escape(f"Running now: {', '.join(running) or 'nothing'}."), highlight=False)

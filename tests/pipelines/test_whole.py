@@ -141,6 +141,24 @@ def test_a_second_run_runs_no_stage(finished: Repository):
     assert (finished.root / "dvc.lock").read_bytes() == before
 
 
+def test_a_run_with_nothing_to_do_imports_nothing_heavy(finished: Repository):
+    assert finished.netwright("run")[0] == 0  # the params have passed as they are now
+    page = finished.root / "artifacts/release/report.html"
+    before = page.stat().st_mtime_ns
+    program = (
+        "import atexit, sys; sys.argv = ['netwright', 'run']\n"
+        "heavy = ('torch', 'scipy', 'sklearn', 'matplotlib', 'prefect', 'onnx', 'onnxruntime')\n"
+        "atexit.register(lambda: print('heavy:', [m for m in heavy if m in sys.modules]))\n"
+        "from pipelines.__main__ import main; main()"
+    )
+    child = finished.start("-c", program)
+    output, _ = child.communicate(timeout=120)
+    assert child.returncode == 0, output
+    assert "Everything is fresh: no stage had to run." in output
+    assert "heavy: []" in output
+    assert page.stat().st_mtime_ns == before, "nothing on it changed"
+
+
 def test_plain_dvc_gives_the_same_hashes_from_the_same_latency_tables(
     finished: Repository, tmp_path: Path
 ):

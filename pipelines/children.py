@@ -1,0 +1,95 @@
+"""Child processes that never outlive this one: each in a session of its own, each guarded.
+
+A session of its own keeps a terminal's Ctrl-C from them, which is this process's to handle; the
+guard ends them when this process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+GUARD = Path(__file__).with_name("guard.py")
+
+_alive: set[subprocess.Popen[str]] = set()
+_lock = threading.Lock()
+
+
+def start(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    output: Any = subprocess.PIPE,
+    inherited: tuple[int, ...] = (),
+) -> subprocess.Popen[str]:
+    """Start a Python module with arguments as a guarded child.
+
+    Args:
+        command: the module and its arguments.
+        folder: its working folder, where its imports are looked for first.
+        environment: its variables.
+        output: where what it prints goes, errors with it.
+        inherited: file descriptors it keeps open.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-P", str(GUARD), *command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        pass_fds=inherited,
+    )
+    with _lock:
+        _alive.add(child)
+    return child
+
+
+def forget(child: subprocess.Popen[str]) -> None:
+    """Let go of a child that has ended."""
+    with _lock:
+        _alive.discard(child)
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def stop(children: Sequence[subprocess.Popen[str]], grace_s: float) -> None:
+    """Stop children and all they started; they have `grace_s` seconds to end by themselves."""
+    for child in children:
+        signal_group(child, signal.SIGTERM)
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(grace_s)
+        # The shell may be gone before what it started.
+        signal_group(child, signal.SIGKILL)
+        child.wait()
+
+
+def kill_all() -> None:
+    """End everything that this process has started, at once."""
+    import psutil
+
+    for child in list(_alive):
+        signal_group(child, signal.SIGKILL)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(psutil.Process().children(), timeout=2)
+
+
+def signal_group(child: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a child's whole group, if there is anybody left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)

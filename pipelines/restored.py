@@ -1,0 +1,73 @@
+"""Whether what DVC restored from its cache is what it recorded, object by object.
+
+DVC hashes what a stage writes, and trusts its cache ever after: an object that was damaged on the
+disk comes back as it is, and counts as unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.graph import Stage, cache_folder
+from pipelines.mending import LOCK, read_mapping
+
+
+def drop_damaged(root: Path, stage: Stage) -> list[str]:
+    """Remove the objects of a stage's outputs that are not what their name says.
+
+    The outputs that hold them are removed with them, so that DVC neither restores nor keeps them.
+
+    Returns:
+        The damaged files, from the repository's root; empty: all is as recorded.
+    """
+    recorded = read_mapping(root / LOCK).get("stages", {}).get(stage.name, {}).get("outs", [])
+    cache, damaged = cache_folder(root), []
+    for out in recorded:
+        bad = list(_damaged(root / out["path"], out, cache))
+        for path, digest in bad:
+            damaged.append(path.relative_to(root).as_posix())
+            _object(cache, digest).unlink(missing_ok=True)
+        if bad:
+            _remove(root / out["path"])
+    return damaged
+
+
+def _damaged(path: Path, out: dict[str, Any], cache: Path) -> Iterator[tuple[Path, str]]:
+    """Files of an output that differ from their hash, and that hash."""
+    digest = str(out["md5"])
+    if not digest.endswith(".dir"):
+        if _md5(path) != digest:
+            yield path, digest
+        return
+    listing = _object(cache, digest)
+    if f"{_md5(listing)}.dir" != digest:
+        yield path, digest
+        return
+    for entry in json.loads(listing.read_bytes()):
+        file = path / entry["relpath"]
+        if _md5(file) != entry["md5"]:
+            yield file, entry["md5"]
+
+
+def _object(cache: Path, digest: str) -> Path:
+    return cache / digest[:2] / digest[2:]
+
+
+def _md5(file: Path) -> str | None:
+    """A file's hash, as DVC reckons it; None where there is no file."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Commands beside a run: refused in one line, or told what runs now."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from pipelines.api import serving
+from pipelines.workspace import Workspace
+from tests.pipelines.test_interrupts import RUN, sleeps, wait_for
+from tests.serving import free_port
+from tests.support import Repository, environment, kill_tree
+
+
+def test_beside_a_run_another_is_refused_and_status_says_what_runs(toy: Repository):
+    toy.change({"devices": {"a": {"width": 500}}})
+    (toy.root / "run.py").write_text(RUN)
+    child = toy.start("run.py", start_new_session=True)
+    try:
+        wait_for(lambda: sleeps(child.pid))
+        code, output = netwright(toy, "run")
+        assert code == 2, output
+        assert f"another run is under way (process {child.pid})" in output
+        assert "rwlock" not in output
+        code, output = netwright(toy, "status")
+        assert code == 0, output
+        assert f"A run is under way (process {child.pid})." in output
+        assert "Running now: bundle@a" in output
+        status = beside(toy, "status")
+        status.kill()
+        status.communicate()
+        code, output = netwright(toy, "report")
+        assert (code, "no release to report on" in output) == (1, True), output
+        os.killpg(child.pid, signal.SIGTERM)
+        output, _ = child.communicate(timeout=60)
+        assert "rwlock" not in output
+    finally:
+        if child.poll() is None:
+            kill_tree(child.pid)
+    assert Workspace(toy.root).runner() is None
+    assert not (toy.root / ".netwright/run.json").exists()
+
+
+def beside(repository: Repository, command: str) -> subprocess.Popen[str]:
+    program = RUN.partition("import pipelines.cli")[0]
+    program += f"sys.argv = ['netwright', {command!r}]\nfrom pipelines.cli import main; main()"
+    return repository.start("-c", program)
+
+
+def netwright(repository: Repository, command: str) -> tuple[int, str]:
+    child = beside(repository, command)
+    output, _ = child.communicate(timeout=120)
+    return child.returncode, output
+
+
+def test_the_pages_ask_their_own_server_and_show_what_the_stages_print(
+    toy: Repository, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    monkeypatch.delenv("PREFECT_API_URL")
+    port = free_port()
+    (toy.root / "run.py").write_text(RUN)
+    with serving(Workspace(toy.root), port) as url:
+        assert url == f"http://127.0.0.1:{port}"
+        assert asked(f"{url}/ui-settings")["api_url"] == f"{url}/api"
+        result = subprocess.run(
+            [sys.executable, "run.py"],
+            cwd=toy.root,
+            env={**environment(), "PREFECT_API_URL": f"{url}/api"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        runs = asked(f"{url}/api/task_runs/filter", {})
+        probe = next(run["id"] for run in runs if run["name"] == "probe@a")
+        only = {"logs": {"task_run_id": {"any_": [probe]}}}
+        messages = [log["message"] for log in asked(f"{url}/api/logs/filter", only)]
+    assert "progress 1/2 loss=0.5 left=3s" in messages
+
+
+def asked(url: str, body: dict | None = None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)

@@ -1,0 +1,197 @@
+"""Ctrl-C, SIGTERM and a closed terminal: one line, the signal's exit code, nothing left."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import Repository, environment, kill_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+STOPPED = "stopped. What was done stays done; the next run continues from there."
+RUN = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+import pipelines.cli as cli
+from pipelines.plan import make_plan
+from pipelines.workspace import Workspace
+
+def run():
+    with Workspace(Path.cwd()).lock():
+        cli._run_flow(Path.cwd(), [], list(make_plan(Path.cwd()).stale), 2, False)
+
+cli.app = run
+cli.main()
+"""
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture
+def sleeping(toy: Repository) -> Repository:
+    """A repository one of whose stages takes very long."""
+    toy.change({"devices": {"a": {"width": 500}}})
+    (toy.root / "run.py").write_text(RUN)
+    return toy
+
+
+def started(repository: Repository, *command: str) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own, as a shell does."""
+    return repository.start(*command, start_new_session=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def runs(pid: int, word: str) -> bool:
+    """Whether a process has started, somehow, one with this word in its command."""
+    for process in family(pid):
+        with contextlib.suppress(psutil.Error):
+            if word in process.cmdline():
+                return True
+    return False
+
+
+def sleeps(pid: int) -> bool:
+    return runs(pid, "sleep")
+
+
+def serves(pid: int) -> bool:
+    return runs(pid, "uvicorn")
+
+
+def ended(child: subprocess.Popen[str], before: list[psutil.Process]) -> str:
+    """What a stopped run said, once it and all it had started are gone."""
+    output, _ = child.communicate(timeout=60)
+    _, alive = psutil.wait_procs(before, timeout=15)
+    assert alive == []
+    return output
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_to_the_whole_group_ends_a_run_in_one_line(
+    sleeping: Repository, number: signal.Signals
+):
+    child = started(sleeping, "run.py")
+    try:
+        wait_for(lambda: sleeps(child.pid))
+        before = family(child.pid)
+        os.killpg(child.pid, number)
+        output = ended(child, before)
+    finally:
+        if child.poll() is None:
+            kill_tree(child.pid)
+    assert child.returncode == SIGNALS[number], output
+    last = output.splitlines()[-1]
+    assert last == f"error: {STOPPED}"
+    assert output.count("error") == 1, output
+    assert "Traceback" not in output
+    assert "bundle@a" not in sleeping.locked
+    assert "probe@a" in sleeping.locked, "what was done stays done"
+
+
+def test_a_second_signal_ends_it_at_once(sleeping: Repository):
+    child = started(sleeping, "run.py")
+    wait_for(lambda: sleeps(child.pid))
+    before = family(child.pid)
+    os.killpg(child.pid, signal.SIGINT)
+    os.killpg(child.pid, signal.SIGINT)
+    output = ended(child, before)
+    assert child.returncode == 130, output
+    assert output.splitlines()[-1] == f"error: {STOPPED}"
+    assert "Traceback" not in output
+
+
+def test_a_signal_before_the_server_is_up_ends_it_too(sleeping: Repository):
+    child = started(sleeping, "run.py")
+    wait_for(lambda: serves(child.pid))
+    before = family(child.pid)
+    os.killpg(child.pid, signal.SIGINT)
+    output = ended(child, before)
+    assert child.returncode == 130, output
+    assert output.strip() == f"error: {STOPPED}"
+
+
+def test_a_signal_while_the_params_are_checked_ends_it_too(digits: Repository):
+    child = started(digits, "-m", "pipelines", "run")
+    wait_for(lambda: (digits.root / ".netwright" / "run.lock").is_file())
+    before = family(child.pid)
+    os.killpg(child.pid, signal.SIGINT)
+    output = ended(child, before)
+    assert child.returncode == 130, output
+    assert output.strip() == f"error: {STOPPED}"
+
+
+def test_a_closed_terminal_ends_a_run_and_leaves_nothing(sleeping: Repository):
+    master, slave = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "run.py"],
+        cwd=sleeping.root,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env={**environment(), "TERM": "xterm"},
+    )
+    os.close(slave)
+    os.set_blocking(master, False)
+
+    def read() -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(master, 1 << 16)
+
+    wait_for(lambda: (read(), sleeps(child.pid))[1])
+    before = family(child.pid)
+    os.close(master)  # nobody can be told anything any more
+    os.killpg(child.pid, signal.SIGHUP)
+    assert child.wait(60) == 129
+    _, alive = psutil.wait_procs(before, timeout=15)
+    assert alive == []
+
+
+def test_what_a_killed_run_has_started_ends_by_itself(sleeping: Repository):
+    child = started(sleeping, "run.py")
+    wait_for(lambda: sleeps(child.pid))
+    before = family(child.pid)
+    assert serves(child.pid)
+    child.kill()
+    child.communicate()
+    _, alive = psutil.wait_procs(before, timeout=15)
+    assert alive == []
+    sleeping.change({"devices": {"a": {"width": 5}}})
+    again = started(sleeping, "run.py")
+    output, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, output
+    assert "bundle@a: done" in output
+
+
+def test_a_signal_that_is_ignored_by_the_caller_stays_ignored(sleeping: Repository):
+    (sleeping.root / "run.py").write_text(
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + RUN  # as nohup does
+    )
+    child = started(sleeping, "run.py")
+    wait_for(lambda: sleeps(child.pid))
+    os.killpg(child.pid, signal.SIGHUP)
+    time.sleep(1)
+    assert child.poll() is None
+    before = family(child.pid)
+    os.killpg(child.pid, signal.SIGTERM)
+    ended(child, before)
+    assert child.returncode == 143
