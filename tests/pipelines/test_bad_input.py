@@ -111,7 +111,7 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a path that only a shell would understand": (
         {"data": {"source": "folder", "path": "~/no-such-images"}},
-        ("data.path '~/no-such-images'", f"Write {Path.home()}/no-such-images"),
+        ("data.path: ~ and $ are not expanded", f"write {Path.home()}/no-such-images"),
     ),
     "a signing key that is not there": (
         {"bundle": {"signing_key": "no/such/key.pem"}},
