@@ -22,7 +22,6 @@ from stages.common.files import sha256_file, write_json
 SCHEMA = "netwright/provenance/1"
 SUFFIX = ".provenance.json"
 LOCK = "dvc.lock"
-GRAPH = "dvc.yaml"
 MOST_CHANGED = 50
 """Changed files that are listed; all of them are counted."""
 
@@ -88,7 +87,7 @@ def git_state(root: Path) -> dict[str, Any]:
     }
     try:
         # A download that was unpacked inside some other repository is no revision of that one.
-        _git(root, "ls-files", "--error-unmatch", "--", GRAPH)
+        _git(root, "ls-files", "--error-unmatch", "--", PARAMS)
         revision = _git(root, "rev-parse", "--verify", "HEAD").strip()
         changed = _git(root, "status", "--porcelain", "--", ".", f":(exclude){LOCK}").splitlines()
     except FileNotFoundError:
