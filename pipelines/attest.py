@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.graph import GRAPH_FILE, PARAMS
+from pipelines.graph import PARAMS
 from pipelines.mending import LOCK
 from stages.bundle.read import read_bundle
 from stages.bundle.signature import sign, signature_file, signed_by
@@ -97,7 +97,7 @@ def git_state(root: Path) -> dict[str, Any]:
     }
     try:
         # A download that was unpacked inside some other repository is no revision of that one.
-        _git(root, "ls-files", "--error-unmatch", "--", GRAPH_FILE)
+        _git(root, "ls-files", "--error-unmatch", "--", PARAMS)
         revision = _git(root, "rev-parse", "--verify", "HEAD").strip()
         changed = _git(root, "status", "--porcelain", "--", ".", f":(exclude){LOCK}").splitlines()
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from stages.bundle.read import read_bundle
 from stages.common.choice import Choice
 from stages.common.files import read_json
 from stages.common.hops import HopError
+from tests.bundle.forging import thorough
 
 DEVICES = ["cpu", "edge", "gpu", "dsp", "phone"]
 
@@ -281,6 +282,22 @@ def test_run_py_classifies_arrays(bundles, tmp_path):
     done = run_alone(folder, *[f"{index}.npy" for index in range(6)])
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == expected
+
+
+def test_run_py_prints_a_label_that_the_terminal_lacks(bundles, tmp_path, monkeypatch):
+    def with_apples(content, files):
+        labels = json.loads(files["labels.json"])
+        labels["labels"] = [f"\U0001f34e{label}" for label in labels["labels"]]
+        files["labels.json"] = json.dumps(labels).encode()
+
+    (tmp_path / "apples.tar.gz").write_bytes(thorough(bundles["cpu"], with_apples))
+    folder = unpack(tmp_path / "apples.tar.gz", tmp_path / "apples")
+    with np.load(folder / "golden.npz") as golden:
+        np.save(folder / "0.npy", golden["images"][0])
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    done = run_alone(folder, "0.npy")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0.npy: \\U0001f34e")
 
 
 def test_run_py_runs_the_portable_file_where_there_is_no_gpu_and_says_how(bundles, tmp_path):

@@ -62,3 +62,12 @@ def test_the_record_is_the_same_for_the_same_state(committed: Path):
     first, second = (json.dumps(repository_state(committed)) for _ in range(2))
     assert first == second
     assert json.loads(first)["dvc_lock_sha256"] is None, "no lock file yet"
+
+
+def test_a_download_inside_another_repository_is_no_revision_of_that(committed: Path):
+    unpacked = committed / "unpacked"
+    unpacked.mkdir()
+    (unpacked / "params.yaml").write_text("a: 1\n")
+    found = git_state(unpacked)
+    assert found["revision"] is found["dirty"] is None
+    assert "params.yaml" in found["why_unknown"]
