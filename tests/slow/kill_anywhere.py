@@ -2,7 +2,7 @@
 
     python -m tests.slow.kill_anywhere --kills 100 --seed 0 --folder /tmp/kills
 
-One run, killed at random moments until it ends by itself, is a round; rounds follow each other until
+One run, killed at random moments until it ends by itself, is a round; rounds follow until
 there were enough kills. A stage that had the same inputs as in the reference, a run nobody killed,
 has to have the same outputs, unless it measures time. Every second round starts from the
 reference's latency tables, so that what follows from them is compared, too. The first
