@@ -18,7 +18,7 @@ from pipelines.workspace import Workspace
 
 START_S = 150.0
 """Seconds the server may take to answer; the first one makes its database."""
-STOP_S = 3.0
+STOP_S = 1.0
 """Seconds it has to end before it is killed: its database survives that."""
 _APPLICATION = ("uvicorn", "--factory", "prefect.server.api.server:create_app")
 _OPTIONS = ("--log-level", "error", "--lifespan", "on", "--timeout-graceful-shutdown", "1")

@@ -43,7 +43,7 @@ def start_flow(toy: Repository) -> subprocess.Popen[str]:
 
 def run_flow(toy: Repository) -> tuple[int, str]:
     child = start_flow(toy)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=400)
     return child.returncode, output
 
 
@@ -139,7 +139,7 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"

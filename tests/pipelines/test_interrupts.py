@@ -47,7 +47,7 @@ def started(repository: Repository, *command: str) -> subprocess.Popen[str]:
     return repository.start(*command, start_new_session=True)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"

@@ -2,11 +2,11 @@
 
     python -m tests.slow.kill_anywhere --kills 100 --seed 0 --folder /tmp/kills
 
-One run, killed at random moments until it ends by itself, is a round; rounds follow each other
-until there were enough kills. A stage that had the same inputs as in the reference, a run nobody
-killed, has to have the same outputs, unless it measures time. Every second round starts from the
-reference's latency tables, so that what follows from them is compared, too. The first failure ends
-it with exit code 1, and leaves the folder as it is.
+One run, killed at random moments until it ends by itself, is a round; rounds follow until
+there were enough kills. A stage that had the same inputs as in the reference, a run nobody killed,
+has to have the same outputs, unless it measures time. Every second round starts from the
+reference's latency tables, so that what follows from them is compared, too. The first
+failure ends it with exit code 1, and leaves the folder as it is.
 """
 
 from __future__ import annotations
