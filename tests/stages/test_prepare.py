@@ -257,7 +257,7 @@ def test_a_disk_without_room_is_one_message_with_the_file_and_the_remedy(tmp_pat
         check=False,
     )
     assert found.returncode == 1
-    message = "data/train.images.npy: files may not become so large here. Raise the limit"
+    message = "data/train.images.npy: the file is larger than this account or disk allows"
     assert found.stderr.startswith(f"error: {message}")
     assert len(found.stderr.splitlines()) == 1
     assert list(out.iterdir()) == []
