@@ -17,7 +17,9 @@ from tests.support import Repository, environment, kill_tree
 
 
 def test_beside_a_run_another_is_refused_and_status_says_what_runs(toy: Repository):
-    toy.change({"devices": {"a": {"width": 500}}})
+    toy.change({"devices": {"a": {"width": 5000}}})
+    file = toy.root / "dvc.yaml"
+    file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 5000"))
     (toy.root / "run.py").write_text(RUN)
     child = toy.start("run.py", start_new_session=True)
     try:

@@ -1,8 +1,14 @@
+<<<<<<< ours
 import subprocess
+=======
+import json
+import os
+>>>>>>> theirs
 
 import pytest
+from dvc.lock import make_lock
 
-from pipelines.graph import NEVER, GraphError, find_root, read_graph, stale
+from pipelines.graph import NEVER, GraphError, find_root, read_graph, read_state, stale
 from pipelines.plan import make_plan
 from tests.support import Repository
 
@@ -83,6 +89,7 @@ def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
         make_plan(toy.root, ["desktp"])
 
 
+<<<<<<< ours
 def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
     """The links that an image folder may have (data.image_walk): DVC must go on seeing through."""
     root, outside = tmp_path / "repository", tmp_path / "outside"
@@ -103,3 +110,16 @@ def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp
         assert stale(root, graph) == {}
         change.write_text("changed")
         assert stale(root, graph) == {"look": ["images modified"]}
+=======
+def test_the_graph_is_read_while_dvc_is_at_work_and_leaves_its_locks_alone(toy: Repository):
+    assert toy.dvc("repro", "--quiet", "train")[0] == 0
+    rwlock = toy.root / ".dvc/tmp/rwlock"
+    writer = {"pid": os.getpid(), "cmd": "dvc repro"}
+    rwlock.write_text(json.dumps({"write": {str(toy.root / "out/train"): writer}}))
+    before = rwlock.read_bytes()
+    with make_lock(str(toy.root / ".dvc/tmp/lock"), tmp_dir=str(toy.root / ".dvc/tmp")):
+        graph, why = read_state(toy.root)
+    assert "train" not in why
+    assert graph["train"].outs == ("out/train",)
+    assert rwlock.read_bytes() == before
+>>>>>>> theirs

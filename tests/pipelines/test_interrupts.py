@@ -37,7 +37,9 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 @pytest.fixture
 def sleeping(toy: Repository) -> Repository:
     """A repository one of whose stages takes very long."""
-    toy.change({"devices": {"a": {"width": 500}}})
+    toy.change({"devices": {"a": {"width": 5000}}})
+    file = toy.root / "dvc.yaml"
+    file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 5000"))
     (toy.root / "run.py").write_text(RUN)
     return toy
 
