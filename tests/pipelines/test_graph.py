@@ -1,9 +1,6 @@
-<<<<<<< ours
-import subprocess
-=======
 import json
 import os
->>>>>>> theirs
+import subprocess
 
 import pytest
 from dvc.lock import make_lock
@@ -89,7 +86,6 @@ def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
         make_plan(toy.root, ["desktp"])
 
 
-<<<<<<< ours
 def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
     """The links that an image folder may have (data.image_walk): DVC must go on seeing through."""
     root, outside = tmp_path / "repository", tmp_path / "outside"
@@ -110,7 +106,8 @@ def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp
         assert stale(root, graph) == {}
         change.write_text("changed")
         assert stale(root, graph) == {"look": ["images modified"]}
-=======
+
+
 def test_the_graph_is_read_while_dvc_is_at_work_and_leaves_its_locks_alone(toy: Repository):
     assert toy.dvc("repro", "--quiet", "train")[0] == 0
     rwlock = toy.root / ".dvc/tmp/rwlock"
@@ -122,4 +119,3 @@ def test_the_graph_is_read_while_dvc_is_at_work_and_leaves_its_locks_alone(toy: 
     assert "train" not in why
     assert graph["train"].outs == ("out/train",)
     assert rwlock.read_bytes() == before
->>>>>>> theirs
