@@ -61,11 +61,12 @@ def main() -> int:
     try:
         kill_anywhere(flags.folder, flags.kills, random.Random(flags.seed), count)
     except LostError as error:
+        print_count(count)
         print(f"error: {error}\nAll is left in {flags.folder}.", file=sys.stderr)
-    else:
-        shutil.rmtree(flags.folder)
+        return 1
+    shutil.rmtree(flags.folder)
     print_count(count)
-    return int(count.kills < flags.kills)
+    return 0
 
 
 def kill_anywhere(folder: Path, kills: int, rng: random.Random, count: Count) -> None:
