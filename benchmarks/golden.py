@@ -26,7 +26,7 @@ from benchmarks.results import replace_sections, table
 from data.dataset import Split
 from devices.agent.onnx_session import PRECISE_INT8, session_options
 from devices.agent.processor import features
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import backend
 from devices.backends.onnxruntime import open_reference
 from devices.device import Budget, Device

@@ -19,7 +19,7 @@ import torch
 from benchmarks.quantize_forms import RUNTIMES, Effort, Forms, Row, rows_of
 from benchmarks.quantize_networks import KNOWN, Network, Training, searched, trained
 from benchmarks.results import replace_sections, table
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import backend
 from devices.measure import Protocol
 from stages.common.learning import Images

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from devices.backends import Backend, backend
 from devices.backends.base import describe
 from devices.device import Device
 from devices.fingerprint import machine_state, session_state
-from devices.measure import Measurement, Protocol, in_one_clock, measure
+from devices.measure import Measurement, Protocol, Row, in_one_clock, measure, on_quick_cores
 
 Images = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float32]
@@ -54,8 +54,16 @@ class Bench(ABC):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
+        quick_ms: float | None = None,
     ) -> dict[str, Measurement]:
         """Measure models against a reference; see devices.measure.
+
+        Args:
+            models: files by a name of the caller's choice.
+            reference: what each is compared with.
+            protocol: how carefully.
+            on_done: called with each model's name as it is done.
+            quick_ms: what the reference is known to take there, in milliseconds.
 
         Raises:
             MeasurementError: a model cannot be opened.
@@ -96,6 +104,7 @@ class HereBench(Bench):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
+        quick_ms: float | None = None,
     ) -> dict[str, Measurement]:
         """Measure each model in a process of its own."""
         with ready(self._backend, self._device, [*models.values(), reference]) as files:
@@ -107,6 +116,7 @@ class HereBench(Bench):
                 protocol,
                 on_done,
                 self._device.openvino_device,
+                quick_ms,
             )
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
@@ -136,24 +146,28 @@ class AgentBench(Bench):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
+        quick_ms: float | None = None,
     ) -> dict[str, Measurement]:
         """Send the models one by one."""
-        found = {}
         with ready(self._backend, self._device, [*models.values(), reference]) as files:
             known = files_of(files[reference], "reference-")
-            for label, model in models.items():
-                found[label] = self._client.measure(
-                    label,
-                    self._backend.name,
-                    files_of(files[model]),
-                    known,
-                    self._device.threads,
-                    protocol,
-                    self._device.openvino_device,
-                )
-                if on_done is not None:
-                    on_done(label)
-        return in_one_clock(found)
+
+            def once(labels: Sequence[str]) -> Iterator[tuple[str, Row]]:
+                for label in labels:
+                    yield (
+                        label,
+                        self._client.measure(
+                            label,
+                            self._backend.name,
+                            files_of(files[models[label]]),
+                            known,
+                            self._device.threads,
+                            protocol,
+                            self._device.openvino_device,
+                        ),
+                    )
+
+            return in_one_clock(on_quick_cores(list(models), once, on_done, quick_ms))
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
         """Send the file with some images at a time."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.agent.protocol import MeasurementError, Protocol, measure_against
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import backend
 from devices.device import DeviceError
 from devices.measure import LINE

@@ -1,5 +1,5 @@
 """Importing this keeps runtimes quiet: for a process that can be told only what to import first."""
 
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 
 quiet()

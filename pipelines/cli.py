@@ -370,7 +370,7 @@ def main() -> NoReturn:
     interrupts.arm()
     settle_warnings(os.environ)
     settle(os.environ)
-    from devices.agent.runtimes import quiet
+    from devices.agent.quiet import quiet
     from stages.common.terminal import show_any_text
 
     show_any_text()

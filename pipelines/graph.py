@@ -194,8 +194,7 @@ def cache_folder(root: Path) -> Path:
 def _graph(repo: Any, root: Path) -> Graph:
     import networkx as nx
 
-    # Other files' stages (benchmarks have some) are run by their own commands.
-    ours = [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
+    ours = _ours(repo)
     # From a stage to the stages it reads from.
     edges = repo.index.graph.subgraph(ours)
     order = list(nx.topological_sort(edges.reverse(copy=False)))
@@ -204,8 +203,16 @@ def _graph(repo: Any, root: Path) -> Graph:
     return Graph(_in_file_order(stages, position))
 
 
+def _ours(repo: Any) -> list[Any]:
+    """DVC's stages of this graph; those of other files (benchmarks have some) are run alone."""
+    return [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
+
+
 def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
-    status = repo.status(targets=[GRAPH_FILE])
+    # `repo.status` of a file would read it and the lock file anew.
+    status: dict[str, list[Any]] = {}
+    for stage in _ours(repo):
+        status |= stage.status(check_updates=True)
     result: dict[str, list[str]] = {}
     for stage in graph:
         before = sorted(stage.upstreams & result.keys())

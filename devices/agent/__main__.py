@@ -11,7 +11,8 @@ from .fill import fill
 from .jobs import job_main
 from .protocol import Protocol
 from .queue import Limits
-from .runtimes import RUNTIMES, quiet
+from .quiet import quiet
+from .runtimes import RUNTIMES
 from .server import read_token, serve
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from data.dataset import DatasetInfo, read_split
 from devices.agent import pack as packing
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.bench import HereBench, bench_of
 from devices.device import Device
 from stages.bundle.archive import pack

@@ -77,7 +77,7 @@ class Clock:
         changed = differences(self.machine, bench.machine())
         if changed:
             raise ClockError(stale_message(name, changed))
-        found = bench.measure(models, self.reference, protocol, on_done)
+        found = bench.measure(models, self.reference, protocol, on_done, self.reference_ms)
         return {key: m.in_clock(self.reference_ms) for key, m in found.items()}
 
 

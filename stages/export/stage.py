@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import DatasetInfo, Split, read_split
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import Backend, Built, backend
 from devices.bench import Bench, bench_of
 from devices.measure import Measurement, Protocol

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import DatasetInfo
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import Backend, backend
 from devices.bench import Bench, bench_of
 from devices.device import Device, DeviceError

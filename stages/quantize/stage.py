@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DatasetInfo, read_split
-from devices.agent.runtimes import quiet
+from devices.agent.quiet import quiet
 from devices.backends import backend
 from devices.bench import Bench, bench_of
 from devices.device import Device

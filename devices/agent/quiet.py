@@ -1,0 +1,17 @@
+"""Without NumPy: the command line calls it before it knows whether it will need that."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def quiet() -> None:
+    """Keep runtimes from reporting to their makers; call it before one is imported.
+
+    ONNX Runtime starts a thread for it, and OpenVINO a whole process when it is imported: both
+    would run beside what is measured, and nobody asked the data's owner.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # OpenVINO has no switch for one process, but does without this package where it is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
