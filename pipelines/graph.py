@@ -211,8 +211,9 @@ def _ours(repo: Any) -> list[Any]:
 def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
     # `repo.status` of a file would read it and the lock file anew.
     status: dict[str, list[Any]] = {}
-    for stage in _ours(repo):
-        status |= stage.status(check_updates=True)
+    with repo.lock:
+        for stage in _ours(repo):
+            status |= stage.status(check_updates=True)
     result: dict[str, list[str]] = {}
     for stage in graph:
         before = sorted(stage.upstreams & result.keys())
