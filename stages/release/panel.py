@@ -127,10 +127,10 @@ class Panel:
     def _told(self, limit: float, names: Sequence[str]) -> str:
         """A budget's label; it says whose it is where the colour does not."""
         if len(names) > 1:
-            return f"budget {limit:g}, {len(names)} devices"
+            return f"budget {limit:.3g}, {len(names)} devices"
         colours = list(self.colours.values())
         alone = colours.count(self.colours[names[0]]) == 1
-        return f"budget {limit:g}" if alone else f"budget {limit:g}, {names[0]}"
+        return f"budget {limit:.3g}" if alone else f"budget {limit:g}, {names[0]}"
 
     def _note(self, words: str, colour: str, rotation: float = 0) -> Text:
         """A label somewhere."""
