@@ -47,12 +47,13 @@ def test_a_known_range_never_moves() -> None:
     assert (rounding.low, rounding.high) == (0.0, 1.0)
 
 
-def test_every_output_channel_of_a_weight_has_its_own_scale() -> None:
+@pytest.mark.parametrize("largest", [127, 63])
+def test_every_output_channel_of_a_weight_has_its_own_scale(largest: int) -> None:
     weight = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     weight *= torch.tensor([[1.0], [100.0], [0.0]])
-    rounded = RoundedWeight()(weight)
+    rounded = RoundedWeight(largest)(weight)
     for before, after in zip(weight, rounded, strict=True):
-        assert (before - after).abs().max() <= 0.501 * before.abs().max() / 127
+        assert (before - after).abs().max() <= 0.501 * before.abs().max() / largest
     assert not rounded[2].any()
 
 

@@ -46,7 +46,13 @@ def sleeping(toy: Repository) -> Repository:
 
 def started(repository: Repository, *command: str) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a shell does."""
-    return repository.start(*command, start_new_session=True)
+    return repository.start(*command, start_new_session=True, preexec_fn=heed_signals)
+
+
+def heed_signals() -> None:
+    """Undo what the tests were started with: nohup ignores one, a shell's & another."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
@@ -150,6 +156,7 @@ def test_a_closed_terminal_ends_a_run_and_leaves_nothing(sleeping: Repository):
         stdout=slave,
         stderr=slave,
         start_new_session=True,
+        preexec_fn=heed_signals,
         env={**environment(), "TERM": "xterm"},
     )
     os.close(slave)

@@ -9,7 +9,8 @@ from models.operators import quantization_friendly
 from models.space import SearchSpace
 from models.space_file import PRESETS, read_spec
 from models.space_spec import SpaceSpec
-from pipelines.doctor import devices_table, least_cost, space_remarks
+from pipelines.doctor import devices_table, space_remarks
+from pipelines.ends import budgets_of
 from pipelines.preflight import Setting, check_budget, check_device
 from stages.common.budgets import InfeasibleBudgetError
 from stages.common.device_space import check_allowed, device_space
@@ -124,7 +125,7 @@ def test_budgets_are_judged_on_what_is_left() -> None:
     cheap = GATE | {"expansion": [1]}
     dear = {"operator": "mbconv", "kernel": [5], "expansion": [6]}
     setting = Setting(with_first_stage({"cheap": cheap, "dear": dear}), {})
-    least = {p: least_cost("flops", "x", device(precision=p), setting) for p in ("auto", "int8")}
+    least = {p: budgets_of("x", device(precision=p), setting)[0][0].least for p in ("auto", "int8")}
     assert least["auto"] is not None
     assert least["int8"] is not None
     assert least["auto"] < least["int8"]
