@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.checked import checked_plan
 from pipelines.cores import thread_remarks
 from pipelines.params import bind_params
 from pipelines.preflight import PreflightError, check_disk
@@ -157,13 +158,34 @@ def refuse(small: Repository) -> Callable[..., None]:
     return check
 
 
-@pytest.mark.parametrize("mistake", PARAMS)
+@pytest.mark.parametrize("mistake", ["images in an output", "two mistakes at once"])
 def test_bad_params_are_refused_before_anything_starts(
     mistake: str, small: Repository, refuse: Callable[..., None]
 ):
     changes, words = PARAMS[mistake]
     small.change(changes)
     refuse(words, "run")
+
+
+@pytest.mark.parametrize("mistake", PARAMS)
+def test_each_mistake_in_the_params_is_named(
+    mistake: str, small: Repository, monkeypatch: pytest.MonkeyPatch
+):
+    """What the command line checks first, without a new process for each."""
+    changes, words = PARAMS[mistake]
+    before = (small.root / "params.yaml").read_bytes()
+    small.change(changes)
+    monkeypatch.chdir(small.root)
+    try:
+        with pytest.raises(ValueError) as refused:  # noqa: PT011 - the words are checked below
+            checked_plan(small.root)
+    finally:
+        (small.root / "params.yaml").write_bytes(before)
+    said = str(refused.value)
+    for word in words:
+        assert word in said
+    assert len(said.splitlines()) <= 24, "more than one screen"
+    assert not (small.root / "artifacts").exists(), "something was started"
 
 
 def test_a_folder_with_one_class_is_refused(small: Repository, refuse: Callable[..., None]):
