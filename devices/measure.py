@@ -13,7 +13,8 @@ a neighbour on the host slowed the core, which no counter shows but the referenc
 measured again after the others (`on_quick_cores`).
 
 Every model is measured in a process of its own (`devices.measure_worker`), with the reference and
-nothing else beside it, away from the caller's threads and memory. A runtime that crashes or hangs
+nothing else beside it, away from the caller's threads and memory; what is reported of a bundle in
+several (`repeated`, `pooled`). A runtime that crashes or hangs
 on a model ends that process, and the message names the model.
 """
 
@@ -43,6 +44,8 @@ __all__ = [
     "in_one_clock",
     "measure",
     "on_quick_cores",
+    "pooled",
+    "repeated",
     "require_narrow",
 ]
 
@@ -227,6 +230,34 @@ def in_one_clock(found: Mapping[str, Row]) -> dict[str, Measurement]:
         )
         for name, row in found.items()
     }
+
+
+PROCESSES = 6
+"""How many processes measure a latency that is reported: the smallest and the largest of six
+independent values hold the median of what they are drawn from with a probability of 97%."""
+
+
+def repeated(model: Path) -> dict[str, Path]:
+    """One model under several labels, so that it is measured in `PROCESSES` processes."""
+    return {f"{model.name}, process {number}": model for number in range(1, PROCESSES + 1)}
+
+
+def pooled(found: Mapping[str, Measurement]) -> Measurement:
+    """What several processes measured of one model.
+
+    A process lays out its memory anew, and keeps a difference that no block in it shows. Here the
+    latency is the median over processes, and the interval goes from the smallest to the largest.
+    """
+    rows = list(found.values())
+    latencies = [row.ms for row in rows]
+    return Measurement(
+        ms=float(np.median(latencies)),
+        ratio=float(np.median([row.ratio for row in rows])),
+        spread=float(np.median([row.spread for row in rows])),
+        interval=(min(latencies), max(latencies)),
+        blocks=sum(row.blocks for row in rows),
+        undisturbed=float(np.mean([row.undisturbed for row in rows])),
+    )
 
 
 def require_narrow(found: Mapping[str, Measurement], protocol: Protocol) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from devices.bench import Bench, HereBench
 from devices.fingerprint import differences
-from devices.measure import Measurement, MeasurementError, Protocol
+from devices.measure import Measurement, MeasurementError, Protocol, pooled, repeated
 from models.architecture import Architecture
 from stages.bundle.errors import BundleError
 from stages.bundle.gate import judge_latency
@@ -30,7 +30,7 @@ _MOST_PARAMETERS, _MOST_FLOPS = 10**8, 10**11
 
 
 def measure_latency(path: Path, bundle: Bundle, bench: Bench | None = None) -> tuple[str, Any]:
-    """Measure the delivered file in a process of its own.
+    """Measure the delivered file in processes of its own.
 
     Args:
         path: the archive, for messages.
@@ -77,16 +77,16 @@ def measure_latency(path: Path, bundle: Bundle, bench: Bench | None = None) -> t
 
 def _measured(bundle: Bundle, bench: Bench, reference: Reference | None) -> Measurement:
     """The delivered file's latency: in the reference's milliseconds, or in the machine's own."""
-    entry = bundle.manifest.model.entry
     with bundle.unpacked() as folder, tempfile.TemporaryDirectory() as beside:
-        model = folder / entry
+        model = folder / bundle.manifest.model.entry
+        models = repeated(model)
         if reference is None:
             # A network beside itself: what counts is its own time.
-            return bench.measure({entry: model}, model, PROTOCOL)[entry]
+            return pooled(bench.measure(models, model, PROTOCOL))
         file = Path(beside) / "reference.onnx"
         _write_reference(reference, file)
-        found = bench.measure({entry: model}, file, PROTOCOL, quick_ms=reference.ms)
-        return found[entry].in_clock(reference.ms)
+        found = bench.measure(models, file, PROTOCOL, quick_ms=reference.ms)
+        return pooled(found).in_clock(reference.ms)
 
 
 def _recorded(told: Latency) -> str:

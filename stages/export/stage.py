@@ -16,7 +16,7 @@ from data.dataset import DatasetInfo, Split, read_split
 from devices.agent.quiet import quiet
 from devices.backends import Backend, Built, backend
 from devices.bench import Bench, bench_of
-from devices.measure import Measurement, Protocol
+from devices.measure import Measurement, Protocol, pooled, repeated
 from stages.common.clock import Clock
 from stages.common.devices import pick_device
 from stages.common.files import read_json, rounded, write_json
@@ -141,9 +141,9 @@ def measured(
 ) -> Measurement:
     """The delivered file's latency, in the clock of the device's profile."""
     protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
-    with Progress("measure", 1) as progress:
-        found = clock.measure(name, bench, {"delivered": entry}, protocol, counted(progress))
-    return found["delivered"]
+    models = repeated(entry)
+    with Progress("measure", len(models)) as progress:
+        return pooled(clock.measure(name, bench, models, protocol, counted(progress)))
 
 
 def spread_out(split: Split, count: int) -> Split:

@@ -3,16 +3,21 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from devices.fingerprint import machine_state
 from devices.measure import (
+    PROCESSES,
     ROUNDS,
+    Measurement,
     MeasurementError,
     Protocol,
     Row,
     measure,
     on_quick_cores,
+    pooled,
+    repeated,
     require_narrow,
 )
 
@@ -109,3 +114,25 @@ def test_what_the_reference_is_known_to_take_tells_a_slow_core_from_the_first_mo
     core = Core(1.5, 1.0)
     assert on_quick_cores(["a"], core.once, quick_ms=1.0)["a"]["ratio"] == 3.0
     assert core.measured == ["a", "a"]
+
+
+def test_what_is_reported_holds_what_each_process_measured(small: Path) -> None:
+    models = repeated(small)
+    assert len(models) == PROCESSES
+    found = measure("onnxruntime", models, small, 1, QUICK)
+    one = pooled(found)
+    low, high = one.interval
+    assert all(low <= row.ms <= high for row in found.values())
+    assert low <= one.ms <= high
+    assert one.blocks == sum(row.blocks for row in found.values())
+
+
+def test_an_interval_over_processes_holds_their_median_19_times_in_20() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.lognormal(0.0, 0.1, (4000, PROCESSES))  # its median is 1
+    held = 0
+    for row in drawn:
+        rows = {str(k): Measurement(ms, ms, 0.0, (ms, ms)) for k, ms in enumerate(row.tolist())}
+        low, high = pooled(rows).interval
+        held += low <= 1.0 <= high
+    assert 0.95 < held / len(drawn) < 0.985
