@@ -8,14 +8,14 @@ would evict each model's caches and measure the eviction.
 
 Blocks that something disturbed are measured again, as long as that helps, and blocks are added
 until the ratio's confidence interval is narrow or the time is over: noise makes an interval wide,
-and never ends a run. `devices.agent.protocol` and `blocks` have the rules. Models that ran while
-a neighbour on the host slowed the core, which no counter shows but the reference's time does, are
-measured again after the others (`on_quick_cores`).
+and never ends a run. `devices.agent.protocol` and `blocks` have the rules. Models that ran on a
+slow core, which no counter of the system shows but the reference's time does, are measured again
+after the others (`on_quick_cores`).
 
 Every model is measured in a process of its own (`devices.measure_worker`), with the reference and
-nothing else beside it, away from the caller's threads and memory; what is reported of a bundle in
-several (`repeated`, `pooled`). A runtime that crashes or hangs
-on a model ends that process, and the message names the model.
+nothing else beside it, away from the caller's threads and memory; what is reported of a bundle is
+measured in several (`repeated`, `pooled`). A runtime that crashes or hangs on a model ends that
+process, and the message names the model.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ MEASURED = ("ratio", "low", "high", "spread", "reference_ms", "blocks", "undistu
 """What `devices.agent.protocol.measure_against` returns, here or from a device's agent."""
 SLOW_CORE = 1.2
 """A model beside which the reference took more than this many times its quickest time ran on a
-slow core. A busy sibling thread makes it 1.4 to 1.6; two processes differ by less than 1.1."""
+slow core: 1.4 to 1.6 times was seen there, and up to 1.13 between processes on quick ones."""
 ROUNDS = 4
 """How often a model is measured at most, until it did not run on a slow core."""
 EXTRA_TIME, LEAST_EXTRA_S = 1.0, 5.0
 """Measuring again takes at most this many times what measuring all once took, or so many seconds:
-a core stays slow for a quarter of a second to several."""
+a core was seen to stay slow for several measurements in a row."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 Row = Mapping[str, float]
@@ -96,6 +96,11 @@ class Measurement:
         """Half of the interval, as a share of the latency."""
         low, high = self.interval
         return (high - low) / 2 / self.ms
+
+    @property
+    def reference_ms(self) -> float:
+        """Milliseconds of the reference, whose clock `ms` is in."""
+        return self.ms / self.ratio
 
     def in_clock(self, reference_ms: float) -> Measurement:
         """The same in the milliseconds of another session with the same reference."""
@@ -155,10 +160,6 @@ def on_quick_cores(
 ) -> dict[str, Row]:
     """Measure all models, then again those that ran on a slow core, in at most twice the time.
 
-    A virtual core shares a real one with somebody else's. While that is busy everything takes
-    1.4 to 1.6 times as long, some networks more than others, for a quarter of a second to several:
-    often for all blocks of a model, whose interval is narrow and off by up to a tenth.
-
     Args:
         names: the models'.
         once: measures the named ones.
@@ -170,44 +171,51 @@ def on_quick_cores(
         Per model the row with the quickest reference. Where that ran on a slow core as well, its
         interval holds those of all its rows, and nothing of it counts as undisturbed.
     """
-    rows: dict[str, list[Row]] = {name: [] for name in names}
-    quickest = math.inf if quick_ms is None else quick_ms
-    told, pending = set[str](), list(names)
-    began, over = time.perf_counter(), math.inf
-
-    def slow(name: str) -> bool:
-        return min(row["reference_ms"] for row in rows[name]) > SLOW_CORE * quickest
-
-    def tell(name: str) -> None:
-        if name not in told and on_done is not None:
-            on_done(name)
-        told.add(name)
-
-    for _ in range(ROUNDS):
-        for name, row in once(pending):
-            rows[name].append(row)
-            quickest = min(quickest, row["reference_ms"])
-            if not slow(name):
-                tell(name)
-            if time.perf_counter() > over:
-                break
-        pending = [name for name in pending if slow(name)]
-        took = time.perf_counter() - began
-        if over == math.inf:
-            over = began + took + max(EXTRA_TIME * took, LEAST_EXTRA_S)
-        if not pending or time.perf_counter() > over:
+    attempts = _Attempts(names, math.inf if quick_ms is None else quick_ms, on_done)
+    began = time.perf_counter()
+    attempts.add(once(names), math.inf)
+    took = time.perf_counter() - began
+    until = began + took + max(EXTRA_TIME * took, LEAST_EXTRA_S)
+    for _ in range(ROUNDS - 1):
+        slow = [name for name in names if attempts.slow(name)]
+        if not slow or time.perf_counter() > until:
             break
-    for name in names:
-        tell(name)
-    return {name: _best(rows[name], slow(name)) for name in names}
+        attempts.add(once(slow), until)
+    return {name: attempts.best(name) for name in names}
 
 
-def _best(rows: Sequence[Row], slow: bool) -> Row:
-    best = min(rows, key=lambda row: row["reference_ms"])
-    if not slow:
-        return best
-    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
-    return {**best, "low": low, "high": high, "undisturbed": 0.0}
+class _Attempts:
+    """What was measured of each model so far."""
+
+    def __init__(
+        self, names: Sequence[str], quickest: float, on_done: Callable[[str], None] | None
+    ) -> None:
+        self._rows: dict[str, list[Row]] = {name: [] for name in names}
+        self._quickest, self._on_done = quickest, on_done
+
+    def add(self, found: Iterator[tuple[str, Row]], until: float) -> None:
+        """Take in rows until this time by the clock."""
+        for name, row in found:
+            if not self._rows[name] and self._on_done is not None:
+                self._on_done(name)
+            self._rows[name].append(row)
+            self._quickest = min(self._quickest, row["reference_ms"])
+            if time.perf_counter() > until:
+                break
+
+    def slow(self, name: str) -> bool:
+        """Whether a model has run on slow cores alone."""
+        best_ms = min(row["reference_ms"] for row in self._rows[name])
+        return best_ms > SLOW_CORE * self._quickest
+
+    def best(self, name: str) -> Row:
+        """The row to report of a model."""
+        rows = self._rows[name]
+        best = min(rows, key=lambda row: row["reference_ms"])
+        if not self.slow(name):
+            return best
+        low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+        return {**best, "low": low, "high": high, "undisturbed": 0.0}
 
 
 def in_one_clock(found: Mapping[str, Row]) -> dict[str, Measurement]:

@@ -251,7 +251,7 @@ def unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
                 for file in _files(root / name)
                 if file.relative_to(root / name).as_posix() not in recorded
                 and not repo.dvcignore.is_ignored_file(str(file))
-                and not repo.cache.local.exists(_md5(file))
+                and not _in_cache(repo, file)
             ]
             if files:
                 found[name] = files
@@ -276,12 +276,17 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted([*names, *links]))
 
 
-def _md5(file: Path) -> str:
-    """The name of a file's content in DVC's cache; none for what is no plain file."""
-    if not file.is_file() or file.is_symlink():
-        return "0" * 32
+def _in_cache(repo: Any, file: Path) -> bool:
+    digest = None if file.is_symlink() else md5_of(file)
+    return digest is not None and bool(repo.cache.local.exists(digest))
+
+
+def md5_of(file: Path) -> str | None:
+    """A file's hash, as DVC reckons it; None where there is no file."""
+    if not file.is_file():
+        return None
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "md5").hexdigest()
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @contextmanager

@@ -6,14 +6,13 @@ disk comes back as it is, and counts as unchanged.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.graph import Stage, cache_folder
+from pipelines.graph import Stage, cache_folder, md5_of
 from pipelines.mending import LOCK, read_mapping
 
 
@@ -41,29 +40,21 @@ def _damaged(path: Path, out: dict[str, Any], cache: Path) -> Iterator[tuple[Pat
     """Files of an output that differ from their hash, and that hash."""
     digest = str(out["md5"])
     if not digest.endswith(".dir"):
-        if _md5(path) != digest:
+        if md5_of(path) != digest:
             yield path, digest
         return
     listing = _object(cache, digest)
-    if f"{_md5(listing)}.dir" != digest:
+    if f"{md5_of(listing)}.dir" != digest:
         yield path, digest
         return
     for entry in json.loads(listing.read_bytes()):
         file = path / entry["relpath"]
-        if _md5(file) != entry["md5"]:
+        if md5_of(file) != entry["md5"]:
             yield file, entry["md5"]
 
 
 def _object(cache: Path, digest: str) -> Path:
     return cache / digest[:2] / digest[2:]
-
-
-def _md5(file: Path) -> str | None:
-    """A file's hash, as DVC reckons it; None where there is no file."""
-    if not file.is_file():
-        return None
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -41,7 +41,7 @@ class Ends:
     @property
     def largest_ms(self) -> float:
         """Milliseconds per image of the largest network."""
-        return self.smallest.ms / self.smallest.ratio
+        return self.smallest.reference_ms
 
     def least(self, key: str) -> tuple[float, Interval]:
         """What the smallest network needs of a latency budget, with its 95% interval.

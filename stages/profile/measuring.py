@@ -136,10 +136,10 @@ def profile(
     files, whole = write_models(wanted, space, runtime, params, work, on_done)
     reference = work / REFERENCE
     alone = bench.measure(files, reference, params.block_protocol, on_done)
-    quick_ms = min(row.ms / row.ratio for row in alone.values())
+    quick_ms = next(row.reference_ms for row in alone.values())
     together = bench.measure(whole, reference, params.network_protocol, on_done, quick_ms)
     # One clock for both sessions: the second one's, which is the longer.
-    reference_ms = next(found.ms / found.ratio for found in together.values())
+    reference_ms = next(row.reference_ms for row in together.values())
     alone = {key: row.in_clock(reference_ms) for key, row in alone.items()}
     found = Milliseconds(
         {key: row.ms for key, row in alone.items()},

@@ -130,7 +130,7 @@ class Panel:
             return f"budget {limit:.3g}, {len(names)} devices"
         colours = list(self.colours.values())
         alone = colours.count(self.colours[names[0]]) == 1
-        return f"budget {limit:.3g}" if alone else f"budget {limit:g}, {names[0]}"
+        return f"budget {limit:.3g}" if alone else f"budget {limit:.3g}, {names[0]}"
 
     def _note(self, words: str, colour: str, rotation: float = 0) -> Text:
         """A label somewhere."""

@@ -98,12 +98,12 @@ def test_a_signal_to_the_whole_group_ends_a_run_in_one_line(sleeping: Repository
     try:
         wait_for(lambda: sleeps(child.pid))
         before = family(child.pid)
-        os.killpg(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGINT)
         output = ended(child, before)
     finally:
         if child.poll() is None:
             kill_tree(child.pid)
-    assert child.returncode == 143, output
+    assert child.returncode == 130, output
     last = output.splitlines()[-1]
     assert last == f"error: {STOPPED}"
     assert output.count("error") == 1, output
