@@ -1,6 +1,7 @@
 """Does a latency ratio measured beside other work agree with the same ratio measured alone?
 
-Networks of `compact` in pairs, some models to each reference network, measured as a profile does:
+Networks of `compact` in pairs, some models to each reference network, measured as a profile does,
+or with `--reported` in several processes each, as what is reported of a bundle:
 alone, beside one busy loop per core, and alone again. The two passes alone say how well a quiet
 measurement repeats itself, and their mean is what the busy one is held against. Nothing else should
 run on the machine meanwhile; four minutes.
@@ -25,7 +26,7 @@ from benchmarks.results import replace_sections, table
 from devices.agent.runtimes import RUNTIMES
 from devices.bench import Bench, HereBench
 from devices.device import Budget, Device
-from devices.measure import Measurement, Protocol
+from devices.measure import PROCESSES, Measurement, Protocol, pooled, repeated
 from models.space import SearchSpace
 from stages.common.params import read_section
 from stages.profile.networks import draw_networks, write_network
@@ -103,6 +104,7 @@ def measure_all(
     protocol: Protocol,
     title: str,
     quick_ms: dict[Path, float],
+    reported: bool,
 ) -> Pass:
     """Measure every model against its reference.
 
@@ -113,15 +115,20 @@ def measure_all(
         title: what to print.
         quick_ms: the least that each reference took in an earlier pass, as a stage knows it from
             the device's profile; updated.
+        reported: whether each is measured in several processes.
     """
     began, found = time.perf_counter(), list[Measurement]()
     for reference, models in pairs.items():
         known = quick_ms.get(reference)
-        files = {model.stem: model for model in models}
-        measured = bench.measure(files, reference, protocol, quick_ms=known)
-        found += measured.values()
-        took = next(row.reference_ms for row in measured.values())
-        quick_ms[reference] = min(took, known or took)
+        jobs = [repeated(model) for model in models] if reported else [
+            {model.stem: model for model in models}
+        ]  # fmt: skip
+        for files in jobs:
+            measured = bench.measure(files, reference, protocol, quick_ms=known)
+            found += [pooled(measured)] if reported else measured.values()
+            took = next(row.reference_ms for row in measured.values())
+            known = min(took, known or took)
+        quick_ms[reference] = known or math.inf
     seconds = time.perf_counter() - began
     done = Pass(tuple(found), seconds)
     print(f"{title}: {seconds:.0f} s, {done.undisturbed:.0%} of the blocks undisturbed", flush=True)
@@ -137,10 +144,10 @@ def judge(quiet: Sequence[Pass], busy: Pass, loops: int) -> str:
     """The result as Markdown: the goal's two numbers, and every pair."""
     alone = np.sqrt(quiet[0].ratios * quiet[1].ratios)
     seconds = float(np.mean([done.seconds for done in quiet]))
-    repeated, beside = off(quiet[0].ratios, quiet[1].ratios), off(busy.ratios, alone)
+    again, beside = off(quiet[0].ratios, quiet[1].ratios), off(busy.ratios, alone)
     within, slower = float((beside <= TOLERANCE).mean()), busy.seconds / seconds
     rows = [
-        _differences("alone against alone again", repeated),
+        _differences("alone against alone again", again),
         _differences(f"beside {loops} busy loops against alone", beside),
     ]
     head = ("the ratio of a pair", f"within {TOLERANCE:.0%}", "median", "95th percentile", "most")
@@ -197,6 +204,7 @@ def main() -> None:
     """Measure alone, beside busy loops, and alone again; write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency_busy", description=__doc__)
     parser.add_argument("--runtime", choices=sorted(RUNTIMES), default="onnxruntime")
+    parser.add_argument("--reported", action="store_true", help="several processes a model")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--loops", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="its `profile`")
@@ -209,13 +217,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(args.pairs, Path(folder))
         quick_ms = dict[Path, float]()
-        first = measure_all(bench, pairs, protocol, "alone", quick_ms)
+        first = measure_all(bench, pairs, protocol, "alone", quick_ms, args.reported)
         with busy_loops(args.loops):
             title = f"beside {args.loops} busy loops"
-            busy = measure_all(bench, pairs, protocol, title, quick_ms)
-        again = measure_all(bench, pairs, protocol, "alone again", quick_ms)
+            busy = measure_all(bench, pairs, protocol, title, quick_ms, args.reported)
+        again = measure_all(bench, pairs, protocol, "alone again", quick_ms, args.reported)
     machine = bench.machine()
     words = f"--runtime {args.runtime}" + f" --pairs {args.pairs}" * (args.pairs != 20)
+    words += " --reported" * args.reported
     about = (
         f"`python -m benchmarks.latency_busy {words}` on {machine['processor']}, "
         f"{machine['cores']} cores, {machine['runtime']} {machine['runtime_version']}, 1 thread; "
@@ -224,7 +233,8 @@ def main() -> None:
     )
     text = judge((first, again), busy, args.loops)
     print(text)
-    replace_sections(args.out, TITLE, {machine["runtime"]: f"{about}\n\n{text}"})
+    section = machine["runtime"] + f", {PROCESSES} processes a model" * args.reported
+    replace_sections(args.out, TITLE, {section: f"{about}\n\n{text}"})
 
 
 if __name__ == "__main__":
