@@ -1,4 +1,4 @@
-# The environment lives in .venv, made by pip from constraints.txt; everything else runs in it.
+# Virtual environment .venv, installed by pip from constraints.txt; all other targets use it.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 .PHONY: help release test lint bench install freeze clean
 
 help:
-	@echo "make release   build every bundle that is stale, then show the summary"
+	@echo "make release   run all stale stages, then show the summary"
 	@echo "make test      run the test suite"
 	@echo "make lint      check style, types and import rules"
 	@echo "make bench     run the benchmarks"
@@ -14,7 +14,7 @@ help:
 release: $(INSTALLED)
 	$(BIN)/netwright run
 
-# Two processes; what measures time in a test compares, and never asserts on a clock.
+# Two processes: no test asserts on absolute times.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -32,8 +32,8 @@ install: $(INSTALLED)
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing the pinned packages into .venv: some minutes and 6 GB the first time."
+		|| { echo "error: Python 3.11 or newer is required; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the pinned packages into .venv: several minutes and 6 GB the first time."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@began=$$(date +%s) \
 		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -37,7 +37,7 @@ from models.architecture import Architecture
 from models.costs import flops
 from models.space import SearchSpace
 from models.supernet import Supernet, extract
-from models.training import Objective, Recipe, Run, supervised
+from models.training import Objective, Recipe, Run, supervised_step
 from models.warm_start import shrink_and_perturb
 from models.weights import load_into
 from stages.common.checkpoint import Checkpoint
@@ -47,7 +47,7 @@ from stages.common.params import read_section
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import RANKED
 from stages.train.params import TrainParams
-from stages.train.stage import objective_of, train_network
+from stages.train.stage import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS: Mapping[str, float] = {"scratch": 0.0, "slice": 1.0}
@@ -92,7 +92,7 @@ def train_arm(world: World, start: str, teacher: str | None, seed: int) -> dict[
     params = world.params.model_copy(update=changes)
     objective = Objective(world.architecture.classes, params.label_smoothing)
     if teacher is not None:
-        objective = objective_of(params, world.images, world.teachers[teacher])
+        objective = build_objective(params, world.images, world.teachers[teacher])
     network = extract(world.supernet, world.architecture)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(seed))
     inputs = fingerprint(params.model_dump(exclude={"checkpoint_every"}), teacher)
@@ -179,12 +179,12 @@ def steps_section(world: World, blocks: int = 25, calls: int = 2) -> str:
     objectives = {"none": Objective(world.architecture.classes)}
     for kind in ("cached", "live"):
         changed = params.model_copy(update={"soft_labels": kind})
-        objectives[kind] = objective_of(changed, images, folder)
+        objectives[kind] = build_objective(changed, images, folder)
     things = {}
     for name, objective in objectives.items():
         network = extract(world.supernet, world.architecture).train()
         run = Run(network, Recipe(1_000_000, 0.01, ema_decay=params.ema_decay, window=1_000_000))
-        learn = supervised(network, objective)
+        learn = supervised_step(network, objective)
         things[name] = partial(run.advance, lambda step: batches[step % 4], learn)
     found = interleaved(things, blocks, calls)
     rows = []

@@ -26,7 +26,7 @@ from benchmarks.results import replace_sections, table
 from data.dataset import Split
 from devices.agent.onnx_session import PRECISE_INT8, session_options
 from devices.agent.processor import features
-from devices.agent.quiet import quiet
+from devices.agent.quiet import disable_telemetry
 from devices.backends import backend
 from devices.backends.onnxruntime import open_reference
 from devices.device import Budget, Device
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "golden.md")
     args = parser.parse_args()
     prepare_machine(1, 0)
-    quiet()
+    disable_telemetry()
     images = Images.open(args.data)
     networks = [searched(folder) for folder in sorted(args.train.iterdir()) if folder.is_dir()]
     states, finds = [], []

@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.results import replace_sections, table
 from devices.agent.runtimes import RUNTIMES
-from devices.bench import Bench, HereBench
+from devices.bench import LocalTarget, Target
 from devices.device import Budget, Device
-from devices.measure import PROCESSES, Measurement, Protocol, pooled, repeated
+from devices.measure import PROCESSES, Measurement, Protocol, pool, replicate
 from models.space import SearchSpace
 from stages.common.params import read_section
 from stages.profile.networks import draw_networks, write_network
@@ -99,7 +99,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def measure_all(
-    bench: Bench,
+    bench: Target,
     pairs: dict[Path, list[Path]],
     protocol: Protocol,
     title: str,
@@ -120,12 +120,12 @@ def measure_all(
     began, found = time.perf_counter(), list[Measurement]()
     for reference, models in pairs.items():
         known = quick_ms.get(reference)
-        jobs = [repeated(model) for model in models] if reported else [
+        jobs = [replicate(model) for model in models] if reported else [
             {model.stem: model for model in models}
         ]  # fmt: skip
         for files in jobs:
-            measured = bench.measure(files, reference, protocol, quick_ms=known)
-            found += [pooled(measured)] if reported else measured.values()
+            measured = bench.measure(files, reference, protocol, expected_ms=known)
+            found += [pool(measured)] if reported else measured.values()
             took = next(row.reference_ms for row in measured.values())
             known = min(took, known or took)
         quick_ms[reference] = known or math.inf
@@ -213,7 +213,7 @@ def main() -> None:
     params = read_section(args.params, "profile", ProfileParams)
     protocol = params.network_protocol
     device = Device(backend=args.runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-    bench = HereBench(device)
+    bench = LocalTarget(device)
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(args.pairs, Path(folder))
         quick_ms = dict[Path, float]()

@@ -27,7 +27,7 @@ from benchmarks.predictor_table import examples_of, read_table
 from benchmarks.results import table
 from models.predictor_explained import Explained, effects, explain
 from models.predictor_fit import Choice, Examples, Options
-from models.predictor_judge import Added, Error, Learner, folds, held_out, judge
+from models.predictor_judge import Contribution, Error, Learner, cross_validate, folds, judge
 from models.predictors import SCHEMA, Predictor, PredictorError, Values
 from models.space_spec import SpaceError
 from stages.common.files import write_bytes, write_json
@@ -90,7 +90,7 @@ def run(flags: argparse.Namespace) -> None:
     ours = explain(examples, options, parts)
     others: Mapping[str, Learner] = {LEAST_SQUARES: least_squares, TREES: trees(flags.seed)}
     errors = {OURS: ours.error} | {
-        name: judge(examples.target_N, held_out(examples, parts, learn))
+        name: judge(examples.target_N, cross_validate(examples, parts, learn))
         for name, learn in others.items()
     }
     print(f"\n{flags.folds} folds (seed {flags.seed}), each row predicted without its fold:\n")
@@ -200,7 +200,7 @@ def terms_table(predictor: Predictor, examples: Examples) -> str:
     return table(head, rows) + more
 
 
-def added_table(worth: Mapping[str, Added]) -> str:
+def added_table(worth: Mapping[str, Contribution]) -> str:
     """What each feature adds, the most first."""
     ordered = sorted(worth, key=lambda name: -worth[name].lost)
     rows = [(n, f"{worth[n].lost:+.4f}", f"{worth[n].alone:.4f}") for n in ordered[:SHOWN]]

@@ -19,7 +19,7 @@ import torch
 from benchmarks.quantize_forms import RUNTIMES, Effort, Forms, Row, rows_of
 from benchmarks.quantize_networks import KNOWN, Network, Training, searched, trained
 from benchmarks.results import replace_sections, table
-from devices.agent.quiet import quiet
+from devices.agent.quiet import disable_telemetry
 from devices.backends import backend
 from devices.measure import Protocol
 from stages.common.learning import Images
@@ -36,7 +36,7 @@ HEAD = ("network", "runtime", "form", "top-1", "agrees", "kB", "float32 / int8 t
 def main() -> None:
     args = _parser().parse_args()
     prepare_machine(1, 0)
-    quiet()
+    disable_telemetry()
     images = Images.open(args.data)
     rows: list[Row] = []
     effort = _effort(args)
@@ -88,7 +88,7 @@ def _effort(args: argparse.Namespace) -> Effort:
     params = read_section(args.params, "quantize", QuantizeParams)
     protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     return Effort(
-        tuple(name for name in args.runtimes if backend(name).capabilities().runs_here),
+        tuple(name for name in args.runtimes if backend(name).capabilities().can_run),
         args.qat,
         args.images,
         None if args.no_latency else protocol,

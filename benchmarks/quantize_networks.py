@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small
 
 from data.stream import TrainStream
-from models.training import Objective, Recipe, Run, supervised, train
+from models.training import Objective, Recipe, Run, supervised_step, train
 from models.weights import load_into, to_bytes
 from stages.common.files import fingerprint, write_bytes
 from stages.common.learning import Images
@@ -93,7 +93,7 @@ def trained(name: str, images: Images, training: Training, cache: Path) -> Netwo
         steps = max(1, round(training.epochs * stream.steps_per_epoch))
         recipe = Recipe(steps, training.learning_rate, weight_decay=training.weight_decay)
         run = Run(network, recipe)
-        learn = supervised(network, Objective(len(images.info.classes)))
+        learn = supervised_step(network, Objective(len(images.info.classes)))
         with Progress(f"train {name}", steps, interval=10.0) as progress:
             train(run, stream.at, learn, report=progress.update)
         write_bytes(file, to_bytes(network))

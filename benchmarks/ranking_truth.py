@@ -20,7 +20,7 @@ from models.costs import block_flops, depth, flops, parameters
 from models.evaluate import recalibrate
 from models.space import SearchSpace
 from models.subnet import Subnet
-from models.training import Objective, Recipe, Run, supervised, train
+from models.training import Objective, Recipe, Run, supervised_step, train
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import fingerprint, rounded, write_json
 from stages.common.learning import Images
@@ -45,7 +45,7 @@ def architectures(space: SearchSpace, count: int) -> list[Architecture]:
     return list(found)
 
 
-def train_alone(
+def train_from_scratch(
     architecture: Architecture, images: Images, params: RankingParams, seed: int
 ) -> float:
     """Accuracy on validation and test images together, after training from scratch."""
@@ -54,7 +54,7 @@ def train_alone(
     network = Subnet(architecture, torch.Generator().manual_seed(seed))
     network.to(memory_format=torch.channels_last)
     run = Run(network, Recipe(steps, params.truth.learning_rate, weight_decay=5e-5))
-    train(run, stream.at, supervised(network, Objective(architecture.classes)))
+    train(run, stream.at, supervised_step(network, Objective(architecture.classes)))
     recalibrate(network, images.calibration(params.recalibration_batches, 256, seed))
     val, test = len(images.val), len(images.test)
     right = images.accuracy(network, "val") * val + images.accuracy(network, "test") * test
@@ -78,7 +78,9 @@ def main() -> None:
     with Progress("truth", len(chosen), len(accuracy)) as progress:
         for architecture in chosen:
             if architecture.id not in accuracy:
-                accuracy[architecture.id] = train_alone(architecture, images, params, flags.seed)
+                accuracy[architecture.id] = train_from_scratch(
+                    architecture, images, params, flags.seed
+                )
                 checkpoint.save(state)
                 progress.update(len(accuracy), {"accuracy": accuracy[architecture.id]})
     rows = [

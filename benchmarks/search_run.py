@@ -18,7 +18,7 @@ from stages.search.algorithms import ALGORITHMS
 from stages.search.loop import answer, problem_of, search
 from stages.search.params import SearchParams
 from stages.search.problem import bn_indicators
-from stages.search.stage import evaluation, kept_budgets
+from stages.search.stage import evaluation, search_budgets
 
 
 def searched(
@@ -41,7 +41,7 @@ def searched(
     params = section.model_copy(update=update)
     device = pick_device(setting.params, setting.device)
     latency = read_latency_table(setting.artifacts / "profile" / setting.device)
-    asked = kept_budgets(setting.space, setting.device, device, latency, params.latency_margin)
+    asked = search_budgets(setting.space, setting.device, device, latency, params.latency_margin)
     batch = min(params.batch, len(setting.images.val))
     began = time.perf_counter()
     indicators = bn_indicators(setting.supernet, setting.space)

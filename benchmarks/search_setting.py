@@ -18,7 +18,7 @@ from stages.common.files import fingerprint, write_json
 from stages.common.learning import Images
 from stages.common.params import read_section
 from stages.train.params import TrainParams
-from stages.train.stage import objective_of, train_network
+from stages.train.stage import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "netwright/search-benchmark/1"
@@ -78,7 +78,7 @@ def accuracy_of(
     """Test accuracy after a training from the weights that the network has; resumable."""
     section = read_section(setting.params, "train", TrainParams)
     params = section.model_copy(update={"epochs": epochs, "seed": seed})
-    objective = objective_of(params, setting.images, setting.artifacts / "teacher")
+    objective = build_objective(params, setting.images, setting.artifacts / "teacher")
     architecture = network.architecture
     known = fingerprint(params.model_dump(), architecture.to_json(), to_bytes(network).hex())
     checkpoint = Checkpoint(work / f"{architecture.id}-{seed}", known)

@@ -41,7 +41,7 @@ def step_of(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[
         loss = functional.cross_entropy(forward(batch.images_NCHW), batch.labels_N)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(0.01)
-        optimizer.forget()
+        optimizer.zero_grad()
 
     return step
 

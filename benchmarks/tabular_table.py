@@ -42,7 +42,7 @@ from models.space import SearchSpace
 from models.space_file import PRESETS, read_spec
 from stages.common.files import sha256_file
 from stages.search.algorithms.base import Algorithm
-from stages.search.evaluation import Evaluate, Judgement
+from stages.search.evaluation import Evaluate, Evaluation
 
 Array = npt.NDArray[np.float64]
 Judge = Literal["split", "batches"]
@@ -117,11 +117,11 @@ class Table:
     def evaluation(self, algorithm: Algorithm, judge: Judge, seed: int) -> Evaluate:
         """How the algorithm's architectures are judged, with the images that it asks for."""
         params = algorithm.params
-        same = algorithm.judged == "held_out"
+        same = algorithm.evaluation_mode == "held_out"
         images = None if judge == "split" else params.fitness_images if same else params.batch
-        known: dict[Architecture, Judgement] = {}
+        known: dict[Architecture, Evaluation] = {}
 
-        def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+        def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
             rng = np.random.default_rng([seed, step])
             # The same images in every step need the same difficulties.
             difficulty = np.random.default_rng([seed] if same else [seed, step, 1])
@@ -135,7 +135,7 @@ class Table:
 
         return evaluate
 
-    def query(self, number: int, shared_N: Array, rng: np.random.Generator) -> Judgement:
+    def query(self, number: int, shared_N: Array, rng: np.random.Generator) -> Evaluation:
         """What one of the network's trainings, drawn at random, is found to be worth.
 
         Args:
@@ -149,7 +149,7 @@ class Table:
             own_N = rng.standard_normal(len(shared_N))
             hard_N = math.sqrt(CORRELATION) * shared_N + math.sqrt(1 - CORRELATION) * own_N
             right = float((hard_N < ndtri(accuracy)).mean())
-        return Judgement(nll(right, accuracy, self.space.classes), right)
+        return Evaluation(nll(right, accuracy, self.space.classes), right)
 
     def _number_of(self, architecture: Architecture) -> int:
         if architecture not in self._known:

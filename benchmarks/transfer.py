@@ -53,7 +53,7 @@ from stages.search.evaluation import recalibrated_evaluation
 from stages.search.loop import answer, problem_of, search
 from stages.search.params import SearchParams
 from stages.search.problem import Problem
-from stages.search.stage import kept_budgets
+from stages.search.stage import search_budgets
 from stages.search.start import Start
 from stages.supernet.params import SupernetParams
 
@@ -95,7 +95,7 @@ class Comparison:
         device = pick_device(setting.params, setting.device)
         latency = read_latency_table(setting.artifacts / "profile" / setting.device)
         margin = params.latency_margin
-        asked = kept_budgets(setting.space, setting.device, device, latency, margin)
+        asked = search_budgets(setting.space, setting.device, device, latency, margin)
         problem = problem_of(
             setting.space, asked.limits, min(params.batch, len(setting.images.val))
         )

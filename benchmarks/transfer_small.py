@@ -32,7 +32,7 @@ from stages.common.learning import Images
 from stages.common.params import read_section
 from stages.prepare.prepare import channel_statistics
 from stages.search.algorithms.base import Algorithm
-from stages.search.evaluation import Evaluate, Judgement
+from stages.search.evaluation import Evaluate, Evaluation
 from stages.search.loop import search
 from stages.search.stage import evaluation
 from stages.supernet.params import SupernetParams
@@ -158,9 +158,9 @@ def batch_judge(algorithm: Algorithm, supernet: Supernet, images: Images) -> Eva
     return evaluation(algorithm, supernet, images)
 
 
-def indifferent(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+def indifferent(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
     """Every architecture is as good as any other."""
-    return [Judgement(0.0, 0.0)] * len(architectures)
+    return [Evaluation(0.0, 0.0)] * len(architectures)
 
 
 def training_macs(space: SearchSpace, steps: int, batch: int, paths: int = 500) -> float:

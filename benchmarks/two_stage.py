@@ -47,7 +47,7 @@ from stages.search.algorithms.hurricane import Hurricane
 from stages.search.evaluation import Evaluate
 from stages.search.loop import problem_of
 from stages.search.params import SearchParams
-from stages.search.stage import evaluation, kept_budgets
+from stages.search.stage import evaluation, search_budgets
 from stages.supernet.params import SupernetParams
 from stages.supernet.strategies.base import PATHS, Task
 from stages.supernet.strategies.spos import SinglePath
@@ -88,7 +88,7 @@ class Comparison:
         device = pick_device(setting.params, setting.device)
         latency = read_latency_table(setting.artifacts / "profile" / setting.device)
         margin = section.latency_margin
-        asked = kept_budgets(setting.space, setting.device, device, latency, margin)
+        asked = search_budgets(setting.space, setting.device, device, latency, margin)
         batch = min(section.batch, len(setting.images.val))
         self.problem = problem_of(setting.space, asked.limits, batch)
         self.hurricane = Hurricane(self.problem, self.params)
@@ -123,7 +123,7 @@ class Comparison:
         population = Population(self.problem, self.params.evolution, allowed)
         rng, known = np.random.default_rng([self.seed, 1]), dict[Choices, float]()
         while len(known) < evaluations:
-            born = population.brood(self.params.fixed_samples, rng, set(known))
+            born = population.breed(self.params.fixed_samples, rng, set(known))
             new = [choices for choices in born if choices not in known]
             if not new:
                 break  # the space has no more

@@ -1,1 +1,1 @@
-"""Data-set code: sources, checks, splits, loaders. The data themselves are artifacts."""
+"""Dataset code: sources, validation, splits, batches. The data are DVC artifacts."""

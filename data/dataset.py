@@ -1,4 +1,4 @@
-"""The prepared data set: what it is, and its arrays.
+"""The prepared dataset: metadata and arrays.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -25,11 +25,11 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 @dataclass(frozen=True)
 class Augment:
-    """How training images are varied.
+    """Training augmentation.
 
     Attributes:
-        flip: mirror every second image on average, left to right.
-        shift: move every image by up to this many pixels each way; black comes in.
+        flip: horizontal flip with probability 0.5.
+        shift: random shift of up to this many pixels per axis, padded with 0.
     """
 
     flip: bool
@@ -38,20 +38,20 @@ class Augment:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a prepared data set is.
+    """Metadata of a prepared dataset.
 
     Attributes:
-        name: the source it came from.
+        name: name of the data source.
         image_shape: (C, H, W).
-        classes: names, in the order of the labels.
-        mean: per channel, of the train split's pixels / 255.
-        std: per channel, of the train split's pixels / 255; at least one grey level.
+        classes: names, in label order.
+        mean: per-channel mean of the train split's pixels / 255.
+        std: per-channel standard deviation of the train split's pixels / 255; at least 1/255.
         counts: images per class name, per split.
-        augment: how training images are varied.
-        fit: how images of other shapes are brought to this one.
-        source: the originals' checksums, unreadable files, and what became of duplicates.
+        augment: training augmentation.
+        fit: how images of another aspect ratio are resized.
+        source: checksums of the raw files, unreadable files, handling of duplicates.
         arrays: SHA-256 of every array file, by name.
-        bits: used bits of the 16-bit images; None: there were none.
+        bits: significant bits of the 16-bit images; None: no 16-bit images.
     """
 
     name: str
@@ -67,7 +67,7 @@ class DatasetInfo:
     bits: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes an equal description."""
+        """JSON values, which `from_json` reads back."""
         content = asdict(self)
         if self.bits is None:
             del content["bits"]
@@ -75,7 +75,7 @@ class DatasetInfo:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> DatasetInfo:
-        """The description that `to_json` gave; a `schema` key beside it is ignored."""
+        """Parse the output of `to_json`; a `schema` key is ignored."""
         channels, height, width = content["image_shape"]
         return cls(
             name=content["name"],
@@ -93,10 +93,10 @@ class DatasetInfo:
 
     @classmethod
     def read(cls, folder: Path) -> DatasetInfo:
-        """Read the description of the data set prepared in `folder`.
+        """Read the metadata of the dataset prepared in `folder`.
 
         Raises:
-            DataError: it is missing, damaged, or of another version.
+            DataError: the file is missing, damaged, or has another schema version.
         """
         file = folder / FILE
         try:
@@ -116,7 +116,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """One split's arrays, mapped into memory rather than read.
+    """Arrays of one split, memory-mapped.
 
     Attributes:
         images_NHWC: uint8.
@@ -141,10 +141,10 @@ def labels_file(name: SplitName) -> str:
 
 
 def read_split(folder: Path, name: SplitName) -> Split:
-    """Open one split of the data set prepared in `folder`.
+    """Open one split of the dataset prepared in `folder`.
 
     Raises:
-        DataError: a file is missing, damaged, or does not fit the other.
+        DataError: a file is missing, damaged, or the shapes do not match.
     """
     images_NHWC = _open(folder / images_file(name))
     labels_N = _open(folder / labels_file(name))

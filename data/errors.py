@@ -1,11 +1,11 @@
-"""What can be wrong with a data set."""
+"""Errors of datasets."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """A data set that cannot be used; the message says what is wrong and what to do about it."""
+    """An unusable dataset; the message states the problem and the fix."""
 
 
 class ImageError(DataError):
-    """One image file that cannot be read; the message names the file and the reason."""
+    """An unreadable image file; the message names the file and the reason."""

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its successors: a header of sizes, then plain bytes."""
+"""The IDX format of MNIST: a header with the shape, then raw bytes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
 
     Args:
         content: the file, decompressed.
-        name: what messages call it.
+        name: file name for messages.
 
     Returns:
-        uint8, of the shape that the header says.
+        uint8, of the shape in the header.
 
     Raises:
         DataError: the header or the length is wrong.
     """
     if len(content) < 4:
-        raise DataError(f"{name} is no IDX file: it has {len(content)} bytes.")
+        raise DataError(f"{name} is not an IDX file: it has only {len(content)} bytes.")
     zero, kind, rank = struct.unpack(">HBB", content[:4])
     if zero != 0 or kind != _UNSIGNED_BYTES:
-        raise DataError(f"{name} is no IDX file of unsigned bytes: it begins {content[:4].hex()}.")
+        raise DataError(f"{name} is not an IDX file of unsigned bytes: {content[:4].hex()}.")
     start = 4 + 4 * rank
     if len(content) < start:
-        raise DataError(f"{name} ends inside its header of {start} bytes.")
+        raise DataError(f"{name} is truncated: its header needs {start} bytes.")
     shape = struct.unpack(f">{rank}I", content[4:start])
     if len(content) - start != math.prod(shape):
         raise DataError(

@@ -1,4 +1,4 @@
-"""The classes in a folder of images, and the splits it was given."""
+"""Classes and predefined splits in a folder of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.dataset import SPLITS, SplitName
 from data.errors import DataError
-from data.image_walk import Folder, Walk, counted, printable, require_folder, some
+from data.image_walk import Folder, Walk, escape_name, join_first, pluralise, require_folder
 
 ROLES: Mapping[str, SplitName] = {
     "train": "train",
@@ -21,17 +21,17 @@ ROLES: Mapping[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-"""The split that a folder of this name is, whatever its case."""
+"""Split by folder name, case-insensitive."""
 
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """The images of one class, in one split where splits were given.
+    """The images of one class in one split.
 
     Attributes:
         name: the class.
-        split: the given split; None: the folder has none.
-        files: names from the data set's folder, sorted.
+        split: the predefined split; None: the folder has no splits.
+        files: paths relative to the dataset folder, sorted.
     """
 
     name: str
@@ -45,9 +45,9 @@ class ImageTree:
 
     Attributes:
         classes: sorted by split, then by name.
-        given: the splits that the folder comes with; empty: none.
-        skipped: files that are not looked at, counted by the name that says why.
-        notes: what the user should know.
+        given: the predefined splits; empty: none.
+        skipped: number of ignored files, by the name that caused it.
+        notes: messages for the user.
     """
 
     classes: tuple[ClassFolder, ...]
@@ -57,16 +57,16 @@ class ImageTree:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes' names, sorted."""
+        """Class names, sorted."""
         return tuple(sorted({c.name for c in self.classes}))
 
 
 def read_tree(folder: Path) -> ImageTree:
-    """Find the classes below `folder`, without opening a file.
+    """Find the classes in `folder`, without opening a file.
 
     Raises:
-        DataError: there is no such folder; it holds something that cannot be hashed or watched;
-            its splits contradict each other. The message has the names and the way out.
+        DataError: the folder does not exist, has entries that DVC cannot track, or its splits
+            are inconsistent. The message has the names and the fix.
     """
     require_folder(folder)
     walk = Walk(folder)
@@ -86,7 +86,7 @@ def read_tree(folder: Path) -> ImageTree:
     notes = [*_notes(given, walk.skipped, beside), *_look_alikes(c.name for c in classes)]
     named = [f.name for f in _by_name(root.folders) if f.name.lower() in ROLES]
     if not given and len(named) > 1:
-        notes.append(f"{some(named)} are classes here, not splits: they share no class folders.")
+        notes.append(f"{join_first(named)} are classes, not splits: no shared class folders.")
     return ImageTree(classes, tuple(given), dict(sorted(walk.skipped.items())), tuple(notes))
 
 
@@ -95,10 +95,10 @@ def _by_name(folders: Iterable[Folder]) -> list[Folder]:
 
 
 def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
-    """The folders that are splits; none where their names are classes.
+    """The folder of each predefined split; empty where folders with split names are classes.
 
-    Folders with the names of splits are splits if there are two or more, and class folders
-    of the same names lie in them, or nothing else lies beside them.
+    Folders with split names are splits if there are at least two, and either they share class
+    folder names or there are no other folders.
     """
     named = [f for f in _by_name(root.folders) if f.name.lower() in ROLES]
     others = [f.name for f in _by_name(root.folders) if f not in named]
@@ -107,22 +107,22 @@ def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
     alike = any(count > 1 for count in inside.values())
     if len(named) < 2 or (others and not alike):
         return {}
-    where = f"{printable(str(folder))}: {some([f.name for f in named])}"
+    where = f"{escape_name(str(folder))}: {join_first([f.name for f in named])}"
     if not nested:
         raise DataError(
-            f"{where} have the names of splits, but hold no class folders. Put each class's "
-            "images in a folder of its own in every split; if these are classes, rename them."
+            f"{where} have split names, but hold no class folders. Put the images of each "
+            "class in one folder per split; if these are classes, rename them."
         )
     if others:
         raise DataError(
-            f"{where} look like splits, and {some(others)} beside them does not. Move it out of "
-            "the folder; if all of them are classes, rename those with the names of splits."
+            f"{where} look like splits, but {join_first(others)} does not. Move it out of the "
+            "folder; if all of them are classes, rename those with split names."
         )
     bare = [f.name for f in named if not f.folders]
     if bare:
         raise DataError(
-            f"{where} are splits, and there are no class folders in {some(bare)}. Sort its images "
-            "into class folders, or move it out of the folder."
+            f"{where} are splits, but there are no class folders in {join_first(bare)}. Sort its "
+            "images into class folders, or move it out of the folder."
         )
     return _by_split(where, named)
 
@@ -134,30 +134,30 @@ def _by_split(where: str, named: Sequence[Folder]) -> dict[SplitName, Folder]:
         same = [f for f in named if ROLES[f.name.lower()] == split]
         if len(same) > 1:
             raise DataError(
-                f"{where}: {some([f.name for f in same])} are the same split. Keep one of them."
+                f"{where}: {join_first([f.name for f in same])} are the same split. Keep one."
             )
         if same:
             found[split] = same[0]
     if "train" not in found:
-        raise DataError(f"{where} are splits, and there is none called train. Add it.")
+        raise DataError(f"{where} are splits, but there is none called train. Add it.")
     return found
 
 
 def _require_equal_classes(
     folder: Path, given: Mapping[SplitName, Folder], classes: Sequence[ClassFolder]
 ) -> None:
-    """Refuse a class that has no images in one of the given splits."""
+    """Raise an error if a class has no images in one of the predefined splits."""
     filled = {(c.split, c.name) for c in classes if c.files}
     missing = [
-        f"'{printable(name)}' in {printable(part.name)}"
+        f"'{escape_name(name)}' in {escape_name(part.name)}"
         for name in sorted({c.name for c in classes})
         for split, part in given.items()
         if (split, name) not in filled
     ]
     if missing:
         raise DataError(
-            f"{printable(str(folder))}: every class needs images in every split; there are none "
-            f"of {some(missing)}. Add some, or remove the class from the other splits."
+            f"{escape_name(str(folder))}: every class needs images in every split; there are none "
+            f"of {join_first(missing)}. Add some, or remove the class from the other splits."
         )
 
 
@@ -167,22 +167,22 @@ def _notes(given: Mapping[SplitName, Folder], skipped: Counter[str], beside: int
         drawn = [split for split in SPLITS if split not in given]
         rest = f"; {' and '.join(drawn)} drawn from train" if drawn else ""
         used = ", ".join(
-            printable(part.name) + ("" if part.name == split else f" as {split}")
+            escape_name(part.name) + ("" if part.name == split else f" as {split}")
             for split, part in given.items()
         )
         notes.append(f"the folder's own splits are used: {used}{rest}.")
     if skipped:
         kinds = [f"{name} ({count})" for name, count in sorted(skipped.items())]
         notes.append(
-            f"skipped as hidden or left behind by an operating system or a NAS: {some(kinds)}."
+            f"ignored hidden files and operating system or NAS metadata: {join_first(kinds)}."
         )
     if beside:
-        notes.append(f"not used, for they lie beside the class folders: {counted(beside, 'file')}.")
+        notes.append(f"ignored outside the class folders: {pluralise(beside, 'file')}.")
     return notes
 
 
 def _look_alikes(names: Iterable[str]) -> list[str]:
-    """Say which classes differ by case, outer spaces or Unicode normalisation alone."""
+    """Report classes that differ only by case, outer spaces or Unicode normalisation."""
     groups: dict[str, set[str]] = {}
     for name in names:
         plain = unicodedata.normalize("NFC", name).casefold().strip()

@@ -1,9 +1,9 @@
-"""Everything below a folder of images, before a file is opened.
+"""Directory walk over a folder of images, without opening files.
 
-All of it is looked at, whether it is an image or not, because DVC hashes all of it. What DVC
-cannot hash, or would not see change, is refused by name: names that are not UTF-8, links to
-folders, links to nothing, pipes and sockets, files this user may not read. Links to single files
-are followed, and so is a link that is the folder itself.
+Every entry is checked, image or not, because DVC hashes all of them. Entries that DVC cannot hash
+or track are errors: names that are not UTF-8, symlinks to directories, dangling symlinks, pipes
+and sockets, unreadable files. Symlinks to files are followed, and so is a symlink to the dataset
+folder itself.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ LEFT_BEHIND = frozenset(
         "icon\r",
     }
 )
-"""What operating systems and NAS boxes leave in folders, besides hidden files; lower case."""
+"""Metadata entries of operating systems and NAS devices, besides hidden files; lower case."""
 
 _MOST_NAMED = 10  # in a message
 
-# What DVC cannot hash or watch: the reason and the way out, by kind.
+# Entries that DVC cannot hash or track: reason and fix, by kind.
 _REFUSED = {
     "name": (
         "names that are not UTF-8, which DVC cannot record",
         "Rename them; for Latin-1 names: convmv -f latin1 -t utf8 -r --notest FOLDER.",
     ),
     "link": (
-        "links to folders, behind which DVC would see no change",
-        "Put a copy in each one's place (cp -rL), or set data.path to a folder that holds the "
-        "images themselves.",
+        "links to folders, in which DVC does not detect changes",
+        "Replace each by a copy (cp -rL), or set data.path to a folder that holds the images "
+        "themselves.",
     ),
-    "nothing": ("links to nothing", "Remove them, or mend what they lead to."),
-    "special": ("neither files nor folders", "Move them out of the images."),
-    "closed": ("not readable for this user", "Allow it: chmod -R u+rX FOLDER, as their owner."),
-    "dvcignore": ("files that DVC refuses inside of data", "Move them out of the images."),
+    "nothing": ("dangling links", "Remove them, or restore their targets."),
+    "special": ("entries that are neither files nor folders", "Move them out of the folder."),
+    "closed": ("entries that this user cannot read", "Run as their owner: chmod -R u+rX FOLDER."),
+    "dvcignore": ("files that DVC refuses inside data", "Move them out of the folder."),
 }
 
 
 @dataclass(eq=False)
 class Folder:
-    """A folder below the data set's, or that itself, whose name is empty.
+    """A folder in the dataset.
 
     Attributes:
-        name: from the data set's folder.
-        folders: what lies in it.
-        files: names from the data set's folder.
+        name: path relative to the dataset folder; empty for that folder itself.
+        folders: its subfolders.
+        files: paths relative to the dataset folder.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Folder:
 
     @property
     def last(self) -> str:
-        """The last part of the name."""
+        """The last component of the path."""
         return self.name.rpartition("/")[2]
 
     def all_files(self) -> tuple[str, ...]:
-        """The files in it, however deep, sorted."""
+        """All files below it, sorted."""
         found, pending = [], [self]
         while pending:
             folder = pending.pop()
@@ -84,56 +84,56 @@ class Folder:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse what is no folder that can be read.
+    """Check that `folder` is a readable folder.
 
     Raises:
-        DataError: the message has the rule.
+        DataError: it is not.
     """
     wanted = "data.path must name the folder that holds one subfolder of images for every class."
     try:
         mode = folder.stat().st_mode
     except FileNotFoundError:
-        link = " is a link to nothing" if folder.is_symlink() else ": no such folder"
-        raise DataError(f"{printable(str(folder))}{link}. {wanted}") from None
-    except OSError as error:  # a name that is too long, a folder above that is closed
+        link = " is a dangling link" if folder.is_symlink() else ": no such folder"
+        raise DataError(f"{escape_name(str(folder))}{link}. {wanted}") from None
+    except OSError as error:  # name too long, parent not accessible
         raise DataError(
-            f"{printable(str(folder))} cannot be read ({error.strerror}). {wanted}"
+            f"{escape_name(str(folder))} cannot be read ({error.strerror}). {wanted}"
         ) from error
     if not stat.S_ISDIR(mode):
-        raise DataError(f"{printable(str(folder))} is a file, no folder. {wanted}")
+        raise DataError(f"{escape_name(str(folder))} is a file, not a folder. {wanted}")
 
 
-def printable(name: str) -> str:
-    """A file's name for a message: bytes that are no text and control characters are escaped."""
-    return "".join(map(_printable, name))
+def escape_name(name: str) -> str:
+    """Escape control characters and non-UTF-8 bytes of a file name for a message."""
+    return "".join(map(_escape, name))
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things."""
+def pluralise(count: int, noun: str) -> str:
+    """Count and noun, with a plural s where needed."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _printable(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # surrogate escape of a non-UTF-8 byte
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
-def some(items: Sequence[str], between: str = ", ") -> str:
-    """The first items, and how many more there are."""
+def join_first(items: Sequence[str], between: str = ", ") -> str:
+    """Join the first items and append the number of the others."""
     more = len(items) - _MOST_NAMED
-    shown = [printable(item) for item in items[:_MOST_NAMED]]
+    shown = [escape_name(item) for item in items[:_MOST_NAMED]]
     return between.join([*shown, *([f"and {more} more"] if more > 0 else [])])
 
 
 class Walk:
-    """One look at everything below a folder.
+    """Recursive walk over a folder.
 
     Args:
-        folder: the data set's.
+        folder: the dataset folder.
 
     Attributes:
-        skipped: files that are no images of a class, by the name that says why.
+        skipped: number of ignored files, by the name that caused it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -141,7 +141,7 @@ class Walk:
         self._refused: dict[str, list[str]] = {kind: [] for kind in _REFUSED}
 
     def read(self) -> Folder:
-        """The tree of what is not skipped."""
+        """Build the tree of the entries that are not ignored."""
         root = Folder("")
         pending: list[tuple[Folder, str | None]] = [(root, None)]
         while pending:
@@ -162,30 +162,30 @@ class Walk:
         return root
 
     def refuse(self) -> None:
-        """Refuse what was found that DVC cannot hash or watch.
+        """Raise an error for entries that DVC cannot hash or track.
 
         Raises:
-            DataError: the names, the reason and the way out, by kind.
+            DataError: names, reason and fix, by kind.
         """
-        said = [
-            f"{printable(str(self.folder))} holds {reason}: {some(sorted(names))}. {way_out}"
-            for kind, (reason, way_out) in _REFUSED.items()
+        problems = [
+            f"{escape_name(str(self.folder))} holds {reason}: {join_first(sorted(names))}. {fix}"
+            for kind, (reason, fix) in _REFUSED.items()
             if (names := self._refused[kind])
         ]
-        if said:
-            raise DataError("\n".join(said))
+        if problems:
+            raise DataError("\n".join(problems))
 
     def _entries(self, folder: Folder, why: str | None) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self.folder / folder.name) as entries:
                 return list(entries)
         except OSError as error:
-            if why is None:  # DVC passes over what it cannot enter, such as root's lost+found
+            if why is None:  # DVC skips folders it cannot enter, such as lost+found
                 self._refused["closed"].append(f"{folder.name or '.'} ({error.strerror})")
             return []
 
     def _kind(self, entry: os.DirEntry[str], name: str, skip: str | None) -> str:
-        """`file`, `folder`, or `refused`, which is remembered; links are followed."""
+        """`file`, `folder`, `skipped` or `refused`; links are followed, refused names recorded."""
         if not _is_utf8(entry.name):
             return self._refuse("name", name)
         if entry.name == ".dvcignore":
@@ -196,7 +196,7 @@ class Walk:
             target = f"{name} -> {Path(entry).readlink()}"
             try:
                 mode = Path(entry).stat().st_mode
-            except OSError:  # also a link in a circle
+            except OSError:  # also a symlink loop
                 return self._refuse("nothing", target)
             if stat.S_ISDIR(mode):
                 return "skipped" if skip else self._refuse("link", target)

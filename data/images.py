@@ -1,15 +1,14 @@
-"""Images as arrays: every decoding and resizing rule, shared by data sets and single predictions.
+"""Image decoding and resizing, shared by datasets and single-image inference.
 
 Axes: N images, H height, W width, C channels. Arrays are uint8.
 
-The rules, in order: the EXIF orientation is applied; transparency is laid over black, the colour
-that padding uses; 16-bit pixels keep the upper 8 of the bits that the data set uses; the aspect
-ratio is kept, by cutting the longer side around the centre (`crop`) or by black bars (`pad`);
-bilinear resampling, averaging over the source pixels when shrinking. Of an animation the first
-frame counts.
+In order: apply the EXIF orientation; composite transparency over black, the padding colour; reduce
+16-bit pixels to the upper 8 of the dataset's significant bits; keep the aspect ratio by a centre
+crop (`crop`) or black bars (`pad`); resample bilinearly, with antialiasing when shrinking. Only
+the first frame of an animation is used.
 
-How many bits a data set uses is a property of its camera: 12-bit values lie in 16-bit files.
-Pillow reads 16-bit grey pixels as they are, and of 16-bit colour only the high byte.
+The number of significant bits depends on the camera: 16-bit files may hold 12-bit values. Pillow
+reads 16-bit greyscale in full, but only the high byte of 16-bit colour.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ Fit = Literal["crop", "pad"]
 UInt8 = npt.NDArray[np.uint8]
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded. A closed list: some of Pillow's formats start other programs."""
+"""Accepted formats. An allowlist: some Pillow formats start external programs."""
 
 MAX_PIXELS = 89_478_485
-"""Larger images are refused as decompression bombs (Pillow's own threshold for its warning)."""
+"""Larger images are rejected as decompression bombs (Pillow's warning threshold)."""
 
 ALL_BITS = 16
-"""Used bits of 16-bit images, where no data set says less."""
+"""Default number of significant bits of 16-bit images."""
 
 LEAST_BITS = 8
 
-_FEWEST_COLOUR_BITS = 13  # with fewer, less than 32 levels would be left of 16-bit colour
-_DARK = 1 << 12  # 16-bit pixels below it would nearly all be black in 8 bits
+_FEWEST_COLOUR_BITS = 13  # with fewer bits, 16-bit colour would keep less than 32 levels
+_DARK = 1 << 12  # 16-bit pixels below it become almost black in 8 bits
 
-# Larger images are refused by a message of ours.
+# `decode_file` rejects larger images with its own message.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# What Pillow's decoders raise on damaged files, besides OSError.
+# What Pillow's decoders raise on damaged files.
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -69,11 +68,11 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image file, decoded.
+    """A decoded image file.
 
     Attributes:
         pixels_HW3: uint8.
-        peak: largest value before it was brought to 8 bits; None: the file has 8 bits or fewer.
+        peak: largest value before the reduction to 8 bits; None: the file has at most 8 bits.
     """
 
     pixels_HW3: UInt8
@@ -83,20 +82,20 @@ class Decoded:
 def load_image(
     path: Path, image_shape: tuple[int, int, int], fit: Fit = "crop", bits: int | None = None
 ) -> UInt8:
-    """Read one image file in the shape a network expects.
+    """Read one image file in the input shape of a network.
 
     Args:
         path: the file, in one of `FORMATS`.
         image_shape: (C, H, W) with C 1 (grey) or 3 (RGB) and H = W.
-        fit: how the aspect ratio is kept, as the data set was prepared.
-        bits: used bits of the data set's 16-bit images; None: it has none.
+        fit: how the aspect ratio is kept, as in the dataset.
+        bits: significant bits of the dataset's 16-bit images; None: it has none.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        ImageError: the file is missing, truncated, too large, no image, or so dark a 16-bit
-            image that its scale cannot be known.
+        ImageError: the file is missing, truncated, too large, not an image, or a dark 16-bit
+            image of unknown scale.
     """
     channels, height, width = image_shape
     if channels not in (1, 3) or height != width:
@@ -104,8 +103,8 @@ def load_image(
     found = decode_file(read_image_file(path), str(path), height, fit, bits or ALL_BITS)
     if bits is None and found.peak is not None and found.peak < _DARK:
         raise ImageError(
-            f"{path} has 16-bit pixels of {found.peak} at most, and the network has seen no "
-            "16-bit images: their scale is not known. Save it with 8 bits a channel."
+            f"{path} has 16-bit pixels of {found.peak} at most, and the network was not trained "
+            "on 16-bit images: their scale is not known. Save it with 8 bits per channel."
         )
     if channels == 3:
         return found.pixels_HW3
@@ -113,10 +112,10 @@ def load_image(
 
 
 def read_image_file(path: Path) -> bytes:
-    """The content of an image file.
+    """Read the bytes of an image file.
 
     Raises:
-        ImageError: it is missing, no regular file, or cannot be read.
+        ImageError: it is missing, not a regular file, or unreadable.
     """
     try:
         if path.exists() and not path.is_file():
@@ -129,31 +128,31 @@ def read_image_file(path: Path) -> bytes:
 
 
 def decode(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> UInt8:
-    """The pixels that `decode_file` gives."""
+    """Decode an image file to pixels; see `decode_file`."""
     return decode_file(content, name, size, fit, bits).pixels_HW3
 
 
 def decode_file(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> Decoded:
-    """Turn one image file into RGB: uint8 (size, size, 3); see the module for the rules.
+    """Decode one image file to RGB, uint8 (size, size, 3), as the module docstring describes.
 
     A grey image has three equal channels.
 
     Args:
-        content: the file.
-        name: what messages call it.
+        content: bytes of the file.
+        name: file name for messages.
         size: height and width of the result, in pixels.
         fit: how the aspect ratio is kept.
-        bits: used bits of 16-bit pixels; larger values become white.
+        bits: significant bits of 16-bit pixels; larger values become white.
 
     Raises:
-        ImageError: it is truncated, too large, or no image.
+        ImageError: the file is truncated, too large, or not an image.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise ValueError(f"{pixels} pixels, more than the {MAX_PIXELS} allowed")
-            coarse = _has_coarse_colour(image)  # the decoder forgets it
+            coarse = _has_coarse_colour(image)  # not available after load()
             image.load()
             upright = ImageOps.exif_transpose(image)
             peak = _peak(upright, coarse)
@@ -169,7 +168,7 @@ def decode_file(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_
 
 
 def used_bits(peak: int) -> int:
-    """Bits that 16-bit pixels up to `peak` need, 8 at the least."""
+    """Significant bits of 16-bit pixels with maximum `peak`, at least 8."""
     return max(LEAST_BITS, peak.bit_length())
 
 
@@ -182,7 +181,7 @@ def is_grey(rgb_HW3: UInt8) -> bool:
 def resize_all(
     images_NHWC: UInt8, size: int, on_done: Callable[[int, int], None] | None = None
 ) -> UInt8:
-    """Resize square images of one channel count; images that have the size stay as they are.
+    """Resize square images; returns the input if they already have the size.
 
     Returns:
         uint8 (N, size, size, C).
@@ -207,7 +206,7 @@ def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
 
 
 def _rgb(image: Image.Image, bits: int) -> Image.Image:
-    """Eight bits a channel, three channels, no transparency."""
+    """Convert to 8-bit RGB without transparency."""
     if image.mode.startswith("I"):
         image = _eight_bits(image, bits)
     if image.mode == "F":
@@ -223,29 +222,31 @@ def _peak(image: Image.Image, coarse: bool) -> int | None:
     """The largest value of a 16-bit image."""
     if image.mode.startswith("I"):
         return int(np.asarray(image).max())
-    # Only the high byte is known; the lower one may be anything.
+    # Only the high byte is known; assume the largest low byte.
     return int(np.asarray(image.convert("RGB")).max()) << 8 | 0xFF if coarse else None
 
 
 def _has_coarse_colour(image: Image.Image) -> bool:
-    """Whether the file has 16-bit colour, of which Pillow gives the high byte alone."""
+    """Whether the file has 16-bit colour, of which Pillow reads only the high byte."""
     if image.mode.startswith("I") or not isinstance(image, ImageFile) or not image.tile:
         return False
     arguments = image.tile[0].args
     first, *others = arguments if isinstance(arguments, tuple) else (arguments,)
-    if image.format == "PPM":  # other maxima than this are a full scale that the file declares
+    if image.format == "PPM":  # any other maximum is the file's full scale
         return others == [0xFFFF]
-    if image.mode == "CMYK" or image.format == "BMP":  # ink is dark; BMP's has 5 bits a channel
+    if (
+        image.mode == "CMYK" or image.format == "BMP"
+    ):  # CMYK is inverted; 16-bit BMP has 5 bits per channel
         return False
     return isinstance(first, str) and ";16" in first
 
 
 def _brightened(rgb: Image.Image, bits: int) -> Image.Image:
-    """The high bytes of 16-bit colour, at the scale of `bits`."""
+    """Rescale the high bytes of 16-bit colour to `bits` significant bits."""
     if bits < _FEWEST_COLOUR_BITS:
         raise ValueError(
             f"16-bit colour that uses {bits} bits: only the upper 8 of 16 bits can be read; save "
-            "with 8 bits a channel"
+            "with 8 bits per channel"
         )
     factor = 1 << (ALL_BITS - bits)
     return rgb.point([min(value * factor, 255) for value in range(256)] * 3)
@@ -257,6 +258,6 @@ def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
         raise ValueError("pixels outside 0..65535 have no fixed range; save with 8 or 16 bits")
     scaled_HW = np.minimum(values_HW >> (bits - 8), 255).astype(np.uint8)
     clear = image.info.get("transparency")
-    if isinstance(clear, int):  # one value of a grey PNG, laid over black
+    if isinstance(clear, int):  # transparent value of a grey PNG, composited over black
         scaled_HW[values_HW == clear] = 0
     return Image.fromarray(scaled_HW)

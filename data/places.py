@@ -1,4 +1,4 @@
-"""Places that a public data set's files can be got from."""
+"""Download locations of public datasets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from data.errors import DataError
 Files = Mapping[str, bytes]
 """Content by file name."""
 
-_SECONDS_FOR_A_PROGRAM = 240.0
-_SECONDS_FOR_AN_ANSWER = 20.0  # of a server, before it counts as out of reach
+_PROGRAM_TIMEOUT_S = 240.0
+_SERVER_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere files can be got.
+    """One location of a dataset's files.
 
     Attributes:
-        name: what people call it.
-        get: gives the files; a DataError says why it cannot.
+        name: display name.
+        get: returns the files; raises DataError with the reason if it cannot.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Place:
 
 
 def read_files(folder: Path, names: Sequence[str]) -> Files:
-    """The files of these names.
+    """Read files of a folder by name.
 
     Raises:
-        DataError: the folder or one of them is missing or unreadable.
+        DataError: the folder or a file is missing or unreadable.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder.")
@@ -51,23 +51,23 @@ def read_files(folder: Path, names: Sequence[str]) -> Files:
 
 
 def folder_place(folder: Path, names: Sequence[str]) -> Place:
-    """A folder of this machine."""
+    """A local folder."""
     return Place(str(folder), lambda: read_files(folder, names))
 
 
 def debian_place(package: str, inside: str, names: Sequence[str]) -> Place:
-    """A Debian package, downloaded and unpacked without installing it; root is not needed.
+    """A Debian package, downloaded and unpacked without installing it or root rights.
 
     Args:
-        package: its name.
-        inside: the folder the files have in it, such as `usr/share/x`.
-        names: the files.
+        package: package name.
+        inside: folder of the files in the package, such as `usr/share/x`.
+        names: file names.
     """
 
     def get() -> Files:
         for program in ("apt-get", "dpkg"):
             if shutil.which(program) is None:
-                raise DataError(f"there is no {program}: this is not a Debian system.")
+                raise DataError(f"{program} is not installed: this is not a Debian system.")
         with tempfile.TemporaryDirectory(prefix="netwright-apt-") as folder:
             return _unpack(package, Path(folder), inside, names)
 
@@ -75,19 +75,19 @@ def debian_place(package: str, inside: str, names: Sequence[str]) -> Place:
 
 
 def torchvision_place(dataset: str, raw: str, names: Sequence[str]) -> Place:
-    """Torchvision's download.
+    """The download of a torchvision dataset.
 
     Args:
         dataset: the class in `torchvision.datasets`.
-        raw: the folder it puts the files in.
-        names: the files.
+        raw: the folder in which it stores the files.
+        names: file names.
     """
 
     def get() -> Files:
         import torchvision.datasets
 
         before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_SECONDS_FOR_AN_ANSWER)  # torchvision itself would wait for ever
+        socket.setdefaulttimeout(_SERVER_TIMEOUT_S)  # torchvision sets no timeout
         try:
             with tempfile.TemporaryDirectory(prefix="netwright-torchvision-") as folder:
                 getattr(torchvision.datasets, dataset)(folder, download=True)
@@ -101,14 +101,14 @@ def torchvision_place(dataset: str, raw: str, names: Sequence[str]) -> Place:
 
 
 def _unpack(package: str, folder: Path, inside: str, names: Sequence[str]) -> Files:
-    """Download the package into `folder`, refreshing a private package list if need be."""
-    download = ["apt-get", *_APT_PATIENCE, "download", package]
+    """Download and unpack a package; refreshes a private package list if needed."""
+    download = ["apt-get", *_APT_TIMEOUTS, "download", package]
     try:
         _run(download, folder)
     except DataError:
-        # The machine's own list may be empty, and only root may refresh that one.
+        # The system's package list may be empty, and only root can refresh it.
         private = _private_state(folder)
-        _run(["apt-get", *_APT_PATIENCE, *private, "update"], folder)
+        _run(["apt-get", *_APT_TIMEOUTS, *private, "update"], folder)
         _run([*download[:1], *private, *download[1:]], folder)
     packages = sorted(folder.glob(f"{package}_*.deb"))
     if not packages:
@@ -117,9 +117,9 @@ def _unpack(package: str, folder: Path, inside: str, names: Sequence[str]) -> Fi
     return read_files(folder / "unpacked" / inside, names)
 
 
-_APT_PATIENCE = (
-    "-o", f"Acquire::http::Timeout={_SECONDS_FOR_AN_ANSWER:.0f}",
-    "-o", f"Acquire::https::Timeout={_SECONDS_FOR_AN_ANSWER:.0f}",
+_APT_TIMEOUTS = (
+    "-o", f"Acquire::http::Timeout={_SERVER_TIMEOUT_S:.0f}",
+    "-o", f"Acquire::https::Timeout={_SERVER_TIMEOUT_S:.0f}",
     "-o", "Acquire::Retries=1",
 )  # fmt: skip
 
@@ -132,7 +132,7 @@ def _private_state(folder: Path) -> list[str]:
         "Dir::State": folder / "state",
         "Dir::State::status": "/var/lib/dpkg/status",
         "Dir::Cache": folder / "cache",
-        # As root apt-get downloads as another user, who may not write here.
+        # As root, apt-get downloads as another user, which cannot write to this folder.
         "APT::Sandbox::User": "root",
     }
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
@@ -142,7 +142,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         subprocess.run(
-            command, cwd=folder, env=environment, check=True, timeout=_SECONDS_FOR_A_PROGRAM,
+            command, cwd=folder, env=environment, check=True, timeout=_PROGRAM_TIMEOUT_S,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace",
         )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Stratified splits in which no image meets its own copy.
+"""Stratified splits without duplicates across splits.
 
-Axes: N images of the data set.
+Axes: N images of the dataset.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Indices = npt.NDArray[np.int64]
 
 
 class SplitError(DataError):
-    """A data set too small, or too repetitive, for the splits asked for."""
+    """A dataset with too few distinct images for the requested splits."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices into the data set, sorted, disjoint.
+    """Indices into the dataset, sorted, disjoint.
 
     Attributes:
-        train: what is learnt from.
-        val: what choices are made on.
-        test: what is reported.
-        dropped: the same pixels as an image in one of the source's own splits, outside it. Copies
-            leave train first, then val; test stays as it is.
+        train: the training split.
+        val: the validation split, for selection.
+        test: the test split, for reported accuracy.
+        dropped: duplicates across the source's predefined splits. They are removed from train
+            first, then from val; test is unchanged.
     """
 
     train: Indices
@@ -41,14 +41,14 @@ class Splits:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Exact copies in a data set.
+    """Exact duplicates in a dataset.
 
     Attributes:
-        groups_N: which images are the same: the index of the first one with these pixels.
-        copies: images whose pixels had already occurred.
-        conflicts: images that share their pixels with an image of another class.
-        contradictions: pairs of images of equal pixels and different classes: the first with
-            these pixels, and one more.
+        groups_N: index of the first image with the same pixels.
+        copies: number of images that duplicate an earlier one.
+        conflicts: number of images that duplicate an image of another class.
+        contradictions: pairs of duplicates with different classes: the first image with these
+            pixels, and another one.
     """
 
     groups_N: Indices
@@ -58,7 +58,7 @@ class Duplicates:
 
 
 def find_duplicates(images_NHWC: npt.NDArray[np.uint8], labels_N: Indices) -> Duplicates:
-    """Group images of equal pixels, and count copies and contradicting labels."""
+    """Group images of equal pixels, and count duplicates and label conflicts."""
     first: dict[bytes, int] = {}
     groups_N = np.empty(len(images_NHWC), np.int64)
     for index, image_HWC in enumerate(images_NHWC):
@@ -85,24 +85,24 @@ def split(
     rng: np.random.Generator,
     val_N: npt.NDArray[np.bool_] | None = None,
 ) -> Splits:
-    """Divide a data set, class by class.
+    """Split a dataset, stratified by class.
 
-    Images of one group stay together; the group counts for the class of its first image. A
-    split's share of a class is met as closely as whole groups allow, and is never empty.
+    Images of one group stay together; a group belongs to the class of its first image. Every
+    split has at least one group of every class.
 
     Args:
         labels_N: class of every image.
-        groups_N: index of the first image with the same pixels, as `find_duplicates` gives.
-        test_N: the source's own test split, kept as it is; None: one is drawn.
+        groups_N: index of the first image with the same pixels, from `find_duplicates`.
+        test_N: mask of the predefined test split, kept unchanged; None: one is drawn.
         classes: names, for messages.
-        val_fraction: share of what is not test; used only where `val_N` is None.
-        test_fraction: share of everything that is divided; used only where `test_N` is None.
-        rng: where the order is drawn from.
-        val_N: the source's own validation split, kept but for copies of test images; None: one
-            is drawn.
+        val_fraction: fraction of the non-test images; used only if `val_N` is None.
+        test_fraction: fraction of all images to split; used only if `test_N` is None.
+        rng: random number generator of the order.
+        val_N: mask of the predefined validation split, kept except for duplicates of test
+            images; None: one is drawn.
 
     Raises:
-        SplitError: a class has fewer distinct images than there are splits to fill.
+        SplitError: a class has fewer distinct images than splits to fill.
     """
     nothing_N = np.zeros(len(labels_N), bool)
     in_test_N = nothing_N if test_N is None else test_N
@@ -116,7 +116,7 @@ def split(
     if val_N is None:
         shares["val"] = val_fraction if test_N is not None else (1 - test_fraction) * val_fraction
     parts: dict[str, list[Indices]] = {"train": [], "val": [], "test": []}
-    # A group's class is its first image's: its copies follow it, whatever their labels.
+    # A group has the class of its first image, whatever the labels of its duplicates.
     class_of_free = labels_N[groups_N[free]]
     for label, name in enumerate(classes):
         members = free[class_of_free == label]
@@ -129,7 +129,7 @@ def split(
             if len(kept) == 0:
                 raise SplitError(
                     f"class '{name}': every validation image is a copy of a test image. Add other "
-                    "images to the class's validation split."
+                    "images of the class to the validation split."
                 )
             parts["val"].append(kept)
     if test_N is not None:
@@ -147,11 +147,11 @@ def _too_few(
     dropped_N: npt.NDArray[np.bool_],
     classes: Sequence[str],
 ) -> SplitError:
-    """Why a class cannot be divided: too few images, copies of one, or copies of other classes'."""
+    """The error for a class with too few distinct images, with the reason."""
     mine_N = labels_N == label
-    said = (
-        f"class '{classes[label]}' has {distinct} distinct images that can be divided; "
-        f"{' and '.join([*shares, 'train'])} need one each at the least."
+    problem = (
+        f"class '{classes[label]}' has {distinct} distinct images to split; "
+        f"{' and '.join([*shares, 'train'])} need at least one each."
     )
     owners_N = labels_N[groups_N]
     foreign_N = mine_N & (owners_N != label)
@@ -160,14 +160,14 @@ def _too_few(
             name for other, name in enumerate(classes) if (owners_N[foreign_N] == other).any()
         ]
         return SplitError(
-            f"{said} {int(foreign_N.sum())} of its {int(mine_N.sum())} images are copies of images "
-            f"of {', '.join(repr(owner) for owner in owners)}: one picture with two labels. Remove "
-            "the copies from the class they do not belong to."
+            f"{problem} {int(foreign_N.sum())} of its {int(mine_N.sum())} images are copies of "
+            f"images of {', '.join(repr(owner) for owner in owners)}: conflicting labels. Remove "
+            "the copies from the wrong class."
         )
     copies = int((mine_N & dropped_N).sum())
     if copies:
-        said += f" {copies} are copies of test or validation images, and are left out."
-    return SplitError(f"{said} Add images to the class, or leave it out.")
+        problem += f" {copies} are copies of test or validation images, and are left out."
+    return SplitError(f"{problem} Add images to the class, or leave it out.")
 
 
 def _divide(
@@ -177,12 +177,12 @@ def _divide(
     rng: np.random.Generator,
     parts: dict[str, list[Indices]],
 ) -> None:
-    """Add the images of one class to `parts`: the shares first, the rest to train."""
+    """Distribute the images of one class over `parts`; the rest goes to train."""
     distinct, sizes = np.unique(groups, return_counts=True)
     left = list(rng.permutation(len(distinct)))
     for done, (part, share) in enumerate(shares.items()):
         target = max(1, round(share * len(members)))
-        spare = len(left) - (len(shares) - done)  # the splits still to come need one each
+        spare = len(left) - (len(shares) - done)  # each remaining split needs one
         chosen = _fill(left, sizes, target, spare)
         left = [index for index in left if index not in chosen]
         parts[part].append(members[np.isin(groups, distinct[list(chosen)])])
@@ -190,7 +190,7 @@ def _divide(
 
 
 def _fill(candidates: list[int], sizes: Indices, target: int, most: int) -> set[int]:
-    """Groups, in the order given, of together at most `target` images; never none."""
+    """Choose groups, in the order given, of at most `target` images in all; at least one."""
     chosen: set[int] = set()
     count = 0
     for index in candidates:

@@ -1,4 +1,4 @@
-"""Batches of a prepared data set, as tensors.
+"""Batches of a prepared dataset, as tensors.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -16,18 +16,18 @@ from torch import Tensor
 from data.dataset import Augment, DatasetInfo, Split
 from data.errors import DataError
 
-# Tags that keep the generators of one seed apart.
+# Tags that separate the random generators of one seed.
 _ORDER, _AUGMENT = 0, 1
 
 
 class Batch(NamedTuple):
-    """Some images of a split.
+    """A batch of a split.
 
     Attributes:
         images_NCHW: float32, normalised, in channels_last memory.
         labels_N: int64.
-        indices_N: int64, where the images stand in the split.
-        second_NCHW: the same images, varied anew; None unless asked for.
+        indices_N: int64, indices into the split.
+        second_NCHW: a second augmented view of the images; None unless requested.
     """
 
     images_NCHW: Tensor
@@ -37,14 +37,14 @@ class Batch(NamedTuple):
 
 
 def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
-    """Bring pixels to what networks read: (pixel / 255 - mean) / std, per channel.
+    """Normalise pixels: (pixel / 255 - mean) / std, per channel.
 
     Args:
         images_NHWC: uint8.
-        info: the data set that mean and std are taken from.
+        info: the dataset with mean and std.
 
     Returns:
-        float32 (N, C, H, W) in channels_last memory; it shares nothing with the input.
+        float32 (N, C, H, W) in channels_last memory; a copy of the input.
     """
     images = torch.tensor(np.ascontiguousarray(images_NHWC), dtype=torch.float32)
     images.div_(255.0).sub_(torch.tensor(info.mean)).div_(torch.tensor(info.std))
@@ -52,19 +52,19 @@ def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
 
 
 class TrainStream:
-    """Shuffled training batches, each a pure function of the seed and the step's number.
+    """Shuffled training batches, each a pure function of the seed and the step.
 
-    So a run that continues at step k sees what it would have seen without the break. Every epoch
-    has its own order; the images left over after its last whole batch wait for another epoch.
+    A resumed run therefore sees the same batches as an uninterrupted one. Every epoch has its own
+    order; its last incomplete batch is dropped.
 
     Args:
         split: the images.
-        info: the data set they belong to.
-        batch: images per step; a smaller split gives all its images at every step.
-        seed: where order and augmentation are drawn from.
-        augment: vary the images as `info.augment` says.
-        share: (which, of how many): of every batch, give only this one of equal consecutive parts,
-            varied as in the whole batch; for processes that learn a batch together.
+        info: metadata of the dataset.
+        batch: batch size, at most the size of the split.
+        seed: seed of order and augmentation.
+        augment: apply `info.augment`.
+        share: (rank, world size) for data-parallel training: return only the shard of this rank,
+            augmented as in the whole batch.
     """
 
     def __init__(
@@ -84,18 +84,20 @@ class TrainStream:
         self.steps_per_epoch = len(split) // self.batch
         which, shares = share
         if self.batch % shares:
-            raise DataError(f"a batch of {self.batch} images has no {shares} equal shares.")
+            raise DataError(
+                f"a batch of {self.batch} images cannot be split into {shares} equal shares."
+            )
         size = self.batch // shares
         self._mine = slice(which * size, (which + 1) * size)
         self._labels_N = np.array(split.labels_N)
-        self._order = (-1, np.empty(0, np.int64))  # the last epoch's, which the next step needs
+        self._order = (-1, np.empty(0, np.int64))  # cache: epoch and its order
 
     def at(self, step: int, views: int = 1) -> Batch:
-        """The batch of one step, counted from 0 over all epochs.
+        """The batch of one step.
 
         Args:
-            step: which.
-            views: 1, or 2 for the same images in `second_NCHW` too, varied independently.
+            step: counted from 0 over all epochs.
+            views: 1, or 2 for a second, independently augmented view in `second_NCHW`.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch
@@ -111,8 +113,8 @@ class TrainStream:
     def _view(self, images_NHWC: npt.NDArray[np.uint8], step: int, view: int) -> Tensor:
         if self.augment is not None:
             tags = [self.seed, _AUGMENT, step, *([view] if view else [])]
-            drawn = draw(self.batch, self.augment, np.random.default_rng(tags))
-            images_NHWC = apply(images_NHWC, self.augment, drawn.of(self._mine))
+            drawn = draw_variation(self.batch, self.augment, np.random.default_rng(tags))
+            images_NHWC = apply_variation(images_NHWC, self.augment, drawn.of(self._mine))
         return normalise(images_NHWC, self.info)
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -123,41 +125,41 @@ class TrainStream:
 
 
 class Variation(NamedTuple):
-    """How some images are varied: rows and columns from -reach (as 0) on, and who is mirrored."""
+    """Random augmentation of some images: offsets from 0 (shift by -reach), and flips."""
 
     offsets_N2: npt.NDArray[np.int64]
     flipped_N: npt.NDArray[np.bool_]
 
     def of(self, images: slice) -> Variation:
-        """That of some of the images."""
+        """The augmentation of a slice of the images."""
         return Variation(self.offsets_N2[images], self.flipped_N[images])
 
 
-def draw(count: int, augment: Augment, rng: np.random.Generator) -> Variation:
-    """Draw how `count` images are varied."""
+def draw_variation(count: int, augment: Augment, rng: np.random.Generator) -> Variation:
+    """Draw the augmentation of `count` images."""
     offsets_N2 = rng.integers(0, 2 * augment.shift + 1, (count, 2))
     return Variation(offsets_N2, rng.random(count) < 0.5)
 
 
-def apply(
+def apply_variation(
     images_NHWC: npt.NDArray[np.uint8], augment: Augment, variation: Variation
 ) -> npt.NDArray[np.uint8]:
-    """Shift and mirror images as drawn.
+    """Shift and flip images.
 
     Args:
-        images_NHWC: uint8; left as it is.
-        augment: what may be done.
-        variation: one row an image.
+        images_NHWC: uint8; not modified.
+        augment: enabled augmentations.
+        variation: one row per image.
 
     Returns:
-        uint8, of the same shape; pixels that come in from outside are 0.
+        uint8, of the same shape; padded with 0.
     """
     count, height, width, channels = images_NHWC.shape
     reach = augment.shift
     padded = np.zeros((count, height + 2 * reach, width + 2 * reach, channels), np.uint8)
     padded[:, reach : reach + height, reach : reach + width] = images_NHWC
     varied_NHWC = np.empty_like(images_NHWC)
-    # Copying windows one by one is quicker here than any gather over all pixels.
+    # Copying windows one by one is faster than a gather over all pixels.
     for index, (down, right) in enumerate(variation.offsets_N2.tolist()):
         varied_NHWC[index] = padded[index, down : down + height, right : right + width]
     if augment.flip:
@@ -166,15 +168,15 @@ def apply(
     return varied_NHWC
 
 
-def vary(
+def augment_images(
     images_NHWC: npt.NDArray[np.uint8], augment: Augment, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Shift and mirror every image at random: `apply` of what `draw` drew."""
-    return apply(images_NHWC, augment, draw(len(images_NHWC), augment, rng))
+    """Shift and flip every image at random."""
+    return apply_variation(images_NHWC, augment, draw_variation(len(images_NHWC), augment, rng))
 
 
 def eval_batches(split: Split, info: DatasetInfo, batch: int) -> Iterator[Batch]:
-    """Every image of a split, once, in order; the last batch may be smaller."""
+    """Iterate over a split once, in order; the last batch may be smaller."""
     for start in range(0, len(split), batch):
         stop = min(start + batch, len(split))
         yield Batch(

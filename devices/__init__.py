@@ -1,1 +1,1 @@
-"""Hardware: devices, budgets, latency tables, measuring, one backend per runtime."""
+"""Devices: budgets, latency measurement and models, one backend per runtime."""

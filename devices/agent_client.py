@@ -1,7 +1,7 @@
-"""Talking to a device's agent: send models, get timings and outputs, and survive its absence.
+"""Client of a device's agent: sends models, receives latencies and outputs.
 
-A connection that breaks is tried again until `Patience.vanished_s` have passed without an answer.
-An agent that was restarted in the meantime does not know the job any more, and gets it again.
+Failed requests are retried until the agent was unreachable for `Timeouts.unreachable_s`. A job
+that is lost by a restart of the agent is submitted again.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -31,23 +31,23 @@ _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
 
 
 class AgentError(DeviceError):
-    """An agent that cannot be used; the message names the device, its address and the way out."""
+    """An unusable agent; the message names the device, its address and the fix."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait for what.
+class Timeouts:
+    """Timeouts and retries of the client.
 
     Attributes:
-        request_s: for an answer to one request.
-        vanished_s: for an agent that does not answer at all.
-        busy_s: for a place in its queue, and for its turn.
-        job_s: for one job to be done.
-        submissions: how often a job is sent to an agent that forgets it by being restarted.
+        request_s: for the answer to one request.
+        unreachable_s: for an agent that does not answer.
+        busy_s: for a slot in the queue, and for a queued job.
+        job_s: for one running job.
+        submissions: how often a job is submitted if the agent restarts.
     """
 
     request_s: float = 60.0
-    vanished_s: float = 60.0
+    unreachable_s: float = 60.0
     busy_s: float = 1800.0
     job_s: float = 300.0
     submissions: int = 3
@@ -59,21 +59,21 @@ class AgentClient:
     Args:
         name: the device's name, for messages.
         address: `host:port`.
-        token: the agent's.
-        patience: how long to wait.
+        token: the agent's token.
+        timeouts: timeouts and retries.
     """
 
     def __init__(
-        self, name: str, address: str, token: str, patience: Patience | None = None
+        self, name: str, address: str, token: str, timeouts: Timeouts | None = None
     ) -> None:
-        self.name, self.address, self.patience = name, address, patience or Patience()
+        self.name, self.address, self.timeouts = name, address, timeouts or Timeouts()
         self._token = token
 
     @classmethod
     def from_environment(
-        cls, name: str, address: str, variable: str, patience: Patience | None = None
+        cls, name: str, address: str, variable: str, timeouts: Timeouts | None = None
     ) -> AgentClient:
-        """The agent at an address, with the token that an environment variable holds.
+        """Create a client with the token from an environment variable.
 
         Raises:
             AgentError: the variable is not set.
@@ -81,34 +81,35 @@ class AgentClient:
         token = os.environ.get(variable, "").strip()
         if not token:
             raise AgentError(
-                f"devices.{name}.agent: the agent at {address} wants its token, and the "
+                f"devices.{name}.agent: the agent at {address} needs its token, but the "
                 f"environment variable {variable} is not set (devices.{name}.agent_token_env)."
             )
-        return cls(name, address, token, patience)
+        return cls(name, address, token, timeouts)
 
     def machine(self, backend: str) -> dict[str, Any]:
-        """What the device is; see devices.agent.machine.
+        """Description of the device; see devices.agent.machine.
 
         Raises:
-            AgentError: the agent does not answer, or has no such runtime.
+            AgentError: the agent is unreachable, or does not have the runtime.
         """
-        found = self._ask("GET", "/fingerprint", "its fingerprint")
+        found = self._request("GET", "/fingerprint", "its fingerprint")
         if found.get("schema") != SCHEMA:
             raise AgentError(
-                f"devices.{self.name}: the agent at {self.address} speaks {found.get('schema')!r} "
-                f"and this version {SCHEMA!r}. Copy a new one there: netwright agent --write FILE."
+                f"devices.{self.name}: the agent at {self.address} has schema "
+                f"{found.get('schema')!r}, this version {SCHEMA!r}. Copy a new "
+                "agent there: netwright agent --write FILE."
             )
         runtimes = dict(found.get("runtimes", {}))
         if backend not in runtimes:
             raise AgentError(
-                f"devices.{self.name}: the agent at {self.address} does not know backend "
-                f"'{backend}'; it has {', '.join(sorted(runtimes))}."
+                f"devices.{self.name}: the agent at {self.address} does not support backend "
+                f"'{backend}'; it supports {', '.join(sorted(runtimes))}."
             )
         state: dict[str, Any] = runtimes[backend]
         if state["runtime_version"] == "not installed":
             raise AgentError(
-                f"devices.{self.name}: {state['runtime']} is not installed where the agent at "
-                f"{self.address} runs. Install it there and start the agent again."
+                f"devices.{self.name}: {state['runtime']} is not installed on the device of the "
+                f"agent at {self.address}. Install it there and restart the agent."
             )
         return state
 
@@ -122,20 +123,20 @@ class AgentClient:
         protocol: Protocol,
         unit: str = CPU,
     ) -> dict[str, float]:
-        """Measure one model against a reference; returns what `measure_against` does.
+        """Measure one model against a reference; returns the result of `measure_against`.
 
         Args:
             label: the model's name, for messages.
             backend: name in the backend table.
-            model: its files by name, the one to open first.
+            model: its files by name, the entry file first.
             reference: likewise.
-            threads: threads a session may use.
-            protocol: how carefully.
-            unit: of the device, by the runtime's name.
+            threads: threads of a session.
+            protocol: settings of the measurement.
+            unit: compute unit of the device, by the runtime's name.
 
         Raises:
             AgentError: the agent cannot be used.
-            MeasurementError: the device could not measure the model; the message is its own.
+            MeasurementError: the device could not measure the model; with its message.
         """
         job = {
             **_job("measure", label, backend, model, threads, unit),
@@ -143,7 +144,7 @@ class AgentClient:
             "protocol": asdict(protocol),
         }
         files = {name: path.read_bytes() for name, path in {**model, **reference}.items()}
-        answer = self._do(job, files)
+        answer = self._submit(job, files)
         return {key: float(answer[key]) for key in MEASURED}
 
     def run(
@@ -155,64 +156,64 @@ class AgentClient:
         threads: int,
         unit: str = CPU,
     ) -> npt.NDArray[np.float32]:
-        """Logits (N, K) of images (N, C, H, W), float32, run one by one on the device.
+        """Run images (N, C, H, W), float32, one by one on the device; returns logits (N, K).
 
         Raises:
             AgentError: the agent cannot be used.
-            MeasurementError: the device could not run the model; the message is its own.
+            MeasurementError: the device could not run the model; with its message.
         """
         job = {**_job("run", label, backend, model, threads, unit), "images": "images.bin"}
         raw = np.ascontiguousarray(images_NCHW, dtype="<f4").tobytes()
         files = {name: path.read_bytes() for name, path in model.items()}
-        answer = self._do(job, {**files, "images.bin": raw})
+        answer = self._submit(job, {**files, "images.bin": raw})
         logits = np.frombuffer(base64.b64decode(answer["logits"], validate=True), dtype="<f4")
         return logits.reshape(answer["shape"]).astype(np.float32)
 
-    def _do(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-        """Send a job, wait for its answer, and send it again to an agent that was restarted."""
-        doing = f"'{job['label']}'"
-        for _ in range(self.patience.submissions):
+    def _submit(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Submit a job and wait for its answer; submits it again if the agent restarted."""
+        task = f"'{job['label']}'"
+        for _ in range(self.timeouts.submissions):
             identity = secrets.token_hex(16)
             listed = [
                 {"name": n, "bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()}
                 for n, b in files.items()
             ]
             whole = {**job, "schema": SCHEMA, "id": identity, "files": listed}
-            whole["seconds"] = self.patience.job_s
+            whole["seconds"] = self.timeouts.job_s
             body = b"".join([json.dumps(whole).encode() + b"\n", *files.values()])
-            self._check_room_for(body, doing)
-            self._ask("POST", "/jobs", doing, body)
-            answer = self._answer(identity, doing)
+            self._check_size(body, task)
+            self._request("POST", "/jobs", task, body)
+            answer = self._answer(identity, task)
             if answer is None:
                 continue
             if "error" in answer:
                 raise MeasurementError(
-                    f"the device '{self.name}' at {self.address} could not do {doing}: "
+                    f"the device '{self.name}' at {self.address} failed on {task}: "
                     f"{answer['error']}"
                 )
             return answer
         raise AgentError(
             f"the agent of '{self.name}' at {self.address} was restarted "
-            f"{self.patience.submissions} times while it did {doing}. Does the device run out of "
-            "memory or power? Its own terminal says more."
+            f"{self.timeouts.submissions} times during {task}. Check the device for lack of memory "
+            "or power, and the output of the agent."
         )
 
-    def _check_room_for(self, body: bytes, doing: str) -> None:
-        most = int(self._ask("GET", "/health", doing)["megabytes"]) * 1_000_000
+    def _check_size(self, body: bytes, task: str) -> None:
+        most = int(self._request("GET", "/health", task)["megabytes"]) * 1_000_000
         if len(body) > most:
             raise AgentError(
-                f"{doing} has {len(body):,} bytes, and the agent of '{self.name}' at "
-                f"{self.address} takes {most:,} at once."
+                f"{task} has {len(body):,} bytes, but the agent of '{self.name}' at "
+                f"{self.address} accepts at most {most:,} per request."
             )
 
-    def _answer(self, identity: str, doing: str) -> dict[str, Any] | None:
-        """A job's answer when it is done; None if the agent forgot the job."""
-        path, until = f"/jobs/{identity}", time.monotonic() + self.patience.busy_s
-        for pause in _pauses():
+    def _answer(self, identity: str, task: str) -> dict[str, Any] | None:
+        """Poll a job until it is done; None if the agent does not know the job."""
+        path, until = f"/jobs/{identity}", time.monotonic() + self.timeouts.busy_s
+        for pause in _backoff():
             try:
-                found = self._ask("GET", path, doing, missing=None)
+                found = self._request("GET", path, task, missing=None)
             except KeyboardInterrupt:
-                self._ask("DELETE", path, doing)  # or the device would go on for nobody
+                self._request("DELETE", path, task)  # stop the job on the device
                 raise
             if found is None:
                 return None
@@ -221,41 +222,41 @@ class AgentClient:
                 return answer
             if time.monotonic() > until:
                 raise AgentError(
-                    f"the agent of '{self.name}' at {self.address} did not get to {doing} within "
-                    f"{self.patience.busy_s:g} s: it is {found['state']}. Who else uses it?"
+                    f"the agent of '{self.name}' at {self.address} did not finish {task} within "
+                    f"{self.timeouts.busy_s:g} s: it is {found['state']}. Stop its other clients."
                 )
             time.sleep(pause)
         raise AssertionError("pauses never end")
 
-    def _ask(
-        self, method: str, path: str, doing: str, body: bytes = b"", missing: Any = ...
+    def _request(
+        self, method: str, path: str, task: str, body: bytes = b"", missing: Any = ...
     ) -> Any:
-        """One request, tried again while the agent is away or has no room."""
-        gone_since = busy_since = None
-        for pause in _pauses():
+        """Send a request; retries while the agent is unreachable or its queue is full."""
+        unreachable_since = busy_since = None
+        for pause in _backoff():
             try:
-                code, content = self._once(method, path, body)
+                code, content = self._send(method, path, body)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > self.patience.vanished_s:
-                    raise self._vanished(doing, error) from error
+                unreachable_since = unreachable_since or time.monotonic()
+                if time.monotonic() - unreachable_since > self.timeouts.unreachable_s:
+                    raise self._unreachable_error(task, error) from error
                 time.sleep(pause)
                 continue
-            gone_since = None
+            unreachable_since = None
             if code < 300:
                 return content
             if code == _UNKNOWN and missing is not ...:
                 return missing
             busy_since = busy_since or time.monotonic()
-            if code != _FULL or time.monotonic() - busy_since > self.patience.busy_s:
-                raise self._refused(code, content, doing)
+            if code != _FULL or time.monotonic() - busy_since > self.timeouts.busy_s:
+                raise self._refused_error(code, content, task)
             time.sleep(pause)
         raise AssertionError("pauses never end")
 
-    def _once(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+    def _send(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         host, _, port = self.address.rpartition(":")
         connection = http.client.HTTPConnection(
-            host.strip("[]"), int(port), timeout=self.patience.request_s
+            host.strip("[]"), int(port), timeout=self.timeouts.request_s
         )
         try:
             connection.request(
@@ -266,36 +267,34 @@ class AgentClient:
         finally:
             connection.close()
 
-    def _vanished(self, doing: str, error: Exception) -> AgentError:
+    def _unreachable_error(self, task: str, error: Exception) -> AgentError:
         return AgentError(
             f"the device '{self.name}' does not answer at {self.address} "
-            f"({type(error).__name__}: {error}), and did not for {self.patience.vanished_s:g} s; "
-            f"it was asked for {doing}. Start the agent there (netwright agent --port "
+            f"({type(error).__name__}: {error}), for {self.timeouts.unreachable_s:g} s; "
+            f"the request was {task}. Start the agent there (netwright agent --port "
             f"{self.address.rpartition(':')[2]}) and run again; no file was replaced."
         )
 
-    def _refused(self, code: int, content: Any, doing: str) -> AgentError:
-        said = content.get("error", content) if isinstance(content, dict) else content
-        way_out = ""
+    def _refused_error(self, code: int, content: Any, task: str) -> AgentError:
+        reason = content.get("error", content) if isinstance(content, dict) else content
+        fix = ""
         if code == _REFUSED:
-            way_out = (
-                f" Set the variable that devices.{self.name}.agent_token_env names to its token."
-            )
+            fix = f" Set the variable in devices.{self.name}.agent_token_env to its token."
         return AgentError(
-            f"the agent of '{self.name}' at {self.address} refused {doing}: {said}{way_out}"
+            f"the agent of '{self.name}' at {self.address} refused {task}: {reason}{fix}"
         )
 
 
 def _job(
     kind: str, label: str, backend: str, model: Mapping[str, Path], threads: int, unit: str
 ) -> dict[str, Any]:
-    """What every job says; the file to open is the first one."""
+    """Fields common to all jobs; the first file is the entry."""
     what = {"kind": kind, "label": label, "backend": backend, "model": next(iter(model))}
     return {**what, "threads": threads, "unit": unit}
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds between two questions: short ones first, because most jobs are short."""
+def _backoff() -> Iterator[float]:
+    """Seconds between requests: exponential backoff from 20 ms to 1 s."""
     pause = 0.02
     while True:
         yield pause

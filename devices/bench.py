@@ -1,4 +1,4 @@
-"""Where a device's files are run and timed: on this machine, or on the device by its agent.
+"""Measurement targets of a device: this machine, or the device by its agent.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -17,12 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.agent.runtimes import MISSING, RUNTIMES
-from devices.agent_client import AgentClient, AgentError, Patience
+from devices.agent_client import AgentClient, AgentError, Timeouts
 from devices.backends import Backend, backend
 from devices.backends.base import describe
 from devices.device import Device
 from devices.fingerprint import machine_state, session_state
-from devices.measure import Measurement, Protocol, Row, in_one_clock, measure, on_quick_cores
+from devices.measure import (
+    Measurement,
+    Protocol,
+    Row,
+    measure,
+    measure_on_fast_cores,
+    normalise_to_reference,
+)
 
 Images = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float32]
@@ -30,13 +37,13 @@ OnDone = Callable[[str], None]
 _IMAGES_PER_JOB = 1000
 
 
-class Bench(ABC):
-    """One device's place to run and to time.
+class Target(ABC):
+    """Runs and measures the models of one device.
 
     Attributes:
-        why_not_run: why nothing can be run; empty if it can.
-        why_not_measured: why nothing can be timed; empty if it can.
-        runtime: what runs there, for people to read.
+        why_not_run: why models cannot be run; empty if they can.
+        why_not_measured: why latency cannot be measured; empty if it can.
+        runtime: display name of the runtime.
     """
 
     why_not_run: str
@@ -45,7 +52,7 @@ class Bench(ABC):
 
     @abstractmethod
     def machine(self) -> dict[str, Any]:
-        """What the files run on; see devices.fingerprint."""
+        """The machine that runs the models; see devices.fingerprint."""
 
     @abstractmethod
     def measure(
@@ -54,16 +61,16 @@ class Bench(ABC):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
-        quick_ms: float | None = None,
+        expected_ms: float | None = None,
     ) -> dict[str, Measurement]:
         """Measure models against a reference; see devices.measure.
 
         Args:
-            models: files by a name of the caller's choice.
-            reference: what each is compared with.
-            protocol: how carefully.
-            on_done: called with each model's name as it is done.
-            quick_ms: what the reference is known to take there, in milliseconds.
+            models: files by label.
+            reference: the reference network.
+            protocol: settings of the measurement.
+            on_done: called with the label of each measured model.
+            expected_ms: known latency of the reference on the target, milliseconds.
 
         Raises:
             MeasurementError: a model cannot be opened.
@@ -72,19 +79,19 @@ class Bench(ABC):
 
     @abstractmethod
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
-        """Logits (N, K) of a file for N images, each (1, C, H, W), run one by one.
+        """Run N images, each (1, C, H, W), one by one; returns logits (N, K).
 
         Raises:
             DeviceError: the file cannot be opened, or the device's agent cannot be used.
         """
 
 
-class HereBench(Bench):
-    """This machine, for a device that is this machine, or is nowhere to be reached."""
+class LocalTarget(Target):
+    """This machine, for a device without an agent."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._backend = backend(device.backend).on(device.openvino_device)
+        self._backend = backend(device.backend).for_unit(device.openvino_device)
         self.why_not_run = self._backend.why_not_run(device)
         self.why_not_measured = self._backend.why_not_measured(device)
         self.runtime = self._backend.runtime
@@ -104,10 +111,10 @@ class HereBench(Bench):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
-        quick_ms: float | None = None,
+        expected_ms: float | None = None,
     ) -> dict[str, Measurement]:
-        """Measure each model in a process of its own."""
-        with ready(self._backend, self._device, [*models.values(), reference]) as files:
+        """Measure each model in its own process."""
+        with prepare_models(self._backend, self._device, [*models.values(), reference]) as files:
             return measure(
                 self._backend.name,
                 {label: files[model] for label, model in models.items()},
@@ -116,7 +123,7 @@ class HereBench(Bench):
                 protocol,
                 on_done,
                 self._device.openvino_device,
-                quick_ms,
+                expected_ms,
             )
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
@@ -125,8 +132,8 @@ class HereBench(Bench):
             return np.concatenate([session(image_1CHW) for image_1CHW in images])
 
 
-class AgentBench(Bench):
-    """The device itself, by the agent that runs there."""
+class RemoteTarget(Target):
+    """The device itself, by its agent."""
 
     why_not_run = why_not_measured = ""
 
@@ -136,7 +143,7 @@ class AgentBench(Bench):
         self.runtime = f"{self._backend.runtime} on '{client.name}'"
 
     def machine(self) -> dict[str, Any]:
-        """The device, as its agent describes it."""
+        """The device, as described by its agent."""
         state = self._client.machine(self._backend.name)
         return {**state, **session_state(self._device.threads, self._device.openvino_device)}
 
@@ -146,20 +153,20 @@ class AgentBench(Bench):
         reference: Path,
         protocol: Protocol,
         on_done: OnDone | None = None,
-        quick_ms: float | None = None,
+        expected_ms: float | None = None,
     ) -> dict[str, Measurement]:
         """Send the models one by one."""
-        with ready(self._backend, self._device, [*models.values(), reference]) as files:
-            known = files_of(files[reference], "reference-")
+        with prepare_models(self._backend, self._device, [*models.values(), reference]) as files:
+            known = model_files(files[reference], "reference-")
 
-            def once(labels: Sequence[str]) -> Iterator[tuple[str, Row]]:
+            def measure_once(labels: Sequence[str]) -> Iterator[tuple[str, Row]]:
                 for label in labels:
                     yield (
                         label,
                         self._client.measure(
                             label,
                             self._backend.name,
-                            files_of(files[models[label]]),
+                            model_files(files[models[label]]),
                             known,
                             self._device.threads,
                             protocol,
@@ -167,13 +174,15 @@ class AgentBench(Bench):
                         ),
                     )
 
-            return in_one_clock(on_quick_cores(list(models), once, on_done, quick_ms))
+            return normalise_to_reference(
+                measure_on_fast_cores(list(models), measure_once, on_done, expected_ms)
+            )
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
-        """Send the file with some images at a time."""
+        """Send the file with batches of images."""
         rows, pending = [], iter(images)
-        with ready(self._backend, self._device, [entry]) as files:
-            model = files_of(files[entry])
+        with prepare_models(self._backend, self._device, [entry]) as files:
+            model = model_files(files[entry])
             while part := list(islice(pending, _IMAGES_PER_JOB)):
                 images_NCHW = np.concatenate(part)
                 rows.append(
@@ -189,46 +198,47 @@ class AgentBench(Bench):
         return np.concatenate(rows)
 
 
-def bench_of(name: str, device: Device, patience: Patience | None = None) -> Bench:
-    """The bench that a device's settings ask for.
+def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> Target:
+    """Create the target of a device.
 
     Raises:
-        DeviceError: there is no such backend, the agent has no such runtime, or its token is
-            not in the environment.
+        DeviceError: the backend is unknown, the agent does not support it, or its token is not
+            in the environment.
     """
-    backend(device.backend).on(device.openvino_device)
+    backend(device.backend).for_unit(device.openvino_device)
     if device.agent is None:
-        return HereBench(device)
+        return LocalTarget(device)
     if device.backend not in RUNTIMES:
         raise AgentError(
-            f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))} and not "
-            f"'{device.backend}': {MISSING[device.backend]} would be needed. Measure on the device "
-            f"by other means and import the table: netwright profile {name} --export-models FOLDER "
-            "says what is wanted, --import TABLE.csv takes it."
+            f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))}, not "
+            f"'{device.backend}': it would need {MISSING[device.backend]}. Measure on the device "
+            f"by other means: netwright profile {name} --export-models FOLDER writes the models "
+            "and the table to fill, --import TABLE.csv reads it."
         )
     variable = device.agent_token_env
-    patience = patience or Patience(vanished_s=device.agent_patience_s)
-    return AgentBench(AgentClient.from_environment(name, device.agent, variable, patience), device)
+    timeouts = timeouts or Timeouts(unreachable_s=device.agent_patience_s)
+    return RemoteTarget(
+        AgentClient.from_environment(name, device.agent, variable, timeouts), device
+    )
 
 
 @contextmanager
-def ready(runtime: Backend, device: Device, models: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-    """Files that the runtime opens as they are, by the given ones.
-
-    What would be converted anew in each process that opens it is built once.
-    """
+def prepare_models(
+    runtime: Backend, device: Device, models: Iterable[Path]
+) -> Iterator[dict[Path, Path]]:
+    """Build models once if the runtime would convert them in each process; files by model."""
     with tempfile.TemporaryDirectory(prefix="netwright-bench-") as name:
         found: dict[Path, Path] = {}
         for number, model in enumerate(dict.fromkeys(models)):
-            found[model] = opened_as_it_is(runtime, device, model, Path(name) / str(number))
+            found[model] = build_if_needed(runtime, device, model, Path(name) / str(number))
         yield found
 
 
-def opened_as_it_is(runtime: Backend, device: Device, model: Path, folder: Path) -> Path:
-    """The model, or what is built from it into a new folder where the runtime opens no ONNX.
+def build_if_needed(runtime: Backend, device: Device, model: Path, folder: Path) -> Path:
+    """The model itself, or the entry built from it if the runtime does not load ONNX files.
 
     Raises:
-        DeviceError: the runtime refuses the model.
+        DeviceError: the runtime rejects the model.
     """
     if runtime.opens_onnx or model.suffix != ".onnx":
         return model
@@ -236,7 +246,7 @@ def opened_as_it_is(runtime: Backend, device: Device, model: Path, folder: Path)
     return folder / runtime.build(model, describe(model)[1], folder, device).entry
 
 
-def files_of(entry: Path, prefix: str = "") -> dict[str, Path]:
-    """A model's files by name, the one to open first: a form may have several of one stem."""
+def model_files(entry: Path, prefix: str = "") -> dict[str, Path]:
+    """A model's files by name, the entry first: all files with the same stem."""
     others = sorted(p for p in entry.parent.glob(f"{entry.stem}.*") if p != entry and p.is_file())
     return {f"{prefix}{path.name}": path for path in (entry, *others)}

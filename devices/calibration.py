@@ -1,15 +1,14 @@
-"""Ranges of a network's activations, observed on images: what static quantisation needs.
+"""Activation ranges for static quantisation, from calibration images.
 
-One pass over the images collects a histogram per tensor, in ONNX Runtime's own collector; every
-method reads its ranges from there.
+One pass over the images collects a histogram per tensor, with ONNX Runtime's collector; all
+methods compute their ranges from the histograms.
 
-- `minmax`: the smallest and the largest value. Nothing is clipped, and one outlier makes every
-  step of the scale wider.
-- `percentile`: all but the outermost values, half of them at each end.
-- `entropy`: the range that loses least information (Kullback-Leibler divergence between the
-  histogram and its quantised form; Migacz, 8-bit inference with TensorRT, GTC 2017).
+- `minmax`: the smallest and the largest value. No clipping, but sensitive to outliers.
+- `percentile`: clips the outermost values, half of them at each end.
+- `entropy`: minimises the Kullback-Leibler divergence between the histogram and its quantised
+  version (Migacz, 8-bit inference with TensorRT, GTC 2017).
 
-Axes: N images (1 here), C channels, H height, W width.
+Axes: N images (1), C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ Method = Literal["minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Images = npt.NDArray[np.float32]
 Range = tuple[np.float32, np.float32]
-"""Smallest and largest value that is told from others."""
+"""Smallest and largest value that is not clipped."""
 
 HISTOGRAM_BINS = 512
 QUANTIZED_BINS = 128
-"""Of `entropy`. It tries ranges of `QUANTIZED_BINS` bins and more: with as many bins as quantised
-ones, which is ONNX Runtime's default, the only range left to try is the whole one, min-max."""
+"""For `entropy`, which tries all ranges of at least `QUANTIZED_BINS` bins. ONNX Runtime's default
+of equally many histogram bins only leaves the full range, as `minmax`."""
 _IMAGES_AT_ONCE = 32
 _ABSORBED = ("Relu", "Clip")
 
 
 class CalibrationError(ValueError):
-    """Images from which no range can be read; the message says why."""
+    """Calibration failed; the message has the reason."""
 
 
 def observe(
@@ -50,15 +49,15 @@ def observe(
     methods: Sequence[Method],
     percentile: float,
 ) -> dict[Method, dict[str, Range]]:
-    """The range of every tensor that is quantised, by method.
+    """Compute the range of every quantised tensor, by method.
 
-    The images are run on one thread, or sums would depend on the number of the machine's cores.
+    Runs on one thread, because sums depend on the number of threads.
 
     Args:
-        model: a float32 ONNX file of one input, with batch norms folded and shapes inferred.
+        model: a float32 ONNX file with one input, folded batch norms and inferred shapes.
         images: normalised, each (1, C, H, W).
-        methods: which to compute.
-        percentile: share of all values, in per cent, that the range of `percentile` holds.
+        methods: the calibration methods.
+        percentile: percentage of values inside the range of `percentile`.
 
     Raises:
         CalibrationError: there is no image.
@@ -68,7 +67,7 @@ def observe(
     collector = HistogramCollector(
         "entropy", False, HISTOGRAM_BINS, QUANTIZED_BINS, percentile, "same"
     )
-    session, wanted, shared = _session(model)
+    session, wanted, shared = _open_with_all_outputs(model)
     names = [output.name for output in session.get_outputs()]
     source, pending = session.get_inputs()[0].name, iter(images)
     while some := list(islice(pending, _IMAGES_AT_ONCE)):
@@ -84,7 +83,7 @@ def observe(
 
 
 def _ranges(collector: Any, method: Method) -> dict[str, Range]:
-    """What a method reads from the histograms; never wider than what was seen."""
+    """Compute the ranges of one method from the histograms."""
     if method == "minmax":
         return {name: (row[2], row[3]) for name, row in collector.histogram_dict.items()}
     compute = {"percentile": collector.compute_percentile, "entropy": collector.compute_entropy}
@@ -93,8 +92,8 @@ def _ranges(collector: Any, method: Method) -> dict[str, Range]:
     return {name: (np.float32(row[0]), np.float32(row[1])) for name, row in found.items()}
 
 
-def _session(model: Path) -> tuple[Any, list[str], dict[str, str]]:
-    """The network with all its tensors as outputs, which to look at, and `_absorbed` ones."""
+def _open_with_all_outputs(model: Path) -> tuple[Any, list[str], dict[str, str]]:
+    """A session with all tensors as outputs, the tensors to calibrate, and `_absorbed` ones."""
     import onnxruntime
     from onnxruntime.quantization.calibrate import HistogramCalibrater
 
@@ -102,7 +101,7 @@ def _session(model: Path) -> tuple[Any, list[str], dict[str, str]]:
     calibrator = HistogramCalibrater(model, augmented_model_path=str(augmented))
     calibrator.augment_graph()
     options = session_options(1)
-    # As the calibrator's own session: optimised graphs lack tensors whose ranges are wanted.
+    # Graph optimisation would remove tensors that need a range.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
         str(augmented), options, providers=["CPUExecutionProvider"]
@@ -113,9 +112,9 @@ def _session(model: Path) -> tuple[Any, list[str], dict[str, str]]:
 
 
 def _absorbed(graph: Any) -> dict[str, str]:
-    """Tensors that only an activation function reads, with its output, whose range they get.
+    """Tensors read only by an activation function, with its output, whose range they share.
 
-    So ONNX Runtime's quantiser has it: what the function cuts off needs no code.
+    As in ONNX Runtime's quantiser: values that the function clips need no codes.
     """
     readers: dict[str, list[Any]] = {}
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""A device of the fleet as its owner describes it: runtime, budget and what must hold."""
+"""Settings of a device of the fleet: runtime, budget and requirements."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Precision = Literal["float32", "float16", "int8"]
 CPU = "CPU"
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
-TARGETS = {"compute_capabilities": "tensorrt", "dsp_architectures": "qnn"}
-"""Fields of `Device` that name generations of hardware, each with the only backend it is for."""
+GENERATION_FIELDS = {"compute_capabilities": "tensorrt", "dsp_architectures": "qnn"}
+"""Fields of `Device` for hardware generations, with the backend that uses them."""
 
 
 class DeviceError(ValueError):
-    """A device's settings that cannot work; the message names the setting and the way out."""
+    """Invalid settings of a device; the message names the setting and the fix."""
 
 
 class _Strict(BaseModel):
@@ -26,25 +26,22 @@ class _Strict(BaseModel):
 
 
 class Budget(_Strict):
-    """Limits the delivered model must keep; at least one."""
+    """Limits of the delivered model; at least one."""
 
     latency_ms: float | None = Field(None, gt=0)
     """Milliseconds per image at batch 1, median, on the device's own runtime."""
     latency_share: float | None = Field(None, gt=0, le=1)
-    """The same limit as a share of the latency of the device's largest network (by
-    multiply-accumulates, in the precision searched in), measured in the same profile.
-
-    It binds alike on every machine; with 1 it binds nowhere.
-    """
+    """Latency limit as a share of the latency of the device's largest network (by
+    multiply-accumulates, in the search precision), measured in the same profile; 1 is no limit."""
     flops: int | None = Field(None, gt=0)
-    """Multiply-accumulate operations per image (what the papers call FLOPs)."""
+    """Multiply-accumulate operations per image (FLOPs in most papers)."""
     parameters: int | None = Field(None, gt=0)
-    """Trainable numbers."""
+    """Trainable parameters."""
     size_mb: float | None = Field(None, gt=0)
     """Megabytes (10^6 bytes) of the whole bundle."""
     memory_mb: float | None = Field(None, gt=0)
-    """Megabytes (10^6 bytes) of activations alive at once for one image, in the precision searched
-    in; weights and the runtime's own memory come on top."""
+    """Megabytes (10^6 bytes) of peak activation memory for one image, in the search precision;
+    without weights and the memory of the runtime."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
@@ -60,61 +57,58 @@ class Budget(_Strict):
 
     @property
     def latency_key(self) -> str | None:
-        """The setting that limits latency, `latency_ms` or `latency_share`; None without one."""
+        """The latency limit that is set, `latency_ms` or `latency_share`; None if neither."""
         keys = ("latency_ms", "latency_share")
         return next((key for key in keys if getattr(self, key) is not None), None)
 
 
 class ImportedTable(_Strict):
-    """Latencies that somebody measured elsewhere; `netwright profile NAME --import` writes it."""
+    """Latencies measured offline; `netwright profile NAME --import` writes this section."""
 
     file: str = Field(min_length=1)
-    """CSV file, from the repository's root."""
+    """CSV file, relative to the repository root."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the file, so that another content is another setting."""
+    """Checksum of the file, so that a changed file is a changed setting."""
 
 
 class Device(_Strict):
-    """One device: its runtime and the limits its bundle must keep."""
+    """One device: its runtime and the limits of its bundle."""
 
     backend: str
     """Name in the backend table, such as onnxruntime or tensorrt."""
     budget: Budget
-    """Limits the delivered model must keep."""
+    """Limits of the delivered model."""
     threads: int = Field(1, ge=1)
-    """Threads the runtime may use on the device."""
+    """Threads of the runtime on the device."""
     precision: Literal["auto", "float32", "float16", "int8"] = "auto"
-    """`auto` delivers what is fastest within the accuracy budget, of what the backend offers.
-
-    Where the device cannot be measured here, that is the backend's first precision, float32
-    wherever it is offered: nobody knows what is faster.
-    """
+    """`auto` delivers the fastest precision of the backend within `max_accuracy_drop`, or its first
+    one, float32 if supported, if latency cannot be measured."""
     allow: tuple[str, ...] = Field((), strict=False)
-    """What a device that runs int8 is searched with all the same, such as squeeze_excite,
-    hard_swish or split_attention_mbconv; without it they are left out of its search space."""
+    """Operators to keep in the search space of an int8 device, such as squeeze_excite, hard_swish
+    or split_attention_mbconv; they are excluded by default."""
     min_accuracy: float = Field(ge=0, le=1)
-    """Top-1 accuracy on the test split that the delivered model must reach."""
+    """Minimum top-1 accuracy of the delivered model on the test split."""
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)
-    """How much top-1 accuracy a lower precision may lose against float32."""
+    """Maximum loss of top-1 accuracy of a lower precision against float32."""
     max_error: float = Field(0.25, gt=0)
-    """Largest mean relative error of the latency model on networks it has not seen."""
+    """Maximum mean relative error of the latency model on held-out networks."""
     compute_capabilities: tuple[str, ...] = Field((), strict=False)
-    """NVIDIA GPUs an engine is built for, such as SM86, SM89; only for tensorrt."""
+    """NVIDIA GPUs to build the engine for, such as SM86, SM89; only for tensorrt."""
     dsp_architectures: tuple[str, ...] = Field((), strict=False)
-    """Hexagon DSPs a context binary each is built for, such as v73, v75; only for qnn."""
+    """Hexagon DSPs to build context binaries for, such as v73, v75; only for qnn."""
     openvino_device: str = Field(CPU, pattern=r"^(CPU|GPU(\.[0-9]+){0,2}|NPU)$")
-    """OpenVINO's name of what it runs on: CPU, GPU (GPU.1 the second), or NPU; exactly that.
+    """OpenVINO device, without a fallback: CPU, GPU (GPU.1 is the second), or NPU.
 
-    Only for openvino. GPU and NPU are UNVERIFIED: none was there when this was written.
+    Only for openvino. GPU and NPU are UNVERIFIED (no hardware available).
     """
     agent: str | None = Field(None, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")
-    """`host:port` of the agent that runs on the device; without it the device is this machine."""
+    """`host:port` of the agent on the device; without it the device is this machine."""
     agent_token_env: str = Field("NETWRIGHT_AGENT_TOKEN", pattern=r"^[A-Z_][A-Z0-9_]*$")
-    """Environment variable that holds the agent's token; the token itself stands in no file."""
+    """Environment variable with the agent's token."""
     agent_patience_s: float = Field(60.0, gt=0)
-    """Seconds the agent may be away, because it restarts for example, before a stage gives up."""
+    """Seconds that the agent may be unreachable, for example during a restart."""
     table: ImportedTable | None = None
-    """Latencies measured elsewhere, for a device that nothing here can reach."""
+    """Latencies measured offline, for a device that cannot be reached."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

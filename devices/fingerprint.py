@@ -1,4 +1,4 @@
-"""What a measurement was made on, and whether another one was made on the same."""
+"""Fingerprints of the machines of measurements, and their comparison."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ IDENTITY = (
     "session_threads",
     "unit",
 )
-"""The fingerprint: what latencies depend on and what does not change by itself, as clocks do."""
+"""The fingerprint: properties that affect latency, without variable ones such as clock speed."""
 
 
 def session_state(threads: int, unit: str = CPU) -> dict[str, Any]:
-    """How a runtime is used: in so many threads, and on which unit if not the processor."""
+    """Threads of a runtime, and its compute unit if it is not the CPU."""
     return {"session_threads": threads, **({} if unit == CPU else {"unit": unit})}
 
 
 def machine_state(backend_name: str, threads: int, unit: str = CPU) -> dict[str, Any]:
-    """This machine, with a backend's runtime in so many threads; see devices.agent.machine.
+    """This machine with a backend's runtime; see devices.agent.machine.
 
     Raises:
         DeviceError: there is no such backend.
@@ -39,14 +39,14 @@ def machine_state(backend_name: str, threads: int, unit: str = CPU) -> dict[str,
 
 
 def differences(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """How the fingerprint of a measurement differs from another's; empty if it does not.
+    """Differences between two fingerprints; empty if there are none.
 
     Args:
-        then: the machine's state that was recorded; None if none was.
-        now: the present one.
+        then: the recorded machine state; None if not recorded.
+        now: the current machine state.
     """
     if then is None:
-        return ["nothing is known of what it was measured on"]
+        return ["the machine of the measurement is not recorded"]
     return [
         f"{name.replace('_', ' ')} was {then.get(name)!r} and is {now.get(name)!r}"
         for name in IDENTITY

@@ -1,15 +1,15 @@
-"""A device's latency model: measured blocks, and what their plain sum gets wrong.
+"""Latency model of a device: measured block latencies with a fitted correction.
 
-A block measured alone pays for entering and leaving the runtime, and for layouts that neighbours
-inside a network share; so the sum of blocks is off by an amount per block and per network. A few
-whole networks, measured in each precision, tell by how much (FOX-NAS fits its latency predictor
-on whole networks for the same reason). int8 has no blocks of its own: where the quantised parts
-begin and end is decided by the whole network.
+A block measured alone includes overhead of entering and leaving the runtime, and layout conversions
+that adjacent blocks share, so the sum of blocks has an error per block and per network. The
+correction is fitted on whole networks measured in each precision (as FOX-NAS fits its latency
+predictor on whole networks). int8 blocks are not measured: the placement of quantised layers
+depends on the whole network.
 
-That model is additive over blocks, so that a space's fastest architecture can be found exactly.
-Beside it stands a regression on readable features of whole networks (devices.latency_regression),
-which is not. Per precision the one is used whose predictions were better on networks left out of
-its fit; `error` then tells how that one does on networks that took no part in fitting or choosing.
+This model is additive over blocks, so that the fastest architecture of a space can be found
+exactly. The alternative, a regression on features of whole networks (devices.latency_regression),
+is not additive. Each precision uses the model with the lower cross-validation error; `error` is
+its error on held-out networks.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Model = Literal["blocks", "regression"]
 
 
 class LatencyError(ValueError):
-    """A latency model that cannot be used; the message says why and what to do."""
+    """An unusable latency model; the message has the reason and the fix."""
 
 
 class UnmeasuredBlockError(LatencyError):
-    """A block that the profile of this device does not hold."""
+    """A block that is not in the profile of the device."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """From blocks to a network, for one precision; the sum over blocks plus `constant`.
+    """Correction of the sum of blocks for one precision: a sum over blocks plus `constant`.
 
     Attributes:
         scale: milliseconds per measured float32 millisecond of a block.
@@ -50,7 +50,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How well the model does on networks it was not fitted on.
+    """Error of the model on held-out networks.
 
     Attributes:
         mean: mean of |predicted - measured| / measured.
@@ -67,12 +67,12 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which model a precision uses, and how both did; mean relative errors.
+    """The model of a precision, and the mean relative errors of both models.
 
     Attributes:
-        model: the one that is used.
-        cross_validated: on the fitted networks, each predicted by a fit without it; decides.
-        held_out: on the networks of `error`; only reported.
+        model: the selected model.
+        cross_validated: cross-validation errors on the fitted networks; used for selection.
+        held_out: errors on the held-out networks; only reported.
     """
 
     model: Model
@@ -82,23 +82,21 @@ class Choice:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Predicts the latency of any network made of measured blocks.
-
-    A table without blocks stands for a device that could not be measured; it predicts nothing.
+    """Predicts the latency of networks of measured blocks; no blocks: device not measured.
 
     Attributes:
         device: the device's name.
         backend: the runtime it was measured on.
-        block_ms: milliseconds of every block, measured alone in float32, by the block's key.
+        block_ms: milliseconds of every block, measured alone in float32, by block key.
         block_macs: multiply-accumulates of the same blocks.
         corrections: one per precision.
-        error: how each precision does on held-out networks; none where none were measured.
-        regressions: the other model, one per precision; none where none was fitted.
-        choices: which of the two a precision uses; the blocks where it does not say.
-        stages: layers per stage of the space, from which the regressions' features are counted.
-        largest_ms: milliseconds of the space's largest network in the precision searched in,
-            measured, or predicted where no whole network was measured; None where neither was.
-        largest_interval: 95% confidence interval of that measurement; None where it has none.
+        error: error on held-out networks, per precision; empty if none were measured.
+        regressions: the alternative model, per precision; empty if not fitted.
+        choices: selected model, per precision; default: sum of blocks.
+        stages: layers per stage of the space, for the features of the regressions.
+        largest_ms: milliseconds of the largest network of the space (by multiply-accumulates) in
+            the search precision; predicted if no network was measured; None if not available.
+        largest_interval: 95% confidence interval of `largest_ms`; None if predicted.
     """
 
     device: str
@@ -115,16 +113,16 @@ class LatencyTable:
 
     @property
     def measured(self) -> bool:
-        """Whether the device was measured, so that `predict` has an answer."""
+        """Whether the device was measured, as `predict` requires."""
         return bool(self.block_ms)
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that `predict` knows."""
+        """Precisions supported by `predict`."""
         return tuple(self.corrections)
 
     def additive(self, precision: str) -> bool:
-        """Whether the model in use is the sum over blocks, so that `block_cost` says all."""
+        """Whether the selected model is the sum of `block_cost` over blocks plus a constant."""
         return precision not in self.choices or self.choices[precision].model == "blocks"
 
     def predict(
@@ -133,16 +131,16 @@ class LatencyTable:
         precision: str = "float32",
         features: Mapping[str, float] | None = None,
     ) -> float:
-        """Milliseconds per image at batch 1 of a network, by the model in use.
+        """Predict the milliseconds per image of a network at batch 1.
 
         Args:
-            block_keys: of the network's blocks.
-            precision: what it runs in.
-            features: the network's readable features; needed where the model is not `additive`.
+            block_keys: keys of the network's blocks.
+            precision: precision of the network.
+            features: features of the network; required if the model is not `additive`.
 
         Raises:
-            UnmeasuredBlockError: a block was never profiled on this device.
-            LatencyError: the precision was never profiled, or features are missing.
+            UnmeasuredBlockError: a block was not profiled on this device.
+            LatencyError: the precision was not profiled, or features are missing.
         """
         blocks = sum(self.block_cost(key, precision) for key in block_keys)
         if self.additive(precision):
@@ -153,20 +151,19 @@ class LatencyTable:
             raise LatencyError(f"'{self.device}' in {precision}: {error}") from error
 
     def block_cost(self, key: str, precision: str = "float32") -> float:
-        """Milliseconds one block adds to a network.
+        """Milliseconds that one block adds to a network.
 
-        Where the model is `additive`, `predict` is their sum plus a constant. Where it is not,
-        they still tell roughly which blocks are quick.
+        If the model is not `additive`, this is only an estimate.
 
         Raises:
-            UnmeasuredBlockError: the block was never profiled on this device.
-            LatencyError: the precision was never profiled.
+            UnmeasuredBlockError: the block was not profiled on this device.
+            LatencyError: the precision was not profiled.
         """
         correction = self._correction(precision)
         if key not in self.block_ms:
             raise UnmeasuredBlockError(
-                f"block '{key}' was never measured on '{self.device}'. Profile the device again "
-                f"with the present space: netwright profile {self.device}"
+                f"block '{key}' was not measured on '{self.device}'. Profile the device again "
+                f"with the current space: netwright profile {self.device}"
             )
         return (
             correction.scale * self.block_ms[key]
@@ -175,7 +172,7 @@ class LatencyTable:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes an equal table; null where unmeasured."""
+        """JSON values, which `from_json` reads back; null if not measured."""
         names = ("block_ms", "block_macs", "corrections", "error", "regressions", "choices")
         content = asdict(self)
         tables = {name: content[name] if self.measured else None for name in names}
@@ -191,10 +188,10 @@ class LatencyTable:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LatencyTable:
-        """The table that `to_json` described; other keys beside are ignored.
+        """Parse the output of `to_json`; other keys are ignored.
 
         Raises:
-            LatencyError: something is missing.
+            LatencyError: a key is missing.
         """
         try:
             if not content["measured"]:
@@ -222,28 +219,30 @@ class LatencyTable:
 
     @classmethod
     def unmeasured(cls, device: str, backend: str) -> LatencyTable:
-        """The table of a device that could not be measured."""
+        """The table of a device that was not measured."""
         return cls(device, backend, {}, {}, {}, {})
 
     def check_error(self, limit: float) -> None:
-        """Refuse a model that is too wrong on networks it has not seen.
+        """Check the error on held-out networks.
 
         Raises:
-            LatencyError: the mean relative error of some precision is past `limit`.
+            LatencyError: the mean relative error of a precision exceeds `limit`.
         """
         for precision, error in self.error.items():
             if error.mean > limit:
                 raise LatencyError(
                     f"the latency model of '{self.device}' is off by {error.mean:.1%} on average "
                     f"on {len(error.pairs)} held-out {precision} networks ({error.within_10:.0%} "
-                    f"are within 10%), and devices.{self.device}.max_error allows {limit:.1%}. "
+                    f"are within 10%), but devices.{self.device}.max_error allows {limit:.1%}. "
                     "Profile again with nothing else running, raise profile.time_limit_s if many "
                     "intervals are wide, or raise max_error."
                 )
 
     def _correction(self, precision: str) -> Correction:
         if not self.measured:
-            raise LatencyError(f"device '{self.device}' was not measured, so nothing is predicted.")
+            raise LatencyError(
+                f"device '{self.device}' was not measured, so latency cannot be predicted."
+            )
         if precision not in self.corrections:
             known = ", ".join(self.corrections)
             raise LatencyError(f"'{self.device}' was not profiled in {precision}; only in {known}.")

@@ -1,8 +1,7 @@
-"""Fitting a device's latency models on whole networks, choosing one, judging it on others.
+"""Fitting, selection and evaluation of a device's latency models on whole networks.
 
-The networks are of two kinds. On the first both models are fitted; and there, by
-cross-validation, the better is chosen for each precision. The second, held-out, take part in
-neither: the error told on them is that of the chosen model on networks nobody has seen.
+Both models are fitted on one set of networks, and the better one per precision is selected on it
+by cross-validation. The error of the selected model is reported on a second, held-out set.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import numpy.typing as npt
 from devices.latency import Choice, Correction, HeldOut, LatencyTable, Model
 from devices.latency_regression import fit_regression
 
-CLEARLY = 0.9
-"""The regression is used where its error is below this share of the sum of blocks'."""
+CHOICE_MARGIN = 0.9
+"""The regression is selected if its error is below this share of the sum of blocks'."""
 FOLDS = 8
-"""Parts of the fitted networks; each part is predicted by fits on the others."""
+"""Number of cross-validation folds."""
 
 _DIGITS = 6  # of milliseconds: nanoseconds
 _RIDGE = 1e-3
@@ -27,7 +26,7 @@ _RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A whole network: its blocks' keys, its milliseconds by precision, its readable features."""
+    """A measured network: block keys, milliseconds by precision, features."""
 
     block_keys: tuple[str, ...]
     ms: Mapping[str, float]
@@ -46,36 +45,36 @@ def fit(
     held_out: Networks,
     stages: tuple[int, ...] = (),
 ) -> LatencyTable:
-    """Fit and choose each precision's model on `networks`, and judge it on `held_out`.
+    """Fit and select the model of each precision on `networks`; evaluate it on `held_out`.
 
     Args:
-        device: the device's name.
-        backend: the runtime's name.
+        device: name of the device.
+        backend: name of the runtime.
         block_ms: milliseconds of every block, measured alone in float32.
         block_macs: multiply-accumulates of the same blocks.
-        networks: measured in the precisions to fit; at least two, in order of their size. Where
-            they have no features, only the sum of blocks is fitted.
-        held_out: others, measured in the same precisions.
-        stages: layers per stage, from which the features were counted.
+        networks: at least two, measured in the precisions to fit, in order of size. Without
+            features, only the sum of blocks is fitted.
+        held_out: other networks, measured in the same precisions.
+        stages: layers per stage, for the features.
     """
     block_ms = {key: round(ms, _DIGITS) for key, ms in block_ms.items()}
     bare = LatencyTable(device, backend, block_ms, block_macs, {}, {}, stages=stages)
     precisions = tuple(networks[0].ms)
-    table = _fitted(bare, networks, precisions)
+    table = _fit_models(bare, networks, precisions)
     for precision in precisions if table.regressions else ():
-        table = _chosen(bare, table, networks, held_out, precision)
-    return replace(table, error={p: judge(table, held_out, p) for p in precisions})
+        table = _choose_model(bare, table, networks, held_out, precision)
+    return replace(table, error={p: evaluate(table, held_out, p) for p in precisions})
 
 
-def plain(
+def build_additive_table(
     device: str, backend: str, block_ms: Mapping[str, float], block_macs: Mapping[str, int]
 ) -> LatencyTable:
-    """The plain sum of float32 blocks, for a device whose whole networks nobody measured."""
-    as_they_are = {"float32": Correction(1.0, 0.0, 0.0, 0.0)}
-    return LatencyTable(device, backend, block_ms, block_macs, as_they_are, {})
+    """The uncorrected sum of float32 blocks, for a device without measured networks."""
+    uncorrected = {"float32": Correction(1.0, 0.0, 0.0, 0.0)}
+    return LatencyTable(device, backend, block_ms, block_macs, uncorrected, {})
 
 
-def judge(table: LatencyTable, networks: Networks, precision: str) -> HeldOut:
+def evaluate(table: LatencyTable, networks: Networks, precision: str) -> HeldOut:
     """Compare predictions with measurements."""
     pairs = tuple(
         (
@@ -93,8 +92,8 @@ def judge(table: LatencyTable, networks: Networks, precision: str) -> HeldOut:
     )
 
 
-def _fitted(bare: LatencyTable, networks: Networks, precisions: Sequence[str]) -> LatencyTable:
-    """Both models of every precision; the sum of blocks is in use."""
+def _fit_models(bare: LatencyTable, networks: Networks, precisions: Sequence[str]) -> LatencyTable:
+    """Fit both models of every precision; the sum of blocks is selected."""
     regressions = {}
     if networks[0].features:
         features = [network.features for network in networks]
@@ -105,39 +104,39 @@ def _fitted(bare: LatencyTable, networks: Networks, precisions: Sequence[str]) -
     return replace(bare, corrections=corrections, regressions=regressions)
 
 
-def _chosen(
+def _choose_model(
     bare: LatencyTable,
     table: LatencyTable,
     networks: Networks,
     held_out: Networks,
     precision: str,
 ) -> LatencyTable:
-    """`table` with the precision's better model in use.
+    """Select the better model of a precision by cross-validation.
 
-    The regression has to be clearly better: the sum of blocks tells a space's fastest network
-    exactly, and few networks are a coin that lands on its edge.
+    The regression must be better by `CHOICE_MARGIN`: with the sum of blocks the fastest network of
+    a space is found exactly, and the comparison on few networks is noisy.
     """
     models: tuple[Model, ...] = ("blocks", "regression")
     left_out: dict[str, list[float]] = {model: [] for model in models}
-    # Every FOLDS-th network, so that each part reaches from the small to the large ones.
+    # Every FOLDS-th network, so that each fold has small and large ones.
     for part in range(min(FOLDS, len(networks))):
         others = [n for at, n in enumerate(networks) if at % FOLDS != part]
-        fold = _fitted(bare, others, (precision,))
+        fold = _fit_models(bare, others, (precision,))
         for model in models:
-            error = judge(_using(fold, precision, model), networks[part::FOLDS], precision)
+            error = evaluate(_use_model(fold, precision, model), networks[part::FOLDS], precision)
             left_out[model] += [abs(p - m) / m for p, m in error.pairs]
     validated: dict[str, float] = {
         m: round(float(np.mean(errors)), _DIGITS) for m, errors in left_out.items()
     }
     seen: dict[str, float] = {
-        m: judge(_using(table, precision, m), held_out, precision).mean for m in models
+        m: evaluate(_use_model(table, precision, m), held_out, precision).mean for m in models
     }
-    clearly = validated["regression"] < CLEARLY * validated["blocks"]
+    clearly = validated["regression"] < CHOICE_MARGIN * validated["blocks"]
     best: Model = "regression" if clearly else "blocks"
-    return _using(table, precision, best, validated, seen)
+    return _use_model(table, precision, best, validated, seen)
 
 
-def _using(
+def _use_model(
     table: LatencyTable,
     precision: str,
     model: Model,
@@ -154,14 +153,14 @@ def _fit_one(
     block_ms: Mapping[str, float],
     block_macs: Mapping[str, int],
 ) -> Correction:
-    """Ridge regression of relative errors, drawn towards the best multiple of the sum of blocks.
+    """Ridge regression of relative errors, regularised towards the best multiple of the sum.
 
-    With few networks the features (sum, MACs, blocks, one) are nearly collinear; what they leave
-    open stays with the scale, which differs from 1 where a precision has no blocks of its own.
+    With few networks the features (sum, MACs, blocks, one) are nearly collinear. The scale differs
+    from 1 in precisions without measured blocks.
     """
     rows = [_features(n.block_keys, block_ms, block_macs) for n in networks]
     measured_N = np.array([n.ms[precision] for n in networks])
-    relative_NF = np.array(rows) / measured_N[:, None]  # so that every network counts alike
+    relative_NF = np.array(rows) / measured_N[:, None]  # equal weight of every network
     size_F = np.abs(relative_NF).mean(0)
     size_F[size_F == 0] = 1.0
     scaled_NF = relative_NF / size_F

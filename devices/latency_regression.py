@@ -1,7 +1,7 @@
-"""A device's latency as a ridge regression on readable features of whole networks (FOX-NAS).
+"""Latency model: ridge regression on features of whole networks (FOX-NAS).
 
-Unlike the sum of blocks it sees what blocks do to each other, and it needs many more networks. It
-is not a sum over blocks, so nothing here says which network of a space is the fastest.
+Unlike the sum of blocks it models interactions between blocks, but it needs many more networks. It
+is not additive, so the fastest network of a space cannot be found exactly.
 
 Axes: N networks, F features.
 """
@@ -16,22 +16,22 @@ import numpy.typing as npt
 
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 1.5, 0.5))
 _DIGITS = 9
-_INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribution
+_INTERVAL = 1.96  # z-value of the 95% interval
 
 
 class FeatureError(ValueError):
-    """A network whose features are not those of the regression."""
+    """A feature of the regression is missing."""
 
 
 @dataclass(frozen=True)
 class Coefficient:
-    """What one feature adds.
+    """Coefficient of one feature.
 
     Attributes:
         ms: milliseconds per unit of the feature.
-        low: lower end of its 95% interval.
+        low: lower end of the 95% interval of `ms`.
         high: upper end.
-        mean: the feature's mean over the networks fitted on.
+        mean: mean of the feature over the fitted networks.
     """
 
     ms: float
@@ -42,12 +42,12 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class Regression:
-    """Milliseconds of a network: `ms` at the features' means, plus what each one adds.
+    """A fitted regression on centred features.
 
     Attributes:
-        ms: milliseconds of a network whose features are all at their means.
-        penalty: of the ridge, chosen by leaving one network out at a time.
-        coefficients: by the features' names; features that never varied are left out.
+        ms: intercept: milliseconds at the means of the features.
+        penalty: ridge penalty, selected by leave-one-out error.
+        coefficients: by feature name; without constant features.
     """
 
     ms: float
@@ -55,7 +55,7 @@ class Regression:
     coefficients: Mapping[str, Coefficient]
 
     def predict(self, features: Mapping[str, float]) -> float:
-        """Milliseconds per image at batch 1.
+        """Predict the milliseconds per image at batch 1.
 
         Raises:
             FeatureError: a feature is missing.
@@ -68,11 +68,11 @@ class Regression:
 
 
 def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float]) -> Regression:
-    """Fit the relative error's squares, with the penalty that leave-one-out errors prefer.
+    """Minimise squared relative errors, with the penalty of least leave-one-out error.
 
     Args:
-        features: of N networks, all with the same names.
-        ms: their milliseconds.
+        features: features of N networks, with the same names.
+        ms: milliseconds of the networks.
     """
     names = tuple(features[0])
     values_NF = np.array([[row[name] for name in names] for row in features], dtype=np.float64)
@@ -80,7 +80,7 @@ def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float])
     mean_F, size_F = values_NF.mean(0), values_NF.std(0)
     varied = [at for at in range(len(names)) if size_F[at] > 1e-9]
     scaled_NF = (values_NF - mean_F)[:, varied] / size_F[varied]
-    # Divided by the latency, so that every network's relative error counts alike.
+    # Divide by the latency to fit relative errors.
     rows_NF = np.column_stack([np.ones(len(scaled_NF)), scaled_NF]) / measured_N[:, None]
     solved = [_solve(rows_NF, penalty) for penalty in PENALTIES]
     best = min(range(len(PENALTIES)), key=lambda at: (solved[at].left_out, at))
@@ -97,11 +97,11 @@ def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float])
 class _Solution:
     weights_F: npt.NDArray[np.float64]
     deviation_F: npt.NDArray[np.float64]
-    left_out: float  # mean relative error of each network, predicted from the others
+    left_out: float  # mean relative leave-one-out error
 
 
 def _solve(rows_NF: npt.NDArray[np.float64], penalty: float) -> _Solution:
-    """Ridge with the first column free; its hat matrix gives the leave-one-out errors at once."""
+    """Ridge without a penalty on the first column; leave-one-out errors by the hat matrix."""
     count, columns = rows_NF.shape
     scale = penalty * count * float((rows_NF[:, 0] ** 2).mean())
     penalty_FF = np.diag([0.0, *[scale] * (columns - 1)])

@@ -1,6 +1,6 @@
-"""Writing a LiteRT (TensorFlow Lite) file: tensors and layers into a flatbuffer.
+"""Writer of LiteRT (TensorFlow Lite) flatbuffer files.
 
-The schema's classes come with LiteRT itself, so a file is always of the version that reads it.
+The schema classes are those of the installed LiteRT, so files match its version.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _LAST_OLD_OPERATOR = 127
 
 @dataclass(frozen=True)
 class Quantization:
-    """How integers stand for numbers: `scale * (integer - zero_point)`.
+    """Quantisation parameters: value = `scale * (integer - zero_point)`.
 
     Attributes:
         scales: one, or one per index of `axis`.
-        zero_points: as many.
-        axis: of the tensor as it lies in the file.
+        zero_points: one per scale.
+        axis: axis of the tensor in the file.
     """
 
     scales: tuple[float, ...]
@@ -35,7 +35,7 @@ class Quantization:
 
 
 class Writer:
-    """Collects tensors and layers; every one gets the next index."""
+    """Collects tensors and layers of a model."""
 
     def __init__(self) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -55,7 +55,7 @@ class Writer:
         kind: str = "float32",
         quantization: Quantization | None = None,
     ) -> int:
-        """A tensor that a layer writes, or the input; returns its index."""
+        """Add an input or intermediate tensor; returns its index."""
         tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name, list(shape), self._types[kind]
         tensor.buffer, tensor.hasRank = 0, True
@@ -68,7 +68,7 @@ class Writer:
         return len(self._graph.tensors) - 1
 
     def constant(self, name: str, value: Array, quantization: Quantization | None = None) -> int:
-        """A tensor with its numbers: float32, int32 or int8; returns its index."""
+        """Add a constant tensor of float32, int32 or int8; returns its index."""
         index = self.tensor(name, value.shape, str(value.dtype), quantization)
         buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
@@ -84,14 +84,14 @@ class Writer:
         options: str = "",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """A layer.
+        """Add a layer.
 
         Args:
-            operator: the schema's name, such as CONV_2D.
+            operator: schema name, such as CONV_2D.
             inputs: indices of tensors.
             outputs: indices of tensors.
-            options: the schema's class of its settings without `Options`, such as Conv2D.
-            settings: by the schema's names.
+            options: schema class of its options without the suffix `Options`, such as Conv2D.
+            settings: fields of the options.
         """
         layer = self._schema.OperatorT()
         layer.opcodeIndex = self._code(operator)
@@ -106,7 +106,7 @@ class Writer:
         self._graph.operators.append(layer)
 
     def content(self, source: int, target: int) -> bytes:
-        """The file's bytes: equal for equal layers."""
+        """Serialise the file; deterministic."""
         self._graph.inputs, self._graph.outputs = [source], [target]
         self._model.subgraphs, self._model.version = [self._graph], _SCHEMA_VERSION
         builder = _builder()
@@ -125,10 +125,7 @@ class Writer:
 
 
 def _builder() -> Any:
-    """A flatbuffers builder that puts weights where a processor reads them in one go.
-
-    The file is used in place, without a copy of the weights.
-    """
+    """A flatbuffers builder that aligns weights, which LiteRT uses in place."""
     import flatbuffers
 
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""How each ONNX layer is written in LiteRT; see `devices.onnx_litert`.
+"""Conversion of each ONNX layer to LiteRT; see `devices.onnx_litert`.
 
 Axes: N images, C channels, H height, W width, O output channels, I input channels.
 """
@@ -21,22 +21,22 @@ Array = npt.NDArray[Any]
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 _SAME, _VALID = 0, 1
 _SHARES = Quantization((1 / 256,), (-128,))
-"""What 8-bit LOGISTIC and SOFTMAX give: numbers from 0 to 1."""
+"""Fixed output quantisation of int8 LOGISTIC and SOFTMAX: values from 0 to 1."""
 _IMAGE_AXES = 4
 
 
-def placed(shape: Sequence[int]) -> tuple[int, ...]:
-    """ONNX's shape as it is in the file."""
+def nhwc_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape in the file: NHWC for four axes, else unchanged."""
     return tuple(shape[axis] for axis in _TO_NHWC) if len(shape) == _IMAGE_AXES else tuple(shape)
 
 
-def place(value: Array) -> Array:
-    """ONNX's numbers as they are in the file."""
+def to_nhwc(value: Array) -> Array:
+    """Transpose an array of four axes to NHWC; others are unchanged."""
     return value.transpose(_TO_NHWC) if value.ndim == _IMAGE_AXES else value
 
 
 def _axis(axis: int, rank: int) -> int:
-    """Where one of ONNX's axes is in the file."""
+    """Index in the file of an ONNX axis."""
     axis %= rank
     return _TO_NHWC.index(axis) if rank == _IMAGE_AXES else axis
 
@@ -47,14 +47,14 @@ def _conv(layer: Layer) -> None:
     depthwise = group > 1 and weights_OIHW.shape[1] == 1
     if group > 1 and not depthwise:
         raise DeviceError(
-            f"{layer.converter.name}: a convolution in {group} groups has no form in LiteRT; "
-            "one group or depthwise has."
+            f"{layer.converter.name}: a convolution in {group} groups is not supported for LiteRT; "
+            "use one group or depthwise."
         )
     layer.quantise(0, 1)
     order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
     scales = layer.converter.scales(source, axis) if source and layer.quantised else None
     if source and not layer.quantised:
-        raise DeviceError(f"{layer.converter.name}: a convolution is quantised by half.")
+        raise DeviceError(f"{layer.converter.name}: a convolution is only partly quantised.")
     weights = layer.constant("weights", weights_OIHW.transpose(order), scales)
     images, padding = _padded(layer, images_NCHW, weights_OIHW.shape[2:])
     (stride_h, stride_w), (dilation_h, dilation_w) = (
@@ -71,7 +71,7 @@ def _conv(layer: Layer) -> None:
 
 
 def _padded(layer: Layer, shape_NCHW: Sequence[int], kernel: Sequence[int]) -> tuple[int, int]:
-    """The images, padded if LiteRT has no name for ONNX's padding, and LiteRT's name."""
+    """Returns the input and LiteRT's padding mode; adds a PAD layer if neither mode fits."""
     pads = layer.setting("pads", [0, 0, 0, 0])
     images = layer.input(0)
     if not any(pads):
@@ -91,16 +91,16 @@ def _padded(layer: Layer, shape_NCHW: Sequence[int], kernel: Sequence[int]) -> t
     top, left, bottom, right = pads
     count, channels, height, width = shape_NCHW
     shape = (count, height + top + bottom, width + left + right, channels)
-    padded = layer.between("padded", shape, images)
+    padded = layer.intermediate("padded", shape, images)
     amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
     layer.converter.add("PAD", [images, layer.constant("pads", amounts)], [padded], "Pad")
     return padded, _VALID
 
 
 def _bias(layer: Layer, count: int, images: int, scales: Quantization | None) -> int:
-    """The bias, in a quantised layer as 32-bit integers of the products' scales."""
+    """Write the bias; int32 with scale input * weight in a quantised layer."""
     bias_O = np.zeros(count, np.float32)
-    if layer.given(2):
+    if layer.has_input(2):
         bias_O = layer.converter.graph.constants[layer.node.inputs[2]].astype(np.float32)
     if scales is None:
         return layer.constant("bias", bias_O)
@@ -119,7 +119,7 @@ def _gemm(layer: Layer) -> None:
     scales = None
     if source:
         if not layer.quantised:
-            raise DeviceError(f"{layer.converter.name}: a matrix product is quantised by half.")
+            raise DeviceError(f"{layer.converter.name}: a matrix product is only partly quantised.")
         scales = layer.converter.scales(source, 0)
     index, images = layer.constant("weights", weights_OI, scales), layer.input(0)
     bias = _bias(layer, len(weights_OI), images, scales)
@@ -135,7 +135,7 @@ def _pair(operator: str, options: str) -> Callable[[Layer], None]:
 
 
 def _mean(layer: Layer) -> None:
-    axes = layer.numbers(1) if layer.given(1) else layer.setting("axes", [2, 3])
+    axes = layer.constant_values(1) if layer.has_input(1) else layer.setting("axes", [2, 3])
     rank = len(layer.input_shape())
     places = np.array(sorted(_axis(axis, rank) for axis in axes), np.int32)
     kept = len(layer.shape()) == rank
@@ -160,18 +160,18 @@ def _plain(
 def _softmax(layer: Layer) -> None:
     rank = len(layer.input_shape())
     if _axis(layer.setting("axis", -1), rank) != rank - 1:
-        raise DeviceError(f"{layer.converter.name}: a softmax is over the last axis in LiteRT.")
+        raise DeviceError(f"{layer.converter.name}: softmax only over the last axis in LiteRT.")
     _plain("SOFTMAX", "Softmax", _SHARES)(layer)
 
 
 def _hard_sigmoid(layer: Layer) -> None:
-    """A sum, a clamp and a product, as LiteRT has no such layer."""
+    """Write MUL, ADD and RELU_0_TO_1, because LiteRT has no hard sigmoid."""
     shape, alpha, beta = (
-        placed(layer.shape()),
+        nhwc_shape(layer.shape()),
         layer.setting("alpha", 0.2),
         layer.setting("beta", 0.5),
     )
-    scaled, shifted = layer.between("scaled", shape), layer.between("shifted", shape)
+    scaled, shifted = layer.intermediate("scaled", shape), layer.intermediate("shifted", shape)
     factor, offset = (np.array([value], np.float32) for value in (alpha, beta))
     add = layer.converter.add
     add("MUL", [layer.input(0), layer.constant("alpha", factor)], [scaled], "Mul")
@@ -183,7 +183,7 @@ def _concat(layer: Layer) -> None:
     count, rank = len(layer.node.inputs), len(layer.shape())
     layer.quantise(*range(count))
     inputs = [
-        layer.rescaled(layer.input(i), f"input{i}", placed(layer.input_shape(i)))
+        layer.requantise(layer.input(i), f"input{i}", nhwc_shape(layer.input_shape(i)))
         for i in range(count)
     ]
     settings = {"axis": _axis(layer.setting("axis"), rank)}
@@ -191,10 +191,10 @@ def _concat(layer: Layer) -> None:
 
 
 def _slice(layer: Layer) -> None:
-    starts, ends, shape = layer.numbers(1), layer.numbers(2), layer.input_shape()
-    axes = layer.numbers(3) if layer.given(3) else list(range(len(starts)))
-    steps = layer.numbers(4) if layer.given(4) else [1] * len(starts)
-    rank, sizes = len(shape), placed(shape)
+    starts, ends, shape = layer.constant_values(1), layer.constant_values(2), layer.input_shape()
+    axes = layer.constant_values(3) if layer.has_input(3) else list(range(len(starts)))
+    steps = layer.constant_values(4) if layer.has_input(4) else [1] * len(starts)
+    rank, sizes = len(shape), nhwc_shape(shape)
     begin, end, stride = (
         np.zeros(rank, np.int32),
         np.array(sizes, np.int32),
@@ -221,21 +221,21 @@ def _split(layer: Layer) -> None:
 
 
 def _like(layer: Layer, tensor: int) -> Quantization | None:
-    """A tensor's scales, for layers that only move integers."""
+    """Quantisation of the input, for layers that only move values."""
     return layer.scales_of(tensor) if layer.quantised else None
 
 
 def _reshape(layer: Layer) -> None:
-    """Through ONNX's order of axes, unless there is but one axis whose order matters."""
+    """Reshape in ONNX's order of axes; transposes if the order matters."""
     layer.quantise(0)
     before, after, images = layer.input_shape(), layer.shape(), layer.input(0)
     if len(before) == _IMAGE_AXES and not _order_is_free(before):
         images = _transposed(layer, images, "nchw", before, _TO_NCHW)
     scales = _like(layer, images)
     if len(after) != _IMAGE_AXES or _order_is_free(after):
-        _reshaped(layer, images, placed(after), None, scales)
+        _reshaped(layer, images, nhwc_shape(after), None, scales)
         return
-    between = layer.between("reshaped", after, images)
+    between = layer.intermediate("reshaped", after, images)
     _reshaped(layer, images, after, between, scales)
     order = layer.constant("order", np.array(_TO_NHWC, np.int32))
     layer.write("TRANSPOSE", [between, order], "Transpose", None, scales)
@@ -260,7 +260,7 @@ def _order_is_free(shape_NCHW: Sequence[int]) -> bool:
 def _transposed(
     layer: Layer, images: int, suffix: str, shape: Sequence[int], order: Sequence[int]
 ) -> int:
-    found = layer.between(suffix, shape, images)
+    found = layer.intermediate(suffix, shape, images)
     numbers = layer.constant(f"{suffix}/order", np.array(order, np.int32))
     layer.converter.add("TRANSPOSE", [images, numbers], [found], "Transpose")
     return found
@@ -268,7 +268,7 @@ def _transposed(
 
 def _transpose(layer: Layer) -> None:
     order = layer.setting("perm")
-    if len(order) == _IMAGE_AXES:  # from NHWC to NCHW, by ONNX's order, and back
+    if len(order) == _IMAGE_AXES:  # NHWC to NCHW, permute, NCHW to NHWC
         order = [_TO_NCHW[order[axis]] for axis in _TO_NHWC]
     layer.quantise(0)
     images = layer.input(0)
@@ -279,7 +279,9 @@ def _transpose(layer: Layer) -> None:
 def _resize(layer: Layer) -> None:
     mode = layer.setting("mode", "nearest"), layer.setting("coordinate_transformation_mode")
     if mode != ("linear", "half_pixel"):
-        raise DeviceError(f"{layer.converter.name}: a Resize of mode {mode} has no form in LiteRT.")
+        raise DeviceError(
+            f"{layer.converter.name}: Resize of mode {mode} is unsupported in LiteRT."
+        )
     size = layer.constant("size", np.array(layer.shape()[2:], np.int32))
     layer.write(
         "RESIZE_BILINEAR", [layer.input(0), size], "ResizeBilinear", {"halfPixelCenters": True}

@@ -1,4 +1,4 @@
-"""What converters write into the user's log."""
+"""Log control for converters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_advice() -> Iterator[None]:
-    """Keep a converter's advice about its own use out of the user's log."""
+def suppress_warnings() -> Iterator[None]:
+    """Disable log messages up to WARNING."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

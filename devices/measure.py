@@ -1,21 +1,20 @@
-"""Measure latency where the machine's speed drifts: against a reference, in interleaved blocks.
+"""Latency measurement against a reference in interleaved blocks, for machines of varying speed.
 
-A processor shared with others changes speed for seconds at a time, which moves every absolute
-time by a tenth or more. So each block of calls to a model stands beside a block of calls to one
-reference network, and only their RATIO is kept; the median over blocks, times the reference's
-median over the whole session, is the model's latency. Calls are not alternated one by one: that
-would evict each model's caches and measure the eviction.
+A shared processor changes speed for seconds at a time, which shifts absolute latencies by 10% or
+more. Each block of calls to a model is therefore paired with a block of calls to a reference
+network, and only the ratio is used: the latency of the model is the median ratio times the
+reference's median over the session. Blocks, not single calls, alternate, because alternating calls
+would evict the caches of both models.
 
-Blocks that something disturbed are measured again, as long as that helps, and blocks are added
-until the ratio's confidence interval is narrow or the time is over: noise makes an interval wide,
-and never ends a run. `devices.agent.protocol` and `blocks` have the rules. Models that ran on a
-slow core, which no counter of the system shows but the reference's time does, are measured again
-after the others (`on_quick_cores`).
+Disturbed blocks are measured again, and blocks are added until the confidence interval of the
+ratio is narrow or the time limit is reached: noise widens the interval and never fails a run. See
+`devices.agent.protocol` and `blocks`. Models that ran on a slow core, as detected by the latency of
+the reference, are measured again after the others (`measure_on_fast_cores`).
 
-Every model is measured in a process of its own (`devices.measure_worker`), with the reference and
-nothing else beside it, away from the caller's threads and memory; what is reported of a bundle is
-measured in several (`repeated`, `pooled`). A runtime that crashes or hangs on a model ends that
-process, and the message names the model.
+Every model is measured with the reference in its own process (`devices.measure_worker`), isolated
+from the caller's threads and memory; the reported latency of a bundle is measured in several
+processes (`replicate`, `pool`). A runtime that crashes or hangs only ends its process, and the
+error names the model.
 """
 
 from __future__ import annotations
@@ -41,33 +40,33 @@ __all__ = [
     "Measurement",
     "MeasurementError",
     "Protocol",
-    "in_one_clock",
     "measure",
-    "on_quick_cores",
-    "pooled",
-    "repeated",
+    "measure_on_fast_cores",
+    "normalise_to_reference",
+    "pool",
+    "replicate",
     "require_narrow",
 ]
 
 WORKER = "devices.measure_worker"
 LINE = "measure "
-"""Start of every line by which the worker reports; the runtimes may print others."""
+"""Prefix of the worker's report lines; runtimes may print other lines."""
 MEASURED = ("ratio", "low", "high", "spread", "reference_ms", "blocks", "undisturbed")
-"""What `devices.agent.protocol.measure_against` returns, here or from a device's agent."""
+"""Keys of the result of `devices.agent.protocol.measure_against`."""
 SLOW_CORE = 1.2
-"""A model beside which the reference took more than this many times its quickest time ran on a
-slow core: 1.4 to 1.6 times was seen there, and up to 1.13 between processes on quick ones."""
+"""A model ran on a slow core if its reference took more than this many times the fastest one.
+Observed: 1.4 to 1.6 on slow cores, up to 1.13 between processes on fast cores."""
 ROUNDS = 4
-"""How often a model is measured at most, until it did not run on a slow core."""
+"""Maximum measurements per model while it runs on slow cores."""
 EXTRA_TIME, LEAST_EXTRA_S = 1.0, 5.0
-"""Measuring again takes at most this many times what measuring all once took, or so many seconds:
-a core was seen to stay slow for several measurements in a row."""
+"""Limit of repeated measurements: this many times the duration of the first round, or so many
+seconds if longer."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 Row = Mapping[str, float]
-"""What `devices.agent.protocol.measure_against` returns of one model."""
-Once = Callable[[Sequence[str]], Iterator[tuple[str, Row]]]
-"""Measures the named models once and yields each as it is done."""
+"""Result of `devices.agent.protocol.measure_against` for one model."""
+MeasureOnce = Callable[[Sequence[str]], Iterator[tuple[str, Row]]]
+"""Measures the named models once and yields each result."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,11 @@ class Measurement:
 
     Attributes:
         ms: milliseconds per image at batch 1: `ratio` times the reference's median.
-        ratio: median over blocks of the model's time over the reference's.
+        ratio: median over blocks of model latency / reference latency.
         spread: interquartile range of the ratios over their median.
-        interval: 95% confidence interval of `ms`, in milliseconds: the ratio's times the same
-            milliseconds of the reference.
-        blocks: how many blocks it comes from.
-        undisturbed: share of them that nothing disturbed.
+        interval: 95% confidence interval of `ms`, in milliseconds.
+        blocks: number of blocks.
+        undisturbed: share of undisturbed blocks.
     """
 
     ms: float
@@ -93,17 +91,17 @@ class Measurement:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval, as a share of the latency."""
+        """Half width of the interval, as a share of the latency."""
         low, high = self.interval
         return (high - low) / 2 / self.ms
 
     @property
     def reference_ms(self) -> float:
-        """Milliseconds of the reference, whose clock `ms` is in."""
+        """Milliseconds of the reference, to which `ms` is normalised."""
         return self.ms / self.ratio
 
-    def in_clock(self, reference_ms: float) -> Measurement:
-        """The same in the milliseconds of another session with the same reference."""
+    def rescale(self, reference_ms: float) -> Measurement:
+        """Normalise to the reference's latency in another session."""
         ms = self.ratio * reference_ms
         low, high = (bound * ms / self.ms for bound in self.interval)
         return replace(self, ms=ms, interval=(low, high))
@@ -117,19 +115,19 @@ def measure(
     protocol: Protocol,
     on_done: Callable[[str], None] | None = None,
     unit: str = CPU,
-    quick_ms: float | None = None,
+    expected_ms: float | None = None,
 ) -> dict[str, Measurement]:
-    """Measure models one after the other, each in a process of its own.
+    """Measure models one after the other, each in its own process.
 
     Args:
         backend: name in the backend table; it must run on this machine.
-        models: files the backend can open, by a name of the caller's choice.
-        reference: a network every model is compared with; keep it the same to compare runs.
-        threads: threads a session may use.
-        protocol: how carefully.
-        on_done: called with each model's name as it is done.
-        unit: of the machine, by the runtime's name; see `Backend.on`.
-        quick_ms: what the reference is known to take on this machine; see `on_quick_cores`.
+        models: files that the backend can open, by label.
+        reference: the reference network; results with the same reference are comparable.
+        threads: threads of a session.
+        protocol: settings of the measurement.
+        on_done: called with the label of each measured model.
+        unit: compute unit of the machine; see `Backend.for_unit`.
+        expected_ms: known latency of the reference on this machine, milliseconds.
 
     Raises:
         MeasurementError: a model cannot be opened; the message names it.
@@ -142,50 +140,52 @@ def measure(
         "protocol": asdict(protocol),
     }
 
-    def once(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    def measure_once(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
         files = {name: str(models[name].resolve()) for name in names}
         for report in _reports({**job, "models": files}):
             if "error" in report:
                 raise MeasurementError(report["error"])
             yield report["done"], report
 
-    return in_one_clock(on_quick_cores(list(models), once, on_done, quick_ms))
+    return normalise_to_reference(
+        measure_on_fast_cores(list(models), measure_once, on_done, expected_ms)
+    )
 
 
-def on_quick_cores(
+def measure_on_fast_cores(
     names: Sequence[str],
-    once: Once,
+    measure_once: MeasureOnce,
     on_done: Callable[[str], None] | None = None,
-    quick_ms: float | None = None,
+    expected_ms: float | None = None,
 ) -> dict[str, Row]:
-    """Measure all models, then again those that ran on a slow core, in at most twice the time.
+    """Measure all models, and again those that ran on a slow core.
 
     Args:
-        names: the models'.
-        once: measures the named ones.
-        on_done: called with each model's name, once.
-        quick_ms: milliseconds that the reference is known to take; without them the quickest of
-            this job counts alone.
+        names: labels of the models.
+        measure_once: measures the named models.
+        on_done: called once with each label.
+        expected_ms: known latency of the reference in milliseconds; by default the fastest one of
+            this job is used.
 
     Returns:
-        Per model the row with the quickest reference. Where that ran on a slow core as well, its
-        interval holds those of all its rows, and nothing of it counts as undisturbed.
+        Per model the row with the fastest reference. If that also ran on a slow core, its interval
+        covers the intervals of all rows of the model, and `undisturbed` is 0.
     """
-    attempts = _Attempts(names, math.inf if quick_ms is None else quick_ms, on_done)
+    attempts = _Attempts(names, math.inf if expected_ms is None else expected_ms, on_done)
     began = time.perf_counter()
-    attempts.add(once(names), math.inf)
+    attempts.add(measure_once(names), math.inf)
     took = time.perf_counter() - began
     until = began + took + max(EXTRA_TIME * took, LEAST_EXTRA_S)
     for _ in range(ROUNDS - 1):
         slow = [name for name in names if attempts.slow(name)]
         if not slow or time.perf_counter() > until:
             break
-        attempts.add(once(slow), until)
+        attempts.add(measure_once(slow), until)
     return {name: attempts.best(name) for name in names}
 
 
 class _Attempts:
-    """What was measured of each model so far."""
+    """Rows of each model so far."""
 
     def __init__(
         self, names: Sequence[str], quickest: float, on_done: Callable[[str], None] | None
@@ -194,7 +194,7 @@ class _Attempts:
         self._quickest, self._on_done = quickest, on_done
 
     def add(self, found: Iterator[tuple[str, Row]], until: float) -> None:
-        """Take in rows until this time by the clock."""
+        """Collect rows until a deadline."""
         for name, row in found:
             if not self._rows[name] and self._on_done is not None:
                 self._on_done(name)
@@ -204,12 +204,12 @@ class _Attempts:
                 break
 
     def slow(self, name: str) -> bool:
-        """Whether a model has run on slow cores alone."""
+        """Whether a model only ran on slow cores."""
         best_ms = min(row["reference_ms"] for row in self._rows[name])
         return best_ms > SLOW_CORE * self._quickest
 
     def best(self, name: str) -> Row:
-        """The row to report of a model."""
+        """The row to report; see `measure_on_fast_cores`."""
         rows = self._rows[name]
         best = min(rows, key=lambda row: row["reference_ms"])
         if not self.slow(name):
@@ -218,11 +218,11 @@ class _Attempts:
         return {**best, "low": low, "high": high, "undisturbed": 0.0}
 
 
-def in_one_clock(found: Mapping[str, Row]) -> dict[str, Measurement]:
-    """A session's measurements in milliseconds: each ratio times one time of the reference.
+def normalise_to_reference(found: Mapping[str, Row]) -> dict[str, Measurement]:
+    """Convert ratios to milliseconds by the median latency of the reference in the session.
 
     Args:
-        found: per model what was measured; see `MEASURED`.
+        found: row per model; see `MEASURED`.
     """
     if not found:
         return {}
@@ -241,20 +241,20 @@ def in_one_clock(found: Mapping[str, Row]) -> dict[str, Measurement]:
 
 
 PROCESSES = 6
-"""How many processes measure a latency that is reported: the smallest and the largest of six
-independent values hold the median of what they are drawn from with a probability of 97%."""
+"""Number of processes for a reported latency: the range of six independent values contains the
+population median with a probability of 97%."""
 
 
-def repeated(model: Path) -> dict[str, Path]:
-    """One model under several labels, so that it is measured in `PROCESSES` processes."""
+def replicate(model: Path) -> dict[str, Path]:
+    """One model under `PROCESSES` labels, to be measured in as many processes."""
     return {f"{model.name}, process {number}": model for number in range(1, PROCESSES + 1)}
 
 
-def pooled(found: Mapping[str, Measurement]) -> Measurement:
-    """What several processes measured of one model.
+def pool(found: Mapping[str, Measurement]) -> Measurement:
+    """Combine the measurements of one model in several processes.
 
-    A process lays out its memory anew, and keeps a difference that no block in it shows. Here the
-    latency is the median over processes, and the interval goes from the smallest to the largest.
+    The memory layout of a process has a constant effect on all of its blocks. The latency is the
+    median over processes, the interval is their range.
     """
     rows = list(found.values())
     latencies = [row.ms for row in rows]
@@ -269,26 +269,26 @@ def pooled(found: Mapping[str, Measurement]) -> Measurement:
 
 
 def require_narrow(found: Mapping[str, Measurement], protocol: Protocol) -> None:
-    """Refuse what is known too inexactly, for a caller whose answer depends on it.
+    """Check the width of the intervals.
 
     Raises:
-        MeasurementError: the interval of a model is wider than the protocol asks for.
+        MeasurementError: an interval is wider than `protocol.max_interval`.
     """
     for name, row in found.items():
         if row.half_width > protocol.max_interval:
             raise MeasurementError(
                 f"latency of '{name}' is too noisy: its 95% interval of {row.blocks} blocks is "
-                f"{row.half_width:.1%} of it to either side, and max_interval allows "
+                f"+-{row.half_width:.1%}, but max_interval allows "
                 f"{protocol.max_interval:.1%}. Stop other work on this machine, or raise "
                 "time_limit_s or max_interval."
             )
 
 
 def _reports(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Run the worker and yield its reports as they come.
+    """Run the worker and yield its reports.
 
     Raises:
-        MeasurementError: the worker died without saying why; its last words are in the message.
+        MeasurementError: the worker exited without a report; with the end of its stderr.
     """
     command = [sys.executable, "-m", WORKER]
     pipe = subprocess.PIPE
@@ -297,12 +297,12 @@ def _reports(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     ) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
-        words: list[str] = []
-        # stderr is read beside, or a talkative runtime would fill its pipe and stop the worker.
-        listener = threading.Thread(target=lambda: words.extend(worker.stderr or ()), daemon=True)
+        errors: list[str] = []
+        # Read stderr concurrently, because a full pipe would block the worker.
+        listener = threading.Thread(target=lambda: errors.extend(worker.stderr or ()), daemon=True)
         listener.start()
         try:
-            # A worker that died at its start is reported by its exit code, not by its pipe.
+            # A worker that exits at its start is reported by its exit code.
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(json.dumps(job))
                 worker.stdin.close()
@@ -314,5 +314,5 @@ def _reports(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             worker.kill()
         listener.join()
         if code != 0:
-            last = "".join(words[-5:]).strip() or "it said nothing"
+            last = "".join(errors[-5:]).strip() or "no output"
             raise MeasurementError(f"the measuring process ended with code {code}: {last}")

@@ -1,8 +1,8 @@
-"""The process that measures: reads a job on its standard input, reports lines on its output.
+"""Measurement worker: reads a job from stdin, reports lines on stdout.
 
-Started by `devices.measure`, which describes the protocol. It measures nothing itself: it starts
-one process a model, from a server that has the runtime imported already where the system has
-`fork`, because importing takes longer than measuring.
+Started by `devices.measure`, which describes the protocol. It starts one process per model; where
+available, from a fork server with the runtime preloaded, because imports take longer than
+measurements.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from devices.agent.protocol import MeasurementError, Protocol, measure_against
-from devices.agent.quiet import quiet
+from devices.agent.quiet import disable_telemetry
 from devices.backends import backend
 from devices.device import DeviceError
 from devices.measure import LINE
 
 QUIET = "devices.quiet"
 LIMIT_S = 600.0
-"""Seconds one model may take, which none does but one that hangs."""
+"""Timeout per model, for runtimes that hang."""
 
 
 def run(job: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     """Measure every model of a job and report each.
 
     Raises:
-        MeasurementError: a model cannot be opened, or its process ended without an answer.
+        MeasurementError: a model cannot be opened, or its process exited without an answer.
         DeviceError: there is no such backend.
     """
     context = _context(backend(job["backend"]).package)
@@ -55,15 +55,15 @@ def run(job: dict[str, Any], limit_s: float = LIMIT_S) -> None:
         report({"done": name, **answer})
 
 
-_LATE = f"measuring took more than {LIMIT_S:g} s, so the runtime was stopped."
+_LATE = f"measuring took more than {LIMIT_S:g} s, so the process was killed."
 
 
 def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -> None:
     """Measure one model against the reference and send the answer."""
-    quiet()
+    disable_telemetry()
     threads = job["threads"]
     try:
-        runtime = backend(job["backend"]).on(job["unit"])
+        runtime = backend(job["backend"]).for_unit(job["unit"])
         with (
             runtime.open(Path(file), threads) as model,
             runtime.open(Path(job["reference"]), threads) as reference,
@@ -76,16 +76,16 @@ def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -
 
 
 def report(content: dict[str, Any]) -> None:
-    """Send one line to `devices.measure`."""
+    """Print a report line for `devices.measure`."""
     print(LINE + json.dumps(content), flush=True)
 
 
 def _context(package: str) -> BaseContext:
-    """How children start: from a server with the runtime imported, or from scratch."""
+    """Start method of child processes: a preloaded fork server, or spawn."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # In this order, so that the runtime stays quiet and starts no thread that a fork would lose.
+    # In this order, to disable telemetry before the runtime starts threads.
     context.set_forkserver_preload([QUIET, package, __spec__.name])
     return context
 
@@ -97,8 +97,8 @@ def _ending(code: int | None) -> str:
 
 
 def main() -> None:
-    """Run the job on standard input; what the user can mend is reported as a line."""
-    quiet()
+    """Run the job from stdin; errors that the user can fix are reported as a line."""
+    disable_telemetry()
     try:
         run(json.load(sys.stdin))
     except (MeasurementError, DeviceError) as error:

@@ -1,7 +1,4 @@
-"""An ONNX file as a plain list of steps, for backends whose converters do not read ONNX.
-
-Everything that does not depend on the image is computed here, so what is left are the layers.
-"""
+"""Reader of ONNX files with constant folding, for converters that do not read ONNX."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ class Node:
     """One layer.
 
     Attributes:
-        operator: ONNX's name of it.
-        inputs: names of what it reads; "" for an optional one that is left out.
-        outputs: names of what it writes.
-        attributes: its settings as Python values.
+        operator: ONNX operator type.
+        inputs: names of the inputs; "" for a missing optional one.
+        outputs: names of the outputs.
+        attributes: attributes as Python values.
     """
 
     operator: str
@@ -38,11 +35,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network of one input and one output.
+    """A network with one input and one output.
 
     Attributes:
-        nodes: layers, each after those it reads from.
-        constants: weights and everything computed from them, by name.
+        nodes: layers in topological order.
+        constants: weights and folded constants, by name.
         shapes: shape of every value, by name.
         source: name of the input.
         target: name of the output.
@@ -56,14 +53,14 @@ class Graph:
 
 
 def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
-    """Read an ONNX file whose every shape is fixed.
+    """Read an ONNX file with static shapes.
 
     Args:
         onnx_model: the file.
-        float_weights: give quantised weights as the float numbers they stand for.
+        float_weights: dequantise weights.
 
     Raises:
-        DeviceError: it is no such file; the message names the value without a shape.
+        DeviceError: the file is invalid, or a shape is dynamic; the message names the value.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -82,7 +79,7 @@ def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
             if name and name not in constants and 0 in shapes.get(name, (0,)):
                 raise DeviceError(f"{onnx_model.name}: '{name}' has no fixed shape.")
     shapes |= {name: value.shape for name, value in constants.items()}
-    steps = tuple(
+    layers = tuple(
         Node(
             node.op_type,
             tuple(node.input),
@@ -91,15 +88,15 @@ def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
         )
         for node in nodes
     )
-    return Graph(steps, constants, shapes, sources[0], graph.output[0].name)
+    return Graph(layers, constants, shapes, sources[0], graph.output[0].name)
 
 
 def _simplified(
     model: Any, float_weights: bool
 ) -> tuple[Any, dict[str, Array], dict[str, tuple[int, ...]]]:
-    """The graph without what does not depend on the image, its constants, and its shapes.
+    """Fold constants; returns the graph, its constants and its shapes.
 
-    A constant may fix a shape from which another constant follows, so this goes in rounds.
+    Repeats until nothing changes, because a folded constant may determine further shapes.
     """
     import onnx
 
@@ -125,10 +122,10 @@ def _fold(
     shapes: Mapping[str, tuple[int, ...]],
     float_weights: bool,
 ) -> bool:
-    """Compute a node that does not depend on the image into the constants; False if it does.
+    """Fold a node into `constants` if its inputs are constant; returns whether it was folded.
 
-    Quantised weights stay as they are unless `float_weights`: their scales are what a backend
-    wants to know. Biases become float, as their scale is that of what they are added to.
+    Quantised weights are not folded unless `float_weights`, because backends need their scales.
+    Biases are dequantised: their scale follows from those of input and weights.
     """
     from onnx.reference import ReferenceEvaluator
 

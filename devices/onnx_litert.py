@@ -1,9 +1,8 @@
-"""An ONNX file as a LiteRT (TensorFlow Lite) file.
+"""Conversion of ONNX files to LiteRT (TensorFlow Lite) files.
 
-ONNX images are NCHW, LiteRT's are NHWC (N images, C channels, H height, W width): every tensor of
-four axes is written as NHWC, all others in ONNX's order. In a quantised file a layer between a
-dequantising and a quantising one becomes an 8-bit layer with their scales; what has no 8-bit form
-is computed in float between the two.
+ONNX uses NCHW, LiteRT NHWC (N images, C channels, H height, W width): tensors of four axes are
+written as NHWC, all others in ONNX's order. A layer between DequantizeLinear and QuantizeLinear
+becomes an int8 layer with their scales; layers without an int8 version are computed in float.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from devices.device import DeviceError
 from devices.litert_file import Quantization, Writer
-from devices.litert_layers import LAYERS, place, placed
+from devices.litert_layers import LAYERS, nhwc_shape, to_nhwc
 from devices.onnx_graph import Node, read_graph
 
 Array = npt.NDArray[Any]
@@ -26,26 +25,26 @@ _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 def to_litert(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
-    """The content of a LiteRT file with float32 input (1, H, W, C) and output (1, K).
+    """Convert to a LiteRT file with float32 input (1, H, W, C) and output (1, K).
 
     Returns:
-        The bytes, and how many layers of each kind there are.
+        The bytes of the file, and layer counts by type.
 
     Raises:
-        DeviceError: the file cannot be read, or has a layer that is not known.
+        DeviceError: the file cannot be read, or has an unsupported layer.
     """
     converter = Converter(onnx_model)
     unknown = sorted({n.operator for n in converter.graph.nodes} - converter.known)
     if unknown:
         raise DeviceError(
-            f"{onnx_model.name} has layers that cannot be brought to LiteRT: "
+            f"{onnx_model.name} has layers that cannot be converted to LiteRT: "
             f"{', '.join(unknown)}. Known: {', '.join(sorted(LAYERS))}."
         )
     return converter.convert(), dict(sorted(converter.counts.items()))
 
 
 class Converter:
-    """Walks a graph once and writes each layer."""
+    """Converts a graph layer by layer."""
 
     known = frozenset({*LAYERS, _QUANTIZE, _DEQUANTIZE})
 
@@ -63,43 +62,43 @@ class Converter:
                 self._readers.setdefault(name, []).append(node)
 
     def convert(self) -> bytes:
-        """Write everything; the file's bytes."""
+        """Convert the graph; returns the bytes of the file."""
         source = self.graph.source
-        shape = placed(self.graph.shapes[source])
+        shape = nhwc_shape(self.graph.shapes[source])
         self._tensors[source] = self.writer.tensor(source, shape)
         for node in self.graph.nodes:
             if node.operator == _QUANTIZE:
-                if node.outputs[0] not in self._tensors:  # else its layer wrote integers itself
+                if node.outputs[0] not in self._tensors:  # else its layer wrote int8 directly
                     self._quantize(node)
             elif node.operator != _DEQUANTIZE:
                 LAYERS[node.operator](Layer(self, node))
-        target = self.number(self.graph.target)
+        target = self.float_tensor(self.graph.target)
         return self.writer.content(self._tensors[source], target)
 
-    def number(self, name: str) -> int:
-        """The float tensor of a value, dequantised or written as a constant if need be."""
+    def float_tensor(self, name: str) -> int:
+        """Index of the float tensor of a value; dequantises or adds a constant if needed."""
         if name not in self._tensors:
             if name in self._dequantizers:
-                integers = self.integers(name)
-                found = self.writer.tensor(name, placed(self.graph.shapes[name]))
+                integers = self.int8_tensor(name)
+                found = self.writer.tensor(name, nhwc_shape(self.graph.shapes[name]))
                 self.add("DEQUANTIZE", [integers], [found], "Dequantize")
             else:
-                found = self.writer.constant(name, place(self.graph.constants[name]))
+                found = self.writer.constant(name, to_nhwc(self.graph.constants[name]))
             self._tensors[name] = found
         return self._tensors[name]
 
-    def integers(self, name: str) -> int:
-        """The 8-bit tensor of a value that ONNX dequantises."""
+    def int8_tensor(self, name: str) -> int:
+        """Index of the int8 tensor of a dequantised value."""
         node = self._dequantizers[name]
         source = node.inputs[0]
         if source not in self._tensors:
-            value = place(self.graph.constants[source])
+            value = to_nhwc(self.graph.constants[source])
             self._tensors[source] = self.writer.constant(source, value, self.scales(node))
             self.quantizations[self._tensors[source]] = self.scales(node)
         return self._tensors[source]
 
     def weights(self, name: str) -> tuple[Array, Node | None]:
-        """A constant as ONNX has it, and what dequantises it if it is quantised."""
+        """A constant in ONNX's layout, and its DequantizeLinear node if it is quantised."""
         node = self._dequantizers.get(name)
         stored = node.inputs[0] if node else name
         if stored not in self.graph.constants:
@@ -107,28 +106,28 @@ class Converter:
         return self.graph.constants[stored], node
 
     def scales(self, node: Node, axis: int = 0) -> Quantization:
-        """Scales of a quantising or dequantising node."""
+        """Parameters of a QuantizeLinear or DequantizeLinear node."""
         scales, points = (np.atleast_1d(self.graph.constants[name]) for name in node.inputs[1:3])
         return Quantization(tuple(map(float, scales)), tuple(map(int, points)), axis)
 
-    def eight_bit(self, node: Node, inputs: Sequence[str]) -> bool:
-        """Whether a layer reads dequantised values alone, and all it writes is quantised."""
+    def is_int8(self, node: Node, inputs: Sequence[str]) -> bool:
+        """Whether all given inputs are dequantised and all outputs quantised."""
         return all(name in self._dequantizers for name in inputs) and all(
             self.quantizer(name) is not None for name in node.outputs
         )
 
     def quantizer(self, name: str) -> Node | None:
-        """The node that quantises a value, if that is its only reader."""
+        """The QuantizeLinear node of a value, if it is its only consumer."""
         readers = self._readers.get(name, [])
         alone = len(readers) == 1 and name != self.graph.target
         return readers[0] if alone and readers[0].operator == _QUANTIZE else None
 
-    def written(self, name: str, index: int) -> None:
-        """Note in which tensor a value is."""
+    def set_tensor(self, name: str, index: int) -> None:
+        """Record the tensor index of a value."""
         self._tensors[name] = index
 
-    def integer_tensor(self, name: str, shape: Sequence[int], scales: Quantization) -> int:
-        """A new 8-bit tensor."""
+    def add_int8_tensor(self, name: str, shape: Sequence[int], scales: Quantization) -> int:
+        """Add an int8 tensor; returns its index."""
         index = self.writer.tensor(name, shape, "int8", scales)
         self.quantizations[index] = scales
         return index
@@ -141,41 +140,45 @@ class Converter:
         options: str = "",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a layer, see `Writer.layer`."""
+        """Add a layer, see `Writer.layer`."""
         self.counts[operator] += 1
         self.writer.layer(operator, inputs, outputs, options, settings)
 
     def _quantize(self, node: Node) -> None:
-        shape, scales = placed(self.graph.shapes[node.outputs[0]]), self.scales(node)
-        index = self.integer_tensor(node.outputs[0], shape, scales)
-        self.add("QUANTIZE", [self.number(node.inputs[0])], [index], "Quantize")
+        shape, scales = nhwc_shape(self.graph.shapes[node.outputs[0]]), self.scales(node)
+        index = self.add_int8_tensor(node.outputs[0], shape, scales)
+        self.add("QUANTIZE", [self.float_tensor(node.inputs[0])], [index], "Quantize")
         self._tensors[node.outputs[0]] = index
 
 
 class Layer:
-    """One ONNX layer about to be written."""
+    """One ONNX layer during conversion."""
 
     def __init__(self, converter: Converter, node: Node) -> None:
         self.converter, self.node = converter, node
         self.quantised = False
 
     def quantise(self, *inputs: int) -> bool:
-        """Use 8 bits if these inputs, and all outputs, are quantised."""
+        """Use int8 if these inputs and all outputs are quantised."""
         names = [self.node.inputs[index] for index in inputs]
-        self.quantised = self.converter.eight_bit(self.node, names)
+        self.quantised = self.converter.is_int8(self.node, names)
         return self.quantised
 
     def input(self, index: int) -> int:
-        """The tensor of an input, of integers if the layer is quantised."""
+        """Tensor index of an input, int8 if the layer is quantised."""
         name = self.node.inputs[index]
-        return self.converter.integers(name) if self.quantised else self.converter.number(name)
+        return (
+            self.converter.int8_tensor(name)
+            if self.quantised
+            else self.converter.float_tensor(name)
+        )
 
-    def given(self, index: int) -> bool:
-        """Whether an optional input is there."""
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is present."""
         return index < len(self.node.inputs) and self.node.inputs[index] != ""
 
-    def numbers(self, index: int) -> list[Any]:
-        """A constant input as plain numbers."""
+    def constant_values(self, index: int) -> list[Any]:
+        """Values of a constant input."""
         values: list[Any] = np.atleast_1d(
             self.converter.graph.constants[self.node.inputs[index]]
         ).tolist()
@@ -186,32 +189,32 @@ class Layer:
         return self.node.attributes.get(name, default)
 
     def shape(self, output: int = 0) -> tuple[int, ...]:
-        """ONNX's shape of an output."""
+        """Shape of an output in ONNX's layout."""
         return self.converter.graph.shapes[self.node.outputs[output]]
 
     def input_shape(self, index: int = 0) -> tuple[int, ...]:
-        """ONNX's shape of an input."""
+        """Shape of an input in ONNX's layout."""
         return self.converter.graph.shapes[self.node.inputs[index]]
 
     def constant(self, suffix: str, value: Array, scales: Quantization | None = None) -> int:
-        """A new constant of this layer."""
+        """Add a constant of this layer; returns its index."""
         return self.converter.writer.constant(f"{self.node.outputs[0]}/{suffix}", value, scales)
 
     def scales_out(self, output: int = 0) -> Quantization:
-        """Scales that ONNX gives an output."""
+        """Quantisation of an output in the ONNX file."""
         quantizer = self.converter.quantizer(self.node.outputs[output])
         assert quantizer is not None
         return self.converter.scales(quantizer)
 
     def scales_of(self, tensor: int) -> Quantization:
-        """Scales of an 8-bit tensor."""
+        """Quantisation of an int8 tensor."""
         return self.converter.quantizations[tensor]
 
-    def between(self, suffix: str, shape: Sequence[int], like: int | None = None) -> int:
-        """A tensor inside this layer, with another one's scales if it is quantised."""
+    def intermediate(self, suffix: str, shape: Sequence[int], like: int | None = None) -> int:
+        """Add an intermediate tensor, quantised like another one if the layer is quantised."""
         name = f"{self.node.outputs[0]}/{suffix}"
         if self.quantised and like is not None:
-            return self.converter.integer_tensor(name, shape, self.scales_of(like))
+            return self.converter.add_int8_tensor(name, shape, self.scales_of(like))
         return self.converter.writer.tensor(name, shape)
 
     def write(
@@ -222,44 +225,45 @@ class Layer:
         settings: Mapping[str, Any] | None = None,
         scales: Quantization | None = None,
     ) -> None:
-        """Write the LiteRT layer that gives this layer's outputs.
+        """Add the LiteRT layer that computes this layer's outputs.
 
         Args:
-            operator: its name in the schema.
-            inputs: its tensors.
-            options: its class of settings.
-            settings: by the schema's names.
-            scales: those that its 8-bit form needs at its outputs, where they are not ONNX's.
+            operator: schema name.
+            inputs: tensor indices.
+            options: schema class of its options.
+            settings: fields of the options.
+            scales: output quantisation that its int8 version requires; if it is not that of the
+                ONNX file, a QUANTIZE layer is added.
         """
         finals = [self._final(output) for output in range(len(self.node.outputs))]
         firsts = list(finals)
         if self.quantised and scales is not None:
             for output, name in enumerate(self.node.outputs):
                 if scales != self.scales_out(output):
-                    shape = placed(self.shape(output))
-                    firsts[output] = self.converter.integer_tensor(f"{name}/first", shape, scales)
+                    shape = nhwc_shape(self.shape(output))
+                    firsts[output] = self.converter.add_int8_tensor(f"{name}/first", shape, scales)
         self.converter.add(operator, inputs, firsts, options, settings)
         for first, final in zip(firsts, finals, strict=True):
             if first != final:
                 self.converter.add("QUANTIZE", [first], [final], "Quantize")
 
-    def rescaled(self, tensor: int, suffix: str, shape: Sequence[int]) -> int:
-        """An 8-bit tensor with the scales of the output; the tensor itself where it has them."""
+    def requantise(self, tensor: int, suffix: str, shape: Sequence[int]) -> int:
+        """Requantise an int8 tensor to the quantisation of the output, if it differs."""
         if not self.quantised or self.scales_of(tensor) == self.scales_out():
             return tensor
         name = f"{self.node.outputs[0]}/{suffix}"
-        found = self.converter.integer_tensor(name, shape, self.scales_out())
+        found = self.converter.add_int8_tensor(name, shape, self.scales_out())
         self.converter.add("QUANTIZE", [tensor], [found], "Quantize")
         return found
 
     def _final(self, output: int) -> int:
-        name, shape = self.node.outputs[output], placed(self.shape(output))
+        name, shape = self.node.outputs[output], nhwc_shape(self.shape(output))
         if not self.quantised:
             index = self.converter.writer.tensor(name, shape)
-            self.converter.written(name, index)
+            self.converter.set_tensor(name, index)
             return index
         quantizer = self.converter.quantizer(name)
         assert quantizer is not None
-        index = self.converter.integer_tensor(quantizer.outputs[0], shape, self.scales_out(output))
-        self.converter.written(quantizer.outputs[0], index)
+        index = self.converter.add_int8_tensor(quantizer.outputs[0], shape, self.scales_out(output))
+        self.converter.set_tensor(quantizer.outputs[0], index)
         return index

@@ -1,8 +1,8 @@
-"""An ONNX file as a PyTorch module, for runtimes whose converters read nothing else.
+"""Conversion of ONNX files to PyTorch modules, for runtimes that convert only from PyTorch.
 
-Only the layers that Netwright's exporter writes are known. Tensors keep ONNX's own axes, N images,
-C channels, H height, W width; a quantised file keeps its scales, as operations of PyTorch's
-`quantized_decomposed`, which ExecuTorch turns into 8-bit arithmetic.
+Supports the layers that Netwright's exporter writes. Tensors are NCHW: N images, C channels,
+H height, W width. Quantised files become `quantized_decomposed` operations of PyTorch, which
+ExecuTorch lowers to int8 arithmetic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INT8 = -128, 127, torch.int8
 
 
 class OnnxModule(nn.Module):
-    """Compute what an ONNX graph says, layer by layer."""
+    """Executes an ONNX graph layer by layer."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -35,22 +35,22 @@ class OnnxModule(nn.Module):
             self.register_buffer(attribute, _buffer(graph.constants[name]))
         for node in graph.nodes:
             if node.operator == "DequantizeLinear" and node.inputs[0] in graph.constants:
-                # ExecuTorch wants the zero points of weights in 64 bits, as buffers.
+                # ExecuTorch requires int64 buffers for the zero points of weights.
                 attribute = self.buffer_names[node.inputs[2]]
                 setattr(self, attribute, getattr(self, attribute).to(torch.int64))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The image's shape, (1, C, H, W)."""
+        """Input shape (1, C, H, W)."""
         return self.graph.shapes[self.graph.source]
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Float images (1, C, H, W) to logits (1, K)."""
+        """Compute logits (1, K) of a float image (1, C, H, W)."""
         values: dict[str, Tensor | _Call] = {self.graph.source: images_NCHW}
         for node in self.graph.nodes:
             call = _Call(self, node, values)
             if node.operator == "DequantizeLinear":
-                values[node.outputs[0]] = call  # anew for every reader, as ExecuTorch matches it
+                values[node.outputs[0]] = call  # dequantised per consumer, for ExecuTorch
                 continue
             found = LAYERS[node.operator](call)
             outputs = found if isinstance(found, tuple) else (found,)
@@ -59,36 +59,36 @@ class OnnxModule(nn.Module):
 
 
 def _buffer(value: Any) -> Tensor:
-    """A constant; halves as float32, so that the converter decides what is computed in float16."""
+    """Convert a constant; float16 to float32, so that the converter decides on float16."""
     found = torch.from_numpy(np.array(value))
     return found.to(torch.float32) if found.dtype == torch.float16 else found
 
 
 def to_torch(onnx_model: Path, float_weights: bool = False) -> OnnxModule:
-    """Read an ONNX file as a module in evaluation mode.
+    """Convert an ONNX file to a module in evaluation mode.
 
     Args:
         onnx_model: the file.
-        float_weights: take quantised weights as the float numbers they stand for.
+        float_weights: dequantise weights.
 
     Raises:
-        DeviceError: the file cannot be read, or has a layer that is not known here.
+        DeviceError: the file cannot be read, or has an unsupported layer.
     """
     graph = read_graph(onnx_model, float_weights)
     unknown = sorted({node.operator for node in graph.nodes} - LAYERS.keys())
     if unknown:
         raise DeviceError(
-            f"{onnx_model.name} has layers that cannot be brought to PyTorch: "
+            f"{onnx_model.name} has layers that cannot be converted to PyTorch: "
             f"{', '.join(unknown)}. Known: {', '.join(LAYERS)}."
         )
     return OnnxModule(graph).eval()
 
 
 def export(onnx_model: Path) -> torch.export.ExportedProgram:
-    """The program that `torch.export` makes of an ONNX file, for one image.
+    """Export an ONNX file with `torch.export`, at batch 1.
 
     Raises:
-        DeviceError: the file cannot be read, or has a layer that is not known here.
+        DeviceError: the file cannot be read, or has an unsupported layer.
     """
     module = to_torch(onnx_model)
     with torch.no_grad():
@@ -96,7 +96,7 @@ def export(onnx_model: Path) -> torch.export.ExportedProgram:
 
 
 class _Call:
-    """One layer with the values it reads."""
+    """One layer with its input values."""
 
     def __init__(self, module: OnnxModule, node: Node, values: Mapping[str, Any]) -> None:
         self._module, self._node, self._values = module, node, values
@@ -114,25 +114,29 @@ class _Call:
         return [self.tensor(index) for index in range(len(self._node.inputs))]
 
     def scales_in(self, index: int) -> tuple[float, int] | None:
-        """Scale and zero point that an input was dequantised with; None if it was not."""
+        """Scale and zero point of a dequantised input; None if it is not dequantised."""
         found = self._values.get(self._node.inputs[index])
-        return (found.numbers(1)[0], found.numbers(2)[0]) if isinstance(found, _Call) else None
+        return (
+            (found.constant_values(1)[0], found.constant_values(2)[0])
+            if isinstance(found, _Call)
+            else None
+        )
 
     def scales_out(self) -> tuple[float, int] | None:
-        """Scale and zero point that the only reader of the output quantises it with, if it does."""
+        """Scale and zero point of the output, if its only consumer is QuantizeLinear."""
         nodes = self._module.graph.nodes
         readers = [node for node in nodes if self._node.outputs[0] in node.inputs]
         if len(readers) != 1 or readers[0].operator != "QuantizeLinear":
             return None
         call = _Call(self._module, readers[0], {})
-        return call.numbers(1)[0], call.numbers(2)[0]
+        return call.constant_values(1)[0], call.constant_values(2)[0]
 
-    def given(self, index: int) -> bool:
-        """Whether an optional input is there."""
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is present."""
         return index < len(self._node.inputs) and self._node.inputs[index] != ""
 
-    def numbers(self, index: int) -> list[Any]:
-        """A constant input as plain numbers."""
+    def constant_values(self, index: int) -> list[Any]:
+        """Values of a constant input."""
         values: list[Any] = np.atleast_1d(
             self._module.graph.constants[self._node.inputs[index]]
         ).tolist()
@@ -148,7 +152,7 @@ class _Call:
 
     @property
     def outputs(self) -> int:
-        """How many outputs there are."""
+        """Number of outputs."""
         return len(self._node.outputs)
 
 
@@ -165,7 +169,7 @@ def _conv(call: _Call) -> Tensor:
     return functional.conv2d(
         images_NCHW,
         call.tensor(1),
-        call.tensor(2) if call.given(2) else None,
+        call.tensor(2) if call.has_input(2) else None,
         call.setting("strides", [1, 1]),
         (top, left),
         call.setting("dilations", [1, 1]),
@@ -176,8 +180,8 @@ def _conv(call: _Call) -> Tensor:
 def _concat(call: _Call) -> Tensor:
     tensors, scales = call.tensors(), call.scales_out()
     if scales is not None:
-        # XNNPACK only moves integers here, so all must have the scale of the result; where they
-        # had not, rounding to it before instead of after gives the same numbers.
+        # XNNPACK only copies integers here, so inputs must have the scale of the output. Rounding
+        # to it before instead of after the concatenation gives the same values.
         operations = torch.ops.quantized_decomposed
         for index, tensor in enumerate(tensors):
             if call.scales_in(index) != scales:
@@ -190,12 +194,12 @@ def _gemm(call: _Call) -> Tensor:
     weights = call.tensor(1)
     if not call.setting("transB", 0):
         weights = weights.transpose(0, 1)
-    return functional.linear(call.tensor(0), weights, call.tensor(2) if call.given(2) else None)
+    return functional.linear(call.tensor(0), weights, call.tensor(2) if call.has_input(2) else None)
 
 
 def _mean(call: _Call) -> Tensor:
-    axes = call.numbers(1) if call.given(1) else call.setting("axes", [2, 3])
-    # Kept axes are what XNNPACK pools; dropping them afterwards costs nothing.
+    axes = call.constant_values(1) if call.has_input(1) else call.setting("axes", [2, 3])
+    # XNNPACK pools only with kept axes; the reshape is free.
     return call.tensor(0).mean(axes, keepdim=True).reshape(call.shape())
 
 
@@ -208,9 +212,9 @@ def _hard_sigmoid(call: _Call) -> Tensor:
 
 def _slice(call: _Call) -> Tensor:
     result = call.tensor(0)
-    starts, ends = call.numbers(1), call.numbers(2)
-    axes = call.numbers(3) if call.given(3) else list(range(len(starts)))
-    steps = call.numbers(4) if call.given(4) else [1] * len(starts)
+    starts, ends = call.constant_values(1), call.constant_values(2)
+    axes = call.constant_values(3) if call.has_input(3) else list(range(len(starts)))
+    steps = call.constant_values(4) if call.has_input(4) else [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = result.shape[axis]
         low, high, _ = slice(start, end, step).indices(size)
@@ -227,7 +231,7 @@ def _split(call: _Call) -> tuple[Tensor, ...]:
 def _resize(call: _Call) -> Tensor:
     mode = call.setting("mode", "nearest"), call.setting("coordinate_transformation_mode")
     if mode != ("linear", "half_pixel"):
-        raise DeviceError(f"a Resize of mode {mode} cannot be brought to PyTorch.")
+        raise DeviceError(f"a Resize of mode {mode} cannot be converted to PyTorch.")
     height, width = call.shape()[2:]
     return functional.interpolate(
         call.tensor(0), (height, width), mode="bilinear", align_corners=False
@@ -239,7 +243,7 @@ def _reshape(call: _Call) -> Tensor:
 
 
 def _quantize(call: _Call) -> Tensor:
-    (scale,), (zero_point,) = call.numbers(1), call.numbers(2)
+    (scale,), (zero_point,) = call.constant_values(1), call.constant_values(2)
     integers: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
         call.tensor(0), scale, zero_point, *_INT8
     )
@@ -247,11 +251,11 @@ def _quantize(call: _Call) -> Tensor:
 
 
 def _dequantize(call: _Call) -> Tensor:
-    integers, scales = call.tensor(0), call.numbers(1)
+    integers, scales = call.tensor(0), call.constant_values(1)
     operations = torch.ops.quantized_decomposed
     values: Tensor
     if len(scales) == 1:
-        (zero_point,) = call.numbers(2)
+        (zero_point,) = call.constant_values(2)
         values = operations.dequantize_per_tensor(integers, scales[0], zero_point, *_INT8)
     else:
         axis = call.setting("axis", 1)

@@ -1,10 +1,9 @@
-"""Lower precisions of an ONNX model: static int8 in Q/DQ form, and float16.
+"""Lower precisions of an ONNX model: static int8 in Q/DQ format, and float16.
 
-A file suits one family of runtimes. ONNX Runtime, OpenVINO and QNN want unsigned 8-bit activations;
-TensorRT knows only signed symmetric ones, which ONNX Runtime would run slower than float32; and
-XNNPACK, in ExecuTorch and LiteRT, wants signed ones with any zero point. Core ML keeps them in
-float, and takes 8 bits for the weights alone.
-Axes: N images (1 here), C channels, H height, W width.
+The int8 scheme depends on the runtime. ONNX Runtime, OpenVINO and QNN use unsigned 8-bit
+activations; TensorRT only supports signed symmetric ones, which ONNX Runtime would run slower than
+float32; XNNPACK, in ExecuTorch and LiteRT, uses signed asymmetric ones. Core ML is weight-only.
+Axes: N images (1), C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.calibration import Method, Range, observe
-from devices.logs import without_advice
+from devices.logs import suppress_warnings
 from devices.weight_quantization import quantize_weights
 
 Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
-"""Families of int8 files, by the type of their activations."""
+"""int8 schemes, by the type of the activations."""
 QuantizationMethod = Method | Literal["weights_only"]
-"""How an int8 file got its scales."""
+"""Calibration method of an int8 file."""
 WeightBits = Literal[7, 8]
 PERCENTILE = 99.99
 _LAYERS = ("Conv", "Gemm")
@@ -34,20 +33,20 @@ _FUSED = ("Relu", "Clip")
 
 
 class QuantizationError(ValueError):
-    """A model or calibration set that cannot be quantised; the message says why."""
+    """Quantisation failed; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float32 network ready to be quantised, wholly or in part, by several methods.
+    """A float32 network with calibrated ranges, ready to be quantised fully or partly.
 
     Attributes:
         model: its ONNX file, with batch norms folded into convolutions.
-        activations: the family of files that it becomes.
-        ranges: of its tensors, by method; without any tensor where weights alone are quantised.
+        activations: the int8 scheme.
+        ranges: ranges of its tensors, by method; empty for weight-only quantisation.
         layers: its convolutions and matrix products in order, each with the names of its nodes:
-            the layer itself, and an activation function that only it feeds.
-        weight_bits: 8, or 7 for a processor whose int8 kernels saturate; see `Backend.weight_bits`.
+            the layer, and an activation function that only it feeds.
+        weight_bits: 8, or 7 for a CPU whose int8 kernels saturate; see `Backend.weight_bits`.
     """
 
     model: bytes
@@ -58,14 +57,14 @@ class Calibrated:
 
     @property
     def methods(self) -> tuple[QuantizationMethod, ...]:
-        """The methods it can be quantised by."""
+        """Available calibration methods."""
         return tuple(self.ranges)
 
 
 def methods_of(
     activations: Activations, wanted: Sequence[Method]
 ) -> tuple[QuantizationMethod, ...]:
-    """Which methods there are for a family: none needs images where weights alone are quantised."""
+    """Calibration methods of a scheme; weight-only quantisation needs no calibration."""
     return ("weights_only",) if activations == "weights_only" else tuple(wanted)
 
 
@@ -77,21 +76,21 @@ def calibrate(
     percentile: float = PERCENTILE,
     weight_bits: WeightBits = 8,
 ) -> Calibrated:
-    """Run calibration images through a network, once for all methods.
+    """Calibrate a network, in one pass over the images for all methods.
 
     Args:
         model: a float32 ONNX file with one input of batch 1.
         calibration: normalised images, each float32 (1, C, H, W).
         activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
-            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), for which
-            no image is looked at.
-        methods: how ranges are read from what was seen; see devices.calibration.
-        percentile: share of all values, in per cent, that the method of that name keeps.
-        weight_bits: of the weights; `weights_only` always has 8.
+            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), which uses
+            no images.
+        methods: calibration methods; see devices.calibration.
+        percentile: percentage of values that the method of that name keeps.
+        weight_bits: bits of the weights; always 8 for `weights_only`.
 
     Raises:
         CalibrationError: there is no calibration image.
-        QuantizationError: the model has not exactly one input.
+        QuantizationError: the model does not have exactly one input.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -99,9 +98,9 @@ def calibrate(
     if activations == "weights_only":
         content = model.read_bytes()
         return Calibrated(content, activations, {"weights_only": {}}, _layers(content))
-    with tempfile.TemporaryDirectory(prefix="netwright-") as name, without_advice():
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, suppress_warnings():
         folded = Path(name) / "folded.onnx"
-        # Batch norms are folded into convolutions and shapes inferred, or they stay in float.
+        # Fold batch norms and infer shapes, otherwise these layers stay in float.
         quant_pre_process(model, folded, skip_symbolic_shape=True)
         content = folded.read_bytes()
         ranges = observe(folded, calibration, methods, percentile)
@@ -115,17 +114,17 @@ def quantize(
     in_float: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> bytes:
-    """Quantise weights and activations to 8 bits, in Q/DQ form.
+    """Quantise weights and activations to 8 bits, in Q/DQ format.
 
     Weights are signed, symmetric, one scale per output channel; activations have one scale per
-    tensor. Equal inputs give equal bytes.
+    tensor. Deterministic.
 
     Args:
         calibrated: the network.
         method: one of its methods.
-        in_float: layers that stay in float. Their inputs are still rounded where the layer
-            before writes integers.
-        only: if given, nothing but these layers is quantised.
+        in_float: layers that stay in float. Their inputs are still rounded if the layer before
+            is quantised.
+        only: if given, only these layers are quantised.
 
     Returns:
         The ONNX file's bytes.
@@ -156,12 +155,12 @@ def _quantize(
     import onnxruntime.quantization as ort
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
-    # The quantiser knows these ranges by one name, whatever they were read from.
+    # MinMax makes the quantiser use the given ranges, whatever the method.
     kind, activations = ort.CalibrationMethod.MinMax, calibrated.activations
     pairs = calibrated.ranges[method].items()
     ranges = {key: TensorData(lowest=low, highest=high) for key, (low, high) in pairs}
     symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
-    with tempfile.TemporaryDirectory(prefix="netwright-") as name, without_advice():
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, suppress_warnings():
         source, quantised, cache = (Path(name) / n for n in ("f.onnx", "q.onnx", "ranges.json"))
         source.write_bytes(calibrated.model)
         ort.calibrate.save_tensors_data(TensorsData(kind, ranges), cache)
@@ -189,28 +188,27 @@ def quantize_static(
     activations: Activations,
     method: Method = "minmax",
 ) -> None:
-    """Calibrate and quantise a whole network at once, by one method.
+    """Calibrate and quantise a whole network by one method.
 
     Args:
         model: see `calibrate`.
         out: the file to write, replaced whole.
         calibration: see `calibrate`.
         activations: see `calibrate`.
-        method: how ranges are read from what was seen; nothing to `weights_only`.
+        method: calibration method; ignored for `weights_only`.
 
     Raises:
         CalibrationError: there is no calibration image.
-        QuantizationError: the model has not exactly one input.
+        QuantizationError: the model does not have exactly one input.
     """
     calibrated = calibrate(model, calibration, activations, (method,))
     _replace(out, quantize(calibrated, calibrated.methods[0]))
 
 
 def _with_own_constants(content: bytes, layers: Collection[str]) -> bytes:
-    """Give layers a copy of every constant that they share.
+    """Copy the shared constants of layers.
 
-    Else a bias of zeros that several layers share would be rounded for those that are quantised,
-    and read so by those in float.
+    Otherwise a bias shared with a quantised layer would also be quantised for layers in float.
     """
     import onnx
 
@@ -227,7 +225,7 @@ def _with_own_constants(content: bytes, layers: Collection[str]) -> bytes:
 
 
 def _layers(content: bytes) -> dict[str, tuple[str, ...]]:
-    """Convolutions and matrix products by name, each with its nodes' names."""
+    """Convolutions and matrix products by name, each with the names of its nodes."""
     import onnx
 
     graph = onnx.load_from_string(content).graph
@@ -266,10 +264,10 @@ def to_float16(model: Path, out: Path) -> None:
 
 
 def input_name(model: Path) -> str:
-    """The name of an ONNX model's only input.
+    """Name of the input of an ONNX model.
 
     Raises:
-        QuantizationError: the model has none, or several.
+        QuantizationError: the model does not have exactly one input.
     """
     import onnx
 

@@ -1,5 +1,5 @@
-"""Importing this keeps runtimes quiet: for a process that can be told only what to import first."""
+"""Disables telemetry on import, for the preload list of the fork server."""
 
-from devices.agent.quiet import quiet
+from devices.agent.quiet import disable_telemetry
 
-quiet()
+disable_telemetry()

@@ -1,4 +1,4 @@
-"""Eight bits for the weights alone: the file is smaller, and the arithmetic stays in float."""
+"""Weight-only int8 quantisation with float arithmetic."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 
 def quantize_weights(model: bytes, in_float: Collection[str] = ()) -> bytes:
-    """Make weights of convolutions and matrix products integers, a scale per output channel.
+    """Quantise weights of convolutions and matrix products, one scale per output channel.
 
     Args:
         model: an ONNX file's bytes.
-        in_float: names of nodes whose weights stay as they are.
+        in_float: names of nodes whose weights are not quantised.
 
     Returns:
         The new file's bytes.
@@ -53,7 +53,7 @@ def quantize_weights(model: bytes, in_float: Collection[str] = ()) -> bytes:
 def _per_channel(
     values: npt.NDArray[np.float32], axis: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Integers, and per index of the axis the scale and the zero point, which is 0."""
+    """Quantise symmetrically along an axis; returns integers, scales and zero points (0)."""
     others = tuple(a for a in range(values.ndim) if a != axis)
     largest = np.abs(values).max(others, keepdims=True)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)

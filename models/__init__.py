@@ -1,1 +1,1 @@
-"""Networks and what can be said about them. Imports nothing else of ours."""
+"""Networks, search spaces, training and cost models. Imports no other package of this project."""

@@ -1,4 +1,4 @@
-"""One network as a value: hashable, readable as JSON, with a short stable id. Imports no torch."""
+"""A network architecture as a hashable value with JSON form and a stable id. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Setting = int | float | str
 SCHEMA = "netwright/architecture/1"
 SKIP = "skip"
 RESIZE = "resize"
-"""The operator, in front of the stem, that changes the image's size to its setting `to`."""
+"""The operator before the stem that resizes the image to its setting `to`."""
 
 
 class ArchitectureError(ValueError):
-    """JSON that describes no architecture; the message names the block and the rule."""
+    """An invalid architecture; the message names the block and the rule."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a network, with everything needed to build it, cost it, or measure it.
+    """One block of a network, with all that is needed to build, cost or measure it.
 
     Attributes:
         operator: name in the operator table.
-        in_channels: channels it reads.
-        out_channels: channels it writes.
-        size: height and width of its input, in pixels.
+        in_channels: input channels.
+        out_channels: output channels.
+        size: height and width of the input, in pixels.
         stride: 1 keeps the size, 2 halves it (rounded up).
         settings: the operator's settings by name, sorted by name.
     """
@@ -51,7 +51,7 @@ class Block:
         """Height and width of the output, in pixels.
 
         Raises:
-            ArchitectureError: a resize block does not say to which size.
+            ArchitectureError: a resize block has no valid setting `to`.
         """
         if self.operator == RESIZE:
             to = self.options.get("to")
@@ -62,19 +62,19 @@ class Block:
 
     @property
     def keeps_shape(self) -> bool:
-        """Whether the output has the input's shape, so that the two can be added."""
+        """Whether input and output shapes are equal, so that a residual can be added."""
         same = self.in_channels == self.out_channels and self.size == self.out_size
         return same and self.stride == 1
 
     @property
     def key(self) -> str:
-        """A readable name, unique among blocks: the row of a latency table."""
+        """A readable, unique name: the key of a latency table's row."""
         settings = "".join(f" {name}={value}" for name, value in self.settings)
         shape = f"{self.in_channels}->{self.out_channels} {self.size}px /{self.stride}"
         return f"{self.operator} {shape}{settings}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes an equal block."""
+        """JSON values; the inverse of `from_json`."""
         return {
             "operator": self.operator,
             "in_channels": self.in_channels,
@@ -86,7 +86,7 @@ class Block:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Block:
-        """The block that `to_json` described.
+        """Build a block from the output of `to_json`.
 
         Raises:
             ArchitectureError: a key is missing, unknown, or of the wrong type.
@@ -96,10 +96,10 @@ class Block:
             raise ArchitectureError(f"a block needs exactly the keys {sorted(expected)}: {content}")
         numbers = [content[key] for key in ("in_channels", "out_channels", "size", "stride")]
         if any(type(number) is not int or number < 1 for number in numbers):
-            raise ArchitectureError(f"a block's channels, size and stride are >= 1: {content}")
+            raise ArchitectureError(f"channels, size and stride must be integers >= 1: {content}")
         settings = content["settings"]
         if not isinstance(settings, Mapping) or not isinstance(content["operator"], str):
-            raise ArchitectureError(f"a block needs an operator's name and settings: {content}")
+            raise ArchitectureError(f"a block needs an operator name and settings: {content}")
         in_channels, out_channels, size, stride = numbers
         return cls(
             content["operator"],
@@ -115,9 +115,8 @@ class Block:
 class Architecture:
     """One network: its blocks from the image to the logits.
 
-    A position whose layer is left out holds None, so that positions keep their meaning in the
-    supernet. Whatever a skipped layer would have been is not stored: architectures that differ
-    only there are equal.
+    A skipped layer is None, so that positions match those of the supernet. The operator and
+    settings of a skipped layer are not stored: architectures that differ only there are equal.
     """
 
     blocks: tuple[Block | None, ...]
@@ -129,8 +128,8 @@ class Architecture:
         for before, after in itertools.pairwise(present):
             if (before.out_channels, before.out_size) != (after.in_channels, after.size):
                 raise ArchitectureError(
-                    f"block '{after.key}' cannot follow '{before.key}': it reads "
-                    f"{after.in_channels} channels of {after.size} pixels, and gets "
+                    f"block '{after.key}' cannot follow '{before.key}': it needs "
+                    f"{after.in_channels} channels of {after.size} pixels, and receives "
                     f"{before.out_channels} of {before.out_size}."
                 )
 
@@ -141,7 +140,7 @@ class Architecture:
 
     @cached_property
     def first_layer(self) -> int:
-        """The position of the first searched layer: after the stem, and a resize before it."""
+        """The position of the first searched layer: after the optional resize and the stem."""
         front = (None, RESIZE)
         kinds = [None if block is None else block.operator for block in self.blocks]
         stem = next((at for at, kind in enumerate(kinds) if kind not in front), 0)
@@ -154,38 +153,38 @@ class Architecture:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The image that the network is fed, as (channels, height, width), before any resize."""
+        """Input image shape (channels, height, width), before any resize."""
         first = self.present[0]
         return (first.in_channels, first.size, first.size)
 
     @property
     def classes(self) -> int:
-        """How many classes the network tells apart."""
+        """Number of classes."""
         return self.present[-1].out_channels
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits that depend on the network alone."""
+        """First 12 hexadecimal digits of the SHA-256 of `canonical()`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
     def canonical(self) -> str:
-        """The one JSON text of this architecture: sorted keys, no spaces."""
+        """Canonical JSON text: sorted keys, no spaces."""
         return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values with a schema, from which `from_json` makes an equal architecture."""
+        """JSON values with a schema; the inverse of `from_json`."""
         blocks = [{"operator": SKIP} if b is None else b.to_json() for b in self.blocks]
         return {"schema": SCHEMA, "blocks": blocks}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Architecture:
-        """The architecture that `to_json` described.
+        """Build an architecture from the output of `to_json`.
 
         Raises:
-            ArchitectureError: wrong schema, a malformed block, or blocks that do not fit.
+            ArchitectureError: wrong schema, a malformed block, or blocks whose shapes do not match.
         """
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
-            raise ArchitectureError(f"an architecture's schema is {SCHEMA!r}.")
+            raise ArchitectureError(f"an architecture's schema must be {SCHEMA!r}.")
         blocks = content.get("blocks")
         if not isinstance(blocks, Sequence) or isinstance(blocks, str):
             raise ArchitectureError("an architecture needs a list of blocks.")
@@ -198,8 +197,8 @@ class Architecture:
     def short(self) -> str:
         """One line for tables: `20px | 16 k3e6 | 24/2 k5e3 - fused_mbconv:k3e3-silu | ...`.
 
-        `|` opens a new width or stride, `-` is a skipped layer, and `20px` the size to which the
-        image is resized first. A layer is `operator:settings`, without `mbconv:`; numbers follow
+        `|` starts a new width or stride, `-` is a skipped layer, and `20px` is the size to which
+        the image is resized. A layer is `operator:settings`, without `mbconv:`; numbers follow
         the initials of their setting's name (`se1` is squeeze_excite=1).
         """
         words = [f"{b.out_size}px" for b in self.present[:1] if b.operator == RESIZE]
@@ -217,7 +216,7 @@ class Architecture:
 
 
 def _short(block: Block) -> str:
-    # Kernels first: they are what a reader looks for.
+    # Kernel first.
     ordered = sorted(block.settings, key=lambda pair: (pair[0] != "kernel", pair[0]))
     numbers = "".join(f"{_initials(n)}{v}" for n, v in ordered if not isinstance(v, str))
     words = "-".join([numbers, *(v for _, v in ordered if isinstance(v, str))]).strip("-")

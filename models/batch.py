@@ -1,4 +1,4 @@
-"""What the networks of this package are given to learn from, whoever makes it.
+"""Interfaces of training and evaluation batches.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -23,19 +23,19 @@ class LabelledImages(Protocol):
 
 
 class Batch(LabelledImages, Protocol):
-    """Training images that know their place in the split."""
+    """Training images with their indices in the split."""
 
     @property
     def indices_N(self) -> Tensor:  # noqa: N802
-        """Each image's place in the training split, int64."""
+        """Index of each image in the training split, int64."""
 
     @property
     def second_NCHW(self) -> Tensor | None:  # noqa: N802
-        """The same images, augmented independently; None where nobody asked for it."""
+        """A second, independently augmented view of the images; None unless requested."""
 
 
 class Part(NamedTuple):
-    """Some of a batch's images, consecutive."""
+    """A consecutive part of a batch."""
 
     images_NCHW: Tensor
     labels_N: Tensor
@@ -44,14 +44,14 @@ class Part(NamedTuple):
 
 
 def parts(batch: Batch, count: int) -> list[Part]:
-    """A batch in `count` equal, consecutive parts.
+    """Split a batch into `count` equal, consecutive parts.
 
     Raises:
-        ValueError: the number of images is no multiple of `count`.
+        ValueError: the number of images is not a multiple of `count`.
     """
     images = len(batch.labels_N)
     if images % count:
-        raise ValueError(f"a batch of {images} images has no {count} equal parts.")
+        raise ValueError(f"a batch of {images} images cannot be split into {count} equal parts.")
     seconds = [None] * count if batch.second_NCHW is None else batch.second_NCHW.chunk(count)
     columns = (batch.images_NCHW.chunk(count), batch.labels_N.chunk(count))
     rows = zip(*columns, batch.indices_N.chunk(count), seconds, strict=True)

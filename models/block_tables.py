@@ -1,12 +1,12 @@
-"""What millions of architectures cost, from tables of what each choice costs.
+"""Vectorised costs of millions of architectures, from look-up tables of block costs.
 
-Which block stands at a position depends on few groups: its own, its stage's width, for a stage's
-first layer the width before, and the resolution where it is searched. Every other layer reads the
-width that it writes, whatever was skipped before it. So a block's cost is an entry of a small
-table, and a network's is a sum, or a maximum, of look-ups: exactly what `models.costs` computes
-block by block, in the same order, so that not even floats differ.
+The block at a position depends on few groups: its own, its stage's width, for a stage's first
+layer the previous width, and the resolution where it is searched. Every other layer has equal
+input and output widths, whichever layers before it are skipped. So a block's cost is an entry of a
+small table, and a network's cost is a sum or a maximum of look-ups, equal to that of
+`models.costs` bit for bit because blocks are added in the same order.
 
-An architecture is here its candidate in every group, as `SearchSpace.choices` says.
+An architecture is given by its candidate index in every group (`SearchSpace.choices`).
 Axes: N architectures, G groups.
 """
 
@@ -26,42 +26,42 @@ from models.space import SearchSpace, SpaceError
 ChoicesNG = npt.NDArray[np.unsignedinteger[Any]]
 Values = npt.NDArray[Any]
 PositionCost = Callable[[int, Block], float]
-"""What a block costs at a position, counted as in `Architecture.blocks`."""
+"""Cost of a block at a position; positions are those of `Architecture.blocks`."""
 
 CHUNK = 1 << 14
-"""Architectures at a time: what is computed on the way stays in the processor's cache."""
+"""Architectures per chunk, so that intermediate arrays fit into the CPU cache."""
 
 
 def sample_choices(space: SearchSpace, count: int, rng: np.random.Generator) -> ChoicesNG:
-    """Uniformly random architectures, as `SearchSpace.sample` draws them, (N, G)."""
+    """Choices of `count` uniformly random architectures, (N, G)."""
     choices_NG = _empty(space, count)
-    for group, here in enumerate(space.groups):
-        choices_NG[:, group] = rng.integers(len(here.candidates), size=count, dtype=np.int32)
+    for number, group in enumerate(space.groups):
+        choices_NG[:, number] = rng.integers(len(group.candidates), size=count, dtype=np.int32)
     return choices_NG
 
 
 def numbered_choices(space: SearchSpace, start: int, stop: int) -> ChoicesNG:
-    """The architectures with the numbers from `start` to before `stop`, (N, G).
+    """Choices of the architectures numbered `start` to `stop - 1`, (N, G).
 
     Raises:
-        SpaceError: there are no such numbers.
+        SpaceError: the range is outside the space.
     """
     if not 0 <= start <= stop <= space.count():
         raise SpaceError(
-            f"space '{space.name}' has the numbers 0 to {space.count() - 1}, not {start} to "
+            f"space '{space.name}' has architectures 0 to {space.count() - 1}, not {start} to "
             f"{stop - 1}."
         )
     choices_NG = _empty(space, stop - start)
     carry_N = np.arange(stop - start, dtype=np.int64)
     for group in range(len(space.groups) - 1, -1, -1):
         radix = len(space.groups[group].candidates)
-        start, digit = divmod(start, radix)  # a number of a large space fits no array
+        start, digit = divmod(start, radix)  # Python integers: indices of large spaces exceed int64
         carry_N, choices_NG[:, group] = np.divmod(carry_N + digit, radix)
     return choices_NG
 
 
 def choices_of(space: SearchSpace, architectures: Iterable[Architecture]) -> ChoicesNG:
-    """The choices of some architectures, (N, G).
+    """Choices of the given architectures, (N, G).
 
     Raises:
         SpaceError: one of them is not in the space.
@@ -74,10 +74,10 @@ def choices_of(space: SearchSpace, architectures: Iterable[Architecture]) -> Cho
 
 
 def check_choices(space: SearchSpace, choices_NG: ChoicesNG) -> None:
-    """Refuse an array that is not of this space.
+    """Check that an array holds choices of this space.
 
     Raises:
-        SpaceError: its shape or type is another, or a group has no such candidate.
+        SpaceError: the shape, type or a candidate index is invalid.
     """
     sizes = [len(group.candidates) for group in space.groups]
     if (
@@ -86,7 +86,7 @@ def check_choices(space: SearchSpace, choices_NG: ChoicesNG) -> None:
         or choices_NG.dtype.kind not in "ui"
     ):
         raise SpaceError(
-            f"choices of space '{space.name}' are whole numbers of shape (N, {len(sizes)}), not "
+            f"choices of space '{space.name}' must be integers of shape (N, {len(sizes)}), not "
             f"{choices_NG.dtype} of shape {choices_NG.shape}."
         )
     for group, size in enumerate(sizes if len(choices_NG) else []):
@@ -101,18 +101,18 @@ def check_choices(space: SearchSpace, choices_NG: ChoicesNG) -> None:
 
 @dataclass(frozen=True)
 class Lookup:
-    """The values of one position, or of whatever else a few groups decide.
+    """A table of values that depend on the choices of a few groups.
 
     Attributes:
-        groups: whose choices decide; none where the value is always the same.
-        values: one axis a group.
+        groups: the groups that the value depends on; empty for a constant.
+        values: one axis per group.
     """
 
     groups: tuple[int, ...]
     values: Values
 
     def read(self, choices_NG: ChoicesNG) -> Values:
-        """The value of every architecture, (N,), or one value for all of them."""
+        """The value of every architecture, (N,); a scalar if constant."""
         if not self.groups:
             return self.values
         index_N = choices_NG[:, self.groups[0]].astype(np.intp)
@@ -125,33 +125,33 @@ class Lookup:
 
 @dataclass(frozen=True)
 class BlockTable:
-    """One value for every block that a space may put at every position.
+    """A cost for every possible block at every position of a space.
 
     Attributes:
-        space: the networks it is about.
-        positions: in the order of an architecture's blocks; a skip's value is 0.
+        space: the search space.
+        positions: in the order of an architecture's blocks; a skipped layer has value 0.
     """
 
     space: SearchSpace
     positions: tuple[Lookup, ...]
 
     def sums(self, choices_NG: ChoicesNG) -> Values:
-        """The sum over each architecture's blocks, (N,).
+        """Sum over the blocks of each architecture, (N,).
 
         Raises:
             SpaceError: `choices_NG` is not of this space.
         """
-        return self._reduced(choices_NG, np.add)
+        return self._reduce(choices_NG, np.add)
 
     def largest(self, choices_NG: ChoicesNG) -> Values:
-        """The largest of each architecture's blocks, at least 0, (N,).
+        """Maximum over the blocks of each architecture, at least 0, (N,).
 
         Raises:
             SpaceError: `choices_NG` is not of this space.
         """
-        return self._reduced(choices_NG, np.maximum)
+        return self._reduce(choices_NG, np.maximum)
 
-    def _reduced(self, choices_NG: ChoicesNG, join: np.ufunc) -> Values:
+    def _reduce(self, choices_NG: ChoicesNG, join: np.ufunc) -> Values:
         check_choices(self.space, choices_NG)
         kind = np.result_type(*(position.values for position in self.positions))
         total_N = np.zeros(len(choices_NG), dtype=kind)
@@ -162,19 +162,19 @@ class BlockTable:
 
 
 def chunks(count: int) -> Iterator[slice]:
-    """Slices of CHUNK rows that cover `count` rows."""
+    """Slices of CHUNK rows covering `count` rows."""
     return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
 
 
 def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
-    """Ask the cost of every block that some architecture has, at its position.
+    """Evaluate `cost` for every possible block at every position.
 
     Args:
-        space: the architectures.
-        cost: of a block at a position; whole numbers stay whole.
+        space: the search space.
+        cost: of a block at a position; integers stay integers.
     """
     *possible, heads = space.possible()
-    front = possible[: -len(space.layers)]  # resize and stem, which the resolution decides
+    front = possible[: -len(space.layers)]  # resize and stem depend on the resolution alone
     fronts = [
         lookup([(0, len(blocks))], [cost(position, block) for block in blocks])
         for position, blocks in enumerate(front)
@@ -182,18 +182,18 @@ def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
     sizes = [stem.out_size for stem in front[-1]]
     layers, last = _layers(space, cost, len(front), sizes)
     known = {(block.in_channels, block.size): block for block in heads}
-    prices = [
+    costs = [
         cost(len(possible), known[width, size]) for size in last.sizes for width in last.widths
     ]
-    return BlockTable(space, (*fronts, *layers, lookup([(0, len(sizes)), last.axis], prices)))
+    return BlockTable(space, (*fronts, *layers, lookup([(0, len(sizes)), last.axis], costs)))
 
 
 def lookup(axes: Sequence[tuple[int, int]], values: Sequence[float]) -> Lookup:
-    """A look-up without the axes along which nothing changes.
+    """Build a look-up table, dropping axes along which values are constant.
 
     Args:
-        axes: per axis the group that decides and how many choices it has.
-        values: in the order of the choices' products; the last axis changes fastest.
+        axes: per axis the group and its number of candidates.
+        values: in row-major order of the axes.
     """
     table = np.array(values).reshape([size for _, size in axes])
     groups = [group for group, _ in axes]
@@ -207,7 +207,7 @@ def lookup(axes: Sequence[tuple[int, int]], values: Sequence[float]) -> Lookup:
 
 @dataclass(frozen=True)
 class _Input:
-    """What a layer may read: sizes by resolution, widths by the choice that `axis` is."""
+    """Possible inputs of a layer: sizes by resolution, widths by the choice of `axis`."""
 
     sizes: Sequence[int]
     widths: Sequence[int]
@@ -217,43 +217,29 @@ class _Input:
 def _layers(
     space: SearchSpace, cost: PositionCost, first: int, sizes: Sequence[int]
 ) -> tuple[list[Lookup], _Input]:
-    """The searched layers from position `first` on, and what the head may read."""
+    """Tables of the searched layers from position `first`, and the inputs of the head."""
     found: list[Lookup] = []
     numbers = {group.name: number for number, group in enumerate(space.groups)}
-    read = _Input(sizes, [space.spec.stem.channels], (0, 1))  # the stem's width is no choice
+    read = _Input(sizes, [space.spec.stem.channels], (0, 1))  # the stem's width is fixed
     for position, layer in enumerate(space.layers, first):
         widths = space.spec.stages[layer.stage].channels
         width = numbers[f"stage{layer.stage + 1}.channels"], len(widths)
         pairs = product(read.widths, widths) if layer.first else zip(widths, widths, strict=True)
         shapes = [(*pair, size, layer.stride) for size, pair in product(read.sizes, [*pairs])]
-        prices = [
+        costs = [
             0 if option is None else cost(position, option.block(*shape))
             for shape in shapes
             for option in layer.menu.options
         ]
         before = [read.axis] if layer.first else []
         own = layer.group, len(layer.menu.options)
-        found.append(lookup([(0, len(sizes)), *before, width, own], prices))
+        found.append(lookup([(0, len(sizes)), *before, width, own], costs))
         read = _Input([-(-size // layer.stride) for size in read.sizes], widths, width)
     return found, read
 
 
 def _empty(space: SearchSpace, count: int) -> ChoicesNG:
-    """An array for choices in as few bytes as the largest group needs, a group after the other."""
+    """An array for choices: smallest integer type, column-major (contiguous per group)."""
     most = max(len(group.candidates) for group in space.groups)
     kind = np.min_scalar_type(most - 1)
     return np.empty((count, len(space.groups)), dtype=kind, order="F")
-
-
-__all__ = [
-    "BlockTable",
-    "ChoicesNG",
-    "Lookup",
-    "block_table",
-    "check_choices",
-    "choices_of",
-    "chunks",
-    "lookup",
-    "numbered_choices",
-    "sample_choices",
-]

@@ -1,8 +1,7 @@
-"""Architectures within limits: one at random, and the most probable one.
+"""Architectures under constraints: random sampling and the most probable one.
 
-Limits are seen through one number, `excess(choices)`: 0 within all limits, otherwise by how
-much they are passed (several add up). Nothing is assumed of it but that small changes of an
-architecture change it little.
+Constraints are given as `excess(choices)`, the total constraint violation: 0 if all hold. It is
+assumed only that small changes of an architecture change it little.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Excess = Callable[[Choices], float]
 def random_within(
     groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
 ) -> Choices | None:
-    """A random architecture within the limits, or None when no attempt ends within them."""
+    """A random feasible architecture, or None if no attempt finds one."""
     found, over = nearest_within(groups, excess, rng, attempts)
     return found if over <= 0 else None
 
@@ -29,10 +28,10 @@ def random_within(
 def nearest_within(
     groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
 ) -> tuple[Choices, float]:
-    """A random architecture within the limits, or the nearest one seen, and its excess.
+    """A random feasible architecture, or the one with the smallest excess found, and its excess.
 
-    Each attempt draws uniformly and, while the limits are passed, moves to a random neighbour
-    that passes them less: this finds its way into corners that rejection would never hit.
+    Each attempt draws uniformly and, while constraints are violated, moves to a random neighbour
+    with a smaller excess. This reaches feasible regions too small for rejection sampling.
     """
     nearest: tuple[float, Choices] | None = None
     for _ in range(attempts):
@@ -53,14 +52,14 @@ def descend(
     rng: np.random.Generator,
     allowed: Sequence[Sequence[int]] | None = None,
 ) -> Choices:
-    """Walk from `start` into the limits, or as near as random improving changes lead.
+    """Reduce the excess of `start` by random improving changes until feasible or stuck.
 
     Args:
         groups: of the space.
-        start: where the walk begins.
-        excess: of the limits.
-        rng: of the changes.
-        allowed: candidates per group that the walk may change to; None allows all.
+        start: initial choices.
+        excess: constraint violation.
+        rng: for the order of changes.
+        allowed: candidates per group that may be chosen; None allows all.
     """
     here, over = start, excess(start)
     while over > 0:
@@ -81,25 +80,24 @@ def most_probable(
     known: Iterable[Choices] = (),
     pops: int = 5000,
 ) -> Choices | None:
-    """The most probable architecture within the limits, or None when none is found.
+    """The most probable feasible architecture, or None if none is found.
 
-    Architectures are visited from the most probable on; the first one within the limits is the
-    exact answer. Where `pops` visits find none (the limits exclude what the distribution likes),
-    the answer is the best local optimum: the mode, mended by the changes that cost the least
-    probability per unit of excess removed, and the `known` architectures within the limits, each
-    improved by single and paired changes while any makes it more probable.
+    Architectures are visited by decreasing probability; the first feasible one is exact. If none
+    of the first `pops` is feasible, the result is the best local optimum of a hill climb by single
+    and paired changes. It starts from the mode, repaired by the changes that lose the least
+    log-probability per unit of excess removed, and from the best feasible one of `known`.
     """
     for choices in islice(distribution.by_probability(), pops):
         if excess(choices) <= 0:
             return choices
-    mended = _mend(distribution, next(distribution.by_probability()), excess)
+    repaired = _repair(distribution, next(distribution.by_probability()), excess)
     within = sorted({c for c in known if excess(c) <= 0}, key=_order(distribution))
-    starts = ([mended] if mended is not None else []) + within[:1]
+    starts = ([repaired] if repaired is not None else []) + within[:1]
     climbed = [_climb(distribution, start, excess) for start in starts]
     return min(climbed, key=_order(distribution), default=None)
 
 
-def _mend(distribution: Distribution, start: Choices, excess: Excess) -> Choices | None:
+def _repair(distribution: Distribution, start: Choices, excess: Excess) -> Choices | None:
     here, over = start, excess(start)
     while over > 0:
         likely = distribution.log_prob(here)
@@ -121,7 +119,7 @@ def _climb(distribution: Distribution, start: Choices, excess: Excess) -> Choice
     while improved:
         improved = False
         for width in (1, 2):
-            # Probability first: it is a look-up, the limits need the whole architecture.
+            # Probability first: it is cheaper to evaluate than the constraints.
             better = [
                 (-value, there)
                 for there in _changes(distribution.groups, here, width)
@@ -140,7 +138,7 @@ def _changes(
     width: int,
     allowed: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[Choices]:
-    """Every architecture that differs from `choices` in exactly `width` groups."""
+    """All architectures that differ from `choices` in exactly `width` groups."""
     known = allowed or [range(len(group.candidates)) for group in groups]
     for changed in combinations(range(len(groups)), width):
         rows = [choices]
@@ -151,7 +149,7 @@ def _changes(
 
 
 def _order(distribution: Distribution) -> Callable[[Choices], tuple[float, Choices]]:
-    """Sort key: most probable first, ties in a fixed order."""
+    """Sort key: decreasing probability, deterministic for ties."""
     return lambda choices: (-distribution.log_prob(choices), choices)
 
 

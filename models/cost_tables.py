@@ -1,6 +1,6 @@
-"""What the networks of a space cost by their shape, as tables that price millions at once.
+"""Analytical costs of a space as look-up tables, for millions of architectures at once.
 
-Each gives exactly what its namesake in `models.costs` does:
+Each table equals the function of the same name in `models.costs`:
 `flops_table(space).sums(choices_NG)`, `activation_table(space).largest(choices_NG)`.
 """
 
@@ -14,22 +14,22 @@ from models.space import SearchSpace
 
 
 def flops_table(space: SearchSpace) -> BlockTable:
-    """Multiply-accumulate operations for one image; its sums are `costs.flops`."""
+    """MACs per block; `sums` equals `costs.flops`."""
     return block_table(space, lambda _, block: block_flops(block))
 
 
 def parameters_table(space: SearchSpace) -> BlockTable:
-    """Trainable numbers; its sums are `costs.parameters`."""
+    """Trainable parameters per block; `sums` equals `costs.parameters`."""
     return block_table(space, lambda _, block: block_parameters(block))
 
 
 def activation_table(space: SearchSpace) -> BlockTable:
-    """Live bytes of each block; its largest are `costs.peak_activation_bytes`."""
+    """Peak activation bytes per block; `largest` equals `costs.peak_activation_bytes`."""
     return block_table(space, lambda _, block: operators.activation_bytes(block))
 
 
 def depth_table(space: SearchSpace) -> BlockTable:
-    """Which searched layers compute something; its sums are `costs.depth`."""
+    """1 for searched layers that compute something; `sums` equals `costs.depth`."""
     first, last = layer_positions(space)
     return block_table(
         space, lambda position, block: int(first <= position < last and bool(cells(block)))
@@ -37,7 +37,7 @@ def depth_table(space: SearchSpace) -> BlockTable:
 
 
 def layer_positions(space: SearchSpace) -> tuple[int, int]:
-    """The position of the first searched layer, and the one after the last: the head's."""
+    """Positions of the first searched layer and of the head (one past the last layer)."""
     head = len(space.possible()) - 1
     return head - len(space.layers), head
 

@@ -1,4 +1,4 @@
-"""What a network costs by its shape alone: sums over its blocks or their maximum, exact."""
+"""Analytical costs of a network: exact sums or maxima over its blocks."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from models.operators import cells
 
 @lru_cache(maxsize=65536)
 def block_flops(block: Block) -> int:
-    """Multiply-accumulate operations of one block for one image."""
+    """Multiply-accumulate operations (MACs) of one block for one image."""
     return operators.macs(block)
 
 
 @lru_cache(maxsize=65536)
 def block_parameters(block: Block) -> int:
-    """Trainable numbers of one block."""
+    """Trainable parameters of one block."""
     return operators.parameters(block)
 
 
 def flops(architecture: Architecture) -> int:
-    """Multiply-accumulate operations for one image; what the papers call FLOPs."""
+    """MACs for one image; the papers call them FLOPs."""
     return sum(block_flops(block) for block in architecture.present)
 
 
 def parameters(architecture: Architecture) -> int:
-    """Trainable numbers of the plain network."""
+    """Trainable parameters of the network."""
     return sum(block_parameters(block) for block in architecture.present)
 
 
 def peak_activation_bytes(architecture: Architecture) -> int:
-    """The largest sum of simultaneously live tensors: float32, one image, inference, in bytes.
+    """Peak bytes of simultaneously live activations: float32, one image, inference.
 
-    Blocks run one after the other and hand on a single tensor, so this is the largest of the
-    blocks' own peaks, each with its input and output. `operators.memory` has the exact rule.
+    Blocks run in sequence and pass on a single tensor, so this is the maximum of the blocks'
+    peaks, each including its input and output. See `operators.memory` for the exact rule.
     """
     return max(operators.activation_bytes(block) for block in architecture.present)
 
 
 def depth(architecture: Architecture) -> int:
-    """Searched layers that compute something: not skipped, and no identity without weights."""
+    """Number of searched layers that compute something: not skipped, not a plain identity."""
     return sum(block is not None and bool(cells(block)) for block in architecture.layers)

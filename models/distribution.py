@@ -1,10 +1,10 @@
 """A probability distribution over a search space's architectures.
 
-Two forms, one class. FACTORISED (FP-NAS, section 3.2: coarse): in every group an independent
-categorical per variable; a candidate's probability is the product over its ACTIVE variables, so
-what a skip hides is summed out. JOINT (fine; PARSEC's only form): one categorical per group over
-its candidates. The joint form is the factorised one with a single variable, `candidate`, so
-everything below is written once. Groups are independent in both forms.
+Two forms. FACTORISED (FP-NAS, section 3.2: coarse): in every group an independent categorical per
+variable; a candidate's probability is the product over its ACTIVE variables, so variables hidden
+by a skip are marginalised. JOINT (fine; the form of PARSEC): one categorical per group over its
+candidates. The joint form is implemented as a factorised one with a single variable, `candidate`.
+Groups are independent in both forms.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ CANDIDATE = "candidate"
 Form = Literal["factorised", "joint"]
 Vector = npt.NDArray[np.float64]
 Choices = tuple[int, ...]
-"""One candidate's index per group: an architecture as its space numbers it."""
+"""Candidate index per group; identifies an architecture of a space."""
 
 
 class DistributionError(ValueError):
-    """Content that is not a distribution; the message names the part and the rule."""
+    """An invalid distribution; the message names the part and the rule."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One categorical variable: `options[i]` has the logit number `start + i`."""
+    """One categorical variable; the logit of `options[i]` has index `start + i`."""
 
     group: int
     variable: str
@@ -44,18 +44,18 @@ class Factor:
 
     @property
     def part(self) -> slice:
-        """Where its logits stand in the vector of all logits."""
+        """Slice of its logits in the logit vector."""
         return slice(self.start, self.start + len(self.options))
 
 
 @dataclass(frozen=True)
 class Matched:
-    """How much of a saved distribution fitted another space, by names.
+    """Which logits of a saved distribution matched another space by name.
 
     Attributes:
-        found: `group/variable=option` of every logit that was taken over.
-        missing: the same for every logit of the new space that the file did not know.
-        unused: the same for every logit of the file that the new space does not have.
+        found: `group/variable=option` of every logit that was loaded.
+        missing: logits of the new space that the file lacks.
+        unused: logits of the file that the new space lacks.
     """
 
     found: tuple[str, ...]
@@ -63,7 +63,7 @@ class Matched:
     unused: tuple[str, ...] = ()
 
     def by_group(self) -> dict[str, dict[str, list[str]]]:
-        """For each group of the new space, what matched and what starts as if uniform."""
+        """Per group of the new space the matched logits and those initialised as uniform."""
         groups: dict[str, dict[str, list[str]]] = {}
         for key, names in (("matched", self.found), ("uniform", self.missing)):
             for name in names:
@@ -81,7 +81,7 @@ class Distribution:
     Args:
         groups: the space's groups.
         form: `factorised` or `joint`.
-        logits: shape (size,), float64; zeros (every categorical uniform) when left out.
+        logits: shape (size,), float64; default zeros, i.e. uniform.
     """
 
     def __init__(self, groups: Sequence[Group], form: Form, logits: Vector | None = None) -> None:
@@ -90,16 +90,16 @@ class Distribution:
         size = self.factors[-1].part.stop
         self.logits = np.zeros(size) if logits is None else np.array(logits, dtype=np.float64)
         if self.logits.shape != (size,):
-            raise DistributionError(f"{size} logits are needed, not {self.logits.shape}.")
+            raise DistributionError(f"logits must have shape ({size},), not {self.logits.shape}.")
         self.logits.setflags(write=False)
 
     @property
     def size(self) -> int:
-        """How many logits there are."""
+        """Number of logits."""
         return len(self.logits)
 
     def with_logits(self, logits: Vector) -> Distribution:
-        """The same categoricals with other logits, shape (size,)."""
+        """A copy with other logits, shape (size,)."""
         return Distribution(self.groups, self.form, logits)
 
     @cached_property
@@ -113,7 +113,7 @@ class Distribution:
 
     @cached_property
     def _active(self) -> tuple[tuple[tuple[tuple[Factor, int], ...], ...], ...]:
-        """Per group and candidate: the active factors, each with the chosen option."""
+        """Per group and candidate: the active factors with their chosen options."""
         by_group = [[f for f in self.factors if f.group == g] for g in range(len(self.groups))]
         return tuple(
             tuple(
@@ -129,7 +129,7 @@ class Distribution:
 
     @cached_property
     def log_probabilities(self) -> tuple[Vector, ...]:
-        """Per group the log-probability of each of its candidates, in nats."""
+        """Per group the log-probability of each candidate, in nats."""
         known = self._log_softmax
         return tuple(
             np.array([sum(known[f.start + o] for f, o in active) for active in candidates])
@@ -137,14 +137,14 @@ class Distribution:
         )
 
     def log_prob(self, choices: Sequence[int]) -> float:
-        """The log-probability of one architecture, in nats."""
+        """Log-probability of one architecture, in nats."""
         parts = zip(self.log_probabilities, choices, strict=True)
         return float(sum(group[choice] for group, choice in parts))
 
     def gradient(self, choices: Sequence[int]) -> Vector:
-        """The gradient of `log_prob(choices)` with respect to the logits, shape (size,).
+        """Gradient of `log_prob(choices)` with respect to the logits, shape (size,).
 
-        A categorical's share is one-hot minus softmax; that of an inactive one is zero.
+        Per categorical it is one-hot minus softmax; zero for an inactive one.
         """
         out = np.zeros_like(self.logits)
         for candidates, choice in zip(self._active, choices, strict=True):
@@ -154,18 +154,18 @@ class Distribution:
         return out
 
     def indicators(self, group: int) -> Vector:
-        """1 where a candidate of the group takes a logit's option, else 0: (candidates, size)."""
+        """1 where a candidate of the group uses a logit's option, else 0: (candidates, size)."""
         out = np.zeros((len(self._active[group]), self.size))
         for candidate, active in enumerate(self._active[group]):
             out[candidate, [factor.start + option for factor, option in active]] = 1.0
         return out
 
     def entropy(self) -> float:
-        """The entropy over architectures in nats, exact: groups are independent, so it adds up."""
+        """Exact entropy in nats: the sum over the independent groups."""
         return float(-sum((np.exp(group) * group).sum() for group in self.log_probabilities))
 
     def sample(self, rng: np.random.Generator) -> Choices:
-        """One architecture drawn from the distribution."""
+        """Draw one architecture."""
         draws = []
         for group in self.log_probabilities:
             edges = np.exp(group).cumsum()
@@ -173,13 +173,13 @@ class Distribution:
         return tuple(draws)
 
     def to_joint(self) -> Distribution:
-        """The joint form in which every architecture keeps its probability."""
+        """The joint form with the same probability for every architecture."""
         return Distribution(self.groups, "joint", np.concatenate(self.log_probabilities))
 
     def to_factorised(self) -> Distribution:
-        """The factorised form whose variables have this one's probabilities, where active.
+        """The factorised form with the same marginals of every variable, where active.
 
-        A joint form that is a product of its variables keeps every architecture's probability.
+        It is exact if the joint form factorises.
         """
         fresh = Distribution(self.groups, "factorised")
         weights = np.concatenate(self.log_probabilities)
@@ -189,20 +189,19 @@ class Distribution:
         return fresh.with_logits(logits)
 
     def as_form(self, form: Form) -> Distribution:
-        """This distribution, or its nearest in the other form."""
+        """Convert to a form; exact to joint, by marginals to factorised."""
         if form == self.form:
             return self
         return self.to_joint() if form == "joint" else self.to_factorised()
 
     def by_probability(self) -> Iterator[Choices]:
-        """Every architecture, from the most probable on; ties in a fixed order.
+        """Iterate over architectures by decreasing probability; ties in a fixed order.
 
-        Best-first over the groups' sorted candidates: the n-th costs n pops of a heap, so the
-        first thousands of a huge space are cheap.
+        Best-first search over the groups' sorted candidates: the n-th result takes n heap pops.
         """
         orders = [np.argsort(-group, kind="stable") for group in self.log_probabilities]
         falls = [g[o][0] - g[o] for g, o in zip(self.log_probabilities, orders, strict=True)]
-        # Each tuple of ranks is reached from exactly one other: by raising its last raised group.
+        # Raising only the last raised group or a later one reaches each tuple of ranks once.
         heap: list[tuple[float, Choices, int]] = [(0.0, (0,) * len(orders), 0)]
         while heap:
             fall, ranks, last = heapq.heappop(heap)
@@ -215,7 +214,7 @@ class Distribution:
                     heapq.heappush(heap, (fall + step, after, group))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by group, variable and option NAME, for `write_json` with `SCHEMA`."""
+        """JSON values by group, variable and option name, for `write_json` with `SCHEMA`."""
         groups: dict[str, dict[str, dict[str, float]]] = {g.name: {} for g in self.groups}
         for factor in self.factors:
             logits = (float(value) for value in self.logits[factor.part])
@@ -227,13 +226,13 @@ class Distribution:
     def from_json(
         cls, content: Mapping[str, Any], groups: Sequence[Group]
     ) -> tuple[Distribution, Matched]:
-        """A saved distribution for these groups, and what of it matched by name.
+        """Load a saved distribution into these groups, matching logits by name.
 
-        In a categorical that matches in part, the matched logits keep their differences and are
-        centred, so that an unknown option starts at their average.
+        In a partly matched categorical the matched logits are centred, so that a new option
+        starts at their mean.
 
         Raises:
-            DistributionError: the form is unknown, or the content is not names and numbers.
+            DistributionError: the form is unknown, or the content is malformed.
         """
         form, saved = content.get("form"), content.get("groups")
         if form not in ("factorised", "joint") or not isinstance(saved, Mapping):
@@ -274,7 +273,7 @@ def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
 
 
 def _names(saved: Mapping[str, Any]) -> Iterator[str]:
-    """`group/variable=option` of every logit of a file."""
+    """`group/variable=option` of every logit in a file."""
     for group, variables in saved.items():
         for variable in variables if isinstance(variables, Mapping) else ():
             for option in _options(saved, group, variable):
@@ -282,11 +281,11 @@ def _names(saved: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _options(saved: Mapping[str, Any], group: str, variable: str) -> dict[str, float]:
-    """The saved logits of one categorical by option name; empty where the file has none."""
+    """Saved logits of one categorical by option name; empty if absent."""
     variables = saved.get(group, {})
     options = variables.get(variable, {}) if isinstance(variables, Mapping) else None
     if not isinstance(options, Mapping) or not all(
         isinstance(value, int | float) and np.isfinite(value) for value in options.values()
     ):
-        raise DistributionError(f"{group}/{variable}: option names with finite logits are needed.")
+        raise DistributionError(f"{group}/{variable}: must map option names to finite logits.")
     return {str(name): float(value) for name, value in options.items()}

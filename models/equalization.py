@@ -1,11 +1,10 @@
-"""Even out the channels of a network without changing what it computes.
+"""Cross-layer equalisation: rescale channels without changing the network's function.
 
-A channel of a convolution's output can be divided by any positive number if the next convolution's
-weights for it are multiplied by it: a ReLU between them does not mind. Where channels differ by
-orders of magnitude, one scale for all of them rounds the small ones away, and gradients are as
-uneven as the weights. Choosing the numbers so that both weights have the same range is cross-layer
-equalisation (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", section 4.1).
+An output channel can be divided by a positive factor if the next layer's weights for it are
+multiplied by that factor; a ReLU in between commutes with it. Where channel ranges differ by orders
+of magnitude, per-tensor quantisation rounds small channels to zero. The factors are chosen so that
+both weights have the same range per channel (Nagel et al. 2019, "Data-Free Quantization Through
+Weight Equalization and Bias Correction", section 4.1).
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from torch import Tensor, fx, nn
 from models.traced import kinds, trace
 
 _SWEEPS = 20
-"""Over all pairs: a convolution is the second of one pair and the first of the next."""
+"""Iterations over all pairs; a layer belongs to two pairs."""
 
 Layer = nn.Conv2d | nn.Linear
 
 
 @torch.no_grad()
 def equalise(network: nn.Module) -> None:
-    """Rescale, in place, channels between two layers with at most a ReLU between them.
+    """Equalise, in place, pairs of layers with at most a ReLU between them.
 
     Args:
-        network: without batch norms; it computes the same afterwards, to rounding.
+        network: with batch norms folded; its outputs stay equal up to rounding.
     """
     pairs = list(_pairs(trace(network)))
     for _ in range(_SWEEPS):
         for first, second, axis in pairs:
             before_C, after_C = _largest(first.weight, 0), _largest(second.weight, axis)
-            # A channel that is dead on either side has no scale of its own.
+            # A dead channel has no defined scale.
             alive_C = (before_C > 0) & (after_C > 0)
             scale_C = torch.where(alive_C, (before_C / after_C).sqrt(), 1.0)
             first.weight.div_(_along(scale_C, first.weight, 0))
@@ -44,7 +43,7 @@ def equalise(network: nn.Module) -> None:
 
 
 def _pairs(traced: fx.GraphModule) -> Iterator[tuple[Layer, Layer, int]]:
-    """Layers that follow each other, and the axis of the second one's weights they share."""
+    """Consecutive layers, and the axis of the second's weight that is the shared channel."""
     kind = kinds(traced)
     for node in kind:
         following = _reader(node)
@@ -54,12 +53,12 @@ def _pairs(traced: fx.GraphModule) -> Iterator[tuple[Layer, Layer, int]]:
         if first is None or second is None:
             continue
         groups = second.groups if isinstance(second, nn.Conv2d) else 1
-        if groups == 1 or second.weight.shape[1] == 1:  # all channels, or each alone
+        if groups == 1 or second.weight.shape[1] == 1:  # dense or depthwise
             yield first, second, 1 if groups == 1 else 0
 
 
 def _reader(node: fx.Node) -> fx.Node | None:
-    """The only step that reads what a step computes, if it is one."""
+    """The node's only user, or None if it has several or none."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""Judging a network: batch-norm recalibration, logits, accuracy.
+"""Evaluating a network: batch-norm recalibration, logits, accuracy.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -27,22 +27,22 @@ Model = Callable[[Tensor], Tensor]
 def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
     """Recompute the batch norms' running statistics as averages over batches, in place.
 
-    A slice of a supernet carries statistics of many other paths; without this its accuracy means
-    little (Pi-NAS, and every single-path method). Weights stay as they are.
+    A slice of a supernet has statistics averaged over many paths, which make its accuracy
+    meaningless (Pi-NAS and all single-path methods). Weights are not changed.
 
     Args:
-        subnet: a plain network; it keeps its training mode.
+        subnet: a plain network; its training mode is restored.
         batches: normalised images (N, C, H, W) of the training split.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: no batches.
     """
     norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     was_training, batch_count = subnet.training, 0
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # PyTorch's way to ask for a plain average over batches
+        norm.momentum = None  # None means cumulative average over batches
     subnet.train()
     for images_NCHW in batches:
         subnet(images_NCHW)
@@ -56,17 +56,17 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @torch.inference_mode()
 def logits(model: Model, batches: Iterable[LabelledImages]) -> npt.NDArray[np.float32]:
-    """The model's logits (N, K) on all batches, in order."""
+    """Logits (N, K) on all batches, in order."""
     rows = [model(batch.images_NCHW).numpy() for batch in batches]
     return np.concatenate(rows).astype(np.float32, copy=False)
 
 
 @torch.inference_mode()
 def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
-    """Top-1 accuracy as a fraction of all images.
+    """Top-1 accuracy, a fraction.
 
     Raises:
-        ValueError: there is no image.
+        ValueError: no images.
     """
     correct = images = 0
     for batch in batches:
@@ -84,24 +84,24 @@ def slice_accuracy(
     calibration: Iterable[Tensor],
     held_out: Iterable[LabelledImages],
 ) -> float:
-    """Top-1 accuracy of a supernet's slice, with batch norms recalibrated for it.
+    """Top-1 accuracy of a supernet's slice with recalibrated batch norms.
 
     Args:
-        supernet: it is only read.
+        supernet: not modified.
         architecture: of the slice.
-        calibration: batches of training images (N, C, H, W), for batch norms' statistics.
-        held_out: batches to be judged on.
+        calibration: batches of training images (N, C, H, W) for the batch norm statistics.
+        held_out: batches to evaluate on.
     """
     subnet = extract(supernet, architecture)
     recalibrate(subnet, calibration)
     return accuracy(subnet.eval(), held_out)
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with batch norms folded into the convolutions they follow.
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with batch norms folded into the preceding convolutions.
 
-    It computes the same to rounding, in about two thirds of the time. Batch norms in blocks of our
-    own and in `nn.Sequential` are found; no other module says in which order its parts run.
+    Outputs are equal up to rounding; it runs in about two thirds of the time. Only batch norms in
+    `ConvNorm` and `nn.Sequential` are folded, as other modules do not define an execution order.
     """
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
@@ -113,4 +113,4 @@ def folded(network: nn.Module) -> nn.Module:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, before, fuse_conv_bn_eval(conv, norm))
                 setattr(module, name, nn.Identity())
-    return folded.requires_grad_()  # the new biases have no gradient otherwise
+    return folded.requires_grad_()  # the new biases are created without gradient

@@ -1,10 +1,10 @@
-"""Rounding to 8 bits, as int8 arithmetic will do it, inside a network that still learns.
+"""Fake quantisation to 8 bits for quantisation-aware training.
 
-A network is traced, and behind every value that the quantised file will hold as an integer goes a
-`FakeQuantize`: it rounds to the integers' grid on the way forward, and lets gradients through as
-if it had not (straight-through estimator; Jacob et al. 2018, "Quantization and Training of Neural
-Networks", section 3). What stands where is what ONNX Runtime's static quantiser does in Q/DQ form,
-for a network rounded in other places learns to live with other errors.
+A network is traced, and a `FakeQuantize` is inserted after every value that is an integer in the
+quantised file: it rounds in the forward pass and is the identity in the backward pass
+(straight-through estimator; Jacob et al. 2018, "Quantization and Training of Neural Networks",
+section 3). The placement equals that of ONNX Runtime's static quantiser in Q/DQ format, so that
+training sees the same rounding errors.
 Axes: N images, C channels, H height, W width.
 """
 
@@ -20,26 +20,26 @@ from torch.nn.utils import parametrize
 from models.traced import kinds, trace
 
 Rounding = Literal["affine", "symmetric", "weights"]
-"""How values between layers are rounded: 256 steps over their range; 255 steps around a zero in
-the middle; or not at all, where weights alone are integers."""
+"""Activation quantisation: asymmetric with 256 levels, symmetric with 255 levels, or none
+(weight-only quantisation)."""
 
 _LARGEST = {8: 127, 7: 64}
-"""Largest integer of a weight, by its bits, as ONNX Runtime's quantiser has it."""
+"""Largest integer of a weight by bits, as in ONNX Runtime's quantiser."""
 _AVERAGING = 0.01
-"""Share of the newest batch in an activation's range; PyTorch's default for this."""
+"""Weight of the newest batch in the moving average of ranges; PyTorch's default."""
 _LEAST_SCALE = 1e-12
-"""For values that are all zero."""
+"""Minimum scale, for all-zero values."""
 
 
 class FakeQuantize(nn.Module):
-    """Round a tensor to 8 bits over the range it was seen to have.
+    """Quantise and dequantise a tensor to 8 bits over its observed range.
 
-    The range holds 0 and is a moving average of the batches' smallest and largest values; it
-    moves in training mode alone.
+    The range includes 0 and is a moving average of the batches' minima and maxima; it is updated
+    in training mode only.
 
     Args:
-        symmetric: put the integer 0 at the value 0, and use as many steps below as above.
-        span: a range that is known and never moves.
+        symmetric: use a range symmetric around 0.
+        span: a fixed range, never updated.
     """
 
     low: Tensor
@@ -73,10 +73,10 @@ class FakeQuantize(nn.Module):
 
 
 class RoundedWeight(nn.Module):
-    """Round a weight to steps around 0, with a scale per output channel, its first axis.
+    """Symmetric fake quantisation of a weight per output channel (first axis).
 
     Args:
-        largest: integer; the smallest is its negative.
+        largest: largest integer; the smallest is its negative.
     """
 
     def __init__(self, largest: int) -> None:
@@ -93,16 +93,16 @@ class RoundedWeight(nn.Module):
         return torch.fake_quantize_per_channel_affine(weight, scale_C, zero_C, 0, low, high)
 
 
-def fake_quantised(network: nn.Module, rounding: Rounding, weight_bits: int = 8) -> fx.GraphModule:
-    """The network with rounding in it, sharing the network's own parameters.
+def fake_quantize(network: nn.Module, rounding: Rounding, weight_bits: int = 8) -> fx.GraphModule:
+    """A fake-quantised graph of the network that shares its parameters.
 
-    Training it trains the network; `without_rounding` takes the rounding out of the weights.
+    Training it trains the network; `remove_rounding` removes the weight quantisation.
 
     Args:
-        network: without batch norms, which no int8 network has. Its weights are rounded from now
-            on, also where it is called itself.
-        rounding: how.
-        weight_bits: 8, or 7 for a processor whose int8 kernels saturate.
+        network: with folded batch norms. Its weights are quantised in place by a parametrisation,
+            which also affects direct calls.
+        rounding: of activations.
+        weight_bits: 8, or 7 for CPUs whose int8 kernels saturate.
     """
     traced = trace(network)
     kind = kinds(traced)
@@ -114,36 +114,36 @@ def fake_quantised(network: nn.Module, rounding: Rounding, weight_bits: int = 8)
         for user in set(node.users) - {rounded}:
             user.replace_input_with(node, rounded)
     traced.recompile()
-    for module in _weighted(network):
+    for module in _weighted_layers(network):
         parametrize.register_parametrization(module, "weight", RoundedWeight(_LARGEST[weight_bits]))
     return traced
 
 
-def without_rounding(network: nn.Module) -> None:
-    """Give a network that was handed to `fake_quantised` its plain weights, as they are now."""
-    for module in _weighted(network):
+def remove_rounding(network: nn.Module) -> None:
+    """Remove the weight parametrisation of `fake_quantize`, keeping float weights."""
+    for module in _weighted_layers(network):
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
 
 
-def _weighted(network: nn.Module) -> list[nn.Module]:
+def _weighted_layers(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
 _ROUNDED = frozenset({"conv", "linear", "add", "mul", "sigmoid", "softmax", "cat", "avg_pool"})
-"""Steps whose inputs and output become integers."""
+"""Ops whose inputs and output are quantised."""
 _REMOVABLE = frozenset({"relu", "clip"})
-"""Activations that become the range of the integers before them."""
-_PASSING = frozenset({"same", "max_pool"})
-"""Steps that give the integers on as they are."""
+"""Activations that are absorbed into the range of the preceding quantisation."""
+_PASS_THROUGH = frozenset({"same", "max_pool"})
+"""Ops that pass quantised values through unchanged."""
 _SPANS = {"softmax": (0.0, 1.0)}
-"""Ranges that need no observing."""
+"""Known output ranges."""
 
 
 def _rounded_nodes(kind: Mapping[fx.Node, str]) -> list[fx.Node]:
-    """The nodes whose value is rounded, in the order of the graph.
+    """The nodes whose value is quantised, in graph order.
 
-    What an activation alone reads is not rounded before it: the integers take the range that the
-    activation leaves, and so do its work.
+    A value read only by an absorbed activation is not quantised before it: the range after the
+    activation implements the activation.
     """
     rounded: set[fx.Node] = set()
     for node in kind:
@@ -161,7 +161,7 @@ def _rounded_nodes(kind: Mapping[fx.Node, str]) -> list[fx.Node]:
 
 
 def _origin(node: fx.Node, kind: Mapping[fx.Node, str]) -> fx.Node:
-    """The node whose integers these are."""
-    while kind[node] in _PASSING:
+    """The node that produced the value, skipping pass-through ops."""
+    while kind[node] in _PASS_THROUGH:
         node = node.all_input_nodes[0]
     return node

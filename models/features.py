@@ -1,4 +1,4 @@
-"""What a network sees in an image: the input of its last fully connected layer.
+"""Features of a network: the input of its last fully connected layer.
 
 Axes: N images, C features, H height, W width, K classes.
 """
@@ -15,11 +15,11 @@ from models.subnet import PlainBlock, Subnet
 from models.supernet import Supernet
 
 LINEAR = "linear"
-"""The cell of a classifier that turns features into logits."""
+"""Name of the classifier's last cell, features to logits."""
 
 
-class Seen(NamedTuple):
-    """Both ends of the last layer, of one forward pass."""
+class ForwardResult(NamedTuple):
+    """Features and logits of one forward pass."""
 
     features_NC: Tensor
     logits_NK: Tensor
@@ -30,7 +30,7 @@ def supernet_features(
     images_NCHW: Tensor,
     architecture: Architecture,
     update_statistics: bool = True,
-) -> Seen:
+) -> ForwardResult:
     """Features and logits of one architecture of a supernet; see `Supernet.forward`.
 
     Raises:
@@ -38,32 +38,32 @@ def supernet_features(
     """
     position = len(architecture.blocks) - 1
     head = supernet.shared_block(position, architecture.present[-1])
-    return _watched(
+    return _capture(
         head.cells[LINEAR], lambda: supernet(images_NCHW, architecture, update_statistics)
     )
 
 
-def subnet_features(subnet: Subnet, images_NCHW: Tensor) -> Seen:
+def subnet_features(subnet: Subnet, images_NCHW: Tensor) -> ForwardResult:
     """Features and logits of a plain network."""
     head = subnet.blocks[-1]
     assert isinstance(head, PlainBlock)
-    return _watched(head.cells[LINEAR], lambda: subnet(images_NCHW))
+    return _capture(head.cells[LINEAR], lambda: subnet(images_NCHW))
 
 
-def _watched(linear: nn.Module, forward: Callable[[], Tensor]) -> Seen:
-    """Run `forward`, noting what `linear` is given."""
-    given: list[Tensor] = []
+def _capture(linear: nn.Module, forward: Callable[[], Tensor]) -> ForwardResult:
+    """Run `forward` and capture the input of `linear`."""
+    captured: list[Tensor] = []
 
-    def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        given.append(inputs[0])
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        captured.append(inputs[0])
 
-    handle = linear.register_forward_pre_hook(note)
+    handle = linear.register_forward_pre_hook(hook)
     try:
         logits_NK = forward()
     finally:
         handle.remove()
-    assert len(given) == 1
-    return Seen(given[0], logits_NK)
+    assert len(captured) == 1
+    return ForwardResult(captured[0], logits_NK)
 
 
-__all__ = ["Seen", "subnet_features", "supernet_features"]
+__all__ = ["ForwardResult", "subnet_features", "supernet_features"]

@@ -1,4 +1,4 @@
-"""One network for several devices: what is worth having, and how few networks are enough.
+"""Sharing networks between devices: Pareto front and minimal sets of networks.
 
 Axes: N networks, D devices.
 """
@@ -18,17 +18,17 @@ Flags = npt.NDArray[np.bool_]
 
 
 class FleetError(ValueError):
-    """Devices that no network suits; the message has their numbers."""
+    """No network meets the budgets of some devices; the message has their numbers."""
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Which networks a fleet needs.
+class Assignment:
+    """The networks of a fleet, and which device uses which.
 
     Attributes:
-        networks: their numbers, in order.
-        of_device: per device the number of its network.
-        losses: per device the accuracy lost against the best network within its budgets.
+        networks: indices of the networks, sorted.
+        of_device: network index per device.
+        losses: accuracy loss per device, relative to the best network within its budgets.
     """
 
     networks: tuple[int, ...]
@@ -37,9 +37,9 @@ class Shared:
 
 
 def pareto_front(costs_N: Floats, accuracies_N: Floats) -> list[int]:
-    """The networks that no other beats in cost and accuracy at once, from the cheapest on.
+    """Indices of the Pareto-optimal networks (cost, accuracy), by increasing cost.
 
-    Of networks that are equal in both the first one stays.
+    Of equal networks the first one is kept.
     """
     order = sorted(range(len(costs_N)), key=lambda n: (costs_N[n], -accuracies_N[n], n))
     front: list[int] = []
@@ -49,49 +49,49 @@ def pareto_front(costs_N: Floats, accuracies_N: Floats) -> list[int]:
     return front
 
 
-def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) -> Shared:
-    """The fewest distinct networks with which every device loses at most so much accuracy.
+def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) -> Assignment:
+    """The smallest set of networks such that no device loses more than `most_lost` accuracy.
 
-    Exact, by mixed-integer programming. Of the sets of that size it takes the one that loses the
-    least accuracy in sum over the devices.
+    Exact, by mixed-integer programming. Among sets of that size, the one with the smallest total
+    accuracy loss is returned.
 
     Args:
-        accuracies_N: of every network, fractions.
-        within_DN: whether a network keeps all budgets of a device.
-        most_lost: accuracy that a device may lose against the best network within its budgets.
+        accuracies_N: accuracy per network, fractions.
+        within_DN: whether a network meets all budgets of a device.
+        most_lost: largest allowed accuracy loss per device, relative to the best network within
+            its budgets.
 
     Raises:
-        FleetError: some devices have no network within their budgets.
+        FleetError: a device has no network within its budgets.
     """
     devices, networks = within_DN.shape
     alone = np.flatnonzero(~within_DN.any(1)).tolist()
     if alone:
-        raise FleetError(f"no network keeps the budgets of devices number {alone}.")
+        raise FleetError(f"no network meets the budgets of devices number {alone}.")
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
     losses_DN = best_D[:, None] - accuracies_N
     pairs = np.argwhere(within_DN & (losses_DN <= most_lost + 1e-12))
     losses_P = losses_DN[pairs[:, 0], pairs[:, 1]]
-    # All losses together weigh less than one network.
+    # Scaled so that the total loss weighs less than one network.
     weight = 0.5 / max(1e-9, float(losses_P.max()) * devices)
     taken_P = _solve(pairs, devices, networks, losses_P * weight)
     chosen = {int(device): int(network) for device, network in pairs[taken_P]}
     of_device = tuple(chosen[device] for device in range(devices))
     losses = tuple(float(losses_DN[device, n]) for device, n in enumerate(of_device))
-    return Shared(tuple(sorted(set(of_device))), of_device, losses)
+    return Assignment(tuple(sorted(set(of_device))), of_device, losses)
 
 
 def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
-    """What sharing costs: per number of networks, the least that the worst-off device loses.
+    """Per number of networks, the smallest possible maximum accuracy loss of a device.
 
-    From the fewest networks that are possible at all to one a device, or to the number from which
-    no device loses anything.
+    From the smallest feasible number of networks to the smallest number without any loss.
 
     Args:
-        accuracies_N: of every network, fractions.
-        within_DN: whether a network keeps all budgets of a device.
+        accuracies_N: accuracy per network, fractions.
+        within_DN: whether a network meets all budgets of a device.
 
     Raises:
-        FleetError: some devices have no network within their budgets.
+        FleetError: a device has no network within its budgets.
     """
     fewest = len(fewest_networks(accuracies_N, within_DN, np.inf).networks)
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
@@ -103,7 +103,7 @@ def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
 
     found: dict[int, float] = {}
     for count in range(fewest, needed(0) + 1):
-        # The more may be lost, the fewer networks are needed: the first bound that will do.
+        # Binary search: the number of networks decreases with the allowed loss.
         low, high = 0, len(bounds) - 1
         while low < high:
             middle = (low + high) // 2
@@ -113,17 +113,17 @@ def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
 
 
 def _solve(
-    pairs: npt.NDArray[np.int64], devices: int, networks: int, prices_P: Floats
+    pairs: npt.NDArray[np.int64], devices: int, networks: int, costs_P: Floats
 ) -> npt.NDArray[np.bool_]:
-    """Which pairs of a device and a network are taken; a network costs 1, a pair its price."""
+    """Solve the assignment: each used network costs 1, each (device, network) pair its cost."""
     count = len(pairs)
     once = lil_matrix((devices, networks + count))
     built = lil_matrix((count, networks + count))
     for at, (device, network) in enumerate(pairs):
         once[device, networks + at] = 1
-        built[at, networks + at], built[at, network] = 1, -1  # taken only if the network is built
+        built[at, networks + at], built[at, network] = 1, -1  # a pair needs its network
     found = milp(
-        np.concatenate([np.ones(networks), prices_P]),
+        np.concatenate([np.ones(networks), costs_P]),
         integrality=np.ones(networks + count),
         bounds=Bounds(0, 1),
         constraints=[

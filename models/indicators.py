@@ -1,8 +1,8 @@
-"""Scores of architectures that are read from a supernet without a single image.
+"""BN indicator: data-free scores of architectures from a supernet's batch norms.
 
-BN-NAS, section 3.1: the scale gamma of the last batch norm of a layer's chosen operator says how
-much the network uses that operator. A score is a sum of table look-ups: `bn_indicator` makes
-them for one architecture, `bn_table` for millions at once.
+BN-NAS, section 3.1: the scale gamma of the last batch norm of an operator indicates how much the
+network uses that operator. `bn_indicator` scores one architecture, `bn_table` millions at once
+by table look-ups.
 Axes: N architectures, G groups.
 """
 
@@ -28,12 +28,12 @@ from models.supernet import Supernet, candidate_name
 
 @torch.no_grad()
 def block_gamma(supernet: Supernet, position: int, block: Block) -> float:
-    """The mean absolute gamma, over channels, of a block's last batch norm in the supernet.
+    """Mean absolute gamma over the channels of a block's last batch norm in the supernet.
 
-    A block without a batch norm (an identity that keeps its shape) scores 0, as a skip does.
+    A block without a batch norm (a shape-preserving identity) scores 0, like a skip.
 
     Raises:
-        ArchitectureError: the supernet holds no such block at this position.
+        ArchitectureError: the supernet has no such block at this position.
     """
     shared_block = supernet.shared_block(position, block)
     normed = [(name, cell) for name, cell in cells(block).items() if isinstance(cell, Conv)]
@@ -46,13 +46,12 @@ def block_gamma(supernet: Supernet, position: int, block: Block) -> float:
 
 
 def bn_indicator(supernet: Supernet, architecture: Architecture, per_layer: bool = False) -> float:
-    """The BN indicator of an architecture, over its searched layers (not stem and head).
+    """BN indicator of an architecture: sum over its searched layers, without stem and head.
 
-    A skipped layer adds nothing, so the plain sum rewards depth by itself; the depth-normalised
-    form divides it by `costs.depth`.
+    The plain sum favours deep networks; `per_layer` divides it by `costs.depth`.
 
     Args:
-        supernet: trained, at least for a while.
+        supernet: at least briefly trained.
         architecture: of the supernet's space.
         per_layer: divide by the number of layers that compute something.
 
@@ -69,18 +68,18 @@ def bn_indicator(supernet: Supernet, architecture: Architecture, per_layer: bool
 
 @dataclass(frozen=True)
 class BnTable:
-    """The gammas of a whole space, read once from its supernet.
+    """Gammas of all blocks of a space, from its supernet.
 
     Attributes:
         gammas: `block_gamma` of every block of a searched layer.
-        depths: which of them compute something.
+        depths: `depth_table` of the space.
     """
 
     gammas: BlockTable
     depths: BlockTable
 
     def scores(self, choices_NG: ChoicesNG, per_layer: bool = False) -> npt.NDArray[np.float64]:
-        """`bn_indicator` of many architectures, (N,), to the last bit.
+        """`bn_indicator` of many architectures, (N,), bit for bit.
 
         Raises:
             SpaceError: `choices_NG` is not of this table's space.
@@ -92,11 +91,11 @@ class BnTable:
 
 
 def bn_table(supernet: Supernet, space: SearchSpace) -> BnTable:
-    """Read the BN indicator of every block of a space.
+    """Compute the gamma table of a space.
 
     Args:
-        supernet: of this space, trained for a while; it is only read.
-        space: the architectures to score.
+        supernet: of this space; not modified.
+        space: the search space.
 
     Raises:
         ArchitectureError: the supernet is of another space.

@@ -1,6 +1,6 @@
-"""Batch normalisation of a plain network over the images of several processes.
+"""Synchronised batch norm over several processes; `torch.nn.SyncBatchNorm` does not support CPUs.
 
-torch's own `SyncBatchNorm` refuses processors. Axes: N images, C channels, H height, W width.
+Axes: N images, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from models.processes import Processes, joint_statistics
 
 
 class JointNorm(nn.BatchNorm2d):
-    """A batch norm that in training normalises over the equal shares of all processes.
+    """A batch norm whose training statistics cover the equal shares of all processes.
 
     Args:
-        norm: the batch norm whose parameters and statistics it shares.
+        norm: the batch norm whose parameters and running statistics are shared.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -51,11 +51,11 @@ class JointNorm(nn.BatchNorm2d):
 
 @contextmanager
 def joint_norms(network: nn.Module, processes: Processes) -> Iterator[None]:
-    """Normalise over all processes meanwhile; alone, nothing changes.
+    """Context manager: replace batch norms by `JointNorm`; no-op for one process.
 
     Args:
-        network: its batch norms are its own again afterwards, with what they learned.
-        processes: those that share each batch.
+        network: its original batch norms are restored afterwards, with the trained values.
+        processes: the processes that share each batch.
     """
     places = []
     if processes.count > 1:

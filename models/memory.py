@@ -1,4 +1,4 @@
-"""How much memory a piece of work needs, counted by the allocator and not estimated."""
+"""Peak tensor memory of a function, from the allocator's events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _EVENT = "[memory]"
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most memory for tensors that `work` holds at once, beyond what was there before it.
+    """Peak tensor memory of `work` in bytes, beyond what was allocated before.
 
-    Every allocation and release on the processor is counted in bytes, also those inside operators;
-    what libraries allocate on their own (oneDNN's scratch space) is not.
+    Counts all CPU allocations of torch, including those inside operators, but not those of
+    libraries (e.g. oneDNN scratch memory).
 
     Args:
-        work: called twice; the first call pays for what is allocated once.
+        work: called twice; the first call is a warm-up for one-time allocations.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler reports that there is no GPU
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # suppress the warning about a missing GPU
     work()
     with tempfile.TemporaryDirectory() as folder:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as p:
@@ -32,7 +32,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
         events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     changes = [(e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == _EVENT]
     held = peak = 0
-    # The trace keeps the order of events of one instant; a stable sort keeps it too.
+    # A stable sort keeps the order of events with equal timestamps.
     for _, change in sorted(changes, key=lambda row: row[0]):
         held += int(change)
         peak = max(peak, held)

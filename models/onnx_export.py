@@ -1,4 +1,4 @@
-"""From a plain network to ONNX, as bytes that depend on the network alone."""
+"""Deterministic ONNX export of plain networks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def to_onnx(module: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
-    """Export a module for one image: float32 `images` (1, C, H, W) to `logits`.
+    """Export a module to ONNX for one image: float32 `images` (1, C, H, W) to `logits`.
 
-    The batch is fixed at 1, which is what the devices run and what every runtime optimises best.
-    The tracing exporter is used because it takes milliseconds where the newer one takes seconds,
-    and a profile exports hundreds of blocks.
+    The batch size is fixed at 1, as run on the devices. The TorchScript exporter is used because
+    it takes milliseconds per block instead of seconds, and a profile exports hundreds of blocks.
 
     Args:
-        module: any module of one tensor to one tensor; it is exported as in evaluation.
+        module: maps one tensor to one tensor; exported in evaluation mode.
         input_shape: (channels, height, width).
     """
     was_training = module.training
     module.eval()
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter announces its successor on every call
+        warnings.simplefilter("ignore")  # deprecation warning on every call
         torch.onnx.export(
             module,
             (torch.zeros(1, *input_shape),),

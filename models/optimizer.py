@@ -1,7 +1,7 @@
-"""An optimiser whose work is that of the sampled path, however many parameters lie beside it.
+"""An optimiser whose cost per step depends only on the sampled path.
 
-A supernet of a large space has tens of thousands of parameters of which a step touches a few
-hundred. `torch.optim` walks over all of them twice a step; here nothing does.
+A step touches a few hundred of the tens of thousands of parameter tensors of a large supernet;
+`torch.optim` would iterate over all of them twice per step.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from torch import Tensor, nn
 
 OptimizerName = Literal["sgd", "adamw"]
 _BETA2 = 0.999
-"""AdamW's memory of squared gradients, as its authors have it."""
+"""AdamW's decay of squared gradients; default of the paper."""
 
 
 class PathOptimizer:
-    """SGD with Nesterov momentum, or AdamW, over parameters that got a gradient since `forget`.
+    """SGD with Nesterov momentum or AdamW over the parameters with a gradient since `zero_grad`.
 
-    Momentum exists only for parameters that were ever touched. Matrices and kernels decay; batch
-    norms and biases do not.
+    Optimiser state exists only for parameters that ever had a gradient. Weight decay applies to
+    weights with more than one axis, not to batch norms and biases.
 
     Args:
-        parameters: everything that may learn; their gradients are dropped.
-        momentum: of SGD, 0 for none; AdamW's beta1.
-        weight_decay: of what has more than one axis; with AdamW it is decoupled from the gradient
-            (Loshchilov and Hutter 2019).
-        name: which of the two.
+        parameters: all trainable parameters; their gradients are cleared.
+        momentum: of SGD, 0 for none; beta1 of AdamW.
+        weight_decay: decoupled with AdamW (Loshchilov and Hutter 2019).
+        name: optimiser.
     """
 
     def __init__(
@@ -50,20 +49,20 @@ class PathOptimizer:
         self._touched: dict[int, nn.Parameter] = {}
         for place, parameter in enumerate(parameters):
             parameter.grad = None
-            parameter.register_post_accumulate_grad_hook(_noting(place, self._touched))  # type: ignore[no-untyped-call]
+            parameter.register_post_accumulate_grad_hook(_gradient_hook(place, self._touched))  # type: ignore[no-untyped-call]
 
     def gradients(self) -> list[Tensor]:
-        """Every gradient there is, in the order of the parameters."""
+        """All gradients, in the order of the parameters."""
         return [p.grad for p in self.touched() if p.grad is not None]
 
-    def forget(self) -> None:
-        """Drop all gradients."""
+    def zero_grad(self) -> None:
+        """Clear all gradients (set to None)."""
         for parameter in self._touched.values():
             parameter.grad = None
         self._touched.clear()
 
     def step(self, rate: float) -> None:
-        """Move the parameters that have a gradient.
+        """Update the parameters that have a gradient.
 
         Args:
             rate: the learning rate.
@@ -82,7 +81,7 @@ class PathOptimizer:
         return [self._touched[place] for place in sorted(self._touched)]
 
 
-def _noting(place: int, touched: dict[int, nn.Parameter]) -> Callable[[Tensor], None]:
+def _gradient_hook(place: int, touched: dict[int, nn.Parameter]) -> Callable[[Tensor], None]:
     def note(parameter: Tensor) -> None:
         assert isinstance(parameter, nn.Parameter)
         touched[place] = parameter

@@ -1,4 +1,4 @@
-"""A predictor with what explains it: its error, and what its features add, on examples not seen."""
+"""A fitted predictor with its cross-validated error and feature contributions."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from typing import Any
 import numpy as np
 
 from models.predictor_fit import Choice, Examples, Options, choose, fit
-from models.predictor_judge import Added, Error, Parts, added, choosing, held_out, judge
+from models.predictor_judge import (
+    Contribution,
+    Error,
+    Parts,
+    contributions,
+    cross_validate,
+    judge,
+    selecting_learner,
+)
 from models.predictors import Predictor, Values
 
-ASKED = 40
-"""At most so many features are asked what they add; each question is two fits a fold."""
+MAX_FEATURES = 40
+"""Features whose contributions are computed at most; each needs two fits per fold."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A predictor fitted on all examples, and what was found of it.
+    """A predictor fitted on all examples, with its evaluation.
 
     Attributes:
-        predictor: itself.
+        predictor: the fitted predictor.
         choice: its form and penalty.
-        true_N: the examples' targets.
-        predicted_N: of the same examples, each predicted without its fold, everything chosen anew.
+        true_N: targets of the examples.
+        predicted_N: cross-validated predictions; form and penalty are selected per fold.
         error: of these predictions.
-        added: what the features add that move it most.
+        added: contributions of the features with the largest effects.
     """
 
     predictor: Predictor
@@ -34,25 +42,25 @@ class Explained:
     true_N: Values
     predicted_N: Values
     error: Error
-    added: Mapping[str, Added]
+    added: Mapping[str, Contribution]
 
     def added_json(self) -> dict[str, Any]:
-        """What each feature adds, as plain values, rounded."""
+        """Contribution of each feature as rounded JSON values."""
         return {
-            name: {"lost": round(worth.lost, 6), "alone": round(worth.alone, 6)}
-            for name, worth in self.added.items()
+            name: {"lost": round(contribution.lost, 6), "alone": round(contribution.alone, 6)}
+            for name, contribution in self.added.items()
         }
 
 
 def explain(examples: Examples, options: Options, parts: Parts) -> Explained:
-    """Fit a predictor and find out what it is worth.
+    """Fit a predictor, cross-validate it and compute feature contributions.
 
     Args:
         examples: at least 5.
-        options: what the fit may choose from.
+        options: of the model selection.
         parts: the folds.
     """
-    predicted_N = held_out(examples, parts, choosing(options))
+    predicted_N = cross_validate(examples, parts, selecting_learner(options))
     choice = choose(examples, options)
     predictor = fit(examples, choice)
     return Explained(
@@ -61,12 +69,12 @@ def explain(examples: Examples, options: Options, parts: Parts) -> Explained:
         examples.target_N,
         predicted_N,
         judge(examples.target_N, predicted_N),
-        added(examples, choice, parts, movers(predictor, examples)),
+        contributions(examples, choice, parts, top_features(predictor, examples)),
     )
 
 
 def effects(predictor: Predictor, examples: Examples) -> dict[str, float]:
-    """By how much every term moves the prediction over the rows, as a standard deviation."""
+    """Standard deviation over the examples of every term's share of the prediction."""
     centred = {
         name: column_N - predictor.features[name].mean
         for name, column_N in zip(examples.names, examples.values_NF.T, strict=True)
@@ -79,11 +87,11 @@ def effects(predictor: Predictor, examples: Examples) -> dict[str, float]:
     }
 
 
-def movers(predictor: Predictor, examples: Examples) -> list[str]:
-    """The features that move the prediction most, with all their terms; all where they are few."""
+def top_features(predictor: Predictor, examples: Examples) -> list[str]:
+    """The features with the largest effect of any of their terms, at most MAX_FEATURES."""
     moved = effects(predictor, examples)
     most = {
         name: max(moved[term.name] for term in predictor.terms if name in term.features)
         for name in predictor.features
     }
-    return sorted(most, key=lambda name: -most[name])[:ASKED]
+    return sorted(most, key=lambda name: -most[name])[:MAX_FEATURES]

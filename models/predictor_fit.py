@@ -1,8 +1,8 @@
-"""Fitting a predictor: its form and its penalty are chosen by errors on examples left out.
+"""Fitting a predictor: form and penalty are selected by leave-one-out (LOO) error.
 
-Ridge regression by scikit-learn, whose closed form gives, from one fit, the prediction of every
-example by a fit without it. Whatever is chosen is chosen by those, on the examples given: judging
-the result needs other examples, as `models.predictor_judge` sees to.
+Ridge regression by scikit-learn, which computes all leave-one-out predictions in closed form from
+one fit. Because selection uses all given examples, the error of the result must be estimated on
+others; see `models.predictor_judge`.
 
 Axes: N examples, F features, T terms, P penalties.
 """
@@ -19,26 +19,26 @@ from models.predictor_terms import MOST_TERMS, Basis, Form, Products, pairs, par
 from models.predictors import Predictor, PredictorError, Term, Values, used_features
 
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 3.5, 1 / 3))
-"""Per example, of coefficients per standard deviation."""
+"""Ridge penalties per example, for standardised features."""
 STRENGTHS = (0.1, 0.3, 1.0)
-CLEARLY = 0.97
-"""A form with more terms is taken where its squared error is below this share of the best so far;
-chance alone makes one of many forms look a little better."""
+IMPROVEMENT_FACTOR = 0.97
+"""A form with more terms is selected only if its squared error is below this share of the best so
+far, to avoid selecting by chance among many forms."""
 MOST_NUMBERS = 5_000_000
-"""Examples times terms: beyond them products are not tried by themselves."""
+"""Largest examples x terms for which `auto` tries products."""
 _INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribution
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a predictor learns from.
+    """Training examples of a predictor.
 
     Attributes:
         names: of the features.
-        values_NF: finite.
-        target: what is to be predicted.
-        target_N: its values, finite.
-        units: by the name of a feature or the target, where known.
+        values_NF: feature values, finite.
+        target: name of the target.
+        target_N: target values, finite.
+        units: by name of a feature or the target, where known.
     """
 
     names: tuple[str, ...]
@@ -50,36 +50,36 @@ class Examples:
     def __post_init__(self) -> None:
         if self.values_NF.shape != (len(self.target_N), len(self.names)):
             raise PredictorError(
-                f"{len(self.target_N)} targets of {len(self.names)} features need values of shape "
+                f"{len(self.target_N)} targets and {len(self.names)} features need values of shape "
                 f"({len(self.target_N)}, {len(self.names)}), not {self.values_NF.shape}."
             )
         if not (np.isfinite(self.values_NF).all() and np.isfinite(self.target_N).all()):
-            raise PredictorError("a value that is missing or infinite cannot be fitted.")
+            raise PredictorError("examples must not contain missing or infinite values.")
 
     @property
     def positive(self) -> bool:
-        """Whether every target is above 0, so that relative errors and logarithms exist."""
+        """Whether all targets are above 0, as relative errors and logarithms require."""
         return bool((self.target_N > 0).all())
 
     def rows(self, chosen: npt.NDArray[np.int64] | Sequence[int]) -> Examples:
-        """Some of the examples."""
+        """Select examples."""
         at = np.asarray(chosen)
         return replace(self, values_NF=self.values_NF[at], target_N=self.target_N[at])
 
     def columns(self, chosen: Sequence[int]) -> Examples:
-        """Some of the features, by number."""
+        """Select features by index."""
         names = tuple(self.names[at] for at in chosen)
         return replace(self, names=names, values_NF=self.values_NF[:, list(chosen)])
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a fit may choose from.
+    """Options of the model selection.
 
     Attributes:
-        products: one kind, or `auto` to choose among them.
-        relative: count relative errors, in fitting and in choosing; targets must be positive.
-        log: whether the target's logarithm may be fitted; only positive targets have one.
+        products: one kind, or `auto` to select among them.
+        relative: minimise relative errors in fit and selection; targets must be positive.
+        log: whether the target's logarithm may be fitted, if targets are positive.
     """
 
     products: Products | str = "auto"
@@ -89,18 +89,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """A form with its penalty, and the mean squared error of examples left out."""
+    """A form with its penalty and leave-one-out mean squared error."""
 
     form: Form
     penalty: float
-    left_out: float
+    loo_error: float
 
 
 def forms(examples: Examples, options: Options) -> list[Form]:
-    """The forms that may be chosen, those with fewer terms first.
+    """The forms to select from, those with fewer terms first.
 
     Raises:
-        PredictorError: the options name no such products.
+        PredictorError: the options name unknown products.
     """
     names, count = examples.names, len(examples.target_N)
     kinds: list[Products] = ["none"]
@@ -115,7 +115,7 @@ def forms(examples: Examples, options: Options) -> list[Form]:
     elif options.products in ("none", "same", "all"):
         kinds = [options.products]  # type: ignore[list-item]
     else:
-        raise PredictorError(f"products are auto, none, same or all, not {options.products!r}.")
+        raise PredictorError(f"products must be auto, none, same or all, not {options.products!r}.")
     scales = (False, True) if options.log and examples.positive else (False,)
     return [
         Form(kind, strength, log, options.relative)
@@ -126,11 +126,11 @@ def forms(examples: Examples, options: Options) -> list[Form]:
 
 
 def choose(examples: Examples, options: Options) -> Choice:
-    """The form and the penalty whose predictions of examples left out are best.
+    """Select the form and penalty with the smallest leave-one-out error.
 
     Raises:
-        PredictorError: fewer than three examples, or relative errors of targets that are not
-            positive.
+        PredictorError: fewer than 3 examples, no feature, or relative errors of targets that are
+            not positive.
     """
     if len(examples.target_N) < 3 or not examples.names:
         raise PredictorError(
@@ -145,17 +145,17 @@ def choose(examples: Examples, options: Options) -> Choice:
     best: Choice | None = None
     for form in forms(examples, options):
         found = _best_penalty(examples, form)
-        if best is None or found.left_out < CLEARLY * best.left_out:
+        if best is None or found.loo_error < IMPROVEMENT_FACTOR * best.loo_error:
             best = found
     assert best is not None
     return best
 
 
 def fit(examples: Examples, choice: Choice) -> Predictor:
-    """Fit all examples by a form and a penalty already chosen.
+    """Fit all examples with a given form and penalty.
 
-    The interval of a coefficient is that of the posterior whose prior the penalty stands for: it
-    allows for what the penalty takes away, which the sampling error of a ridge alone does not.
+    Coefficient intervals are posterior intervals with the Gaussian prior that corresponds to the
+    penalty. Unlike the sampling error of ridge, they account for the bias of the penalty.
     """
     basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
     total = weights_N.sum()
@@ -164,11 +164,11 @@ def fit(examples: Examples, choice: Choice) -> Predictor:
     left_NK, sizes_K, right_KT = np.linalg.svd(
         (columns_NT - centre_T) * root_N[:, None], full_matrices=False
     )
-    heard_N = (values_N - centre) * root_N
+    centred_N = (values_N - centre) * root_N
     penalty = choice.penalty * len(values_N)
     shrunk_K = sizes_K / (sizes_K**2 + penalty)
-    weights_T = right_KT.T @ (shrunk_K * (left_NK.T @ heard_N))
-    error_N = heard_N - (columns_NT - centre_T) @ weights_T * root_N
+    weights_T = right_KT.T @ (shrunk_K * (left_NK.T @ centred_N))
+    error_N = centred_N - (columns_NT - centre_T) @ weights_T * root_N
     noise = _noise(
         error_N, float((shrunk_K * sizes_K).sum()), penalty * float(weights_T @ weights_T)
     )
@@ -196,7 +196,7 @@ def fit(examples: Examples, choice: Choice) -> Predictor:
 
 
 def solve(examples: Examples, choice: Choice) -> Callable[[Values], Values]:
-    """What `fit` predicts, as a function of values (N, F), without intervals and so much faster."""
+    """The prediction function of `fit`, values (N, F) to (N,); faster, without intervals."""
     from sklearn.linear_model import Ridge
 
     basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
@@ -211,46 +211,46 @@ def solve(examples: Examples, choice: Choice) -> Callable[[Values], Values]:
 
 
 def _noise(error_N: Values, freedom: float, shrinkage: float) -> float:
-    """The variance of the noise.
+    """Estimate the noise variance.
 
-    It is seen in what is left over. Where there are terms enough to explain every example nothing
-    is, and it is seen in how large the penalty's prior finds the coefficients.
+    The larger of two estimates: from the residuals, and, for fits with as many terms as examples,
+    whose residuals vanish, from residuals plus the penalty term (evidence under the prior).
 
     Args:
-        error_N: what is left over.
-        freedom: how many coefficients the fit in effect has.
-        shrinkage: the penalty times the coefficients' squares.
+        error_N: residuals.
+        freedom: effective degrees of freedom.
+        shrinkage: penalty times the sum of squared coefficients.
     """
     left, count = float(error_N @ error_N), len(error_N)
     return max(left / max(count - 1 - freedom, 1.0), (left + shrinkage) / (count - 1))
 
 
 def _problem(examples: Examples, form: Form) -> tuple[Basis, Values, Values, Values]:
-    """The basis, the columns (N, T), what is fitted (N,), and weights of mean 1 (N,)."""
+    """Basis, design matrix (N, T), regression targets (N,) and weights of mean 1 (N,)."""
     basis = Basis.of(examples.names, examples.values_NF, form)
     values_N = np.log(examples.target_N) if form.log else examples.target_N
     weights_N = np.ones(len(values_N))
-    if form.relative and not form.log:  # a logarithm's errors are relative already
+    if form.relative and not form.log:  # errors of the logarithm are relative
         weights_N = examples.target_N**-2.0
         weights_N = weights_N / weights_N.mean()
     return basis, basis.columns(examples.values_NF), values_N, weights_N
 
 
 def _best_penalty(examples: Examples, form: Form) -> Choice:
-    """Every example is predicted by a fit without it; ties go to the larger penalty."""
+    """Select the penalty by leave-one-out error; ties go to the larger penalty."""
     from sklearn.linear_model import RidgeCV
 
     _, columns_NT, values_N, weights_N = _problem(examples, form)
     penalties = np.array(PENALTIES)
-    # Given any scoring, scikit-learn keeps the predictions of the examples left out; the score
-    # itself is taken below, on the target's own scale.
+    # With a custom scoring, scikit-learn stores LOO predictions instead of errors; the score is
+    # computed below, on the original scale of the target.
     ridge = RidgeCV(penalties * len(values_N), scoring=lambda *_, **__: 0.0, store_cv_results=True)
     ridge.fit(columns_NT, values_N, sample_weight=weights_N)
-    left_out_NP: Values = ridge.cv_results_.reshape(len(values_N), len(penalties))
+    loo_NP: Values = ridge.cv_results_.reshape(len(values_N), len(penalties))
     if form.log:
-        # Far beyond the examples an exponential has no end.
-        left_out_NP = np.exp(np.minimum(left_out_NP, values_N.max() + 10))
-    off_NP = left_out_NP - examples.target_N[:, None]
+        # Clip extrapolated values to avoid overflow.
+        loo_NP = np.exp(np.minimum(loo_NP, values_N.max() + 10))
+    off_NP = loo_NP - examples.target_N[:, None]
     if form.relative:
         off_NP = off_NP / examples.target_N[:, None]
     error_P = (off_NP**2).mean(0)

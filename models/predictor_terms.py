@@ -1,4 +1,4 @@
-"""The terms of a predictor, from features to the columns that a regression is given.
+"""The terms of a predictor: from features to the design matrix of a regression.
 
 Axes: N examples, F features, T terms.
 """
@@ -20,14 +20,14 @@ MOST_TERMS = 4000
 
 @dataclass(frozen=True)
 class Form:
-    """What a regression is made of.
+    """Form of a regression.
 
     Attributes:
         products: none; those of two features of the same part of a network (`same`); or `all`.
-        strength: the size of a product's column, where a feature's is 1: the smaller, the more
-            a product must help for the penalty to let it.
+        strength: scale of product columns relative to feature columns; smaller values are
+            penalised more.
         log: fit the target's logarithm.
-        relative: weigh every example's square by its target's, so that relative errors count.
+        relative: weight squared errors by 1 / target^2, i.e. minimise relative errors.
     """
 
     products: Products = "none"
@@ -37,19 +37,19 @@ class Form:
 
 
 def part_of(name: str) -> str | None:
-    """The part of a network that a feature is of: the first number in its name, or None.
+    """The part of a network that a feature belongs to: the first number in its name, or None.
 
-    So `stage2.depth`, `stage2.kernel` and `d2`, `k2` belong together, two by two.
+    For example `stage2.depth` and `stage2.kernel`, or `d2` and `k2`.
     """
     found = re.search(r"\d+", name)
     return found.group() if found else None
 
 
 def pairs(names: Sequence[str], products: Products) -> list[tuple[int, int]]:
-    """The pairs of features, by number, whose products are terms; squares among them.
+    """Index pairs of features whose products are terms, including squares.
 
     Raises:
-        PredictorError: they are more than a fit can take.
+        PredictorError: more than MOST_TERMS terms.
     """
     if products == "none":
         return []
@@ -58,21 +58,21 @@ def pairs(names: Sequence[str], products: Products) -> list[tuple[int, int]]:
     found = [(i, j) for i in every for j in every[i:] if products == "all" or parts[i] == parts[j]]
     if len(names) + len(found) > MOST_TERMS:
         raise PredictorError(
-            f"{len(names)} features have {len(found)} products, and with the features at most "
-            f"{MOST_TERMS} terms are fitted. Choose fewer features, or no products."
+            f"{len(names)} features and {len(found)} products exceed the limit of at most "
+            f"{MOST_TERMS} terms. Use fewer features or no products."
         )
     return found
 
 
 @dataclass(frozen=True)
 class Basis:
-    """How columns are made of features: what was learnt from the examples fitted on.
+    """Centring and scaling of the terms, computed from the training examples.
 
     Attributes:
         means_F: of the features.
         pairs: of the products.
         means_T: of the terms.
-        scales_T: what a column is divided by; a term that never varied has 0 and an empty column.
+        scales_T: divisor of each column; 0 for a constant term, whose column is 0.
     """
 
     means_F: Values
@@ -82,7 +82,7 @@ class Basis:
 
     @classmethod
     def of(cls, names: Sequence[str], values_NF: Values, form: Form) -> Basis:
-        """The basis for these examples."""
+        """Compute the basis of some examples."""
         means_F = values_NF.mean(0)
         found = tuple(pairs(names, form.products))
         raw_NT = _raw(values_NF - means_F, found)
@@ -93,14 +93,14 @@ class Basis:
         return cls(means_F, found, raw_NT.mean(0), np.where(varies_T, spread_T / strength_T, 0.0))
 
     def columns(self, values_NF: Values) -> Values:
-        """The regression's columns, (N, T)."""
+        """The design matrix, (N, T)."""
         raw_NT = _raw(values_NF - self.means_F, self.pairs) - self.means_T
         columns_NT = np.zeros_like(raw_NT)
         np.divide(raw_NT, self.scales_T, out=columns_NT, where=self.scales_T > 0)
         return columns_NT
 
     def features_of(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """The names of every term's features."""
+        """Feature names of every term."""
         return [(name,) for name in names] + [(names[i], names[j]) for i, j in self.pairs]
 
 

@@ -1,8 +1,8 @@
-"""A predictor that explains itself: ridge regression on named features (FOX-NAS, section 3.2).
+"""An interpretable predictor: ridge regression on named features (FOX-NAS, section 3.2).
 
-It is plain numbers: a mean for every feature, a coefficient with its 95% interval for every term,
-an intercept. So it is saved as JSON that needs neither scikit-learn nor this project to be
-computed; `FORMULA` stands in the file. `models.predictor_fit` fits one.
+It consists of a mean per feature, a coefficient with 95% interval per term, and an intercept. The
+JSON file contains `FORMULA` and can be evaluated without scikit-learn or this project.
+`models.predictor_fit` fits predictors.
 
 Axes: N examples.
 """
@@ -26,18 +26,18 @@ Values = npt.NDArray[np.float64]
 
 
 class PredictorError(ValueError):
-    """Examples that cannot be fitted, or features and files that a predictor cannot use."""
+    """Invalid examples, features or predictor files."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input.
+    """One input feature.
 
     Attributes:
-        mean: over the examples fitted on; terms are written around it.
-        low: smallest value among them; beyond it the predictor was never checked.
-        high: largest value among them.
-        unit: of the values; empty where nobody said.
+        mean: over the training examples; terms are centred at it.
+        low: smallest training value; the predictor extrapolates below it.
+        high: largest training value.
+        unit: of the values; empty if unknown.
     """
 
     mean: float
@@ -48,12 +48,12 @@ class Feature:
 
 @dataclass(frozen=True)
 class Term:
-    """One feature, or the product of two, each counted from its mean.
+    """One centred feature, or the product of two.
 
     Attributes:
-        features: their names; a name twice is a square.
-        mean: of the product over the examples fitted on.
-        coefficient: what one unit of the product adds to the target, or to its logarithm.
+        features: their names; a repeated name is a square.
+        mean: of the product over the training examples.
+        coefficient: change of the target, or its logarithm, per unit of the product.
         low: lower end of its 95% interval.
         high: upper end.
     """
@@ -66,24 +66,24 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The term in words: `depth`, `depth x kernel`, `kernel squared`."""
+        """Display name: `depth`, `depth x kernel`, `kernel squared`."""
         first, *others = self.features
         return f"{first} squared" if others == [first] else " x ".join(self.features)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts one number of a network, or of anything, from named features.
+    """Predicts a scalar from named features.
 
     Attributes:
-        target: what it predicts.
-        unit: of the target; empty where nobody said.
-        log: whether the terms add up to the target's logarithm.
-        intercept: the prediction, or its logarithm, where every term is at its mean.
-        features: by name; only those that some term uses.
+        target: name of the target.
+        unit: of the target; empty if unknown.
+        log: whether the sum of terms is the target's logarithm.
+        intercept: the prediction, or its logarithm, with every term at its mean.
+        features: by name; only those used by a term.
         terms: in the order of the features, products last.
-        examples: how many it was fitted on.
-        notes: what else is known of it, as JSON values: penalty, error, how it was fitted.
+        examples: number of training examples.
+        notes: further JSON values: penalty, error, how it was fitted.
     """
 
     target: str
@@ -96,7 +96,7 @@ class Predictor:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, features: Mapping[str, float]) -> float:
-        """The target of one example.
+        """Predict one example.
 
         Raises:
             PredictorError: a feature is missing.
@@ -104,10 +104,10 @@ class Predictor:
         return float(self.predict_many({name: np.array([x]) for name, x in features.items()})[0])
 
     def predict_many(self, columns: Mapping[str, npt.ArrayLike]) -> Values:
-        """The target of N examples, (N,).
+        """Predict N examples, (N,).
 
         Args:
-            columns: by feature, shape (N,); others than this predictor's are not looked at.
+            columns: by feature, shape (N,); unknown features are ignored.
 
         Raises:
             PredictorError: a feature is missing.
@@ -115,7 +115,7 @@ class Predictor:
         missing = [name for name in self.features if name not in columns]
         if missing:
             raise PredictorError(
-                f"predicting {self.target} needs {', '.join(self.features)}; there is no "
+                f"predicting {self.target} needs {', '.join(self.features)}; missing: "
                 f"{', '.join(missing)}."
             )
         centred = {
@@ -131,7 +131,7 @@ class Predictor:
         return np.exp(total_N) if self.log else total_N
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values with a schema, from which `from_json` makes an equal predictor."""
+        """JSON values with a schema; the inverse of `from_json`."""
         return {
             "schema": SCHEMA,
             "target": self.target,
@@ -150,14 +150,14 @@ class Predictor:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Predictor:
-        """The predictor that `to_json` described.
+        """Build a predictor from the output of `to_json`.
 
         Raises:
-            PredictorError: another schema, or something is missing.
+            PredictorError: wrong schema, or missing or malformed content.
         """
         if content.get("schema") != SCHEMA:
             raise PredictorError(
-                f"a predictor's schema is {SCHEMA!r}, not {content.get('schema')!r}."
+                f"a predictor's schema must be {SCHEMA!r}, not {content.get('schema')!r}."
             )
         try:
             return cls(
@@ -171,7 +171,7 @@ class Predictor:
                 content["notes"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise PredictorError(f"this is no whole predictor: {error!r}.") from error
+            raise PredictorError(f"incomplete or malformed predictor: {error!r}.") from error
 
 
 def _term(row: Mapping[str, Any]) -> Term:
@@ -186,7 +186,7 @@ def _rows(columns: Mapping[str, npt.ArrayLike]) -> int:
 def used_features(
     names: Sequence[str], values_NF: Values, units: Mapping[str, str]
 ) -> dict[str, Feature]:
-    """What a predictor keeps of its features' values."""
+    """Statistics of each feature over the training examples."""
     return {
         name: Feature(float(x.mean()), float(x.min()), float(x.max()), units.get(name, ""))
         for name, x in zip(names, values_NF.T, strict=True)

@@ -1,8 +1,7 @@
-"""The linear probe: what a network's features are worth where its own classifier knows nothing.
+"""Linear probe: evaluation of features learned without labels (Pi-NAS).
 
-A network that learned without labels (Pi-NAS) is judged by a linear classifier on its frozen
-features. It is ridge regression on the classes' indicators, which has a closed form: no learning
-rate to choose and nothing random, so two networks differ by their features alone.
+A linear classifier is fitted on frozen features by ridge regression on one-hot labels. It has a
+closed form without learning rate or randomness, so results depend on the features alone.
 Axes: N images, C features, H height, W width.
 """
 
@@ -20,8 +19,8 @@ from models.features import subnet_features
 from models.subnet import Subnet
 
 PENALTY = 0.01
-"""Of the squared weights, per training image, on features of unit variance. It keeps a probe on few
-images finite and is weak beside what hundreds of them say."""
+"""Ridge penalty per training image, on standardised features. It regularises probes on few images
+and is negligible for hundreds."""
 
 Features = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) to features (N, C)."""
@@ -33,18 +32,18 @@ def probe_accuracy(
     held_out: Iterable[LabelledImages],
     penalty: float = PENALTY,
 ) -> float:
-    """Top-1 accuracy on held-out images of a linear classifier fitted on training images.
+    """Top-1 accuracy of a linear probe on held-out images.
 
     Args:
-        features: frozen, in evaluation mode, batch norms recalibrated.
+        features: frozen, in evaluation mode, with recalibrated batch norms.
         train: labelled training images.
-        held_out: labelled images that decide nothing in the fit.
+        held_out: labelled images not used in the fit.
         penalty: ridge penalty per training image.
 
     Raises:
-        ValueError: there is no image to fit or to judge on, or the training images have one class.
+        ValueError: no images to fit or evaluate on, or training images of a single class.
     """
-    # Imported here: it takes a second, and most runs have a classifier to ask.
+    # Imported lazily: it takes a second and most runs do not need it.
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -53,8 +52,8 @@ def probe_accuracy(
     held_out_NC, held_out_N = _features(features, held_out)
     if len(np.unique(train_N)) < 2:
         raise ValueError(
-            f"a linear probe needs training images of two classes at least; its {len(train_N)} "
-            f"have only class {train_N[0]}. Give it more images."
+            f"a linear probe needs training images of at least two classes; its {len(train_N)} "
+            f"have only class {train_N[0]}. Use more images."
         )
     classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty * len(train_N)))
     classifier.fit(train_NC, train_N)
@@ -64,7 +63,7 @@ def probe_accuracy(
 def probe_subnet(
     subnet: Subnet, train: Iterable[LabelledImages], held_out: Iterable[LabelledImages]
 ) -> float:
-    """`probe_accuracy` of a plain network, which is left in evaluation mode."""
+    """`probe_accuracy` of a plain network; sets it to evaluation mode."""
     subnet.eval()
     return probe_accuracy(lambda x_NCHW: subnet_features(subnet, x_NCHW)[0], train, held_out)
 

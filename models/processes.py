@@ -1,8 +1,8 @@
-"""Several processes that learn one batch together, each its share (data parallelism).
+"""Data parallelism: several processes train on equal shares of each batch.
 
-Every process holds the whole network and takes the same steps: gradients, batch norms' statistics
-and what a strategy remembers are the same on all of them after each step, as if one process had
-seen the whole batch. The transport is gloo between processors and NCCL between graphics cards.
+Every process holds the whole network. After each step gradients, batch norm statistics and strategy
+state are equal on all processes, as if one process had seen the whole batch. Communication uses
+gloo on CPUs and NCCL on GPUs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is.
+    """Rank and world size.
 
     Attributes:
         rank: from 0.
-        count: how many there are; 1 needs no communication.
+        count: world size; 1 needs no communication.
     """
 
     rank: int = 0
@@ -31,11 +31,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one process that prints and writes."""
+        """Whether this is the process that prints and writes files (rank 0)."""
         return self.rank == 0
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their mean over all processes, in one message.
+        """Replace tensors by their mean over all processes, in one all-reduce.
 
         All processes must pass tensors of the same shapes in the same order.
         """
@@ -49,7 +49,7 @@ class Processes:
             tensor.copy_(piece.view(tensor.shape))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, by rank: the order of the undivided batch."""
+        """Concatenate the rows of all processes by rank, i.e. in the order of the whole batch."""
         if self.count == 1:
             return rows
         found = [torch.empty_like(rows) for _ in range(self.count)]
@@ -57,7 +57,7 @@ class Processes:
         return torch.cat(found)
 
     def leave(self) -> None:
-        """End the communication; what follows is done by each process alone."""
+        """Destroy the process group."""
         if self.count > 1:
             distributed.destroy_process_group()
 
@@ -71,7 +71,7 @@ def launched() -> bool:
 
 
 def join(device: torch.device) -> Processes:
-    """Meet the other processes that torchrun started; alone where it did not."""
+    """Initialise the process group if started by torchrun; else return a single process."""
     if not launched():
         return ALONE
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -79,18 +79,18 @@ def join(device: torch.device) -> Processes:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes, through which gradients flow back to all of them."""
+    """Differentiable all-reduce (sum)."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        """Add up values."""
+        """Sum values over processes."""
         total = tensor.clone()
         distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Add up gradients."""
+        """Sum gradients over processes."""
         total = gradients[0].clone()
         distributed.all_reduce(total)
         return total
@@ -99,19 +99,20 @@ class _Sum(torch.autograd.Function):
 def joint_statistics(x_NCHW: Tensor) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance per channel over the images of all processes; differentiable.
 
-    The third value is how many numbers per channel they come from.
-
-    The processes' moments are combined by the formula of Chan et al. (1979) for equal counts, so
-    that a large mean costs no precision. One message forward, one backward.
+    Moments are combined by the formula of Chan et al. (1979) for equal counts, which is stable for
+    large means. One all-reduce forward, one backward.
 
     Args:
         x_NCHW: this process's equal share.
+
+    Returns:
+        Mean (C,), variance (C,), and the number of values per channel.
     """
     variance_C, mean_C = torch.var_mean(x_NCHW, (0, 2, 3), correction=0)
-    mine_1XC = torch.stack([mean_C, variance_C])[None]
+    own_1XC = torch.stack([mean_C, variance_C])[None]
     rank, count = distributed.get_rank(), distributed.get_world_size()
-    # Everybody adds its row to zeros: a gather whose gradient is again one message.
-    placed_PXC = functional.pad(mine_1XC, (0, 0, 0, 0, rank, count - 1 - rank))
+    # An all-gather by summing zero-padded rows; its gradient is again one all-reduce.
+    placed_PXC = functional.pad(own_1XC, (0, 0, 0, 0, rank, count - 1 - rank))
     means_PC, variances_PC = _Sum.apply(placed_PXC).unbind(1)
     joint_C = means_PC.mean(0)
     variance_C = variances_PC.mean(0) + (means_PC - joint_C).square().mean(0)

@@ -1,7 +1,6 @@
-"""Quantisation-aware fine-tuning: a network learns to answer, rounded, as it did before.
+"""Quantisation-aware fine-tuning by self-distillation from the float network.
 
-The teacher is the network itself in float, on the same augmented images: what rounding changed is
-the only thing there is to learn. Axes: N images, C channels, H height, W width, K classes.
+Axes: N images, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -12,28 +11,28 @@ import torch
 from torch import Tensor
 
 from models.batch import Batch
-from models.training import Learn, Objective, Outcome, outcome, softened
+from models.training import Learn, Objective, Outcome, distillation_loss, outcome
 
 
-def self_distilled(
+def self_distillation_step(
     rounded: Callable[[Tensor], Tensor],
     original: Callable[[Tensor], Tensor],
     objective: Objective,
 ) -> Learn:
-    """The `learn` of a network with rounding in it, taught by the one it came from.
+    """Step function for a fake-quantised network with its float original as the teacher.
 
     Args:
-        rounded: the network that learns, from `fake_quantised`.
-        original: the network in float, in evaluation mode.
-        objective: its `distill_weight` is the share of the original's answers in the loss, and
-            its `temperature` theirs; teacher's logits it must have none.
+        rounded: the trained network, from `fake_quantize`.
+        original: the float network, in evaluation mode.
+        objective: `distill_weight` and `temperature` are those of the self-distillation; it must
+            have no teacher of its own.
     """
 
     def learn(_: int, batch: Batch) -> Outcome:
         logits_NK = rounded(batch.images_NCHW)
         with torch.no_grad():
             original_NK = original(batch.images_NCHW)
-        divergence = softened(logits_NK, original_NK, objective.temperature)
+        divergence = distillation_loss(logits_NK, original_NK, objective.temperature)
         share = objective.distill_weight
         loss = (1 - share) * objective(logits_NK, batch) + share * divergence
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Cells whose weights every network of a space shares: a smaller cell is a slice of the largest.
+"""Weight-sharing cells of the supernet: a smaller cell is a slice of the largest.
 
 Axes: N images, C channels, H height, W width, O and I a weight's outputs and inputs.
 """
@@ -15,15 +15,15 @@ from models.operators.base import Cell, Conv, Linear, Pointwise
 from models.processes import joint_statistics
 
 _NARROW = (torch.bfloat16, torch.float16)
-"""Types in which statistics over many pixels would be lost."""
+"""Types too imprecise for statistics over many pixels."""
 
 
 class SlicedNorm(nn.Module):
-    """Batch normalisation whose first channels serve narrower blocks.
+    """Batch normalisation that is sliced to the first channels for narrower blocks.
 
     Attributes:
-        synchronised: in training, normalise over the images of all processes (see
-            `models.processes`), each of which must have an equal share of the batch.
+        synchronised: in training, normalise over the images of all processes, each with an equal
+            share of the batch (see `models.processes`).
     """
 
     synchronised = False
@@ -40,9 +40,9 @@ class SlicedNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
-        """Normalise by the batch in training, by the running statistics in evaluation."""
+        """Use batch statistics in training, running statistics in evaluation."""
         if self.training and self.synchronised:
-            return self._jointly(x_NCHW, update_statistics)
+            return self._forward_synchronised(x_NCHW, update_statistics)
         weight_C, bias_C, mean_C, var_C = self._sliced(x_NCHW.shape[1])
         tracked = update_statistics or not self.training
         return functional.batch_norm(
@@ -59,11 +59,11 @@ class SlicedNorm(nn.Module):
     def _sliced(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         whole = (self.weight, self.bias, self.running_mean, self.running_var)
         if channels == len(self.weight):
-            return whole  # a slice costs a copy of its whole gradient
+            return whole  # slicing would allocate another full-size gradient
         weight_C, bias_C, mean_C, var_C = (tensor[:channels] for tensor in whole)
         return weight_C, bias_C, mean_C, var_C
 
-    def _jointly(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
+    def _forward_synchronised(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
         weight_C, bias_C, running_mean_C, running_var_C = self._sliced(x_NCHW.shape[1])
         wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
         mean_C, var_C, count = joint_statistics(wide_NCHW)
@@ -78,10 +78,10 @@ class SlicedNorm(nn.Module):
 
 
 class SharedConvNorm(nn.Module):
-    """A convolution of the largest shape, and one batch norm for each candidate.
+    """A convolution of the largest shape, with one batch norm per candidate.
 
     Args:
-        by_candidate: per candidate, every shape that the space asks of it.
+        by_candidate: per candidate, all shapes in the space.
     """
 
     def __init__(self, by_candidate: dict[str, list[Conv]]) -> None:
@@ -99,12 +99,12 @@ class SharedConvNorm(nn.Module):
         )
 
     def kernel_of(self, cell: Conv) -> Tensor:
-        """The slice (O, I, kernel, kernel) of the shared weights that `cell` uses."""
+        """The slice (O, I, kernel, kernel) of the shared weight for `cell`."""
         inputs = 1 if cell.depthwise else cell.in_channels
         shape = (cell.out_channels, inputs, cell.kernel, cell.kernel)
         if shape == self.weight.shape:
             return self.weight
-        # One view with one gradient: indexing would make a whole gradient for each axis it cuts.
+        # One view: indexing would allocate a full-size gradient per sliced axis.
         stride = self.weight.stride()
         border = (self.weight.shape[2] - cell.kernel) // 2
         start = self.weight.storage_offset() + border * (stride[2] + stride[3])
@@ -113,9 +113,9 @@ class SharedConvNorm(nn.Module):
     def forward(
         self, x_NCHW: Tensor, cell: Conv, candidate: str, update_statistics: bool
     ) -> Tensor:
-        """Compute `cell` with its slice of the weights and its candidate's batch norm."""
-        # Made contiguous once, or the convolution would do it in the forward and in each
-        # backward pass; a whole weight already is.
+        """Compute `cell` with its weight slice and the candidate's batch norm."""
+        # Made contiguous once; otherwise the convolution copies it in the forward and backward
+        # passes.
         weight_OIHW = self.kernel_of(cell).contiguous(memory_format=torch.channels_last)
         out_NCHW = functional.conv2d(
             x_NCHW,
@@ -129,7 +129,7 @@ class SharedConvNorm(nn.Module):
 
 
 class SharedAffine(nn.Module):
-    """Weights and biases of the largest shape, of which a cell uses the first."""
+    """Weight and bias of the largest shape; a cell uses the first rows and columns."""
 
     def __init__(self, shapes: Sequence[Linear | Pointwise], *kernel: int) -> None:
         super().__init__()
@@ -138,13 +138,13 @@ class SharedAffine(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def slices_of(self, cell: Linear | Pointwise) -> tuple[Tensor, Tensor]:
-        """The first rows and columns of the weight, and the first biases."""
+        """Slices of weight and bias for `cell`."""
         outputs, inputs = _matrix(cell)
         return self.weight[:outputs, :inputs], self.bias[:outputs]
 
 
 def _matrix(cell: Linear | Pointwise) -> tuple[int, int]:
-    """Outputs and inputs."""
+    """Number of outputs and inputs."""
     if isinstance(cell, Linear):
         return cell.out_features, cell.in_features
     return cell.out_channels, cell.in_channels
@@ -159,7 +159,7 @@ class SharedLinear(SharedAffine):
 
 
 class SharedPointwise(SharedAffine):
-    """A 1x1 convolution with bias: a part of a gate."""
+    """A 1x1 convolution with bias, part of a gate."""
 
     def __init__(self, shapes: Sequence[Pointwise]) -> None:
         super().__init__(shapes, 1, 1)
@@ -170,7 +170,7 @@ class SharedPointwise(SharedAffine):
 
 
 def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
-    """What `cell` uses of a shared module, by the names of the plain module's tensors."""
+    """Slices of a shared module for `cell`, by the names of the plain module's tensors."""
     if isinstance(shared, SharedAffine):
         assert isinstance(cell, Linear | Pointwise)
         return dict(zip(("weight", "bias"), shared.slices_of(cell), strict=True))
@@ -183,7 +183,7 @@ def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
 
 
 def shared_cell(by_candidate: dict[str, list[Cell]]) -> nn.Module:
-    """The module of one cell's name, for every shape it takes: all are of one kind."""
+    """Build the shared module of one cell for all its shapes, which are of one type."""
     shapes = [cell for candidate in by_candidate.values() for cell in candidate]
     linear = [cell for cell in shapes if isinstance(cell, Linear)]
     pointwise = [cell for cell in shapes if isinstance(cell, Pointwise)]

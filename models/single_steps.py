@@ -1,4 +1,4 @@
-"""The neighbours of a candidate: what one step of one variable leads to."""
+"""Neighbours of a candidate: candidates one step of one variable away."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ Row = tuple[int, ...]
 
 
 def single_steps(group: Group) -> tuple[tuple[int, ...], ...]:
-    """Per candidate of a group the candidates that are one step away.
+    """Neighbours of every candidate of a group.
 
-    A number moves to the next one of its options, a word (an operator, an activation) to any
-    other. With a new operator come its own settings: those of the same name keep their value where
-    they can, others take their first option.
+    A numeric variable moves to an adjacent option, a categorical one (operator, activation) to any
+    other. A new operator keeps the values of settings with the same name where possible; its
+    other settings take their first option.
     """
     numbers = {row: number for number, row in enumerate(group.candidates)}
     found = []
@@ -23,24 +23,24 @@ def single_steps(group: Group) -> tuple[tuple[int, ...], ...]:
 
 
 def _steps(group: Group, row: Row, at: int) -> list[Row]:
-    """The rows to which a step of variable `at` leads."""
-    options, here = group.variables[at].options, row[at]
-    if here == INACTIVE:
+    """The rows reached by a step of variable `at`."""
+    options, current = group.variables[at].options, row[at]
+    if current == INACTIVE:
         return []
     if any(isinstance(option, str) for option in options):
-        moved = [option for option in range(len(options)) if option != here]
+        moved = [option for option in range(len(options)) if option != current]
     else:
-        moved = [option for option in (here - 1, here + 1) if 0 <= option < len(options)]
+        moved = [option for option in (current - 1, current + 1) if 0 <= option < len(options)]
     known = set(group.candidates)
     found = []
     for option in moved:
         there = (*row[:at], option, *row[at + 1 :])
-        found.append(there if there in known else _settled(group, row, at, option))
+        found.append(there if there in known else _with_operator(group, row, at, option))
     return found
 
 
-def _settled(group: Group, row: Row, at: int, option: int) -> Row:
-    """The row whose variable `at` is another operator, with that one's own settings."""
+def _with_operator(group: Group, row: Row, at: int, option: int) -> Row:
+    """The row after changing variable `at` to another operator, with valid settings."""
     operator = str(group.variables[at].options[option])
     kept = {
         variable.name.partition(".")[2]: variable.options[chosen]

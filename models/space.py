@@ -1,8 +1,7 @@
-"""A search space: which architectures there are, as data read from YAML.
+"""A search space, read from YAML.
 
-A space is a sequence of GROUPS, each a list of CANDIDATES of which an architecture takes one
-(`space_groups`): the resolution of the image where the space has several, a stage's channels, or
-one layer's operator with its settings.
+A space is a sequence of GROUPS; an architecture selects one CANDIDATE in each (`space_groups`): the
+input resolution if searchable, a stage's channels, or a layer's operator with its settings.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ __all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
 
 
 class SearchSpace:
-    """All architectures of a space, for one image shape and number of classes.
+    """A search space for one image shape and number of classes.
 
     Args:
-        spec: the space's description.
-        image_shape: (channels, height, width) of the images; they are square.
-        classes: how many classes there are.
+        spec: content of the space's file.
+        image_shape: (channels, height, width) of the square images.
+        classes: number of classes.
 
     Raises:
-        SpaceError: the description breaks a rule, or the images do not suit the space.
+        SpaceError: the spec is invalid, or the space does not support the images.
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
@@ -67,7 +66,7 @@ class SearchSpace:
             name = f"stage{number + 1}"
             self._channel_groups.append(len(groups))
             groups.append(single(f"{name}.channels", "channels", tuple(stage.channels)))
-            menus = {}  # one for the layers that may be left out, one for the others
+            menus = {}  # one for optional layers, one for the others
             for at in range(stage.layers):
                 optional = at >= stage.fixed_layers
                 group = layer_group(f"{name}.layer{at + 1}", stage, optional)
@@ -85,21 +84,21 @@ class SearchSpace:
         """Read a space from YAML.
 
         Raises:
-            SpaceError: the file is missing or breaks rules; the message names lines and keys.
+            SpaceError: the file is missing or invalid; the message names lines and keys.
         """
         return cls(read_spec(path), image_shape, classes)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The searched layers, in the order of an architecture's `layers`."""
+        """The searched layers, ordered as `Architecture.layers`."""
         return tuple(self._layers)
 
     def count(self) -> int:
-        """How many different architectures the space holds, exactly."""
+        """Exact number of distinct architectures."""
         return math.prod(len(group.candidates) for group in self.groups)
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
-        """The architecture that takes candidate `choices[g]` in every group `g`."""
+        """The architecture with candidate `choices[g]` in every group `g`."""
         front = self._fronts[choices[0] if self._resolutions else 0]
         blocks: list[Block | None] = [*front]
         channels, size = front[-1].out_channels, front[-1].out_size
@@ -116,7 +115,7 @@ class SearchSpace:
         return Architecture(tuple(blocks))
 
     def choices(self, architecture: Architecture) -> tuple[int, ...]:
-        """The candidate indices of an architecture: the inverse of `architecture`.
+        """Candidate indices of an architecture; the inverse of `architecture`.
 
         Raises:
             SpaceError: the architecture is not in this space.
@@ -127,17 +126,17 @@ class SearchSpace:
         return found
 
     def index(self, architecture: Architecture) -> int:
-        """The architecture's number, from 0 to `count() - 1`."""
+        """Index of the architecture, from 0 to `count() - 1`."""
         number = 0
         for group, choice in zip(self.groups, self.choices(architecture), strict=True):
             number = number * len(group.candidates) + choice
         return number
 
     def from_index(self, number: int) -> Architecture:
-        """The architecture with this number.
+        """The architecture with this index.
 
         Raises:
-            SpaceError: there is no such number.
+            SpaceError: the index is out of range.
         """
         if not 0 <= number < self.count():
             raise SpaceError(f"space '{self.name}' has no architecture number {number}.")
@@ -148,61 +147,61 @@ class SearchSpace:
         return self.architecture(choices[::-1])
 
     def encode(self, architecture: Architecture) -> npt.NDArray[np.float32]:
-        """One-hot over the candidates of every group, concatenated."""
+        """Concatenated one-hot encoding of the candidates of all groups."""
         starts = np.cumsum([0, *(len(group.candidates) for group in self.groups)])
         code = np.zeros(starts[-1], dtype=np.float32)
         code[starts[:-1] + np.array(self.choices(architecture))] = 1.0
         return code
 
     def decode(self, code: npt.NDArray[np.float32]) -> Architecture:
-        """The architecture that `encode` gave this code for."""
+        """The inverse of `encode`."""
         ends = np.cumsum([len(group.candidates) for group in self.groups])[:-1]
         return self.architecture([int(part.argmax()) for part in np.split(code, ends)])
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A uniformly random candidate in every group."""
+        """Draw a uniformly random candidate in every group."""
         return self.architecture([int(rng.integers(len(g.candidates))) for g in self.groups])
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """Change one group's candidate to another.
+        """Change the candidate of one random group.
 
         Raises:
-            SpaceError: the space has no second architecture.
+            SpaceError: the space has a single architecture.
         """
         choices = list(self.choices(architecture))
         free = [i for i, group in enumerate(self.groups) if len(group.candidates) > 1]
         if not free:
-            raise SpaceError(f"space '{self.name}' has one architecture: nothing can change.")
+            raise SpaceError(f"space '{self.name}' has only one architecture: cannot mutate it.")
         group = int(rng.choice(free))
         step = int(rng.integers(1, len(self.groups[group].candidates)))
         choices[group] = (choices[group] + step) % len(self.groups[group].candidates)
         return self.architecture(choices)
 
     def enumerate(self) -> Iterator[Architecture]:
-        """Every architecture, in the order of `index`. Only for small spaces."""
+        """Iterate over all architectures in the order of `index`. Only for small spaces."""
         for choices in product(*(range(len(group.candidates)) for group in self.groups)):
             yield self.architecture(choices)
 
     def possible(self) -> tuple[tuple[Block, ...], ...]:
-        """Per position (resize, stem, layers, head) every block that some architecture has there.
+        """All possible blocks per position (resize, stem, layers, head).
 
-        Positions of equal blocks share one tuple, so a deep stage costs what its first two layers
-        do.
+        Positions with equal blocks share one tuple, so the memory of a stage does not grow with
+        its depth.
         """
         return self._possible
 
     def blocks(self) -> tuple[Block, ...]:
-        """Every distinct block the space can ask for: the rows of a latency table."""
+        """All distinct blocks of the space: the rows of a latency table."""
         distinct = {id(position): position for position in self._possible}.values()
         return tuple(dict.fromkeys(block for position in distinct for block in position))
 
     def extreme(self, cost: BlockCost, largest: bool = False, peak: bool = False) -> Architecture:
-        """The architecture that costs least (or most), exactly.
+        """The architecture with the smallest (or largest) cost, exactly.
 
         Args:
             cost: of one block.
-            largest: whether to look for the dearest.
-            peak: whether a network costs what its dearest block does, not the sum over blocks.
+            largest: maximise instead of minimise.
+            peak: a network's cost is the maximum over its blocks instead of the sum.
         """
         programme = Extreme(cost, largest, peak)
         ends: list[tuple[float, tuple[int, ...]]] = []
@@ -227,7 +226,7 @@ class SearchSpace:
         for number, layer in enumerate(self._layers):
             widths = self._widths[layer.stage]
             again = number > 1 and self._layers[number - 2].stage == layer.stage
-            if not again:  # a stage's third layer has the blocks of its second, and so on
+            if not again:  # from the third layer of a stage on, blocks repeat
                 pairs = (
                     product(channels, widths) if layer.first else zip(widths, widths, strict=True)
                 )
@@ -241,7 +240,7 @@ class SearchSpace:
         return tuple(positions)
 
     def _find(self, architecture: Architecture) -> tuple[int, ...] | None:
-        """The choices that may give this architecture; None where some block fits none."""
+        """Choices that may match the architecture; None if a block matches no candidate."""
         front = 2 if self._resolutions else 1
         blocks = architecture.blocks[front:-1]
         if len(blocks) != len(self._layers):
@@ -265,7 +264,7 @@ class SearchSpace:
         return tuple(found)
 
     def _front(self, resolution: int | None) -> tuple[Block, ...]:
-        """The blocks before the first layer: the resize where there is one, and the stem."""
+        """The blocks before the first layer: optional resize, and stem."""
         stem, (channels, size, _) = self.spec.stem, self.image_shape
         resize: list[Block] = []
         if resolution is not None:
@@ -281,7 +280,7 @@ class SearchSpace:
 def _blocks_of(
     layer: Layer, pairs: Sequence[tuple[int, int]], sizes: Sequence[int]
 ) -> tuple[Block, ...]:
-    """Every block of a layer, over the channels it may read and write and its input's sizes."""
+    """All blocks of a layer, over pairs of (input, output) channels and input sizes."""
     return tuple(
         option.block(channels, width, size, layer.stride)
         for option in layer.menu.options

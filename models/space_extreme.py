@@ -1,4 +1,4 @@
-"""The cheapest and the dearest architecture of a space, exactly and without enumerating it."""
+"""The architecture of a space with the smallest or largest cost, by dynamic programming."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from models.space_groups import Layer, Menu
 
 BlockCost = Callable[[Block], float]
 Best = dict[int, tuple[float, tuple[int, ...]]]
-"""Per width that the layers so far may end in: the best cost, and the choices that give it."""
+"""Per output width of the layers so far: the best cost and its choices."""
 
 
 class Extreme:
     """A dynamic programme over (stage, width).
 
-    The layers of a stage depend on each other only through channels and size, so the best way to
-    each width of a stage is the best way to one of the stage's before it and the best candidate
-    in every layer. This is exact for costs that add up over blocks, and for the largest one of
-    any block.
+    Layers depend on each other only through channels and size, so the optimum for each width of a
+    stage combines the optimum for a width of the previous stage with the best candidate of every
+    layer. This is exact for sums and maxima over blocks.
 
     Args:
         cost: of one block.
-        largest: whether the dearest is looked for.
-        peak: whether a network costs what its dearest block does, not the sum.
+        largest: maximise instead of minimise.
+        peak: a network's cost is the maximum over its blocks instead of the sum.
     """
 
     def __init__(self, cost: BlockCost, largest: bool, peak: bool) -> None:
@@ -32,12 +31,12 @@ class Extreme:
         self._join: Callable[[float, float], float] = _add
         self._nothing = 0.0
         if peak:
-            # Signs are turned for the dearest, so that the least number is always the best.
+            # Costs are negated to maximise, so that the smallest value is always the best.
             self._join, self._nothing = (min, math.inf) if largest else (max, -math.inf)
         self._known: dict[tuple[Menu, int, int, int, int], tuple[float, int]] = {}
 
     def total(self, blocks: Iterable[Block], before: float | None = None) -> float:
-        """The signed cost of blocks that follow what costs `before`."""
+        """Signed cost of `blocks` added to the signed cost `before`."""
         total = self._nothing if before is None else before
         for block in blocks:
             total = self._join(total, self._sign * self._cost(block))
@@ -46,15 +45,15 @@ class Extreme:
     def stage(
         self, best: Best, layers: Sequence[Layer], widths: Sequence[int], size: int
     ) -> tuple[Best, int]:
-        """What is best after one more stage, whose input has `size` pixels; its output's size."""
+        """Extend `best` by a stage with input size `size`; also returns the output size."""
         after: Best = {}
         for number, width in enumerate(widths):
             for before, (total, taken) in best.items():
-                channels, here, picked = before, size, []
+                channels, layer_size, picked = before, size, []
                 for layer in layers:
-                    price, choice = self._layer(layer, channels, width, here)
-                    total, channels = self._join(total, price), width
-                    here = -(-here // layer.stride)
+                    cost, choice = self._layer(layer, channels, width, layer_size)
+                    total, channels = self._join(total, cost), width
+                    layer_size = -(-layer_size // layer.stride)
                     picked.append(choice)
                 row = (total, (*taken, number, *picked))
                 if width not in after or row < after[width]:
@@ -77,5 +76,5 @@ class Extreme:
         return self._known[key]
 
 
-def _add(total: float, price: float) -> float:
-    return total + price
+def _add(total: float, cost: float) -> float:
+    return total + cost

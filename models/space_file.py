@@ -1,4 +1,4 @@
-"""Reading a space's YAML, so that every mistake is told with its line, its key and its rule."""
+"""Reading a space's YAML; every error is reported with line, key and rule."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def read_spec(path: Path) -> SpaceSpec:
     """Read a space's YAML.
 
     Raises:
-        SpaceError: the file is missing or is not YAML, or it breaks rules: then there is one line
-            for each mistake, such as `my-space.yaml, line 12, stages.1.layers: must be at least
+        SpaceError: the file is missing, not YAML, or invalid: then there is one line per error,
+            such as `my-space.yaml, line 12, stages.1.layers: must be at least
             1, not 0.`
     """
     if not path.is_file():
@@ -30,12 +30,11 @@ def read_spec(path: Path) -> SpaceSpec:
     try:
         document = YAML(typ="rt", pure=True).load(path)
         content = _plain(document)
-    # The loader's own errors, and what it lets through: an odd key, an impossible date, an anchor
-    # that holds itself.
+    # YAML errors, and those of unhashable keys, invalid dates and recursive anchors.
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         raise SpaceError(_not_yaml(path, error)) from error
     if not isinstance(content, dict):
-        raise SpaceError(f"{path}, line 1: a search space is a mapping, not {content!r}.")
+        raise SpaceError(f"{path}, line 1: a search space must be a mapping, not {content!r}.")
     found = sorted(
         (_line(document, p.place), number, p) for number, p in enumerate(problems(content))
     )
@@ -51,7 +50,7 @@ def _not_yaml(path: Path, error: Exception) -> str:
 
 
 def _line(document: Any, place: Place) -> int:
-    """The line of a place, from 1 on; of a key that is missing, the line of what lacks it."""
+    """Line number of a place, from 1; for a missing key that of its parent."""
     node, line = document, 1
     for part in place:
         known = node.lc.data or {} if isinstance(node, CommentedMap | CommentedSeq) else {}
@@ -65,12 +64,12 @@ def _line(document: Any, place: Place) -> int:
 
 
 def _plain(node: Any) -> Any:
-    """A document as plain values, with what its anchors and merge keys stand for."""
+    """Convert a document to plain values, resolving anchors and merge keys."""
     if isinstance(node, Mapping):
         return {_plain(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):  # the loader has types of its own below these
+    for kind in (bool, int, float, str):  # the loader returns subclasses of these
         if isinstance(node, kind):
             return kind(node)
     return node

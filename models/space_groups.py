@@ -1,10 +1,10 @@
-"""What a space's choices are made of: groups of candidates, and the layers that take them.
+"""Groups of candidates, and the layers of a space.
 
-An architecture takes one CANDIDATE in each GROUP: the image's resolution, a stage's channels, or
-one layer's operator with its settings. Candidates are what differs for the network, so a skipped
-layer is one candidate whatever its hidden kernel: every tuple of candidate indices is one
-architecture and the reverse. A group also has VARIABLES (operator, kernel, expansion, ...), in
-which a candidate is a point; one that a skip hides is inactive there.
+An architecture selects one CANDIDATE in each GROUP: input resolution, a stage's channels, or one
+layer's operator with its settings. Candidates are distinct networks, so a skipped layer is a single
+candidate: tuples of candidate indices and architectures correspond one to one. A candidate is a
+point in the group's VARIABLES (operator, kernel, expansion, ...); variables of other operators are
+INACTIVE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESOLUTION = "resolution"
 
 @dataclass(frozen=True)
 class Variable:
-    """One thing that varies inside a group."""
+    """One variable of a group."""
 
     name: str
     options: tuple[Setting, ...]
@@ -31,12 +31,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class Group:
-    """One choice of an architecture.
+    """One decision of an architecture.
 
     Attributes:
         name: such as `resolution`, `stage2.channels` or `stage2.layer1`.
-        variables: what varies, in order.
-        candidates: one row a candidate: per variable the option's index, or INACTIVE.
+        variables: in order.
+        candidates: one row per candidate: option index per variable, or INACTIVE.
     """
 
     name: str
@@ -44,32 +44,32 @@ class Group:
     candidates: tuple[tuple[int, ...], ...]
 
     def values(self, candidate: int) -> dict[str, Setting]:
-        """The active variables' values of one candidate."""
+        """Values of the active variables of one candidate."""
         pairs = zip(self.variables, self.candidates[candidate], strict=True)
         return {v.name: v.options[option] for v, option in pairs if option != INACTIVE}
 
     def label(self, candidate: int) -> str:
-        """A stable name of one candidate, by which distributions match between spaces."""
+        """Stable name of a candidate, used to match distributions between spaces."""
         return ",".join(f"{name}={value}" for name, value in self.values(candidate).items())
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a layer's candidate puts there: an operator with its settings, as a Block has them."""
+    """The operator and settings of a layer's candidate, as stored in a Block."""
 
     operator: str
     settings: tuple[tuple[str, Setting], ...]
 
     def block(self, channels: int, width: int, size: int, stride: int) -> Block:
-        """The block that reads `channels` channels of `size` pixels and writes `width`."""
+        """The block with `channels` inputs of `size` pixels and `width` outputs."""
         return Block(self.operator, channels, width, size, stride, self.settings)
 
 
 @dataclass(frozen=True, eq=False)
 class Menu:
-    """The candidates of a layer's group, by number and back; None is the layer left out.
+    """Maps candidate indices of a layer's group to options and back; None is a skipped layer.
 
-    Layers of a stage share one; it is equal to itself alone.
+    Layers of a stage share one; it is compared by identity.
     """
 
     options: tuple[Option | None, ...]
@@ -81,11 +81,11 @@ class Layer:
     """One searched layer.
 
     Attributes:
-        stage: its stage's number, from 0 on.
-        first: whether it is the stage's first, which changes width and size.
+        stage: index of its stage.
+        first: whether it is the first of the stage, which changes width and size.
         stride: 1 or 2.
-        group: the number of its group.
-        menu: what its group's candidates mean.
+        group: index of its group.
+        menu: options of its group's candidates.
     """
 
     stage: int
@@ -96,12 +96,12 @@ class Layer:
 
 
 def single(name: str, variable: str, options: tuple[Setting, ...]) -> Group:
-    """A group of one variable, whose options are the candidates."""
+    """A group with a single variable, whose options are the candidates."""
     return Group(name, (Variable(variable, options),), tuple((i,) for i in range(len(options))))
 
 
 def layer_group(name: str, stage: StageSpec, optional: bool) -> Group:
-    """The group of one layer of a stage; an optional layer may be left out."""
+    """The group of one layer of a stage; an optional layer can be skipped."""
     names = [*stage.operators, *([SKIP] if optional else [])]
     variables = [Variable("operator", tuple(names))]
     for operator, spec in stage.operators.items():
@@ -117,7 +117,7 @@ def layer_group(name: str, stage: StageSpec, optional: bool) -> Group:
 
 
 def menu(group: Group, stage: StageSpec) -> Menu:
-    """What each candidate of the group of one of a stage's layers puts there."""
+    """The menu of a layer's group in a stage."""
     options: list[Option | None] = []
     for candidate in range(len(group.candidates)):
         values = group.values(candidate)

@@ -1,4 +1,4 @@
-"""Narrowing a space to what a device can make use of."""
+"""Restricting a search space to what is suitable for a device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from models.operators.parts import UNFRIENDLY_ACTIVATIONS
 from models.space_groups import Option
 from models.space_spec import OperatorSpec, SpaceError, SpaceSpec, StageSpec
 
-_CHANNELS, _SIZE = 16, 8  # of the block that is asked about; the answer depends on neither
+_CHANNELS, _SIZE = 16, 8  # of the probe block; the result depends on neither
 
 
 def quantization_friendly(spec: SpaceSpec, allow: Collection[str] = ()) -> SpaceSpec:
-    """The space without what loses accuracy or speed in int8.
+    """Remove operators and setting values that lose accuracy or speed in int8.
 
-    The operators' table says what that is. Values are taken out of the lists of choices, and
-    operators that keep none go whole. The stem and the head stay as they are: every network of
-    the space has them, and a supernet of the space holds no others (`unfriendly_ends` names
-    them). So every network of the result is one of the space, and a slice of its supernet.
+    Suitability is defined by `operators.quantization_friendly`. Values are removed from the lists
+    of choices; operators without remaining values are removed. Stem and head are kept, so every
+    network of the result is in the space and a slice of its supernet; see `unfriendly_ends`.
 
     Args:
         spec: the space.
-        allow: what stays all the same, because the device's owner says so; see `allowable`.
+        allow: names to keep regardless; see `allowable`.
 
     Raises:
         SpaceError: a stage would keep no operator.
@@ -37,10 +36,10 @@ def quantization_friendly(spec: SpaceSpec, allow: Collection[str] = ()) -> Space
 
 @cache
 def allowable() -> tuple[str, ...]:
-    """The names by which int8's unfriendly things may be allowed, from the operators' table.
+    """Names of int8-unfriendly operators, settings and values, valid for `allow`.
 
-    An operator (`split_attention_mbconv`) that is so whatever its settings, a setting that is a
-    number (`squeeze_excite`), or a value that is a word (`hard_swish`).
+    An operator that is unfriendly with all settings (`split_attention_mbconv`), a numeric setting
+    (`squeeze_excite`), or a string value (`hard_swish`).
     """
     found: set[str] = set()
     for name, operator in OPERATORS.items():
@@ -60,7 +59,7 @@ def allowable() -> tuple[str, ...]:
 
 
 def unfriendly_names(spec: SpaceSpec) -> tuple[str, ...]:
-    """Which of `allowable` the searched layers of a space make use of."""
+    """The names of `allowable` that occur in the searched layers of a space."""
     words: set[str] = set()
     for stage in spec.stages:
         for name, given in stage.operators.items():
@@ -75,7 +74,7 @@ def unfriendly_names(spec: SpaceSpec) -> tuple[str, ...]:
 
 
 def unfriendly_ends(spec: SpaceSpec, allow: Collection[str] = ()) -> tuple[str, ...]:
-    """What does not suit int8 in the stem and the head, which stay as they are."""
+    """Int8-unfriendly operators and settings of stem and head, which are not removed."""
     unfriendly, found = {*allowable()} - {*allow}, []
     for part, end in (("stem", spec.stem), ("head", spec.head)):
         if not _suits(end.operator, end.settings, allow):
@@ -88,8 +87,8 @@ def unfriendly_ends(spec: SpaceSpec, allow: Collection[str] = ()) -> tuple[str, 
     return tuple(found)
 
 
-def left_out(spec: SpaceSpec, narrowed: SpaceSpec) -> tuple[str, ...]:
-    """What a narrowed space lacks, by the keys of the space's file."""
+def removed_values(spec: SpaceSpec, narrowed: SpaceSpec) -> tuple[str, ...]:
+    """What was removed from a space, by keys of the space's file."""
     found = []
     for number, (before, after) in enumerate(zip(spec.stages, narrowed.stages, strict=True)):
         for name, given in before.operators.items():
@@ -115,8 +114,8 @@ def _stage(space: str, number: int, stage: StageSpec, allow: Collection[str]) ->
             kept[name] = OperatorSpec.model_validate({**given.model_dump(), **settings})
     if not kept:
         raise SpaceError(
-            f"space '{space}', stages.{number}.operators: nothing of "
-            f"{', '.join(stage.operators)} suits int8. Add an operator that does."
+            f"space '{space}', stages.{number}.operators: none of "
+            f"{', '.join(stage.operators)} is suitable for int8. Add an operator that is."
         )
     return stage.model_copy(update={"operators": kept})
 
@@ -124,10 +123,10 @@ def _stage(space: str, number: int, stage: StageSpec, allow: Collection[str]) ->
 def _friendly(
     operator: str, settings: Mapping[str, list[Setting]], allow: Collection[str]
 ) -> dict[str, list[Setting]] | None:
-    """The lists of choices without unfriendly values; None where a list would keep none.
+    """Lists of choices without unfriendly values; None if no combination is friendly.
 
-    A value goes when it is unfriendly with all the others, so what stays must be friendly in
-    every combination; an operator for which that is not so is refused.
+    A value is removed if it is unfriendly in all combinations. The remaining values must then be
+    friendly in all combinations; otherwise the operator is rejected.
     """
     points = [dict(zip(settings, point, strict=True)) for point in product(*settings.values())]
     friendly = [point for point in points if _suits(operator, point, allow)]
@@ -139,21 +138,21 @@ def _friendly(
         return None
     if len(friendly) != len(list(product(*kept.values()))):
         raise SpaceError(
-            f"{operator}: what suits int8 depends on several settings at once. List those "
-            "combinations in the space as operators with names of their own."
+            f"{operator}: suitability for int8 depends on combinations of settings. List suitable "
+            "combinations in the space as operators with separate names."
         )
     return kept
 
 
 def _suits(operator: str, settings: Mapping[str, Setting], allow: Collection[str]) -> bool:
     defaults = OPERATORS[operator].defaults
-    # What the owner allows is not asked about: it stands at its default in the question.
-    asked = {
+    # Allowed settings are checked at their default.
+    checked = {
         name: value
         for name, value in settings.items()
         if name not in defaults or not {name, str(value)} & {*allow}
     }
-    if operator in allow:  # the operator itself, and not whatever is set in it
-        return not UNFRIENDLY_ACTIVATIONS.intersection(map(str, asked.values()))
-    option = Option(operator, canonical(operator, asked))
+    if operator in allow:  # allows the operator, not its activations
+        return not UNFRIENDLY_ACTIVATIONS.intersection(map(str, checked.values()))
+    option = Option(operator, canonical(operator, checked))
     return suits_int8(option.block(_CHANNELS, _CHANNELS, _SIZE, 1))

@@ -1,7 +1,7 @@
-"""A search space as data: what its YAML file may hold.
+"""Schema of a search space's YAML file.
 
-The rules that need more than one field, or the table of operators, are in `space_rules`; reading
-the file, with line numbers for its mistakes, is in `space_file`.
+Rules across fields or on operators are in `space_rules`; reading the file, with line numbers of
+errors, is in `space_file`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.architecture import Setting
 
-# YAML has lists where a pair is meant; what is in them stays strict.
+# A YAML list is accepted as a tuple; its items stay strict.
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 
 
 class SpaceError(ValueError):
-    """A space that cannot be used, or an architecture that is not in the space."""
+    """An invalid space, or an architecture that is not in the space."""
 
 
 class _Strict(BaseModel):
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class ImagesSpec(_Strict):
-    """The images and classes that a space is shown for where no data set says otherwise."""
+    """Default images and classes of a space, for use without a data set."""
 
     size: int = Field(ge=1)
     channels: int = Field(3, ge=1)
@@ -42,11 +42,11 @@ class StemSpec(_Strict):
 
 
 class OperatorSpec(_Strict):
-    """One operator of a layer, with the values to choose from for each of its settings.
+    """One operator of a layer, with a list of choices for each setting.
 
     Attributes:
-        operator: its name in the table where the space calls it otherwise, which lets one
-            operator stand in a layer several times with different settings.
+        operator: name in the operator table if it differs from the key, so that a layer can list
+            one operator several times with different settings.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -56,20 +56,20 @@ class OperatorSpec(_Strict):
 
     @property
     def settings(self) -> dict[str, list[Setting]]:
-        """The values of each setting; one with a default may be missing."""
+        """Choices of each setting; settings with a default may be missing."""
         return dict(self.__pydantic_extra__)
 
 
 class StageSpec(_Strict):
-    """A run of layers of equal width; the first one changes size and channels.
+    """A sequence of layers of equal width; the first one changes size and channels.
 
     Attributes:
-        layers: how many there are at most.
+        layers: maximum number of layers.
         stride: of the first layer.
-        channels: the widths to choose from.
-        skip: whether every layer but the first may be left out.
-        min_layers: layers after these may be left out; `skip` means 1.
-        operators: what a layer may be, by name.
+        channels: choices of the width.
+        skip: whether all layers but the first can be skipped; equivalent to `min_layers` 1.
+        min_layers: number of layers that cannot be skipped.
+        operators: choices of the operator, by name.
     """
 
     layers: int = Field(ge=1)
@@ -81,7 +81,7 @@ class StageSpec(_Strict):
 
     @property
     def fixed_layers(self) -> int:
-        """How many layers every architecture has; the later ones may be left out."""
+        """Number of layers that cannot be skipped."""
         if self.min_layers is not None:
             return self.min_layers
         return 1 if self.skip else self.layers
@@ -95,15 +95,14 @@ class HeadSpec(_Strict):
 
 
 class SpaceSpec(_Strict):
-    """A space as its YAML file gives it.
+    """Content of a space's YAML file.
 
     Attributes:
-        name: what messages call it.
-        sizes: height of the smallest and the largest image it is meant for, in pixels.
-        images: what it is shown for by itself.
-        resolutions: heights in pixels to which the network may shrink its images; None feeds them
-            as they are.
-        weights: whether the candidates of a layer share one set of weights in the supernet.
+        name: used in messages.
+        sizes: smallest and largest supported image height, in pixels.
+        images: default images.
+        resolutions: choices of the input resolution in pixels; None uses images at their size.
+        weights: whether the candidates of a layer share weights in the supernet.
         stem: the first block.
         stages: the searched layers.
         head: the last block.
@@ -120,5 +119,5 @@ class SpaceSpec(_Strict):
 
     @property
     def shown_images(self) -> ImagesSpec:
-        """Its own images, or 10 classes of colour images of the least size that it takes."""
+        """`images`, or 10 classes of colour images of the smallest supported size."""
         return self.images or ImagesSpec(size=max(self.sizes[0], *(self.resolutions or [1])))

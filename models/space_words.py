@@ -1,4 +1,4 @@
-"""What a mistake in a search space is called: its place, its rule, the nearest right name."""
+"""Error messages of search spaces: place, rule, closest valid name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from models.architecture import Setting
 from models.space_spec import HeadSpec, ImagesSpec, SpaceSpec, StageSpec, StemSpec
 
 Place = tuple[str | int, ...]
-"""Keys and list indices from the top of the file to a value."""
+"""Path of keys and list indices to a value in the file."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is, and what is wrong with it."""
+    """One error: its place and description."""
 
     place: Place
     text: str
 
     @property
     def key(self) -> str:
-        """The place as one word."""
+        """The place as a dotted path."""
         return ".".join(map(str, self.place))
 
     def __str__(self) -> str:
@@ -33,14 +33,14 @@ class Problem:
 
 
 def allowed(known: Sequence[Setting]) -> str:
-    """The values that are right, for the end of a message."""
+    """The allowed values, for the end of a message."""
     if len(known) > 12:
-        return f"of {known[0]} to {known[-1]}"
-    return f"of {', '.join(map(str, known))}"
+        return f"use {known[0]} to {known[-1]}"
+    return f"use one of {', '.join(map(str, known))}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """A name that is wrong, with the nearest right one and all of them."""
+    """Message for an unknown name, with the closest and all known names."""
     names = list(known)
     match = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean '{match[0]}'?" if match else ""
@@ -48,12 +48,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def explain(detail: Mapping[str, Any]) -> Problem:
-    """A pydantic error in this project's words."""
+    """Convert a pydantic error to a `Problem`."""
     kind, place, value = detail["type"], tuple(detail["loc"]), detail["input"]
     if place and place[-1] == "[key]":
-        return Problem(place[:-1], f"a name must be a text, not {_short(value)}.")
-    if place and place[-1] in ("int", "float", "str"):  # the types of a setting, one by one
-        return Problem(place[:-1], f"must be a number or a text, not {_short(value)}.")
+        return Problem(place[:-1], f"a name must be a string, not {_short(value)}.")
+    if place and place[-1] in ("int", "float", "str"):  # alternatives of `Setting`
+        return Problem(place[:-1], f"must be a number or a string, not {_short(value)}.")
     if kind == "missing":
         return Problem(place, "required, but not given.")
     if kind == "extra_forbidden":
@@ -64,7 +64,7 @@ def explain(detail: Mapping[str, Any]) -> Problem:
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",
         "int_type": "must be a whole number",
-        "string_type": "must be a text",
+        "string_type": "must be a string",
         "bool_type": "must be true or false",
         "list_type": "must be a list",
         "tuple_type": "must be a list of two whole numbers",

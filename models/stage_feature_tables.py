@@ -1,7 +1,7 @@
-"""The features of `models.stage_features` for millions of architectures at once.
+"""`models.stage_features` vectorised over millions of architectures.
 
-A stage's features are sums over its layers, or belong to its first layer, which is never left out;
-so all of them come from look-ups of the choices. Axes: N architectures, G groups.
+A stage's features are sums over its layers or properties of its first layer, which is never
+skipped; so all are computed from look-up tables of the choices. Axes: N architectures, G groups.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Columns = dict[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class _Stage:
-    """What one stage's features are made of: look-ups, one a layer."""
+    """Look-up tables of one stage, one per layer."""
 
     name: str
     width: Lookup
@@ -33,10 +33,10 @@ class _Stage:
 
 
 class StageFeatureTables:
-    """`stage_features` of a whole space.
+    """Look-up tables for `stage_features` of a space.
 
     Args:
-        space: the architectures.
+        space: the search space.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -80,7 +80,7 @@ class StageFeatureTables:
 
 
 def _sum(tables: tuple[Lookup, ...], choices_NG: ChoicesNG) -> npt.NDArray[np.float64]:
-    """The sum of some look-ups, (N,); whole numbers, so no order of terms matters."""
+    """Sum of look-ups, (N,); exact in any order, as values are integers."""
     total_N = np.zeros(len(choices_NG))
     for table in tables:
         total_N += table.read(choices_NG)
@@ -107,7 +107,7 @@ def _stage(space: SearchSpace, number: int, flops: BlockTable, front: int) -> _S
 
 
 def _setting(layer: Layer, name: str, default: float) -> Lookup:
-    """A setting's value in every candidate of a layer; 0 where it is left out."""
+    """Value of a setting for every candidate of a layer; 0 if skipped."""
 
     def value(option: Option | None) -> float:
         return 0.0 if option is None else float(dict(option.settings).get(name, default))

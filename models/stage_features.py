@@ -1,9 +1,8 @@
-"""What a person would say of a network, as numbers: the features of FOX-NAS's regressions.
+"""Interpretable features of a network, after the regression features of FOX-NAS.
 
-Per stage: how many layers, how wide, their mean expansion and kernel, those of the first layer
-(which changes channels and often the resolution), the share with squeeze-excite, products of
-these, and the stage's multiply-accumulates. Widths and operators vary in this project's spaces,
-which they do not in FOX-NAS's: width and multiply-accumulates are ours and stand for them.
+Per stage: depth, width, mean expansion and kernel, expansion and kernel of the first layer (which
+changes channels and often the resolution), share of layers with squeeze-excite, products of these,
+and MACs. Width and MACs are additions to FOX-NAS, whose spaces have fixed widths and operators.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from models.space import Group
 
 
 def stage_sizes(groups: Iterable[Group]) -> tuple[int, ...]:
-    """How many layers each stage of a space has, from its groups' names (`stage2.layer1`)."""
+    """Number of layers per stage, from the groups' names (`stage2.layer1`)."""
     words = [group.name.split(".") for group in groups]
     stages = [stage for stage, *rest in words if rest and rest[0].startswith("layer")]
     return tuple(len(list(layers)) for _, layers in groupby(stages))
 
 
 def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str, float]:
-    """The readable features of a network, by name, such as `stage2.depth`.
+    """Features of a network by name, such as `stage2.depth`.
 
     Args:
-        architecture: the network, of a space whose stages have so many layers.
-        sizes: layers per stage, skipped ones counted, as `stage_sizes` says.
+        architecture: the network.
+        sizes: layers per stage including skipped ones; see `stage_sizes`.
     """
     layers = list(architecture.layers)
     found: dict[str, float] = {"size": float(architecture.present[0].out_size)}
     for number, size in enumerate(sizes):
-        here = [block for block in layers[:size] if block is not None]
+        present = [block for block in layers[:size] if block is not None]
         del layers[:size]
-        found |= {f"stage{number + 1}.{name}": value for name, value in _stage(here).items()}
+        found |= {f"stage{number + 1}.{name}": value for name, value in _stage(present).items()}
     return found
 
 
 def _stage(blocks: Sequence[Block]) -> dict[str, float]:
-    """One stage's features; all are 0 where it has no layer."""
+    """Features of one stage; all 0 if it has no layer."""
     depth = len(blocks)
     expansions, kernels, excited = (
         [float(block.options.get(name, default)) for block in blocks]

@@ -1,6 +1,6 @@
-"""A plain network: what leaves the supernet, is trained, exported and shipped.
+"""A plain network with its own weights, for training, export and deployment.
 
-Nothing here knows of a supernet. Axes: N images, C channels, H height, W width.
+Independent of the supernet. Axes: N images, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.operators.base import Cell, Conv, Linear
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, then batch normalisation."""
+    """Convolution without bias and batch normalisation."""
 
     def __init__(self, cell: Conv) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ConvNorm(nn.Module):
 
 
 def plain_cell(cell: Cell) -> nn.Module:
-    """The module of one cell, with its own weights."""
+    """Build the module of one cell."""
     if isinstance(cell, Conv):
         return ConvNorm(cell)
     if isinstance(cell, Linear):
@@ -68,8 +68,8 @@ class Subnet(nn.Module):
     """The network of one architecture, with freshly initialised weights.
 
     Args:
-        architecture: what to build; skipped layers leave no trace.
-        generator: of the initial weights; None takes torch's own.
+        architecture: to build; skipped layers have no module.
+        generator: of the initial weights; None uses torch's global generator.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Subnet(nn.Module):
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw all convolutions and fully connected layers anew; batch norms stay as they are.
+    """Initialise all convolutions and fully connected layers; batch norms are not changed.
 
-    Convolutions: normal, variance 2 / fan-out (He et al. 2015, section 2.2, backward case); the
-    biases of those that have one are 0, so that a gate starts half open, or even between splits.
+    Convolutions: normal, variance 2 / fan-out (He et al. 2015, section 2.2, backward case), bias 0,
+    so that gates start at 0.5 or with equal weights of splits.
     Fully connected layers: uniform within 1 / sqrt(inputs).
     """
     parameters = dict(module.named_parameters())

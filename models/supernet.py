@@ -1,13 +1,13 @@
-"""The supernet: one set of shared weights from which every network of a space can be sliced.
+"""The supernet: shared weights of which every network of a space is a slice.
 
-Per position and operator there is one module, with the largest shape that any block of the space
-needs there. A smaller block uses the first channels and the centre of the kernel of the same
-weights. Batch norms are private to each candidate (an operator with its settings), because the
-statistics of a 3x3 and of a 5x5 convolution differ; over widths they are sliced like the weights.
-A space with `weights: private` gets one module per candidate instead: only widths are shared.
+Per position and operator there is one module with the largest shape in the space. A smaller block
+uses the first channels and the kernel's centre of the same weights. Each candidate (an operator
+with its settings) has its own batch norms, because the statistics of e.g. 3x3 and 5x5 convolutions
+differ; over widths they are sliced like the weights. With `weights: private` each candidate has its
+own module: only widths are shared.
 
-There is no hidden "active" network: `forward` is told the architecture, every time.
-The shared weights themselves are in `shared_cells`.
+The supernet has no active network as state: `forward` takes the architecture as an argument.
+The shared weights are implemented in `shared_cells`.
 Axes: N images, C channels, H height, W width, K classes.
 """
 
@@ -29,16 +29,16 @@ from models.subnet import Subnet, initialise
 
 @lru_cache(maxsize=65536)
 def candidate_name(block: Block) -> str:
-    """The name of a block's candidate: its settings, as a key that modules accept."""
+    """Name of a block's candidate: its settings, as a valid `ModuleDict` key."""
     words = (f"{name}{value}".replace(".", "_") for name, value in block.settings)
     return "-".join(words) or "only"
 
 
 class SharedBlock(nn.Module):
-    """One operator at one position, in every shape the space asks for.
+    """One operator at one position, for all its shapes in the space.
 
     Args:
-        blocks: every block that the space may put there with this operator.
+        blocks: all possible blocks at the position with this operator.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -52,7 +52,7 @@ class SharedBlock(nn.Module):
         self.cells = nn.ModuleDict({name: shared_cell(c) for name, c in shapes.items()})
 
     def forward(self, x_NCHW: Tensor, block: Block, update_statistics: bool) -> Tensor:
-        """Compute `block` with its slices of the shared weights."""
+        """Compute `block` with slices of the shared weights."""
         shapes, candidate = cells(block), candidate_name(block)
 
         def run(name: str, x: Tensor) -> Tensor:
@@ -67,11 +67,11 @@ class SharedBlock(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Every network of a space at once, with shared weights.
+    """All networks of a space, with shared weights.
 
     Args:
-        space: the networks it must hold.
-        generator: of the initial weights; None takes torch's own.
+        space: the search space.
+        generator: of the initial weights; None uses torch's global generator.
     """
 
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
@@ -85,7 +85,7 @@ class Supernet(nn.Module):
             for block in blocks:
                 sharing.setdefault(self._module_name(block), []).append(block)
             self.positions.append(
-                nn.ModuleDict({name: SharedBlock(here) for name, here in sharing.items()})
+                nn.ModuleDict({name: SharedBlock(group) for name, group in sharing.items()})
             )
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
@@ -95,8 +95,8 @@ class Supernet(nn.Module):
     ) -> Tensor:
         """Normalised images (N, C, H, W) to the logits (N, K) of one architecture.
 
-        In training mode batch norms use the batch's statistics and, with `update_statistics`,
-        move the running statistics of the candidates on the path; nothing else changes.
+        In training mode batch norms use batch statistics and, with `update_statistics`, update the
+        running statistics of the candidates on the path.
 
         Raises:
             ArchitectureError: the architecture is not of this supernet's space.
@@ -108,22 +108,22 @@ class Supernet(nn.Module):
         return x
 
     def shared_block(self, position: int, block: Block) -> SharedBlock:
-        """The module that holds the weights of `block` at `position`.
+        """The module with the weights of `block` at `position`.
 
         Raises:
-            ArchitectureError: the supernet holds no such block there.
+            ArchitectureError: the block is not possible at this position.
         """
         if position >= len(self._known) or block not in self._known[position]:
             raise ArchitectureError(
                 f"block '{block.key}' at position {position} is not in the supernet of space "
-                f"'{self.space_name}'. Take an architecture of the space it was trained on."
+                f"'{self.space_name}'. Use an architecture of the space it was trained on."
             )
         shared = self.positions[position].get_submodule(self._module_name(block))
         assert isinstance(shared, SharedBlock)
         return shared
 
     def _module_name(self, block: Block) -> str:
-        """The module of a position that holds a block's weights."""
+        """Name of the module with a block's weights."""
         if self.private_weights:
             return f"{block.operator}-{candidate_name(block)}"
         return block.operator
@@ -131,7 +131,7 @@ class Supernet(nn.Module):
 
 @torch.no_grad()
 def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
-    """A plain network with copies of the architecture's slices: weights and batch norms.
+    """Extract a plain network with copies of the architecture's weights and batch norms.
 
     Raises:
         ArchitectureError: the architecture is not of this supernet's space.

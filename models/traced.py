@@ -1,4 +1,4 @@
-"""A plain network as a graph of steps, each of a known kind: what rounding and rescaling look at.
+"""Tracing a plain network to an FX graph with classified ops, for quantisation.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -48,42 +48,42 @@ _KINDS: dict[Any, str] = {
     operator.getitem: "same",
     **dict.fromkeys(("flatten", "reshape", "view", "permute", "transpose", "chunk"), "same"),
 }
-"""What a traced step is: by module's type, by function, by method's name. Everything else, such
-as a hard sigmoid or a mean, is computed in float between what is rounded around it."""
+"""Kind of a traced op by module type, function or method name. All others, such as a hard sigmoid
+or a mean, are computed in float."""
 _GATES: dict[Any, Callable[[Tensor], Tensor]] = {
     nn.SiLU: torch.sigmoid,
     functional.silu: torch.sigmoid,
     nn.Hardswish: functional.hardsigmoid,
     functional.hardswish: functional.hardsigmoid,
 }
-"""Activations that are a product of their input and this function of it, and quantised as one."""
+"""Activations of the form x * gate(x), quantised as that product."""
 
 
 def trace(network: nn.Module) -> fx.GraphModule:
-    """The network's graph; its modules are the network's own.
+    """Trace the network; the graph shares its modules.
 
-    Left out is what does nothing, and written out what ONNX has several steps for.
+    No-ops are removed, and ops that ONNX decomposes are decomposed.
     """
     traced = fx.GraphModule(network, _Tracer().trace(network))
-    _plain_steps(traced)
+    _normalise_ops(traced)
     traced.recompile()
     return traced
 
 
 def kinds(traced: fx.GraphModule) -> dict[fx.Node, str]:
-    """What each node of a graph is, in order: see `_KINDS`; `other` for everything else."""
+    """Kind of each node in graph order, see `_KINDS`; `other` if unknown."""
     return {node: _KINDS.get(_target(traced, node), "other") for node in traced.graph.nodes}
 
 
 def _target(traced: fx.GraphModule, node: fx.Node) -> Any:
-    """A step's function, its method's name, or its module's type."""
+    """The function, method name or module type of a node."""
     if node.op == "call_module":
         return type(traced.get_submodule(str(node.target)))
     return node.target
 
 
 class _Tracer(fx.Tracer):
-    """A tracer that also follows loops over the pieces of `chunk`."""
+    """A tracer that supports iteration over the result of `chunk`."""
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         if obj.node.op == "call_method" and obj.node.target == "chunk":
@@ -92,22 +92,22 @@ class _Tracer(fx.Tracer):
         return super().iter(obj)
 
 
-def _plain_steps(traced: fx.GraphModule) -> None:
+def _normalise_ops(traced: fx.GraphModule) -> None:
     graph = traced.graph
     for node in list(graph.nodes):
         target = _target(traced, node)
         gate = _GATES.get(target)
         with graph.inserting_before(node):
             if target in (nn.Identity, nn.Dropout):
-                same = node.args[0]
+                replacement = node.args[0]
             elif gate is not None:
-                same = graph.call_function(
+                replacement = graph.call_function(
                     operator.mul, (node.args[0], graph.call_function(gate, (node.args[0],)))
                 )
             elif target == "addcmul_":
                 product = graph.call_function(operator.mul, node.args[1:])
-                same = graph.call_function(operator.add, (node.args[0], product))
+                replacement = graph.call_function(operator.add, (node.args[0], product))
             else:
                 continue
-        node.replace_all_uses_with(same)
+        node.replace_all_uses_with(replacement)
         graph.erase_node(node)

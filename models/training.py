@@ -1,9 +1,9 @@
-"""The one training loop: supernet, teacher and final networks all learn here.
+"""The training loop of supernet, teacher and final networks.
 
-The loop owns the optimiser, the schedule, the averaged weights and the state that a checkpoint
-needs; what a step computes is the caller's `learn`. Everything random is a pure function of the
-step (see `Batches`), so a run that continues from a saved state gives the same bytes as one that
-was never interrupted. Axes: N images, C channels, H height, W width, K classes.
+The loop owns the optimiser, the schedule, the averaged weights and the checkpoint state; the caller
+provides the step function `learn`. All randomness is a pure function of the step (see `Batches`),
+so a resumed run is bit-identical to an uninterrupted one.
+Axes: N images, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from models.batch import Batch, parts
-from models.objective import Learn, Mixup, Objective, Outcome, outcome, softened, supervised
+from models.objective import (
+    Learn,
+    Mixup,
+    Objective,
+    Outcome,
+    distillation_loss,
+    outcome,
+    supervised_step,
+)
 from models.optimizer import OptimizerName, PathOptimizer
 from models.processes import ALONE, Processes
 
@@ -31,53 +39,52 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Run",
+    "distillation_loss",
     "outcome",
-    "softened",
-    "supervised",
+    "supervised_step",
     "train",
 ]
 
-_HOPELESS = 100.0
-"""A mean loss beyond this many nats is divergence: no useful run comes back from it."""
+_MAX_LOSS = 100.0
+"""A mean loss above this many nats counts as divergence."""
 
 
 class DivergedError(ValueError):
-    """The loss left every useful range; the message says when, and what to lower."""
+    """The loss diverged; the message has the step and the fix."""
 
 
 Batches = Callable[[int], Batch]
-"""The batch of a step: a pure function, so that resuming needs no generator's state."""
+"""The batch of a step: a pure function, so that resuming needs no generator state."""
 
 
 class Companion(Protocol):
-    """What learns beside the module and must be resumed with it, such as a mean teacher."""
+    """Auxiliary state that is trained and resumed with the module, such as a mean teacher."""
 
     def after_step(self, moved: Sequence[nn.Parameter]) -> None:
-        """Follow the module, of which the optimiser has just moved these parameters."""
+        """Update after an optimiser step that changed the parameters `moved`."""
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `state` gave."""
+        """Restore the result of `state`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: an optimiser, linear warm-up, cosine decay to zero.
+    """Hyperparameters: optimiser, linear warm-up, cosine decay to zero.
 
     Attributes:
-        steps: optimiser steps in all.
-        learning_rate: its highest value.
+        steps: number of optimiser steps.
+        learning_rate: peak value.
         momentum: of the optimiser (see `PathOptimizer`).
-        weight_decay: of convolutions and fully connected layers, not of batch norms and biases.
+        weight_decay: of weights with more than one axis, not of batch norms and biases.
         warmup_fraction: of the steps.
-        ema_decay: of the averaged weights; None keeps no average.
-        accumulate: parts into which each batch is divided, one after the other, to need less
-            memory. Gradients are averaged over the parts, so the step is that of the undivided
-            batch, except that batch norms see one part at a time.
-        window: steps that one row of the history summarises.
-        checkpoint_every: steps between two calls of `save`.
+        ema_decay: of the exponential moving average of the weights; None for none.
+        accumulate: gradient accumulation steps per batch. The step equals that of the whole batch,
+            except that batch norms see one part at a time.
+        window: steps per row of the history.
+        checkpoint_every: steps between calls of `save`.
         optimizer: SGD with Nesterov momentum, or AdamW.
     """
 
@@ -103,16 +110,16 @@ class Recipe:
 
 @dataclass
 class Run:
-    """A training run between two steps: everything that a checkpoint must hold.
+    """State of a training run, as saved in checkpoints.
 
     Attributes:
-        module: what is trained.
-        recipe: how.
-        trainable: the parameters that learn; None for all.
-        companion: further state of the run, if any.
-        processes: those that share each batch; `batches` gives this one's share.
-        step: steps done.
-        history: one row a window: step, mean loss, mean accuracy, learning rate.
+        module: the trained module.
+        recipe: hyperparameters.
+        trainable: the parameters to train; None for all.
+        companion: auxiliary state, if any.
+        processes: that share each batch; `batches` returns this process's share.
+        step: completed steps.
+        history: one row per window: step, mean loss, mean accuracy, learning rate.
     """
 
     module: nn.Module
@@ -138,7 +145,7 @@ class Run:
         self._window: list[tuple[float, float]] = []
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values from which `restore` continues exactly."""
+        """Tensors and plain values for `restore`."""
         return {
             "step": self.step,
             "module": self.module.state_dict(),
@@ -150,7 +157,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where `state` was taken."""
+        """Restore the result of `state`."""
         self.step = state["step"]
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -164,12 +171,12 @@ class Run:
         """Do one step.
 
         Raises:
-            DivergedError: the loss is not finite, or far beyond that of guessing.
+            DivergedError: the loss is not finite or too large.
         """
         rate = self.recipe.rate(self.step)
-        self._path.forget()
+        self._path.zero_grad()
         loss, accuracy = self._learn(batches(self.step), learn)
-        if not math.isfinite(loss) or loss > _HOPELESS:
+        if not math.isfinite(loss) or loss > _MAX_LOSS:
             raise DivergedError(
                 f"training diverged at step {self.step + 1} of {self.recipe.steps}: the loss is "
                 f"{loss:.4g} at learning rate {rate:.4g}. Lower learning_rate of this stage, or "
@@ -194,7 +201,7 @@ class Run:
             self._window.clear()
 
     def _learn(self, batch: Batch, learn: Learn) -> tuple[float, float]:
-        """The step's gradients, and its mean loss and accuracy over all parts and processes."""
+        """Compute the gradients; returns mean loss and accuracy over all parts and processes."""
         pieces: Sequence[Batch] = [batch]
         if self.recipe.accumulate > 1:
             pieces = parts(batch, self.recipe.accumulate)
@@ -208,13 +215,13 @@ class Run:
         return loss, accuracy
 
     def latest(self) -> dict[str, float]:
-        """The last window's loss and accuracy, for a progress line; empty before the first."""
+        """Loss and accuracy of the last window; empty before the first."""
         row = self.history[-1] if self.history else {}
         return {name: row[name] for name in ("loss", "accuracy") if name in row}
 
     @torch.no_grad()
     def use_average(self) -> None:
-        """Replace the module's weights by their moving average, where one is kept."""
+        """Replace the weights by their moving average, if enabled."""
         for parameter, mean in zip(self.parameters, self.average, strict=bool(self.average)):
             parameter.copy_(mean)
 
@@ -222,7 +229,7 @@ class Run:
     def _update_average(self) -> None:
         if self.recipe.ema_decay is None:
             return
-        # Early on the average forgets faster, or it would be mostly the initial weights.
+        # Lower decay in early steps, to reduce the bias towards the initial weights.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, self._weights, 1 - decay)
 
@@ -235,14 +242,14 @@ def train(
     save: Callable[[dict[str, Any]], None] | None = None,
     report: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
-    """Take `run` from where it is to its last step.
+    """Train `run` from its current to its last step.
 
     Args:
         run: new, or restored.
         batches: the batch of each step.
-        learn: computes a step's gradients.
-        save: called with the whole state every `checkpoint_every` steps.
-        report: called after every step with the steps done and the latest values.
+        learn: step function.
+        save: called with the state every `checkpoint_every` steps.
+        report: called after every step with the completed steps and the latest values.
 
     Raises:
         DivergedError: see `Run.advance`.

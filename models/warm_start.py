@@ -1,4 +1,4 @@
-"""Where a network's training starts: between the supernet's weights and fresh ones."""
+"""Warm start of a network's training from supernet weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from models.subnet import Subnet
 
 @torch.no_grad()
 def shrink_and_perturb(network: Subnet, share: float, generator: torch.Generator) -> None:
-    """Replace every trained parameter by `share * parameter + (1 - share) * fresh`, in place.
+    """Replace every parameter by `share * parameter + (1 - share) * random`, in place.
 
-    Training on from converged weights ends worse than training from fresh ones although it
-    begins better; shrinking them and adding fresh noise keeps the start and restores the end
-    (Ash and Adams 2020, "On Warm-Starting Neural Network Training", section 4).
+    Training from converged weights generalises worse than from random ones; shrink and perturb
+    avoids that and keeps the faster start (Ash and Adams 2020, "On Warm-Starting Neural Network
+    Training", section 4).
 
     Args:
-        network: the slice to start from; its batch norms' running statistics stay.
-        share: of the slice; 1 leaves the network as it is, 0 starts from scratch.
-        generator: of the fresh weights.
+        network: the slice to start from; running statistics are kept.
+        share: of the slice; 1 keeps the network, 0 starts from scratch.
+        generator: of the random weights.
     """
     if share == 1:
         return

@@ -1,4 +1,4 @@
-"""Weights as safetensors: the same bytes for equal weights, and never a pickle."""
+"""Deterministic serialisation of weights as safetensors."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torch import Tensor, nn
 
 
 class WeightsError(ValueError):
-    """A weights file that is missing, broken, or of another network."""
+    """A weights file that is missing, corrupt, or of another network."""
 
 
 def to_bytes(module: nn.Module) -> bytes:
-    """All parameters and buffers of a module as safetensors."""
+    """Serialise all parameters and buffers of a module."""
     return tensors_to_bytes(module.state_dict())
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """Named tensors as safetensors, in the order of their names."""
-    # contiguous(): the memory format (channels last) is no part of a weight's value.
+    """Serialise named tensors, sorted by name."""
+    # contiguous(): the bytes must not depend on the memory format (channels last).
     rows = {name: tensors[name].detach().contiguous() for name in sorted(tensors)}
     return bytes(save(rows))
 
 
 def load_into(module: nn.Module, path: Path) -> None:
-    """Replace all parameters and buffers of `module` by those in a file that `to_bytes` made.
+    """Load all parameters and buffers of `module` from a file written by `to_bytes`.
 
     Raises:
-        WeightsError: the file is missing or broken, or its names or shapes are not the module's.
+        WeightsError: the file is missing or corrupt, or names, shapes or types differ.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights; run the stage that writes them.")
@@ -38,7 +38,7 @@ def load_into(module: nn.Module, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+        raise WeightsError(f"{path} is not a valid safetensors file: {error}") from error
     wanted = module.state_dict()
     differing = sorted(
         name
@@ -51,8 +51,8 @@ def load_into(module: nn.Module, path: Path) -> None:
     if differing:
         shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
         raise WeightsError(
-            f"{path} holds the weights of another network: {len(differing)} tensors differ in "
-            f"name, shape or type ({shown}). Run the stages from where the space changed."
+            f"{path} contains the weights of another network: {len(differing)} tensors differ in "
+            f"name, shape or type ({shown}). Rerun the stages after the change of the space."
         )
     with torch.no_grad():
         module.load_state_dict(found)

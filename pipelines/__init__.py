@@ -1,1 +1,1 @@
-"""How the stages run together: the graph, the flow, schedules and the command line."""
+"""Orchestration of the stages: DVC graph, Prefect flow, schedules and the command line."""

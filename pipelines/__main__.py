@@ -1,18 +1,18 @@
-"""The command `netwright`, and `python -m pipelines` from the working folder's own code."""
+"""Entry point of `netwright`, and of `python -m pipelines` on the working folder's code."""
 
 import os
 from typing import NoReturn
 
 from pipelines import interrupts
-from pipelines.environment import settle, settle_warnings
+from pipelines.environment import remove_foreign_variables, reset_warnings
 
 
 def main() -> NoReturn:
-    """Run the command line; a signal is handled from the first import on."""
-    interrupts.arm()
-    settle_warnings(os.environ)
-    settle(os.environ)
-    with interrupts.handled():
+    """Run the command line; signals are handled before the slow imports."""
+    interrupts.install_handlers()
+    reset_warnings(os.environ)
+    remove_foreign_variables(os.environ)
+    with interrupts.exit_on_signal():
         from pipelines.cli import main as commands
 
         commands()

@@ -1,4 +1,4 @@
-"""Prefect's server, our own: on the loopback, guarded, and ended with this process."""
+"""A local Prefect server on the loopback interface that ends with this process."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipelines import children
-from pipelines.environment import SERVER, server_environment, talk_to_this_machine
+from pipelines.environment import SERVER, remove_proxies, server_environment
 from pipelines.workspace import Workspace
 
 START_S = 150.0
-"""Seconds the server may take to answer; the first one makes its database."""
+"""Startup timeout in seconds; the first start creates the database."""
 STOP_S = 1.0
-"""Seconds it has to end before it is killed: its database survives that."""
+"""Seconds between SIGTERM and SIGKILL; its database survives SIGKILL."""
 _APPLICATION = ("uvicorn", "--factory", "prefect.server.api.server:create_app")
 _OPTIONS = ("--log-level", "error", "--lifespan", "on", "--timeout-graceful-shutdown", "1")
 
 
 class ApiError(ValueError):
-    """Prefect's server does not start, or the one that the user has set does not answer."""
+    """Prefect's server does not start, or the server set by the user does not answer."""
 
 
 class PortError(ApiError):
-    """The port that was asked for is taken."""
+    """The requested port is in use."""
 
 
 class Server:
-    """A Prefect server of our own; it begins to start at once.
+    """A local Prefect server; the constructor starts it without waiting.
 
     Args:
-        workspace: where its database and its log lie.
-        port: of the loopback; 0: any that is free.
-        ui: whether it has its pages and services; without them it is for one run.
+        workspace: holds its database and its log.
+        port: port on the loopback interface; 0: any free port.
+        ui: with the web UI and the scheduler services; without them it serves one run.
 
     Raises:
-        PortError: the port is taken.
+        PortError: the port is in use.
     """
 
     def __init__(self, workspace: Workspace, port: int = 0, ui: bool = False) -> None:
         try:
-            # Bound here and inherited, so that nobody can take the port in between.
+            # Bound here and inherited, so that no other process can take the port in between.
             listener = socket.create_server(("127.0.0.1", port))
         except OSError as error:
-            raise PortError(f"port {port} is taken; choose another with --port.") from error
+            raise PortError(f"port {port} is in use; choose another with --port.") from error
         self.log = workspace.logs / "server.log"
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         workspace.logs.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class Server:
         with listener, self.log.open("w") as log:
             self._process = children.start(
                 [*_APPLICATION, "--fd", str(listener.fileno()), *_OPTIONS],
-                workspace.prefect,  # Prefect reads settings from the working folder, too
+                workspace.prefect,  # Prefect also reads settings from the working folder
                 environment,
                 output=log,
                 inherited=(listener.fileno(),),
@@ -68,16 +68,15 @@ class Server:
         """Wait until it answers.
 
         Raises:
-            ApiError: it does not; the message names the log.
+            ApiError: it does not start; the message names the log.
         """
         until = time.monotonic() + seconds
-        while not answers(f"{self.url}/api"):
+        while not is_healthy(f"{self.url}/api"):
             ended = self._process.poll() is not None
             if ended or time.monotonic() > until:
-                why = "it ended" if ended else f"no answer within {seconds:g} s"
+                why = "it exited" if ended else f"no answer within {seconds:g} s"
                 raise ApiError(
-                    f"the run needs Prefect's server, and it does not start: {why}. "
-                    f"All it said: {self.log}"
+                    f"the run needs Prefect's server, and it does not start: {why}. Log: {self.log}"
                 )
             time.sleep(0.1)
 
@@ -87,18 +86,18 @@ class Server:
         children.forget(self._process)
 
 
-def begin_api(workspace: Workspace) -> Server | None:
-    """Begin to start the server that flows of this process report to, unless the user set one.
+def start_api(workspace: Workspace) -> Server | None:
+    """Start a server for the flows of this process, without waiting, unless the user set one.
 
-    Call it before Prefect is imported, which reads the address. The server ends with this
-    process, after Prefect has told it everything.
+    Call it before Prefect is imported, which reads the address. The server stops at exit of this
+    process, after Prefect has sent all its records.
 
     Raises:
         ApiError: the user's server does not answer.
     """
-    talk_to_this_machine(os.environ)
+    remove_proxies(os.environ)
     if SERVER in os.environ:
-        _require_answer(workspace.logs / "server.log")
+        _check_user_server(workspace.logs / "server.log")
         return None
     server = Server(workspace)
     atexit.register(server.stop)
@@ -107,14 +106,14 @@ def begin_api(workspace: Workspace) -> Server | None:
 
 
 @contextmanager
-def serving(workspace: Workspace, port: int) -> Iterator[str]:
-    """A server with pages and schedules while the block runs; yields its address.
+def run_server(workspace: Workspace, port: int) -> Iterator[str]:
+    """Run a server with web UI and scheduler while the block runs; yields its address.
 
     Raises:
-        PortError: the port is taken.
+        PortError: the port is in use.
         ApiError: it does not start.
     """
-    talk_to_this_machine(os.environ)
+    remove_proxies(os.environ)
     server = Server(workspace, port, ui=True)
     os.environ[SERVER] = f"{server.url}/api"
     try:
@@ -124,8 +123,8 @@ def serving(workspace: Workspace, port: int) -> Iterator[str]:
         server.stop()
 
 
-def answers(api: str) -> bool:
-    """Whether our own server answers at this address, such as `http://127.0.0.1:4200/api`."""
+def is_healthy(api: str) -> bool:
+    """Whether the local server answers at this address, such as `http://127.0.0.1:4200/api`."""
     parts = urlsplit(api)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
@@ -137,8 +136,8 @@ def answers(api: str) -> bool:
         connection.close()
 
 
-def _require_answer(log: Path) -> None:
-    """Refuse to begin when the user's own server does not answer to Prefect's client.
+def _check_user_server(log: Path) -> None:
+    """Check that the server set by the user answers Prefect's client.
 
     Raises:
         ApiError: the message names the log.
@@ -148,15 +147,15 @@ def _require_answer(log: Path) -> None:
     try:
         with get_client(sync_client=True) as client:
             error = client.api_healthcheck()
-    # Prefect's own clients raise what they please.
+    # Prefect's clients raise exceptions of many libraries.
     except Exception as raised:  # noqa: BLE001
         error = raised
     if error is None:
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"{error!r}\n", encoding="utf-8")
-    said = (str(error) or repr(error)).splitlines()[0].rstrip(".")
+    reason = (str(error) or repr(error)).splitlines()[0].rstrip(".")
     raise ApiError(
         f"the run needs Prefect's server, and the one at {SERVER}={os.environ[SERVER]} does not "
-        f"answer: {said}. Unset {SERVER} to use one of our own. All it said: {log}"
+        f"answer: {reason}. Unset {SERVER} to use a local one. Log: {log}"
     ) from error

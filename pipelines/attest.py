@@ -1,8 +1,8 @@
-"""After a run: from which revision each bundle came, and the signature of whoever vouches for it.
+"""Provenance record and signature of each bundle, written after a run.
 
-Neither may be an output of a stage. The revision changes while a bundle's inputs do not, and a
-signature is another one every time; a bundle is the same bytes from the same inputs. Both are
-files beside the archive, which DVC is told to overlook.
+Neither may be a stage output: a bundle is reproducible from its inputs, while the git revision
+changes without them and ECDSA signatures are not deterministic. Both are files beside the archive,
+listed in `.dvcignore`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from stages.common.files import sha256_file, write_json
 
 SCHEMA = "netwright/provenance/1"
 SUFFIX = ".provenance.json"
-MOST_CHANGED = 50
-"""Changed files that are listed; all of them are counted."""
+MAX_LISTED = 50
+"""Largest number of changed files that are listed; all of them are counted."""
 
 
 def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | None) -> None:
-    """Record where bundles come from, and sign those that passed the gate.
+    """Write the provenance record of each bundle, and sign those that passed the gate.
 
-    DVC has just found every one of them up to date, so what is true of the repository now is true
-    of them. A signature that no longer holds is removed.
+    Call it when DVC has found all bundles up to date, so that the state of the repository is
+    theirs. An outdated signature is removed.
 
     Args:
         root: the repository.
@@ -39,7 +39,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
         key: `bundle.signing_key`, or None.
 
     Raises:
-        BundleError: an archive is not a good bundle; it is not signed.
+        BundleError: an archive is not a valid bundle; it is not signed.
         SignatureError: the key cannot sign.
     """
     state = repository_state(root)
@@ -62,7 +62,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
 
 
 def repository_state(root: Path) -> dict[str, Any]:
-    """The repository and this environment, as they are now, as JSON values."""
+    """The current state of the repository and of the environment, as JSON values."""
     lock = root / LOCK
     versions = dict(_name_and_version(d) for d in importlib.metadata.distributions())
     return {
@@ -76,7 +76,7 @@ def repository_state(root: Path) -> dict[str, Any]:
 
 
 def _name_and_version(package: importlib.metadata.Distribution) -> tuple[str, str]:
-    """A package's name and version, from two lines: parsing all of its record takes long."""
+    """A package's name and version, without the slow parsing of all its metadata."""
     text = package.read_text("METADATA") or ""
     name, version = (re.search(rf"^{key}: (.+)$", text, re.M) for key in ("Name", "Version"))
     if name is None or version is None:
@@ -85,9 +85,9 @@ def _name_and_version(package: importlib.metadata.Distribution) -> tuple[str, st
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Revision, and what of the tree is not in it; None, and why, where git cannot tell.
+    """Revision and uncommitted changes; None, with the reason, where git does not know.
 
-    The lock file counts for nothing: every run may write it, and it has a hash of its own.
+    The lock file is left out: every run may write it, and its hash is recorded separately.
     """
     unknown: dict[str, Any] = {
         "revision": None,
@@ -96,7 +96,7 @@ def git_state(root: Path) -> dict[str, Any]:
         "changed": [],
     }
     try:
-        # A download that was unpacked inside some other repository is no revision of that one.
+        # A copy that was unpacked inside another repository must not record that one's revision.
         _git(root, "ls-files", "--error-unmatch", "--", PARAMS)
         revision = _git(root, "rev-parse", "--verify", "HEAD").strip()
         changed = _git(root, "status", "--porcelain", "--", ".", f":(exclude){LOCK}").splitlines()
@@ -108,7 +108,7 @@ def git_state(root: Path) -> dict[str, Any]:
         "revision": revision,
         "dirty": bool(changed),
         "changed_files": len(changed),
-        "changed": [line[3:] for line in changed[:MOST_CHANGED]],
+        "changed": [line[3:] for line in changed[:MAX_LISTED]],
         "why_unknown": None,
     }
 

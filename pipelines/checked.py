@@ -1,4 +1,4 @@
-"""The plan of a run whose params have passed every check, repeating none that tells nothing new."""
+"""Cached preflight checks and report: they run again only when their inputs have changed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from stages.common.params import bind
 T = TypeVar("T")
 
 
-def checked_plan(root: Path) -> Plan:
-    """What a run of everything would do, once all that can be checked before it is.
+def make_checked_plan(root: Path) -> Plan:
+    """Run the preflight checks, and return the plan of a full run.
 
-    Where DVC finds every stage up to date and params.yaml is, byte for byte, the one that passed
-    last time, no check is repeated: nothing will run, and what the checks read has not changed.
-    They import the runtimes and take seconds.
+    The checks import the runtimes and take seconds. They are skipped if DVC finds every stage up
+    to date and params.yaml is byte for byte the one that passed last time.
 
     Raises:
-        PreflightError: something cannot work.
+        PreflightError: at least one check failed.
         ParamsError: the params file cannot be read at all.
     """
     passed, file = Workspace(root).folder / "passed.sha256", root / PARAMS
@@ -41,8 +40,8 @@ def checked_plan(root: Path) -> Plan:
     return plan
 
 
-def section(root: Path, name: str, kind: type[T]) -> T:
-    """One section of the params, without the imports that all of them need.
+def read_one_section(root: Path, name: str, kind: type[T]) -> T:
+    """Read one section of the params, without the imports that the other sections need.
 
     Raises:
         ParamsError: the section cannot be read.
@@ -50,8 +49,8 @@ def section(root: Path, name: str, kind: type[T]) -> T:
     return bind(read_mapping(root / PARAMS).get(name), name, kind)
 
 
-def current_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
-    """The report, written anew unless all that stands on it is what it was.
+def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
+    """Write the report again if one of its inputs has changed; returns its path.
 
     Args:
         root: the repository, of which every stage is up to date.
@@ -79,4 +78,4 @@ def _plan_or_none(root: Path) -> Plan | None:
     try:
         return make_plan(root)
     except GraphError:
-        return None  # preflight names what is wrong better than DVC
+        return None  # preflight has better messages than DVC

@@ -1,7 +1,7 @@
-"""Child processes that never outlive this one: each in a session of its own, each guarded.
+"""Child processes that never outlive this one.
 
-A session of its own keeps a terminal's Ctrl-C from them, which is this process's to handle; the
-guard ends them when this process is gone.
+Each is started in its own session, so that only this process receives a terminal's Ctrl-C, and
+through `guard.py`, which ends it when this process is gone.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def start(
 
     Args:
         command: the module and its arguments.
-        folder: its working folder, where its imports are looked for first.
+        folder: its working folder, also the first entry of its `sys.path`.
         environment: its variables.
-        output: where what it prints goes, errors with it.
+        output: destination of its stdout and stderr.
         inherited: file descriptors it keeps open.
     """
     child = subprocess.Popen(
@@ -56,7 +56,7 @@ def start(
 
 
 def forget(child: subprocess.Popen[str]) -> None:
-    """Let go of a child that has ended."""
+    """Close the pipes of a child that has ended."""
     with _lock:
         _alive.discard(child)
     for stream in (child.stdin, child.stdout):
@@ -66,19 +66,19 @@ def forget(child: subprocess.Popen[str]) -> None:
 
 
 def stop(children: Sequence[subprocess.Popen[str]], grace_s: float) -> None:
-    """Stop children and all they started; they have `grace_s` seconds to end by themselves."""
+    """Stop children and their descendants: SIGTERM, and SIGKILL after `grace_s` seconds."""
     for child in children:
         signal_group(child, signal.SIGTERM)
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace_s)
-        # The shell may be gone before what it started.
+        # The shell may end before the processes it started.
         signal_group(child, signal.SIGKILL)
         child.wait()
 
 
 def kill_all() -> None:
-    """End everything that this process has started, at once."""
+    """Kill all descendants of this process."""
     import psutil
 
     for child in list(_alive):
@@ -90,6 +90,6 @@ def kill_all() -> None:
 
 
 def signal_group(child: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send a signal to a child's whole group, if there is anybody left."""
+    """Send a signal to a child's process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)

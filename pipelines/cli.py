@@ -1,6 +1,6 @@
 """The console command `netwright`.
 
-Exit codes: 0 done; 1 the run or a check failed; 2 wrong use or wrong params, and nothing was
+Exit codes: 0 success; 1 the run or a check failed; 2 usage error or invalid params, and nothing was
 started; 3 a quality gate held the release back; 130 interrupted (143 SIGTERM, 129 SIGHUP). Heavy
 imports happen inside the commands.
 """
@@ -18,13 +18,13 @@ import typer
 from rich.console import Console
 
 from pipelines import interrupts
-from pipelines.environment import settle, settle_warnings
+from pipelines.environment import remove_foreign_variables, reset_warnings
 
 DONE, FAILED, WRONG_USE, HELD_BACK = 0, 1, 2, 3
 
 app = typer.Typer(
     name="netwright",
-    help="One image data set in; one verified model bundle per device out.",
+    help="Build one verified model bundle per device from an image data set.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,17 +32,17 @@ app = typer.Typer(
 
 Devices = Annotated[
     list[str] | None,
-    typer.Option("--device", metavar="NAME", help="Only what this device needs; repeatable."),
+    typer.Option("--device", metavar="NAME", help="Run only this device's stages; repeatable."),
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Stages that may run at once. Default: one a core."),
+    typer.Option("--jobs", min=1, help="Parallel stages. Default: the number of CPU cores."),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show all that the stages print.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show all output of the stages.")]
 
 
 class Failure(Exception):  # noqa: N818 - it carries an exit code, not only an error
-    """Ends the command with a message and an exit code."""
+    """End the command with a message and an exit code."""
 
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message)
@@ -58,12 +58,12 @@ def run(
         bool,
         typer.Option(
             "--strict-latency",
-            help="Hold back, with exit code 3, what latency leaves undecided: a budget within a "
-            "measurement's interval, or an interval wider than export.max_interval.",
+            help="Exit with code 3 if a latency budget lies within the confidence interval of the "
+            "measurement, or if an interval is wider than export.max_interval.",
         ),
     ] = False,
 ) -> None:
-    """Run everything that is stale, then show the summary."""
+    """Run all stale stages, then show the summary."""
     from pipelines.workspace import Workspace
 
     root = _repository()
@@ -73,42 +73,42 @@ def run(
 
 def _run(root: Path, device: list[str], jobs: int | None, verbose: bool, strict: bool) -> None:
     from pipelines.attest import attest
-    from pipelines.checked import checked_plan, current_report, section
+    from pipelines.checked import make_checked_plan, read_one_section, update_report
     from pipelines.leftovers import leftover_notes
-    from pipelines.plan import narrow
-    from pipelines.summary import held_back, not_strict, print_summary, read_summaries
+    from pipelines.plan import restrict_to_devices
+    from pipelines.summary import find_imprecise, held_back, print_summary, read_summaries
     from stages.bundle.errors import BundleError
     from stages.bundle.params import BundleParams
     from stages.export.params import ExportParams
 
     console = Console()
-    plan = narrow(checked_plan(root), device)
+    plan = restrict_to_devices(make_checked_plan(root), device)
     if plan.stale:
-        from pipelines.cores import thread_remarks
+        from pipelines.cores import thread_warnings
         from pipelines.params import read_params
 
-        for remark in thread_remarks(read_params(root)):
+        for remark in thread_warnings(read_params(root)):
             console.print(remark, style="yellow", highlight=False, markup=False)
         _run_flow(root, list(plan.devices) if device else [], list(plan.stale), jobs, verbose)
     else:
         console.print("Everything is fresh: no stage had to run.")
     summaries = read_summaries(root, plan.graph, plan.devices)
     try:
-        attest(root, summaries, section(root, "bundle", BundleParams).signing_key)
+        attest(root, summaries, read_one_section(root, "bundle", BundleParams).signing_key)
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
     for note in leftover_notes(root, plan.graph):
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if not device:  # with some devices only, the release may not be up to date
-        page = current_report(root, plan.graph, summaries)
+        page = update_report(root, plan.graph, summaries)
         console.print(f"report: {page.relative_to(root)}")
     held = held_back(summaries)
     if held:
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
     if strict:
-        widest = section(root, "export", ExportParams).max_interval
-        if found := not_strict(summaries, widest):
+        widest = read_one_section(root, "export", ExportParams).max_interval
+        if found := find_imprecise(summaries, widest):
             lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
             raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")
 
@@ -127,10 +127,10 @@ def status() -> None:
 
     root = _repository()
     workspace = Workspace(root)
-    if (runner := workspace.runner()) is not None:
+    if (runner := workspace.running_pid()) is not None:
         print_running(Console(), runner, workspace.read_states())
         return
-    values = read_params(root)  # a mistake there is named better than DVC would
+    values = read_params(root)  # its error messages are better than DVC's
     check_paths(root, values)
     check_images(values["data"])
     devices, plan = values["devices"], make_plan(root)
@@ -141,7 +141,7 @@ def status() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Show what this machine can do: runtimes, devices, whether each budget can be met."""
+    """Show runtimes, devices, feasibility of each budget, data and resources."""
     from pipelines.doctor import examine
 
     if not examine(Console(), _repository()):
@@ -158,7 +158,7 @@ def profile(
             metavar="TABLE.csv",
             exists=True,
             dir_okay=False,
-            help="Take latencies that were measured elsewhere, instead of measuring.",
+            help="Import a latency table that was measured offline, instead of measuring.",
         ),
     ] = None,
     folder: Annotated[
@@ -166,14 +166,14 @@ def profile(
         typer.Option(
             "--export-models",
             metavar="FOLDER",
-            help="Write the models and the table that a device elsewhere needs.",
+            help="Export the models and the table to fill in, for an offline measurement.",
         ),
     ] = None,
 ) -> None:
-    """Measure a device again, whatever its table says now."""
+    """Measure a device again, even if its latency table is up to date."""
     if table is not None and folder is not None:
         raise Failure(WRONG_USE, "--import and --export-models: one at a time.")
-    from pipelines.elsewhere import export_for, import_table
+    from pipelines.elsewhere import export_models_for, import_device_table
     from pipelines.plan import check_devices, make_plan
     from pipelines.preflight import preflight
     from pipelines.process import StageFailedError
@@ -182,16 +182,16 @@ def profile(
 
     table, folder = (path and path.absolute() for path in (table, folder))
     root = _repository()
-    elsewhere = table is not None or folder is not None
+    offline = table is not None or folder is not None
     with Workspace(root).lock():
-        preflight(root, device, elsewhere)
+        preflight(root, device, offline)
         plan = make_plan(root)
         check_devices(plan.graph, [device])
         try:
             if folder is not None:
-                export_for(Console(), root, plan, device, folder)
+                export_models_for(Console(), root, plan, device, folder)
             elif table is not None:
-                import_table(Console(), root, plan, device, table)
+                import_device_table(Console(), root, plan, device, table)
             else:
                 remeasure(Console(), root, plan, device)
         except StageFailedError as error:
@@ -203,7 +203,7 @@ def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
     public_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Whose signature counts (PEM).")
+        Path | None, typer.Option(metavar="FILE", help="Public key of the trusted signer (PEM).")
     ] = None,
     signature: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The signature. Default: BUNDLE.sig.")
@@ -213,28 +213,26 @@ def verify(
     ] = False,
     latency: Annotated[
         bool,
-        typer.Option("--latency", help="Measure too, where it runs, and hold against the budget."),
+        typer.Option("--latency", help="Also measure latency, and check it against the budget."),
     ] = False,
     agent: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Run it on the device there."),
+        typer.Option(metavar="HOST:PORT", help="Run the checks on the agent at this address."),
     ] = None,
     here: Annotated[
-        bool, typer.Option("--here", help="Run them here, though params.yaml names an agent.")
+        bool, typer.Option("--here", help="Run the checks locally, not on an agent of params.yaml.")
     ] = False,
 ) -> None:
     """Check a bundle: its signature, its hashes, its golden outputs and its limits."""
-    from pipelines.verify import bench_finder
+    from pipelines.verify import target_finder
     from stages.bundle.signature import Trust
     from stages.bundle.verify import verify as verify_bundle
 
     if public_key is None and (require_signature or signature is not None):
-        raise Failure(
-            WRONG_USE, "--require-signature and --signature need --public-key: whose signature?"
-        )
+        raise Failure(WRONG_USE, "--require-signature and --signature need --public-key FILE.")
     trust = None if public_key is None else Trust(public_key, signature, require_signature)
-    find_bench = None if here else bench_finder(Path.cwd(), agent)
-    result = verify_bundle(bundle, find_bench, trust, latency)
+    find_target = None if here else target_finder(Path.cwd(), agent)
+    result = verify_bundle(bundle, find_target, trust, latency)
     if as_json:
         print(json.dumps(result.to_json(), indent=2, sort_keys=True))
     else:
@@ -265,7 +263,7 @@ def predict(
 
 @app.command()
 def report() -> None:
-    """Write the whole release as one page, report.html beside release.json."""
+    """Write report.html, one page about the whole release, beside release.json."""
     from pipelines.graph import read_graph
     from pipelines.params import read_params
     from pipelines.paths import check_paths
@@ -277,13 +275,13 @@ def report() -> None:
 
     root = _repository()
     workspace = Workspace(root)
-    if workspace.runner() is None:
+    if workspace.running_pid() is None:
         values = read_params(root)
         check_paths(root, values)
         check_images(values["data"])
         plan = make_plan(root)
         graph, stale = plan.graph, list(plan.stale)
-    else:  # what it will not have done yet is all that can be told now
+    else:  # report the stages that the active run has not finished
         graph, states = read_graph(root), workspace.read_states() or {}
         stale = [name for name in graph.stages if states.get(name) not in {"ran", "fresh"}]
     try:
@@ -297,12 +295,12 @@ def space(
     name: Annotated[str, typer.Argument(metavar="PRESET", help="A name, or a YAML file.")],
     size: Annotated[int | None, typer.Option(min=1, help="Height of the images, pixels.")] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Channels of the images.")] = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="How many there are.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Number of classes.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it too, as .png or .svg.")
+        Path | None, typer.Option(metavar="FILE", help="Also draw it, as .png or .svg.")
     ] = None,
 ) -> None:
-    """Show a search space: how many networks, what varies, what they cost."""
+    """Show a search space: number of architectures, variables and cost ranges."""
     from pipelines.space import open_space, print_space
     from pipelines.space_picture import check_picture, space_picture
     from stages.common.files import write_new
@@ -321,7 +319,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the local server.")] = 4200,
     jobs: Jobs = None,
 ) -> None:
-    """Retrain on a schedule, with a local Prefect server that shows every run."""
+    """Retrain on a cron schedule, with a local Prefect server and its web UI."""
     from pipelines.preflight import preflight
     from pipelines.serve import check_cron, serve_schedule
 
@@ -335,23 +333,23 @@ def serve(
 def agent(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8600,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all interfaces.")
     ] = "127.0.0.1",
     token_file: Annotated[
         Path | None,
-        typer.Option(help="File with the token; else NETWRIGHT_AGENT_TOKEN has it."),
+        typer.Option(help="File with the token. Default: NETWRIGHT_AGENT_TOKEN."),
     ] = None,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the agent as one file to copy, and end."),
+        typer.Option(metavar="FILE", help="Write the agent as one file to copy, and exit."),
     ] = None,
 ) -> None:
-    """On a device: measure what the pipeline sends."""
+    """Run the agent on a device: it measures the models that the pipeline sends."""
     if write is not None:
-        from devices.agent.pack import packed
+        from devices.agent.pack import build_zipapp
         from stages.common.files import write_new
 
-        write_new(write, packed())
+        write_new(write, build_zipapp())
         print(f"{write}: copy it to the device, then: python {write.name} serve --port {port}")
         return
     from devices.agent.queue import Limits
@@ -361,34 +359,34 @@ def agent(
 
 
 def default_jobs() -> int:
-    """One stage a core."""
+    """The number of CPU cores."""
     return os.cpu_count() or 1
 
 
 def main() -> NoReturn:
-    """Run the command line; a mistake of the user's is one message, not a traceback."""
-    interrupts.arm()
-    settle_warnings(os.environ)
-    settle(os.environ)
-    from devices.agent.quiet import quiet
+    """Run the command line; user errors are shown as one message, without a traceback."""
+    interrupts.install_handlers()
+    reset_warnings(os.environ)
+    remove_foreign_variables(os.environ)
+    from devices.agent.quiet import disable_telemetry
     from stages.common.terminal import show_any_text
 
     show_any_text()
     try:
-        with interrupts.handled():
-            _settle_home()
-            quiet()
-            app()  # ends by itself, and with 2 when it is called wrongly
+        with interrupts.exit_on_signal():
+            _ensure_home()
+            disable_telemetry()
+            app()  # exits by itself, with 2 after a usage error
     except Failure as failure:
-        _say(str(failure))
+        _print_error(str(failure))
         sys.exit(failure.code)
     except ValueError as error:
-        _say(str(error))
+        _print_error(str(error))
         sys.exit(WRONG_USE)
-    except OSError as error:  # a full disk, a folder that may not be written
-        from stages.common.system import explained
+    except OSError as error:  # a full disk, a read-only folder
+        from stages.common.system import describe_os_error
 
-        _say(explained(error))
+        _print_error(describe_os_error(error))
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -396,14 +394,14 @@ def main() -> NoReturn:
 def _run_flow(
     root: Path, devices: list[str], stages: list[str], jobs: int | None, verbose: bool
 ) -> None:
-    from pipelines.api import ApiError, begin_api
+    from pipelines.api import ApiError, start_api
     from pipelines.workspace import Workspace
 
     workspace = Workspace(root)
     workspace.configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
     try:
-        server = begin_api(workspace)
-        # Prefect takes seconds to import, and so does its server to start.
+        server = start_api(workspace)
+        # Importing Prefect takes seconds, in which its server starts.
         from pipelines.flow import RunFailedError, release_flow
 
         if server is not None:
@@ -417,22 +415,22 @@ def _run_flow(
 
 
 def _repository() -> Path:
-    """The repository's root, which becomes the working folder."""
+    """Enter the repository; returns its root, which becomes the working folder."""
     from pipelines.repository import enter
 
     return enter(Path.cwd())
 
 
-def _settle_home() -> None:
-    """Before anything is imported that asks for a home, where the system knows none."""
+def _ensure_home() -> None:
+    """Set HOME if the user has none, before the imports that need it."""
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib raises instead
         from pipelines.graph import GraphError, find_root
-        from pipelines.repository import settle_home
+        from pipelines.repository import ensure_home
 
-        with contextlib.suppress(GraphError):  # outside of a repository little is imported
-            settle_home(find_root(Path.cwd()))
+        with contextlib.suppress(GraphError):  # outside of a repository no import needs it
+            ensure_home(find_root(Path.cwd()))
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     if message:
         print(f"error: {message}", file=sys.stderr)

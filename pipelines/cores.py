@@ -1,4 +1,4 @@
-"""Threads that the params ask for, against the cores there are."""
+"""Checks of thread counts in the params against the available CPU cores."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from devices.bench import bench_of
+from devices.bench import open_target
 from devices.device import CPU, Device, DeviceError
 
 
-def cores() -> int:
-    """The cores that this process may use: a container or `taskset` may leave it fewer."""
+def core_count() -> int:
+    """Number of cores in this process's CPU affinity (containers and `taskset` limit it)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def too_many(threads: int, available: int, where: str) -> str:
-    """What to say of a device whose runtime is given more threads than there are cores."""
+def thread_error(threads: int, available: int, where: str) -> str:
+    """Error message for a device with more runtime threads than cores."""
     return (
-        f"threads: {threads} threads on {where}, which has {available} cores: they would wait for "
-        f"each other, and no latency would mean anything. Set it to {available} or fewer."
+        f"threads: {threads} threads on {where}, which has {available} cores: oversubscription "
+        f"makes latency measurements meaningless. Set it to {available} or fewer."
     )
 
 
 def check_threads(device: Device) -> None:
-    """Refuse more threads than cores for a device that is this machine.
+    """Check that a device on this machine has no more threads than cores.
 
     Raises:
         DeviceError: the message has the number of cores.
     """
-    if device.agent is not None or device.openvino_device != CPU or device.threads <= cores():
+    if device.agent is not None or device.openvino_device != CPU or device.threads <= core_count():
         return
-    if not bench_of("", device).why_not_measured:
-        raise DeviceError(too_many(device.threads, cores(), "this machine"))
+    if not open_target("", device).why_not_measured:
+        raise DeviceError(thread_error(device.threads, core_count(), "this machine"))
 
 
-def thread_remarks(values: Mapping[str, Any]) -> list[str]:
-    """Stages that would use more threads than there are cores.
+def thread_warnings(values: Mapping[str, Any]) -> list[str]:
+    """Warnings for stages that would use more threads than there are cores.
 
-    They are let through: their results depend on the number, and a larger machine may have set it.
+    No error: results depend on the number of threads, which may come from a larger machine.
 
     Args:
         values: the sections of the params, as their classes.
     """
-    available = cores()
+    available = core_count()
     return [
-        f"{key}: {threads} threads on {available} cores: the stage will be slow. Fewer are quicker "
-        "here, but give slightly other results."
+        f"{key}: {threads} threads on {available} cores: the stage will be slow. Fewer threads are "
+        "faster, but change the results slightly."
         for key, threads in _threads(values)
         if threads > available
     ]

@@ -1,4 +1,4 @@
-"""What this machine can do: runtimes, devices and their budgets, data, resources."""
+"""`netwright doctor`: runtimes, devices and their budgets, data, resources."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from devices.backends import BACKENDS
-from devices.bench import bench_of
+from devices.bench import open_target
 from devices.device import Device, DeviceError
-from pipelines.ends import Ends, budgets_of
+from pipelines.ends import BudgetRow, budget_rows
 from pipelines.graph import GraphError
 from pipelines.params import Bound, bind_params, problem_list
 from pipelines.paths import path_problems
@@ -27,7 +27,7 @@ from pipelines.preflight import (
     check_data,
     check_device,
     device_problems,
-    problem_of,
+    problems_of,
     read_setting,
 )
 from pipelines.tables import print_table, wide_console
@@ -38,7 +38,7 @@ GOOD, BAD = "[green]yes[/]", "[red]no[/]"
 
 
 def examine(console: Console, root: Path) -> bool:
-    """Print what there is; returns whether everything in the params can run here.
+    """Print the state of this machine; returns whether everything in the params can run.
 
     Raises:
         ParamsError: the params file cannot be read at all.
@@ -49,7 +49,7 @@ def examine(console: Console, root: Path) -> bool:
     misplaced = path_problems(root, bound.values)
     problems = [*bound.problems, *device_problems(bound), *misplaced]
     if "data" in bound.values and not misplaced:
-        problems += problem_of(check_images, bound.values["data"])
+        problems += problems_of(check_images, bound.values["data"])
     plan = None
     if not problems:
         try:
@@ -57,7 +57,7 @@ def examine(console: Console, root: Path) -> bool:
         except GraphError as error:
             problems.append(str(error))
     if "data" in bound.values and not misplaced:
-        found = problem_of(check_data, root, bound.values["data"], plan)
+        found = problems_of(check_data, root, bound.values["data"], plan)
         problems += [text for text in found if text not in problems]
         wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
     if {"data", "space", "devices"} <= bound.values.keys() and not misplaced:
@@ -80,73 +80,73 @@ def show_devices(
     setting: Setting,
     plan: Plan | None,
 ) -> list[str]:
-    """Print the devices and their budgets, and which tables are stale; returns what is wrong."""
+    """Print devices, budgets and stale latency tables; returns the problems found."""
     problems = imported_problems(root, devices)
     absent = {name: agent_problems(name, d) for name, d in devices.items() if d.agent is not None}
     problems += [problem for found in absent.values() for problem in found]
     reached = {name: device for name, device in devices.items() if not absent.get(name)}
-    found = {name: budgets_of(name, device, setting) for name, device in reached.items()}
+    found = {name: budget_rows(name, device, setting) for name, device in reached.items()}
     print_table(console, devices_table(reached, found))
     unmet = [problem for rows, wrong in found.values() for problem in wrong]
-    loose = [row.remark(name) for name, (rows, _) in found.items() for row in rows if row.loose]
-    for remark in [*away_remarks(reached), *space_remarks(devices, setting), *loose]:
-        console.print(escape(remark), highlight=False)
+    loose = [row.note(name) for name, (rows, _) in found.items() for row in rows if row.is_loose]
+    for note in [*offline_notes(reached), *space_notes(devices, setting), *loose]:
+        console.print(escape(note), highlight=False)
     if plan is not None:
         for message in stale_tables(root, devices, plan).values():
             console.print(escape(message), style="yellow", highlight=False)
     return [*problems, *unmet]
 
 
-def away_remarks(devices: dict[str, Device]) -> list[str]:
-    """Why a device cannot be measured from here, where the table of runtimes does not say it."""
+def offline_notes(devices: dict[str, Device]) -> list[str]:
+    """Why devices cannot be measured from this machine, unless the runtimes table says it."""
     found = []
     for name, device in devices.items():
-        if not problem_of(check_device, device):
-            away = bench_of(name, device, SHORT).why_not_measured
-            if away and away != BACKENDS[device.backend].capabilities().reason:
-                found.append(f"'{name}' is not measured here: {away}")
+        if not problems_of(check_device, device):
+            reason = open_target(name, device, SHORT).why_not_measured
+            if reason and reason != BACKENDS[device.backend].capabilities().reason:
+                found.append(f"'{name}' is not measured: {reason}")
     return found
 
 
-def space_remarks(devices: dict[str, Device], setting: Setting) -> list[str]:
-    """What the devices that run int8 are searched without; others' mistakes are told elsewhere."""
+def space_notes(devices: dict[str, Device], setting: Setting) -> list[str]:
+    """Parts of the space that are excluded for devices that run int8."""
     found: list[str] = []
     for name, device in devices.items():
-        if not problem_of(check_device, device):
+        if not problems_of(check_device, device):
             with suppress(DeviceError):
                 found += device_space(setting.space, name, device).remarks
     return found
 
 
 def runtimes_table() -> Table:
-    """One row a backend: what it can do on this machine, and what to install for the rest."""
+    """One row per backend: what it can do on this machine, and what to install for the rest."""
     table = Table(title="Runtimes on this machine", title_justify="left")
     for heading in ("backend", "runtime", "version", "builds", "runs", "measures", "precisions"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("what is missing", overflow="fold")
+    table.add_column("missing", overflow="fold")
     for name, runtime in BACKENDS.items():
-        here = runtime.capabilities()
+        able = runtime.capabilities()
         table.add_row(
             name,
             runtime.runtime,
             runtime.version(),
-            GOOD if here.builds_here else BAD,
-            GOOD if here.runs_here else BAD,
-            GOOD if here.measures_here else BAD,
+            GOOD if able.can_build else BAD,
+            GOOD if able.can_run else BAD,
+            GOOD if able.can_measure else BAD,
             ", ".join(runtime.native_precisions),
-            escape(here.reason),
+            escape(able.reason),
         )
     return table
 
 
 def devices_table(
-    devices: dict[str, Device], found: dict[str, tuple[list[Ends], list[str]]]
+    devices: dict[str, Device], found: dict[str, tuple[list[BudgetRow], list[str]]]
 ) -> Table:
-    """One row a budget: what is allowed, what the space's ends need of it, whether it can be met.
+    """One row per budget: limit, cost of the smallest and largest network, feasibility.
 
     Args:
         devices: by name.
-        found: of each its budgets, and what is wrong with them.
+        found: the budgets of each device, and the problems with them.
     """
     table = Table(title="Devices and budgets", title_justify="left")
     for heading in ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible"):
@@ -156,23 +156,23 @@ def devices_table(
         if not rows:
             table.add_row(name, escape(device.backend), "", "", "", "", BAD)
         for row in rows:
-            verdict = BAD if wrong else ("" if row.least is None else GOOD)
-            table.add_row(name, device.backend, row.key, *row.words(), verdict)
+            verdict = BAD if wrong else ("" if row.smallest is None else GOOD)
+            table.add_row(name, device.backend, row.key, *row.cells(), verdict)
     return table
 
 
 def data_line(root: Path, bound: Bound, plan: Plan | None) -> str:
-    """The source, and where its originals are."""
+    """The data source and the location of its original files."""
     params = bound.values["data"]
     folder = root / params.path
     if folder.is_dir():
         return f"{params.source}, in {params.path}"
     will = plan is not None and params.path in plan.graph["fetch"].outs
-    return f"{params.source}, {'to be got into' if will else 'missing at'} {params.path}"
+    return f"{params.source}, {'will be downloaded to' if will else 'missing at'} {params.path}"
 
 
 def resources_line(root: Path) -> str:
-    """Cores, threads, memory, disk."""
+    """Available cores, threads, memory and disk."""
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(root)
     return (

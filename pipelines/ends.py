@@ -1,4 +1,4 @@
-"""What the ends of a device's search space need of its budgets, as `netwright doctor` shows it."""
+"""Budgets of a device against the smallest and largest network of its space, for `doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devices.device import Device
 from models.architecture import Architecture, Block
 from models.costs import block_flops, block_parameters, flops, parameters
 from models.space import SearchSpace
-from pipelines.preflight import Setting, check_budget, check_device, ends_of, problem_of
+from pipelines.preflight import Setting, check_budget, check_device, measure_extremes, problems_of
 from stages.common.budgets import predict_ms, search_precision
 from stages.common.device_space import device_space
 
@@ -22,96 +22,96 @@ _BY_SHAPE: dict[str, Costs] = {
 
 
 @dataclass(frozen=True)
-class Ends:
-    """A budget beside the least and the most that a network of the space costs.
+class BudgetRow:
+    """A budget, and the cost of the smallest and the largest network of the space.
 
     Attributes:
-        key: the budget's, such as `latency_share`; the numbers are in its unit.
+        key: name of the budget, such as `latency_share`; the numbers are in its unit.
         allowed: the budget.
-        least: what the smallest network needs; None where that cannot be known here.
-        most: what the largest needs, likewise.
-        interval: 95% confidence interval of `least`, where it was measured for this.
-        largest_ms: of a share: milliseconds of the whole.
-        bound: whether a smaller network than `least` is possible.
+        smallest: cost of the smallest network; None if unknown on this machine.
+        largest: cost of the largest network; None if unknown on this machine.
+        interval: 95% confidence interval of `smallest`, if it was measured for this.
+        largest_ms: for a share: latency of the largest network in milliseconds.
+        is_bound: whether `smallest` is only an upper bound.
     """
 
     key: str
     allowed: float
-    least: float | None = None
-    most: float | None = None
+    smallest: float | None = None
+    largest: float | None = None
     interval: tuple[float, float] | None = None
     largest_ms: float | None = None
-    bound: bool = False
+    is_bound: bool = False
 
     @property
-    def loose(self) -> bool:
-        """Whether even the largest network keeps the budget."""
-        return self.most is not None and self.most <= self.allowed
+    def is_loose(self) -> bool:
+        """Whether even the largest network meets the budget."""
+        return self.largest is not None and self.largest <= self.allowed
 
-    def words(self) -> tuple[str, str, str]:
-        """The budget, the least and the most, for people."""
-        return self._amount(self.allowed), self._least(), self._of_budget(self.most)
+    def cells(self) -> tuple[str, str, str]:
+        """Budget, smallest and largest cost as table cells."""
+        return self._format(self.allowed), self._format_smallest(), self._with_share(self.largest)
 
-    def remark(self, name: str) -> str:
-        """What to say of a budget that is `loose`."""
-        assert self.most is not None
+    def note(self, name: str) -> str:
+        """The note about a budget that is loose."""
+        assert self.largest is not None
         return (
-            f"'{name}': the budget of {self.key} {_plain(self.allowed)} excludes no network; the "
-            f"largest takes {self.most / self.allowed:.0%} of it."
+            f"'{name}': the budget of {self.key} {_number(self.allowed)} excludes no network; the "
+            f"largest needs {self.largest / self.allowed:.0%} of it."
         )
 
-    def _least(self) -> str:
-        text = self._of_budget(self.least)
+    def _format_smallest(self) -> str:
+        text = self._with_share(self.smallest)
         if self.interval is not None:
             low, high = self.interval
             text += f", 95% interval {low / self.allowed:.0%} to {high / self.allowed:.0%}"
-        return f"at most {text}" if self.bound else text
+        return f"at most {text}" if self.is_bound else text
 
-    def _of_budget(self, cost: float | None) -> str:
+    def _with_share(self, cost: float | None) -> str:
         if cost is None:
-            return "unknown here"
-        return f"{self._amount(cost)} ({cost / self.allowed:.0%})"
+            return "unknown"
+        return f"{self._format(cost)} ({cost / self.allowed:.0%})"
 
-    def _amount(self, cost: float) -> str:
+    def _format(self, cost: float) -> str:
         if self.largest_ms is None:
-            return _plain(cost)
-        return f"{_plain(cost)} = {cost * self.largest_ms:.4g} ms"
+            return _number(cost)
+        return f"{_number(cost)} = {cost * self.largest_ms:.4g} ms"
 
 
-def budgets_of(name: str, device: Device, setting: Setting) -> tuple[list[Ends], list[str]]:
-    """A device's budgets beside its space's ends, and what is wrong with them.
+def budget_rows(name: str, device: Device, setting: Setting) -> tuple[list[BudgetRow], list[str]]:
+    """A device's budgets with the cost range of its space, and the problems with them.
 
-    Both go by the same measurement, where one is needed. No budgets come back for a device whose
-    settings are wrong, which is reported elsewhere.
+    Both use the same measurement, where one is needed. No rows are returned for a device with
+    invalid settings, which `check_device` reports.
     """
-    if problem_of(check_device, device):
+    if problems_of(check_device, device):
         return [], []
-    wrong = problem_of(check_budget, name, device, setting)
-    if problem_of(device_space, setting.space, name, device):
+    wrong = problems_of(check_budget, name, device, setting)
+    if problems_of(device_space, setting.space, name, device):
         return [], wrong
     budget = {k: v for k, v in device.budget.model_dump().items() if v is not None}
-    return [_ends(key, value, name, device, setting) for key, value in budget.items()], wrong
+    return [_evaluate(key, value, name, device, setting) for key, value in budget.items()], wrong
 
 
-def _ends(key: str, allowed: float, name: str, device: Device, setting: Setting) -> Ends:
-    """The ends by one budget's key.
+def _evaluate(key: str, allowed: float, name: str, device: Device, setting: Setting) -> BudgetRow:
+    """The cost range for one budget.
 
-    A bundle's size is weighed when it is there, and memory is checked exactly, by the space.
+    Unknown for bundle size, known only after the build, and for memory, which the space checks.
     """
     space = device_space(setting.space, name, device).space
     if key in LATENCY:
-        return _latency(key, allowed, space, name, device, setting)
+        return _evaluate_latency(key, allowed, space, name, device, setting)
     if key not in _BY_SHAPE:
-        return Ends(key, allowed)
+        return BudgetRow(key, allowed)
     of_block, of_network = _BY_SHAPE[key]
     least, most = (of_network(space.extreme(of_block, largest=end)) for end in (False, True))
-    return Ends(key, allowed, least, most)
+    return BudgetRow(key, allowed, least, most)
 
 
-def _latency(
+def _evaluate_latency(
     key: str, allowed: float, space: SearchSpace, name: str, device: Device, setting: Setting
-) -> Ends:
-    """The ends by latency: of the device's table, or measured now."""
+) -> BudgetRow:
+    """The latency range, from the device's latency table or measured now."""
     table, share = setting.tables.get(name), key == "latency_share"
     if table is not None and table.measured:
         precision = search_precision(device)
@@ -119,17 +119,17 @@ def _latency(
         least, most = predict_ms(table, fastest, precision), table.largest_ms
         bound = not table.additive(precision)
         if not share:
-            return Ends(key, allowed, least, most, bound=bound)
+            return BudgetRow(key, allowed, least, most, is_bound=bound)
         if most is None:
-            return Ends(key, allowed)
-        return Ends(key, allowed, least / most, 1.0, largest_ms=most, bound=bound)
-    measured = ends_of(name, device, setting)
+            return BudgetRow(key, allowed)
+        return BudgetRow(key, allowed, least / most, 1.0, largest_ms=most, is_bound=bound)
+    measured = measure_extremes(name, device, setting)
     if measured is None:
-        return Ends(key, allowed)
+        return BudgetRow(key, allowed)
     least, interval = measured.least(key)
     most = 1.0 if share else measured.largest_ms
-    return Ends(key, allowed, least, most, interval, measured.largest_ms if share else None)
+    return BudgetRow(key, allowed, least, most, interval, measured.largest_ms if share else None)
 
 
-def _plain(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

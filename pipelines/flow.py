@@ -1,7 +1,7 @@
 """The Prefect flow: every stale stage as a task, after its upstreams.
 
-The flow holds no description of the graph: it reads DVC's. Prefect runs the tasks, retries them
-and keeps their history; `Schedule` says which may start; DVC runs the stage.
+The graph comes from DVC. `Schedule` decides which stage starts next, Prefect runs and retries the
+tasks and keeps their history, and DVC runs the stage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 from pipelines import interrupts
 from pipelines.attest import attest
 from pipelines.graph import Graph, Stage, find_root, read_graph
-from pipelines.mending import clear_rwlock, keep_lock
+from pipelines.mending import back_up_lock, clear_rwlock
 from pipelines.params import read_params
 from pipelines.plan import Plan, make_plan
 from pipelines.preflight import preflight
@@ -39,7 +39,7 @@ class Report:
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
-    """What the failed stages said."""
+    """Error messages of the failed stages."""
 
 
 class RunFailedError(ValueError):
@@ -49,8 +49,8 @@ class RunFailedError(ValueError):
         self.report = report
         failed = [name for name, outcome in report.outcomes.items() if outcome == "failed"]
         lost = sum(outcome == "not started" for outcome in report.outcomes.values())
-        unsaid = "it could not be run, and did not say why."
-        what = "\n".join(f"{name}: {report.messages.get(name, unsaid)}" for name in failed)
+        default = "it could not be run, for an unknown reason."
+        what = "\n".join(f"{name}: {report.messages.get(name, default)}" for name in failed)
         after = f"\n{lost} stages were not started." if lost else ""
         super().__init__(f"{what}{after}")
 
@@ -63,38 +63,38 @@ class GateError(ValueError):
 def release_flow(
     devices: list[str], jobs: int, stages: list[str] | None = None, verbose: bool = False
 ) -> Report:
-    """Run what is stale.
+    """Run the stale stages.
 
-    Scheduled runs check the params themselves and end with the summary in their log; the command
-    line does both around the flow, and hands in the stages it found.
+    Scheduled runs also check the params and log the summary; the command line does both around
+    the flow, and passes the stages.
 
     Args:
-        devices: only what these devices need; empty: everything.
-        jobs: how many stages may run at once.
-        stages: names of the stages to run if the caller has them already; None: find them.
-        verbose: print all that the stages print.
+        devices: run only the stages that these devices need; empty: all stages.
+        jobs: largest number of parallel stages.
+        stages: names of the stages to run; None: find the stale ones.
+        verbose: print all output of the stages.
 
     Raises:
-        RunFailedError: a stage failed; independent stages were still brought to their end,
-            unless it was a `first` one, after which nothing more is started.
-        PreflightError: a scheduled run found params that cannot work.
+        RunFailedError: a stage failed; independent stages were still run, unless it was a
+            `first` one, after which no stage is started.
+        PreflightError: a scheduled run found invalid params.
         GateError: a scheduled run's bundles are held back.
     """
     workspace = Workspace(find_root(Path.cwd()))
-    if interrupts.armed():
-        interrupts.arm()  # Prefect has just taken SIGTERM for itself
+    if interrupts.handlers_installed():
+        interrupts.install_handlers()  # Prefect has replaced the SIGTERM handler
     else:
-        _end_with(os.getppid())  # Prefect's runner, which may be killed
-    with workspace.held() as lock:
+        _exit_with_parent(os.getppid())  # Prefect's runner, which may be killed
+    with workspace.ensure_lock() as lock:
         clear_rwlock(workspace.root)
         plan: Plan | None = None
         if stages is None:
             preflight(workspace.root)
             plan = make_plan(workspace.root, devices)
             stages = list(plan.stale)
-        # DVC's status takes seconds: who hands the stages in has asked it already.
+        # DVC's status takes seconds, and is not repeated for a caller that passes the stages.
         graph = plan.graph if plan else read_graph(workspace.root)
-        keep_lock(workspace.root)
+        back_up_lock(workspace.root)
         with choose_view(Console(), verbose) as view:
             report = _run(Schedule(graph, stages, jobs), graph, workspace, lock, view)
     if "failed" in report.outcomes.values():
@@ -109,10 +109,10 @@ def release_flow(
 
 
 class _Logs:
-    """Hands every line of a stage to the view and to the log of its task.
+    """Passes every output line of a stage to the view and to the log of its task.
 
     Args:
-        view: what the user sees.
+        view: display of the run.
     """
 
     def __init__(self, view: View) -> None:
@@ -120,14 +120,14 @@ class _Logs:
         self.tasks: dict[str, logging.Logger | logging.LoggerAdapter[logging.Logger]] = {}
 
     def line(self, stage: Stage, text: str) -> None:
-        """Hand on one line."""
+        """Pass one line on."""
         self._view.line(stage, text)
         if text:
             self.tasks[stage.name].info("%s", text)
 
 
 def _run(schedule: Schedule, graph: Graph, workspace: Workspace, lock: int, view: View) -> Report:
-    """Start what the schedule allows, wait for any stage to end, and so on."""
+    """Start the stages that the schedule allows, wait for any to end, and repeat."""
     report, logs = Report(schedule.outcomes), _Logs(view)
     processes = StageProcesses(workspace.root, workspace.logs, logs.line, inherited=(lock,))
     began: dict[str, float] = {}
@@ -158,19 +158,19 @@ def _run(schedule: Schedule, graph: Graph, workspace: Workspace, lock: int, view
             outcome = ran.get(name, "failed")
             schedule.finish(name, outcome)
             if outcome == "failed" and graph[name].meta.first:
-                schedule.abandon()  # it is there to stop a run before anything is trained
+                schedule.abandon()  # `first` stages stop a run before any training
             message = report.messages.get(name, "") if outcome == "failed" else ""
             view.ended(graph[name], outcome, time.monotonic() - began[name], message)
     except BaseException:
-        processes.stop()  # Ctrl-C: no stage outlives the run
+        processes.stop()  # after Ctrl-C no stage may outlive the run
         raise
     finally:
-        workspace.record.unlink(missing_ok=True)
+        workspace.run_record.unlink(missing_ok=True)
     return report
 
 
-def _end_with(parent: int) -> None:
-    """Kill this process when the one that started it is gone; its stages end with it."""
+def _exit_with_parent(parent: int) -> None:
+    """Kill this process, and with it its stages, when its parent has ended."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,7 +1,7 @@
-"""The stage graph, read from `dvc.yaml` through DVC, and what of it is stale.
+"""The stage graph, read from `dvc.yaml` through DVC, and its stale stages.
 
-DVC's Python interface below `Repo.status` is not public. This module alone uses it; the version
-of DVC is pinned.
+DVC's Python API below `Repo.status` is not public. Only this module uses it; DVC's version is
+pinned.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.mending import LOCK, mend_lock
+from pipelines.mending import LOCK, repair_lock
 from stages.common.params import (
     Params,
     ParamsError,
@@ -33,20 +33,20 @@ NEVER = "has never run"
 
 
 class GraphError(ValueError):
-    """`dvc.yaml` cannot be used, or does not hold what was asked for."""
+    """`dvc.yaml` cannot be used, or lacks the requested stage or device."""
 
 
 class StageMeta(Params):
     """The `meta` of a stage in `dvc.yaml`; it does not make a stage stale."""
 
     exclusive: bool = False
-    """Runs while nothing else runs: it measures time."""
+    """Runs alone, because it measures time."""
     first: bool = False
-    """Runs as early as it can; nothing more is started once it failed."""
+    """Runs as early as possible; if it fails, no other stage is started."""
     retries: int = Field(0, ge=0)
-    """How often it is started again after a failure."""
+    """Number of retries after a failure."""
     timeout_s: float | None = Field(None, gt=0)
-    """Seconds after which it is stopped; None: never."""
+    """Timeout in seconds; None: no timeout."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Stage:
 
     Attributes:
         name: DVC's address, such as `train@edge-cpu`.
-        command: what it runs.
+        command: its shell command.
         deps: files and folders it reads, from the repository's root.
         params: keys of params.yaml that it reads.
         outs: files and folders it writes.
         upstreams: names of the stages whose outs it reads.
         meta: how to run it.
-        persists: whether an output is left as it is when the stage runs; DVC then has no run
-            cache for the stage, so that a missing output has to be brought back by `dvc checkout`.
+        persists: whether an output has `persist: true`; DVC then has no run cache for the stage,
+            so that a missing output has to be restored by `dvc checkout`.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Graph:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The devices that stages are fanned out over, in the order of the params."""
+        """The devices that stages are fanned out over, in params order."""
         return tuple(dict.fromkeys(stage.device for stage in self if stage.device is not None))
 
     def with_ancestors(self, names: Iterable[str]) -> frozenset[str]:
@@ -143,7 +143,7 @@ def find_root(start: Path) -> Path:
             return folder
     raise GraphError(
         f"no dvc.yaml in {start} or above it: this is not a Netwright repository. "
-        "Run inside the folder that was cloned."
+        "Run the command inside the cloned folder."
     )
 
 
@@ -153,66 +153,66 @@ def read_graph(root: Path) -> Graph:
     Raises:
         GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
     """
-    with _repository(root) as repo:
-        return _graph(repo, root)
+    with _open_repo(root) as repo:
+        return _build_graph(repo, root)
 
 
-def stale(root: Path, graph: Graph) -> dict[str, list[str]]:
-    """The stages that would run, in order, and why.
+def find_stale(root: Path, graph: Graph) -> dict[str, list[str]]:
+    """The stages that would run, in order, with the reasons.
 
-    A stage downstream of a stale one is listed too: whether it really runs is known only when
-    its inputs are there, and DVC skips it if they turn out to be what they were.
+    Stages downstream of a stale one are included; DVC skips them at run time if their inputs turn
+    out to be unchanged.
 
     Raises:
-        GraphError: DVC cannot tell.
+        GraphError: DVC fails.
     """
-    with _repository(root) as repo:
-        return _stale(repo, graph)
+    with _open_repo(root) as repo:
+        return _find_stale(repo, graph)
 
 
 def read_state(root: Path) -> tuple[Graph, dict[str, list[str]]]:
-    """The graph and what of it is stale, with DVC opened once.
+    """The graph and its stale stages, with one opening of DVC's repository.
 
     Raises:
         GraphError: see `read_graph` and `stale`.
     """
-    with _repository(root) as repo:
-        graph = _graph(repo, root)
-        return graph, _stale(repo, graph)
+    with _open_repo(root) as repo:
+        graph = _build_graph(repo, root)
+        return graph, _find_stale(repo, graph)
 
 
 def cache_folder(root: Path) -> Path:
-    """Where DVC keeps the objects of this repository, by hash.
+    """DVC's object cache of this repository.
 
     Raises:
-        GraphError: DVC cannot tell.
+        GraphError: DVC fails.
     """
-    with _repository(root) as repo:
+    with _open_repo(root) as repo:
         return Path(repo.cache.local.path)
 
 
-def _graph(repo: Any, root: Path) -> Graph:
+def _build_graph(repo: Any, root: Path) -> Graph:
     import networkx as nx
 
-    ours = _ours(repo)
+    ours = _own_stages(repo)
     # From a stage to the stages it reads from.
     edges = repo.index.graph.subgraph(ours)
     order = list(nx.topological_sort(edges.reverse(copy=False)))
     position = {stage.addressing: number for number, stage in enumerate(ours)}
     stages = [_stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order]
-    return Graph(_in_file_order(stages, position))
+    return Graph(_sort_stages(stages, position))
 
 
-def _ours(repo: Any) -> list[Any]:
-    """DVC's stages of this graph; those of other files (benchmarks have some) are run alone."""
+def _own_stages(repo: Any) -> list[Any]:
+    """DVC's stages of the root's `dvc.yaml`; those of other files (benchmarks) are left out."""
     return [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
 
 
-def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
-    # `repo.status` of a file would read it and the lock file anew.
+def _find_stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
+    # `repo.status` would parse dvc.yaml and dvc.lock again.
     status: dict[str, list[Any]] = {}
     with repo.lock:
-        for stage in _ours(repo):
+        for stage in _own_stages(repo):
             status |= stage.status(check_updates=True)
     result: dict[str, list[str]] = {}
     for stage in graph:
@@ -228,18 +228,18 @@ def _stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
     return result
 
 
-def unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
-    """The files in outputs that DVC neither recorded nor could bring back from its cache.
+def find_unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
+    """The files in outputs that DVC has not recorded and cannot restore from its cache.
 
     Args:
         root: the repository.
-        outs: outputs, from the root.
+        outs: paths of outputs, from the root.
 
     Raises:
-        GraphError: DVC cannot tell.
+        GraphError: DVC fails.
     """
     found: dict[str, list[str]] = {}
-    with _repository(root) as repo:
+    with _open_repo(root) as repo:
         known = {_relative(out, root): out for stage in repo.index.stages for out in stage.outs}
         for name in outs:
             out = known[name]
@@ -259,7 +259,7 @@ def unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _recorded(repo: Any, out: Any) -> set[str]:
-    """The files that DVC's lock file has in an output, as far as the cache still lists them."""
+    """The files of an output that dvc.lock records, as far as the cache still lists them."""
     if not out.hash_info or not out.hash_info.isdir:
         return set()
     if not repo.cache.local.exists(out.hash_info.value):
@@ -282,7 +282,7 @@ def _in_cache(repo: Any, file: Path) -> bool:
 
 
 def md5_of(file: Path) -> str | None:
-    """A file's hash, as DVC reckons it; None where there is no file."""
+    """MD5 of a file as DVC computes it; None if there is no file."""
     if not file.is_file():
         return None
     with file.open("rb") as content:
@@ -290,11 +290,11 @@ def md5_of(file: Path) -> str | None:
 
 
 @contextmanager
-def _repository(root: Path) -> Iterator[Any]:
-    """DVC's view of the repository, to read only; its exceptions become GraphError.
+def _open_repo(root: Path) -> Iterator[Any]:
+    """DVC's read-only view of the repository; DVC's exceptions become GraphError.
 
-    Nothing is written here, so DVC's locks are not taken: who looks neither waits for a run nor
-    stops one, and leaves nothing behind when it is killed.
+    DVC's locks are not taken, because nothing is written: readers neither wait for a run nor block
+    one, and leave nothing behind when killed.
     """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     from dvc.exceptions import DvcException
@@ -304,7 +304,7 @@ def _repository(root: Path) -> Iterator[Any]:
     for name in (GRAPH_FILE, LOCK):
         if has_conflict(root / name):
             raise GraphError(conflict_message(root / name))
-    mend_lock(root)
+    repair_lock(root)
     try:
         # DVC names stages relative to the working folder.
         with (
@@ -319,13 +319,13 @@ def _repository(root: Path) -> Iterator[Any]:
         cause = error.__cause__
         detail = f": {cause}" if cause is not None and str(cause) not in str(error) else ""
         raise GraphError(f"DVC cannot read this repository: {error}{detail}") from error
-    except (OSError, UnicodeError) as error:  # of a file that it hashes
-        raise GraphError(f"DVC cannot read what the stages depend on: {error}") from error
+    except (OSError, UnicodeError) as error:  # in a file that DVC hashes
+        raise GraphError(f"DVC cannot read a dependency of a stage: {error}") from error
 
 
 @contextmanager
 def _params_read_once() -> Iterator[None]:
-    """Let DVC parse a params file once, and not once a stage: that is a third of its status."""
+    """Make DVC parse a params file once, not once per stage (a third of the time of status)."""
     from dvc.dependency import param
 
     parse, parsed = param.load_path, {}
@@ -364,8 +364,8 @@ def _relative(output: Any, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _in_file_order(stages: list[Stage], position: Mapping[str, int]) -> dict[str, Stage]:
-    """Topological order that follows the file where the graph leaves a choice."""
+def _sort_stages(stages: list[Stage], position: Mapping[str, int]) -> dict[str, Stage]:
+    """Topological order; ties are in the order of the file."""
     depth: dict[str, int] = {}
     for stage in stages:
         depth[stage.name] = 1 + max((depth[name] for name in stage.upstreams), default=-1)

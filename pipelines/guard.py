@@ -1,10 +1,10 @@
-"""Run a module as `python -m` does, and end with the process that started it, however it ended.
+"""Run a module as `python -m` does, and end with the process that started it.
 
     python -P guard.py MODULE ARGUMENT...
 
-Standard input is a pipe whose other end the starting process alone holds. When that process is
-gone, even by kill -9, the pipe ends, and so does this process's whole group. What is run gets an
-empty standard input. Standard library only: it is imported by nobody and starts at once.
+Standard input is a pipe whose write end only the starting process holds. When that process ends,
+even by SIGKILL, the pipe closes, and this process group is killed. The module's standard input is
+/dev/null. Standard library only, so that it starts fast; no module imports it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 
 
 def watch(pipe: int) -> None:
-    """Wait until the pipe ends; then end the group."""
+    """Wait until the pipe closes, then kill the process group."""
     while os.read(pipe, 1):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
-    """Watch in a thread, and become the module."""
-    pipe = os.dup(0)  # not inherited by what the module starts
+    """Watch the pipe in a thread, and run the module."""
+    pipe = os.dup(0)  # not inherited by the module's child processes
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)

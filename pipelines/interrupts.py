@@ -1,8 +1,8 @@
-"""Ctrl-C, SIGTERM and a closed terminal: one line, the exit code of the signal, nothing left.
+"""SIGINT, SIGTERM and SIGHUP: a one-line message, exit code 128 + signal, no processes left.
 
-A first signal unwinds what is under way, so that a stage stops and Prefect records it. Whatever
-has not ended a few seconds later, or when a second signal comes, is killed: a run can be
-killed at any moment without losing what was done.
+The first signal raises `Interrupted`, so that stages stop and Prefect records it. All processes
+that still run after `GRACE_S`, or at a second signal, are killed: a run can be killed at any
+moment without losing finished work.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from types import FrameType
 from typing import NoReturn
 
 GRACE_S = 6.0
-"""Seconds from the first signal until everything is killed."""
-SAID = "error: stopped. What was done stays done; the next run continues from there."
+"""Seconds from the first signal until all processes are killed."""
+MESSAGE = "error: stopped. Finished stages are kept; the next run continues from there."
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _received: list[int] = []
-_enders: list[int] = []
-_ending = threading.Lock()
+_terminating_threads: list[int] = []
+_termination_lock = threading.Lock()
 
 
 class Interrupted(BaseException):
-    """A signal asks this process to end."""
+    """This process has received a signal to end."""
 
 
-def arm() -> None:
-    """Handle the signals in this process, but those that whoever started it ignores (nohup)."""
+def install_handlers() -> None:
+    """Install the signal handlers, except for signals that the parent ignores (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
@@ -40,26 +40,26 @@ def arm() -> None:
             signal.signal(number, _interrupt)
 
 
-def armed() -> bool:
+def handlers_installed() -> bool:
     """Whether `arm` was called in this process."""
     return _interrupt in map(signal.getsignal, _SIGNALS)
 
 
 @contextmanager
-def handled() -> Iterator[None]:
-    """End the process when the block ends by a signal, whatever error that became on its way."""
+def exit_on_signal() -> Iterator[None]:
+    """Terminate if the block raises after a signal, whatever the exception is."""
     try:
         yield
     except BaseException:
         if _received:
-            end()
+            terminate()
         raise
 
 
-def end() -> NoReturn:
-    """Say so, kill whatever still runs, and end this process with the signal's exit code."""
-    with _ending:  # never let go: another thread that comes here waits to be ended
-        _enders.append(threading.get_ident())
+def terminate() -> NoReturn:
+    """Print the message, kill all descendants, and exit with the signal's exit code."""
+    with _termination_lock:  # never released: other threads block here until the exit
+        _terminating_threads.append(threading.get_ident())
         _kill_and_exit()
 
 
@@ -67,31 +67,31 @@ def _kill_and_exit() -> NoReturn:
     from pipelines.children import kill_all
 
     try:
-        _say()
+        _print_message()
         kill_all()
     finally:
         os._exit(128 + (_received[0] if _received else signal.SIGINT))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if threading.get_ident() in _enders:
-        return  # this very thread is ending us
+    if threading.get_ident() in _terminating_threads:
+        return  # this thread is already terminating the process
     _received.append(number)
     if len(_received) > 1:
-        end()
-    logging.disable(logging.CRITICAL)  # that a run was stopped is said in one line
-    timer = threading.Timer(GRACE_S, end)
+        terminate()
+    logging.disable(logging.CRITICAL)  # the one-line message is enough
+    timer = threading.Timer(GRACE_S, terminate)
     timer.daemon = True
     timer.start()
     raise Interrupted
 
 
-def _say() -> None:
-    """Print the line; a terminal that was closed cannot be written to."""
+def _print_message() -> None:
+    """Print the message; writing to a closed terminal fails."""
     try:
         sys.stdout.flush()
         if sys.stdout.isatty():
-            os.write(1, b"\x1b[?25h")  # bars hide the cursor
-        os.write(2, f"{SAID}\n".encode())
+            os.write(1, b"\x1b[?25h")  # progress bars hide the cursor
+        os.write(2, f"{MESSAGE}\n".encode())
     except (OSError, ValueError):
         return

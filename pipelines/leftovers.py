@@ -1,4 +1,4 @@
-"""What is left of devices that the params no longer have."""
+"""Outputs of devices that are no longer in the params."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pipelines.graph import Graph
 
 
 def leftover_notes(root: Path, graph: Graph) -> list[str]:
-    """Say of every device that is gone where what was made for it still lies.
+    """One note per removed device, with the paths of its outputs.
 
-    Nothing is moved: whoever renamed a device may rename it back, and a bundle may be in use.
+    They are not deleted: the device may be renamed back, and a bundle may be in use.
 
     Args:
         root: the repository.
-        graph: all stages; the folders in which devices' outputs lie come from it.
+        graph: all stages, which give the folders of devices' outputs.
     """
     outs = [Path(out) for stage in graph if stage.device is not None for out in stage.outs]
     known = dict.fromkeys(out for out in outs if out.stem in graph.devices)
@@ -23,15 +23,15 @@ def leftover_notes(root: Path, graph: Graph) -> list[str]:
     for folder in dict.fromkeys(out.parent for out in known):
         for entry in sorted((root / folder).glob("*")):
             path = entry.relative_to(root)
-            if path not in known and not entry.name.startswith(".") and _may_be_ours(path, known):
+            if path not in known and not entry.name.startswith(".") and _is_output(path, known):
                 left.setdefault(entry.stem, []).append(path.as_posix())
     return [
-        f"{name}: no device of params.yaml has this name, and what was made for it stays: "
-        f"{', '.join(paths)}. Delete it, or give the device its name back."
+        f"{name}: no device of params.yaml has this name, but its outputs remain: "
+        f"{', '.join(paths)}. Delete them, or rename the device back."
         for name, paths in left.items()
     ]
 
 
-def _may_be_ours(path: Path, known: Iterable[Path]) -> bool:
-    """Whether a path looks as a device's output in that folder does."""
+def _is_output(path: Path, known: Iterable[Path]) -> bool:
+    """Whether a path has the suffix of the device outputs in its folder."""
     return path.suffix in {out.suffix for out in known if out.parent == path.parent}

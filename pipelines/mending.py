@@ -1,4 +1,4 @@
-"""Putting right what a DVC process that was killed left half-written."""
+"""Repair of `dvc.lock` and of DVC's rwlock after a DVC process was killed while writing them."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from typing import Any
 
 LOCK = "dvc.lock"
 _FOLDER = ".netwright"
-_KEPT = "dvc.lock.kept"
-_TORN = "dvc.lock.torn"
+_BACKUP = "dvc.lock.kept"
+_TRUNCATED = "dvc.lock.torn"
 _DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _CONFLICT = re.compile(rb"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)
 
 
-def mend_lock(root: Path) -> None:
-    """Put the last whole `dvc.lock` back if a kill left it half-written, and say so.
+def repair_lock(root: Path) -> None:
+    """Restore `dvc.lock` from its backup if it is truncated, and print a message.
 
-    DVC empties and rewrites it in place; killed in between, no later command reads it. What
-    the stages since then have made still lies in DVC's cache, and is found there. The torn file
-    is kept beside the copy. What is no such remainder (git's conflict markers) is left alone.
+    DVC rewrites it in place; if killed meanwhile, every later command fails. Results of the stages
+    since the backup are found in DVC's cache. The truncated file is kept beside the backup. A file
+    with git's conflict markers is left alone.
 
     Args:
         root: the repository.
     """
-    if _same_as_kept(root) or not _torn(root / LOCK):
+    if _matches_backup(root) or not _is_truncated(root / LOCK):
         return
-    with _writing(root):
-        if not _torn(root / LOCK):
+    with _hold_dvc_lock(root):
+        if not _is_truncated(root / LOCK):
             return
-        kept, torn = root / _FOLDER / _KEPT, root / _FOLDER / _TORN
+        kept, torn = root / _FOLDER / _BACKUP, root / _FOLDER / _TRUNCATED
         torn.parent.mkdir(exist_ok=True)
         (root / LOCK).replace(torn)
-        what = "removed: DVC's cache is searched for what was done"
+        what = "removed: finished stages are restored from DVC's cache"
         if kept.is_file():
-            _write(root / LOCK, kept.read_bytes())
-            what = "replaced by the last whole one"
+            _write_atomically(root / LOCK, kept.read_bytes())
+            what = "replaced by its last backup"
         print(
-            f"{LOCK} was half-written by a DVC that was killed; it was {what} "
+            f"{LOCK} was truncated, because DVC was killed while writing it; it was {what} "
             f"(and kept as {torn.relative_to(root)}).",
             file=sys.stderr,
         )
 
 
-def keep_lock(root: Path) -> None:
-    """Keep a copy of `dvc.lock`, whole and written at once, unless there is one.
+def back_up_lock(root: Path) -> None:
+    """Write a backup of `dvc.lock` atomically, unless there is one or the file is truncated.
 
     Args:
         root: the repository.
     """
-    if not (root / LOCK).is_file() or _same_as_kept(root):
+    if not (root / LOCK).is_file() or _matches_backup(root):
         return
-    with _writing(root):
-        if not _torn(root / LOCK):
+    with _hold_dvc_lock(root):
+        if not _is_truncated(root / LOCK):
             (root / _FOLDER).mkdir(exist_ok=True)
-            _write(root / _FOLDER / _KEPT, (root / LOCK).read_bytes())
+            _write_atomically(root / _FOLDER / _BACKUP, (root / LOCK).read_bytes())
 
 
 def read_mapping(file: Path) -> Mapping[str, Any]:
-    """The content of a YAML file; an empty mapping where there is none.
+    """Read a YAML file; an empty mapping if it does not exist.
 
     Raises:
-        ValueError: it is no YAML mapping.
+        ValueError: it is not a YAML mapping.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -79,12 +79,12 @@ def read_mapping(file: Path) -> Mapping[str, Any]:
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} is no mapping.")
+        raise ValueError(f"{file} is not a mapping.")
     return content
 
 
 @contextmanager
-def _writing(root: Path) -> Iterator[None]:
+def _hold_dvc_lock(root: Path) -> Iterator[None]:
     """Hold the lock under which DVC writes `dvc.lock`."""
     from dvc.lock import make_lock
 
@@ -94,15 +94,15 @@ def _writing(root: Path) -> Iterator[None]:
         yield
 
 
-def _same_as_kept(root: Path) -> bool:
+def _matches_backup(root: Path) -> bool:
     try:
-        return (root / LOCK).read_bytes() == (root / _FOLDER / _KEPT).read_bytes()
+        return (root / LOCK).read_bytes() == (root / _FOLDER / _BACKUP).read_bytes()
     except FileNotFoundError:
         return False
 
 
-def _torn(file: Path) -> bool:
-    """Whether a lock file is the beginning of one: empty, or ended in the middle of something."""
+def _is_truncated(file: Path) -> bool:
+    """Whether a lock file is empty or ends in the middle of an entry."""
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -117,11 +117,11 @@ def _torn(file: Path) -> bool:
         return True
     if not isinstance(stages, dict):
         return True
-    return not all(_whole_entry(entry) for entry in stages.values())
+    return not all(_is_complete(entry) for entry in stages.values())
 
 
-def _whole_entry(entry: Any) -> bool:
-    """Whether a stage's record has all its parts; DVC writes its command first."""
+def _is_complete(entry: Any) -> bool:
+    """Whether a stage's lock entry has all its parts; DVC writes `cmd` first."""
     if not isinstance(entry, dict) or "cmd" not in entry:
         return False
     files = [*(entry.get("deps") or []), *(entry.get("outs") or [])]
@@ -133,7 +133,7 @@ def _whole_entry(entry: Any) -> bool:
     )
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write_atomically(file: Path, content: bytes) -> None:
     temporary = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:
         with temporary.open("wb") as target:
@@ -146,15 +146,15 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def clear_rwlock(root: Path) -> None:
-    """Forget the commands in DVC's list that have ended, though their number is in use again.
+    """Remove DVC's rwlock if all its processes have ended, even if their PIDs were reused.
 
-    DVC itself forgets those whose process is gone, and no others. Call it while no stage of ours
-    runs.
+    DVC itself removes only entries whose PID does not exist. Call it while no stage of this
+    repository runs.
 
     Args:
         root: the repository.
     """
-    mend_rwlock(root)
+    repair_rwlock(root)
     file = root / ".dvc" / "tmp" / "rwlock"
     try:
         written, content = file.stat().st_mtime, json.loads(file.read_bytes())
@@ -169,7 +169,7 @@ def clear_rwlock(root: Path) -> None:
 
 
 def _alive(pid: int, written: float) -> bool:
-    """Whether a process runs that had begun before the list was written."""
+    """Whether the process runs and started before the rwlock was written."""
     import psutil
 
     try:
@@ -178,27 +178,27 @@ def _alive(pid: int, written: float) -> bool:
         return False
 
 
-def mend_rwlock(root: Path) -> None:
-    """Remove DVC's list of running commands if a kill left it half-written.
+def repair_rwlock(root: Path) -> None:
+    """Remove DVC's rwlock if it is truncated.
 
-    DVC empties and rewrites `.dvc/tmp/rwlock` in place; killed in between, every later command
-    fails with "JSON structure is corrupted". What the list held is lost either way. Writers hold
-    a guard, which ends with them, so a list that is broken while the guard is ours stays broken.
+    DVC rewrites `.dvc/tmp/rwlock` in place; if killed meanwhile, every later command fails with
+    "JSON structure is corrupted". Writers hold `rwlock.lock`, which is released when they end, so
+    a file that is invalid while that lock is held here has no writer.
 
     Args:
         root: the repository.
     """
     file = root / ".dvc" / "tmp" / "rwlock"
-    if _whole(file):
+    if _is_valid_json(file):
         return
     from dvc.lock import make_lock
 
     with make_lock(str(file.with_name("rwlock.lock")), tmp_dir=str(file.parent), wait=True):
-        if not _whole(file):
+        if not _is_valid_json(file):
             file.unlink()
 
 
-def _whole(file: Path) -> bool:
+def _is_valid_json(file: Path) -> bool:
     try:
         json.loads(file.read_bytes())
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""Whether what lies in the outputs is the run's own, before DVC empties them.
+"""Protects users' files in stage outputs, which DVC removes before a stage runs.
 
-DVC removes a stage's outputs before the stage runs, whoever filled them. What it recorded, or has
-in its cache, is not lost by that; neither is what a stage left behind that was stopped, which a
-mark in `.netwright/begun` says. Anything else is the user's.
+Files that DVC has recorded or cached are not lost by that. Files of an interrupted stage may be
+lost; a marker in `.netwright/begun` identifies them. All other files are the user's.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.graph import Graph, Stage, unrecorded
+from pipelines.graph import Graph, Stage, find_unrecorded
 from pipelines.workspace import Workspace
 from stages.common.files import write_bytes
 
 
-def begin(root: Path, stage: Stage) -> None:
-    """Note that from now on a stage may write its outputs."""
+def mark_started(root: Path, stage: Stage) -> None:
+    """Write the marker of a stage that starts, and may write its outputs from now on."""
     write_bytes(_mark(root, stage), json.dumps(None).encode())
 
 
-def ended(root: Path, stage: Stage, done: bool) -> None:
-    """Note how a stage ended: with outputs that DVC recorded, or with what lies there now.
+def mark_ended(root: Path, stage: Stage, done: bool) -> None:
+    """Remove the marker of a successful stage; after a failure, list its files in the marker.
 
-    A stage that is killed with its run leaves the note of `begin`: all that lies there is its own.
+    A stage killed with its run leaves the marker of `mark_started`: all files are its own.
     """
     mark = _mark(root, stage)
     if done:
@@ -34,35 +33,35 @@ def ended(root: Path, stage: Stage, done: bool) -> None:
 
 
 def foreign_problems(root: Path, graph: Graph, stale: Iterable[str]) -> list[str]:
-    """Refuse to run stages whose outputs hold files that no stage wrote.
+    """Problems of stages whose outputs hold files that no stage wrote.
 
     Args:
         root: the repository.
         graph: all stages.
-        stale: names of those that would run.
+        stale: names of the stages that would run.
 
     Raises:
-        GraphError: DVC cannot tell what it recorded.
+        GraphError: DVC fails.
     """
     owners = {out: graph[name] for name in stale for out in graph[name].outs}
     held = [out for out in owners if (root / out).exists()]
     problems = []
-    for out, files in (unrecorded(root, held) if held else {}).items():
+    for out, files in (find_unrecorded(root, held) if held else {}).items():
         left = _left_behind(root, owners[out], files)
         others = [file for file in files if file not in left]
         if others:
             kind = "folder" if (root / out).is_dir() else "file"
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             problems.append(
-                f"{out}: no stage wrote {_shown(others[0])}{more}, and the stage "
-                f"'{owners[out].name}' writes that {kind} anew. Move your files to a "
-                "folder of their own, such as images/, or delete them."
+                f"{out}: no stage wrote {_printable(others[0])}{more}, and the stage "
+                f"'{owners[out].name}' replaces that {kind}. Move your files to another "
+                "folder, such as images/, or delete them."
             )
     return problems
 
 
 def _left_behind(root: Path, stage: Stage, files: list[str]) -> set[str]:
-    """Which of the files a stage left there that did not come to its end."""
+    """The files that an interrupted or failed run of the stage left."""
     try:
         content = json.loads(_mark(root, stage).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -80,6 +79,6 @@ def _mark(root: Path, stage: Stage) -> Path:
     return Workspace(root).folder / "begun" / f"{stage.name}.json"
 
 
-def _shown(name: str) -> str:
-    """A name that a terminal takes: surrogates stand for bytes that are no text."""
+def _printable(name: str) -> str:
+    """A printable name: surrogates, which stand for undecodable bytes, are escaped."""
     return name.encode(errors="backslashreplace").decode()

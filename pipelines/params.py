@@ -1,4 +1,4 @@
-"""All of `params.yaml` at once: every section and the one class that it binds to."""
+"""All sections of `params.yaml`, and the class that each binds to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stages.train.params import TrainParams
 
 
 class SpaceParams(Params):
-    """Which architectures there are. `dvc.yaml` hands the file to the stages."""
+    """The search space. `dvc.yaml` passes the file to the stages."""
 
     file: str = Field(min_length=1)
     """YAML file of the search space, from the repository's root."""
@@ -47,19 +47,19 @@ SECTIONS: dict[str, Any] = {
     "bundle": BundleParams,
     "devices": dict[str, Device],
 }
-"""A new section is one line here."""
+"""The class of each section."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The sections that bind to their class, and what is wrong with the others."""
+    """The sections that bind to their class, and the problems of the others."""
 
     values: Mapping[str, Any]
     problems: tuple[str, ...]
 
 
 def bind_params(root: Path) -> Bound:
-    """Bind every section, collecting all mistakes.
+    """Bind every section, collecting all errors.
 
     Raises:
         ParamsError: the file cannot be read at all.
@@ -73,7 +73,7 @@ def bind_params(root: Path) -> Bound:
     values: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         if name not in content:
-            problems.append(f"{name}: required section, but not given.")
+            problems.append(f"{name}: required section is missing.")
             continue
         try:
             values[name] = bind(content[name], name, kind)
@@ -83,10 +83,10 @@ def bind_params(root: Path) -> Bound:
 
 
 def read_params(root: Path) -> Mapping[str, Any]:
-    """Every section as its class.
+    """Read every section as its class.
 
     Raises:
-        ParamsError: all mistakes, one a line.
+        ParamsError: all errors, one per line.
     """
     bound = bind_params(root)
     if bound.problems:
@@ -95,5 +95,5 @@ def read_params(root: Path) -> Mapping[str, Any]:
 
 
 def problem_list(problems: tuple[str, ...] | list[str]) -> str:
-    """One message for all that is wrong."""
+    """One message with all problems."""
     return "\n".join([f"{PARAMS} cannot be used:", *(f"  {problem}" for problem in problems)])

@@ -1,8 +1,8 @@
-"""Paths of the params, held against what the graph writes.
+"""Checks that no path of the params overlaps a stage output, without DVC.
 
-DVC empties an output before its stage runs. Whatever the user has there would be gone, so no path
-of the params may lie in an output or contain one, by whatever name: through links, `..`, another
-spelling on a disk that ignores case, or a bind mount. It is checked without DVC.
+DVC removes an output before its stage runs, with all user files in it. No path of the params may
+lie in an output or contain one, also not through links, `..`, the spelling on a case-insensitive
+file system, or a bind mount.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 
 from data.sources import SOURCES
 from stages.common.params import ParamsError, read_yaml
-from stages.common.system import explained
+from stages.common.system import describe_os_error
 
 GRAPH_FILE = "dvc.yaml"
 OWN = (".dvc", ".git", ".netwright", ".venv")
-"""Folders of the repository that DVC, git, a run and Python keep for themselves."""
+"""Folders of the repository that are reserved for DVC, git, a run and Python."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _TEMPLATE = "${"
-_ELSEWHERE = " Move yours to a folder of its own, such as images/, and name that."
+_MOVE_HINT = " Move your files to another folder, such as images/, and set that path."
 
 
 @dataclass(frozen=True)
-class Graph:
-    """What `dvc.yaml` says of paths; a device's own output counts by the folder of all devices'.
+class Paths:
+    """Paths in `dvc.yaml`; per-device outputs are represented by their parent folder.
 
     Attributes:
-        outs: what stages write, from the repository's root.
-        deps: folders of code that stages depend on, likewise.
-        fetched: what the stage `fetch` writes.
+        outs: outputs of stages, from the repository's root.
+        deps: code that stages depend on, from the repository's root.
+        fetched: output of the stage `fetch`.
     """
 
     outs: tuple[str, ...]
@@ -42,7 +42,7 @@ class Graph:
 
 
 def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the paths of the params.
+    """Problems with the paths of the params.
 
     Args:
         root: the repository.
@@ -53,29 +53,29 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
     """
     graph = read_paths(root)
     problems = []
-    for key, text in named_paths(values):
+    for key, text in params_paths(values):
         problem = _unusable(root, key, text)
         if problem is None and not _is_fetched(root, key, text, values, graph):
             problem = _overlap(root, key, text, graph)
         if problem is None and key == "data.path":
-            problem = _among_code(root, text, graph) or _links_overlap(root, text, graph)
+            problem = _inside_code(root, text, graph) or _links_overlap(root, text, graph)
         if problem is not None:
             problems.append(problem)
     return problems
 
 
 def check_paths(root: Path, values: Mapping[str, Any]) -> None:
-    """Refuse params with a path that DVC may not be asked about.
+    """Check all paths of the params before DVC reads them.
 
     Raises:
-        ParamsError: all such paths, one a line.
+        ParamsError: all problems, one per line.
     """
     if problems := path_problems(root, values):
         raise ParamsError("\n".join(problems))
 
 
-def named_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every path that the params name, with its key."""
+def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every path in the params, with its key."""
     for section, field in (
         ("data", "path"),
         ("space", "file"),
@@ -90,8 +90,8 @@ def named_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"devices.{name}.table.file", device.table.file
 
 
-def read_paths(root: Path) -> Graph:
-    """The paths of every `dvc.yaml` of the repository, without asking DVC.
+def read_paths(root: Path) -> Paths:
+    """Read the paths of every `dvc.yaml` of the repository, without DVC.
 
     Raises:
         ParamsError: a file cannot be read.
@@ -104,7 +104,7 @@ def read_paths(root: Path) -> Graph:
     deps = [dep for stage in stages.values() for dep in _texts(stage.get("deps"))]
     code = [dep for dep in deps if _TEMPLATE not in dep and dep not in outs]
     fetched = next(iter(_outs(stages.get("fetch", {}))), None)
-    return Graph(tuple(dict.fromkeys(outs)), tuple(dict.fromkeys(code)), fetched)
+    return Paths(tuple(dict.fromkeys(outs)), tuple(dict.fromkeys(code)), fetched)
 
 
 def _stages(file: Path) -> dict[str, dict[str, Any]]:
@@ -113,7 +113,7 @@ def _stages(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _outs(stage: Mapping[str, Any]) -> list[str]:
-    """What a stage writes; where a device's name comes in, the folder above it."""
+    """Outputs of a stage; for a per-device output, its parent folder."""
     found = []
     for out in _texts(stage.get("outs")):
         fixed, template, _ = out.partition(_TEMPLATE)
@@ -122,72 +122,72 @@ def _outs(stage: Mapping[str, Any]) -> list[str]:
 
 
 def _texts(entries: Any) -> list[str]:
-    """Paths of a list whose items may carry options: `path` or `{path: {persist: true}}`."""
+    """Paths of a list whose items may have options: `path` or `{path: {persist: true}}`."""
     return [str(next(iter(e)) if isinstance(e, dict) else e) for e in entries or ()]
 
 
 def _unusable(root: Path, key: str, text: str) -> str | None:
-    """Why a path cannot even be looked at."""
+    """Why a path cannot be read; None if it can."""
     if "\0" in text:
-        return f"{key}: a path cannot hold the character NUL (got {text!r})."
+        return f"{key}: a path cannot contain the character NUL (got {text!r})."
     path = root / text
     try:
         path.stat()
     except FileNotFoundError:
-        return _hint(key, text)  # the check of its content says that it is missing
+        return _hint(key, text)  # the check of its content reports missing files
     except RuntimeError:
-        return f"{key}: {text}: its links lead in a circle: remove one of them."
+        return f"{key}: {text}: its symbolic links form a cycle: remove one of them."
     except OSError as error:
-        return f"{key}: {explained(error)}"
+        return f"{key}: {describe_os_error(error)}"
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-        return f"{key}: {text} may not be read by this user: change its permissions or owner."
+        return f"{key}: {text} is not readable by this user: change its permissions or owner."
     return None
 
 
 def _hint(key: str, text: str) -> str | None:
     for expanded in (os.path.expanduser(text), os.path.expandvars(text)):  # noqa: PTH111
         if expanded != text:
-            return f"{key}: ~ and $ are not expanded here; write {expanded} instead of {text}."
+            return f"{key}: ~ and $ are not expanded; write {expanded} instead of {text}."
     return None
 
 
-def _is_fetched(root: Path, key: str, text: str, values: Mapping[str, Any], graph: Graph) -> bool:
-    """Whether `data.path` is what `fetch` fills, for a source that can be got."""
+def _is_fetched(root: Path, key: str, text: str, values: Mapping[str, Any], graph: Paths) -> bool:
+    """Whether `data.path` is the output of `fetch`, for a source that can be downloaded."""
     if key != "data.path" or graph.fetched is None:
         return False
     same = os.path.abspath(root / text) == os.path.abspath(root / graph.fetched)  # noqa: PTH100
     return same and SOURCES[values["data"].source].fetchable
 
 
-def _overlap(root: Path, key: str, text: str, graph: Graph) -> str | None:
+def _overlap(root: Path, key: str, text: str, graph: Paths) -> str | None:
     path = root / text
     for kept in OWN:
-        if below(path, root / kept):
-            return f"{key}: {text} lies in {kept}, which programs keep for themselves.{_ELSEWHERE}"
+        if is_inside(path, root / kept):
+            return f"{key}: {text} lies in {kept}, which is reserved for tools.{_MOVE_HINT}"
     for out in graph.outs:
-        if below(path, root / out):
+        if is_inside(path, root / out):
             return (
-                f"{key}: {text} lies in {out}, which the run empties and writes: what you have "
-                f"there would be lost.{_ELSEWHERE}"
+                f"{key}: {text} lies in {out}, a stage output that a run replaces: your files "
+                f"there would be lost.{_MOVE_HINT}"
             )
-        if below(root / out, path):
-            return f"{key}: {text} contains {out}, which the run empties and writes.{_ELSEWHERE}"
+        if is_inside(root / out, path):
+            return f"{key}: {text} contains {out}, a stage output that a run replaces.{_MOVE_HINT}"
     return None
 
 
-def _among_code(root: Path, text: str, graph: Graph) -> str | None:
+def _inside_code(root: Path, text: str, graph: Paths) -> str | None:
     for dep in graph.deps:
-        if (root / dep).is_dir() and below(root / text, root / dep):
+        if (root / dep).is_dir() and is_inside(root / text, root / dep):
             return (
-                f"data.path: {text} lies in {dep}, which is code: with every image added, all "
-                "stages that use the code would run again. Move the images to a folder of their "
-                "own, such as images/."
+                f"data.path: {text} lies in {dep}, which is code: every added image would make "
+                "all stages that depend on the code stale. Move the images to another folder, "
+                "such as images/."
             )
     return None
 
 
-def _links_overlap(root: Path, text: str, graph: Graph) -> str | None:
-    """The same for links right below the folder of images, one a class."""
+def _links_overlap(root: Path, text: str, graph: Paths) -> str | None:
+    """Check the links directly below the image folder, one per class."""
     with suppress(OSError):
         for entry in sorted(os.scandir(root / text), key=lambda entry: entry.name):
             if entry.is_symlink():
@@ -197,8 +197,8 @@ def _links_overlap(root: Path, text: str, graph: Graph) -> str | None:
     return None
 
 
-def below(inner: Path, outer: Path) -> bool:
-    """Whether `inner` is `outer` or lies in it, by name, by identity, or on disk."""
+def is_inside(inner: Path, outer: Path) -> bool:
+    """Whether `inner` is `outer` or lies in it: by name, inode, or location on the disk."""
     named = [Path(os.path.abspath(path)) for path in (inner, outer)]  # noqa: PTH100
     if named[0].is_relative_to(named[1]):
         return True
@@ -207,7 +207,7 @@ def below(inner: Path, outer: Path) -> bool:
         return True
     same = _identity(outer)
     if same is not None and same in {_identity(path) for path in (inner, *inner.parents)}:
-        return True  # on a disk that ignores case, one folder has many names
+        return True  # on a case-insensitive file system one folder has many names
     disks = [_on_disk(path) for path in (inner, outer)]
     return disks[0] is not None and disks[1] is not None and disks[0].is_relative_to(disks[1])
 
@@ -220,9 +220,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _on_disk(path: Path) -> Path | None:
-    """Where a resolved path lies on its disk, the same for all bind mounts of a folder.
+    """Location of a resolved path on its disk, equal for all bind mounts of a folder.
 
-    None where the system does not tell (it is not Linux).
+    None on systems other than Linux.
     """
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -238,7 +238,7 @@ def _on_disk(path: Path) -> Path | None:
 
 
 def _unescaped(text: str) -> str:
-    r"""A field of mountinfo, in which blanks are `\040` and the like."""
+    r"""Decode the octal escapes of a mountinfo field, such as `\040` for a blank."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text

@@ -1,4 +1,4 @@
-"""What a run would do: the stages asked for, and which of them are stale."""
+"""The plan of a run: the requested devices and the stale stages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pipelines.graph import Graph, GraphError, read_state
 from stages.common.params import nearest
 
 GATE = "release"
-"""The stage that judges all bundles together."""
+"""The stage that collects all bundles."""
 REPORT = "report.html"
-"""The page about the release, beside the output of that stage."""
+"""Name of the release report, in the output of that stage."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The stages that a run would execute.
 
     Attributes:
         graph: all stages.
-        devices: those asked for.
-        stale: the stages to run, in order, and why.
+        devices: the requested devices.
+        stale: the stages to run, in order, with the reasons.
     """
 
     graph: Graph
@@ -33,26 +33,26 @@ class Plan:
 def make_plan(root: Path, devices: Sequence[str] = ()) -> Plan:
     """Find the stale stages that the devices need.
 
-    With some devices only, the other branches are left as they are, and so is the release,
+    With a subset of the devices, stages of the others are left out, and so is the release,
     unless every other bundle is up to date.
 
     Args:
         root: the repository.
-        devices: names of devices; empty: everything.
+        devices: names of devices; empty: all.
 
     Raises:
         GraphError: a device is unknown, or the graph cannot be read.
     """
     graph, all_stale = read_state(root)
-    return narrow(Plan(graph, graph.devices, all_stale), devices)
+    return restrict_to_devices(Plan(graph, graph.devices, all_stale), devices)
 
 
-def narrow(plan: Plan, devices: Sequence[str]) -> Plan:
-    """The part of a plan for everything that some devices need.
+def restrict_to_devices(plan: Plan, devices: Sequence[str]) -> Plan:
+    """Restrict a full plan to the stages that some devices need.
 
     Args:
-        plan: for everything.
-        devices: names of devices; empty: everything.
+        plan: the full plan.
+        devices: names of devices; empty: all.
 
     Raises:
         GraphError: a device is unknown.
@@ -70,10 +70,10 @@ def narrow(plan: Plan, devices: Sequence[str]) -> Plan:
 
 
 def check_devices(graph: Graph, devices: Sequence[str]) -> None:
-    """Refuse unknown devices.
+    """Check that all devices are known.
 
     Raises:
-        GraphError: the message has the nearest name.
+        GraphError: a device is unknown; the message has the nearest name.
     """
     for name in devices:
         if name not in graph.devices:

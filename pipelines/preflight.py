@@ -1,6 +1,6 @@
-"""What is checked before anything starts, so that a mistake costs seconds and not an hour.
+"""Checks before a run, so that an error in the params costs seconds and not an hour.
 
-All that is wrong is listed together.
+All problems are reported together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from data.dataset import DatasetInfo
 from devices.backends import backend
-from devices.bench import bench_of
+from devices.bench import open_target
 from devices.device import NAME, Device, ImportedTable
 from devices.latency import LatencyTable
 from devices.measure import MeasurementError
@@ -34,7 +34,7 @@ from stages.common.data_params import DataParams
 from stages.common.device_space import check_allowed, device_space
 from stages.common.files import read_json
 from stages.common.params import ParamsError
-from stages.common.system import explained
+from stages.common.system import describe_os_error
 from stages.fleet.params import FleetParams
 from stages.prepare.check import check_images, check_source
 from stages.profile.feasible import Ends, check_feasible, measure_ends
@@ -42,26 +42,26 @@ from stages.search.algorithms import ALGORITHMS
 from stages.search.params import SearchParams
 from stages.teacher.check import check_teacher
 
-CLEARLY = 1.3
-"""How far past a latency budget a quick measurement's whole interval must be to refuse it."""
+REFUSAL_FACTOR = 1.3
+"""A latency budget is refused if the interval's lower end is more than this factor above it."""
 
-LEAST_FREE = 50_000_000
-"""Bytes of disk that every run needs: for its artifacts, DVC's copy of them, and logs."""
+MIN_FREE_BYTES = 50_000_000
+"""Smallest free disk space in bytes: for artifacts, DVC's copy of them, and logs."""
 
 
 class PreflightError(ValueError):
-    """Something is wrong, and nothing was started; the message lists all of it."""
+    """A check failed, and nothing was started; the message lists all problems."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the feasibility of a budget depends on besides the device.
+    """Inputs of a budget's feasibility check besides the device.
 
     Attributes:
         space: the whole search space, for the images' shape.
         tables: latency tables that are up to date, by device.
-        ends: what was measured of devices without such a table, by device: once, for whoever
-            asks; None where it could not be measured.
+        ends: cached measurements of the smallest and largest network, for devices without such
+            a table; None where they could not be measured.
     """
 
     space: SearchSpace
@@ -69,33 +69,33 @@ class Setting:
     ends: dict[str, Ends | None] = field(default_factory=dict)
 
 
-def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> Plan:
-    """Check params, devices, where they are, runtimes, data, space and budgets.
+def preflight(root: Path, again: str | None = None, offline: bool = False) -> Plan:
+    """Check params, devices, measurement targets, runtimes, data, space and budgets.
 
     Args:
         root: the repository.
-        again: a device that is about to be measured again, whatever its table says.
-        elsewhere: whether that device is measured by somebody else, who sends a table.
+        again: a device to be measured again, even if its table is up to date.
+        offline: whether that device is measured offline, and its table imported.
 
     Returns:
-        What a run of everything would do.
+        The plan of a full run.
 
     Raises:
-        PreflightError: at least one of them cannot work.
+        PreflightError: at least one check failed.
         ParamsError: the params file cannot be read at all.
     """
     bound = bind_params(root)
-    if elsewhere:
-        bound = _with_table(bound, again)
+    if offline:
+        bound = _assume_table(bound, again)
     problems = [*bound.problems, *device_problems(bound)]
     if misplaced := path_problems(root, bound.values):
-        # Nothing may read such a path, and DVC may not even be asked about it.
+        # DVC and the later checks must not read such a path.
         raise PreflightError(problem_list([*problems, *misplaced]))
-    problems += problem_of(check_disk, root)
+    problems += problems_of(check_disk, root)
     if "data" in bound.values:
-        problems += problem_of(check_images, bound.values["data"])
+        problems += problems_of(check_images, bound.values["data"])
     plan = None
-    # DVC needs these sections whole, and its own messages would hide what is wrong with them.
+    # DVC needs valid sections, and its own messages would hide the problems.
     if not problems:
         try:
             plan = make_plan(root)
@@ -103,19 +103,19 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
         except GraphError as error:
             problems.append(str(error))
     if "bundle" in bound.values:
-        problems += problem_of(check_signing, root, bound.values["bundle"].signing_key)
+        problems += problems_of(check_signing, root, bound.values["bundle"].signing_key)
     if "search" in bound.values:
-        problems += problem_of(check_start, root, bound.values["search"].start_from)
+        problems += problems_of(check_start, root, bound.values["search"].start_from)
     if {"search", "fleet"} <= bound.values.keys():
-        problems += problem_of(check_sharing, bound.values["fleet"], bound.values["search"])
+        problems += problems_of(check_sharing, bound.values["fleet"], bound.values["search"])
     if "data" in bound.values:
-        problems += problem_of(check_data, root, bound.values["data"], plan)
+        problems += problems_of(check_data, root, bound.values["data"], plan)
     if {"data", "teacher"} <= bound.values.keys():
-        problems += problem_of(check_own_teacher, root, bound, plan)
+        problems += problems_of(check_user_teacher, root, bound, plan)
     if plan is not None:
         problems += place_problems(root, bound.values["devices"], plan, again)
     if {"data", "space"} <= bound.values.keys():
-        # Measuring takes seconds, and is for params that are right in everything else.
+        # Measuring takes seconds, so it is done only without other problems.
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
         raise PreflightError(problem_list(list(dict.fromkeys(problems))))
@@ -124,44 +124,42 @@ def preflight(root: Path, again: str | None = None, elsewhere: bool = False) -> 
 
 
 def check_disk(root: Path) -> None:
-    """Refuse a disk on which nothing could be written.
+    """Check the free disk space.
 
     Raises:
-        PreflightError: the message has the room there is.
+        PreflightError: there is too little; the message has the free space.
     """
     free = shutil.disk_usage(root).free
-    if free < LEAST_FREE:
+    if free < MIN_FREE_BYTES:
         raise PreflightError(
-            f"the disk of {root} has {free / 1e6:.0f} MB left, and even the smallest run needs "
-            f"{LEAST_FREE / 1e6:.0f} MB: free some space."
+            f"the disk of {root} has {free / 1e6:.0f} MB left, and a run needs at least "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB: free some space."
         )
 
 
 def device_problems(bound: Bound) -> list[str]:
-    """What is wrong with the devices: their names, their runtimes, their settings."""
+    """Problems of the devices: names, runtimes, settings."""
     if "devices" not in bound.values:
         return []
     devices: Mapping[str, Device] = bound.values["devices"]
     if not devices:
-        return ["devices: at least one is needed."]
+        return ["devices: at least one device is required."]
     problems = []
     for name, device in devices.items():
         if NAME.fullmatch(name) is None:
             problems.append(
-                f"devices.{name}: a device's name has lower-case letters, digits, - and _, "
+                f"devices.{name}: a device's name has only lower-case letters, digits, - and _, "
                 "and begins and ends with a letter or digit."
             )
-        problems += [f"devices.{name}.{text}" for text in problem_of(check_device, device)]
+        problems += [f"devices.{name}.{text}" for text in problems_of(check_device, device)]
     return problems
 
 
 def check_device(device: Device) -> None:
-    """Refuse a device whose runtime is unknown, missing or does not offer what is asked.
-
-    What its owner allows is checked too.
+    """Check a device's runtime, its settings, its allowed operators and its threads.
 
     Raises:
-        ValueError: the message has the way out.
+        ValueError: a check failed; the message has the fix.
     """
     backend(device.backend).check(device)
     check_allowed(device)
@@ -169,52 +167,52 @@ def check_device(device: Device) -> None:
 
 
 def check_signing(root: Path, key: str | None) -> None:
-    """Refuse a key that could not sign what the run will build.
+    """Check that the signing key can sign.
 
     Raises:
-        SignatureError: the message has the way out.
+        SignatureError: it cannot; the message has the fix.
     """
     if key is not None:
         check_private_key(root / key)
 
 
 def check_start(root: Path, file: str) -> None:
-    """Refuse a start of the search that is no saved distribution.
+    """Check that the start of the search is a saved distribution.
 
     Raises:
-        FileFormatError: the file is missing or of another kind.
+        FileFormatError: the file is missing or has another schema.
     """
     read_json(root / file, DISTRIBUTION)
 
 
 def check_sharing(fleet: FleetParams, search: SearchParams) -> None:
-    """Refuse devices that share a network and have supernets of their own.
+    """Check that devices with a shared network do not fine-tune their own supernets.
 
     Raises:
-        ParamsError: both are asked for.
+        ParamsError: both are set.
     """
     if fleet.share and search.weights.learn:
         raise ParamsError(
-            "fleet.share: devices cannot share a network that each slices from a supernet of its "
-            "own (search.weights.learn). Set one of the two to false."
+            "fleet.share: devices cannot share a network if each has a supernet of its own "
+            "(search.weights.learn). Set one of the two to false."
         )
 
 
 def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
-    """Refuse a source that cannot hold the data set.
+    """Check the source of the data set.
 
     Raises:
-        DataError: the message has the way out.
+        DataError: it cannot be used; the message has the fix.
     """
     fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
     check_source(params, fetched)
 
 
-def check_own_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
-    """Refuse a teacher of the user's own that cannot teach this data set.
+def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
+    """Check that a teacher provided by the user fits the data set.
 
     Raises:
-        TeacherError: the message has the way out.
+        TeacherError: it does not; the message has the fix.
     """
     teacher, info = bound.values["teacher"], None
     if plan is not None and "prepare" not in plan.stale:
@@ -223,13 +221,13 @@ def check_own_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
 
 
 def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
-    """The space for the images at hand, and the latency tables that are up to date.
+    """Read the search space and the latency tables that are up to date.
 
-    Before the data set is prepared its channels and classes are unknown; one channel and ten
-    classes stand for them, which makes the smallest networks there can be, nearly.
+    Before the data set is prepared, its channels and classes are unknown. One channel and ten
+    classes are assumed, which gives nearly the smallest possible networks.
 
     Raises:
-        SpaceError: the space's file breaks a rule or does not suit the images.
+        SpaceError: the space file is invalid or does not fit the images.
     """
     size, file = bound.values["data"].size, root / bound.values["space"].file
     shape, classes = (1, size, size), 10
@@ -246,78 +244,78 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
 
 
 def check_budget(name: str, device: Device, setting: Setting, measure: bool = True) -> None:
-    """Refuse a budget that no architecture of the device's space can keep.
+    """Check that at least one architecture of the device's space meets its budget.
 
-    Without a latency table that is up to date, the space's smallest network is measured (if
-    `measure`); the stage `profile`, which runs before any training, then decides exactly.
+    Without an up-to-date latency table, the smallest network is measured (if `measure`); the
+    stage `profile`, which runs before any training, repeats the check exactly.
 
     Raises:
-        InfeasibleBudgetError: the message has the nearest architecture and the way out.
-        DeviceError: nothing would be left of the space for this device.
+        InfeasibleBudgetError: none does; the message has the nearest architecture and the fix.
+        DeviceError: the device's space would be empty.
     """
     space, table = device_space(setting.space, name, device).space, setting.tables.get(name)
     check_feasible(space, name, device, table)
     key = device.budget.latency_key
     if not measure or table is not None or key is None or device.budget.latency_share == 1:
         return
-    ends = ends_of(name, device, setting)
+    ends = measure_extremes(name, device, setting)
     if ends is None:
         return
-    wanted = getattr(device.budget, key)
+    allowed = getattr(device.budget, key)
     least, (low, _) = ends.least(key)
-    # Where the interval straddles the budget, the stage `profile` decides.
-    if low > wanted * CLEARLY:
+    # If the interval contains the budget, the stage `profile` decides.
+    if low > allowed * REFUSAL_FACTOR:
         raise InfeasibleBudgetError(
-            f"no architecture of space '{space.name}' keeps {key} within {wanted:g} on '{name}': "
+            f"no architecture of space '{space.name}' keeps {key} within {allowed:g} on '{name}': "
             f"the smallest, measured just now, needs {least:.3g}. Raise "
             f"devices.{name}.budget.{key} or add smaller options to the space."
         )
 
 
 def check_search(name: str, device: Device, setting: Setting, params: SearchParams) -> None:
-    """Refuse an algorithm that cannot search the device's space.
+    """Check that the algorithm can search the device's space.
 
     Raises:
-        ValueError: it cannot; the message has the way out.
+        ValueError: it cannot; the message has the fix.
     """
     groups = device_space(setting.space, name, device).space.groups
     sizes = [len(group.candidates) for group in groups]
     ALGORITHMS[params.algorithm].check_space(sizes, params)
 
 
-def ends_of(name: str, device: Device, setting: Setting) -> Ends | None:
-    """The device's smallest network measured against its largest, once for all that ask.
+def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None:
+    """Measure the smallest against the largest network of the device's space; cached.
 
-    None where the device cannot be measured from here, or not now: the stage `profile` measures
-    with more patience.
+    None if the device cannot be measured from this machine or is busy: the stage `profile` has
+    longer timeouts.
     """
     if name not in setting.ends:
         setting.ends[name] = None
-        if not bench_of(name, device, SHORT).why_not_measured:
+        if not open_target(name, device, SHORT).why_not_measured:
             space = device_space(setting.space, name, device).space
             with suppress(MeasurementError):
                 setting.ends[name] = measure_ends(space, name, device, SHORT)
     return setting.ends[name]
 
 
-def problem_of(check: Callable[..., object], *arguments: Any) -> list[str]:
-    """What a check has to say: nothing, or its error's message."""
+def problems_of(check: Callable[..., object], *arguments: Any) -> list[str]:
+    """Run a check; returns its error message, or nothing."""
     try:
         check(*arguments)
     except ValueError as error:
         return [str(error)]
-    except OSError as error:  # a folder or file that may not be read
-        return [explained(error)]
+    except OSError as error:  # an unreadable folder or file
+        return [describe_os_error(error)]
     return []
 
 
-def _with_table(bound: Bound, name: str | None) -> Bound:
-    """The params as if a device's table had come already: nothing here has to measure it."""
+def _assume_table(bound: Bound, name: str | None) -> Bound:
+    """The params as if a device's table were already imported, so that no check measures it."""
     devices = dict(bound.values.get("devices", {}))
     if name not in devices:
         return bound
-    coming = ImportedTable(file="the table to come", sha256="0" * 64)
-    devices[name] = devices[name].model_copy(update={"table": coming, "agent": None})
+    future = ImportedTable(file="the table to import", sha256="0" * 64)
+    devices[name] = devices[name].model_copy(update={"table": future, "agent": None})
     return Bound({**bound.values, "devices": devices}, bound.problems)
 
 
@@ -328,7 +326,7 @@ def _budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool)
         return [str(error)]
     problems = []
     for name, device in bound.values.get("devices", {}).items():
-        problems += problem_of(check_budget, name, device, setting, measure)
+        problems += problems_of(check_budget, name, device, setting, measure)
         if "search" in bound.values:
-            problems += problem_of(check_search, name, device, setting, bound.values["search"])
+            problems += problems_of(check_search, name, device, setting, bound.values["search"])
     return problems

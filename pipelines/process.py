@@ -1,4 +1,4 @@
-"""One stage as a child process: DVC decides whether it is stale, runs it, records its outputs."""
+"""Runs one stage as a child process of `dvc repro`."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from pathlib import Path
 from pipelines import children
 from pipelines.environment import stage_environment
 from pipelines.graph import Stage
-from pipelines.mending import keep_lock, mend_rwlock
-from pipelines.outputs import begin, ended
+from pipelines.mending import back_up_lock, repair_rwlock
+from pipelines.outputs import mark_ended, mark_started
 from pipelines.restored import drop_damaged
 from pipelines.schedule import Outcome
 
 GRACE_S = 3.0
-"""Seconds between asking a stage to stop and killing it."""
+"""Seconds between SIGTERM and SIGKILL of a stage."""
 RUNNING, RESTORED = "running", "restored"
 REPRO = ("dvc", "--wait-for-lock", "repro", "--single-item")
 TAIL_LINES = 12
-"""Lines shown of a stage that failed without an error message of its own."""
+"""Number of output lines shown of a stage that failed without an `error:` line."""
 
 
 class StageFailedError(ValueError):
-    """A stage did not succeed; the message is the stage's own."""
+    """A stage failed; the message is the stage's error message."""
 
 
 class StageProcesses:
-    """The children of one run.
+    """The child processes of one run.
 
     Args:
         root: the repository.
-        logs: folder for one log a stage.
+        logs: folder for one log per stage.
         on_line: called with the stage and every line it prints.
-        inherited: file descriptors the children keep open (the run's lock).
+        inherited: file descriptors the children inherit (the run's lock).
     """
 
     def __init__(
@@ -55,37 +55,37 @@ class StageProcesses:
     def run(self, stage: Stage, force: bool = False) -> Outcome:
         """Bring one stage up to date; its upstreams must be.
 
-        What DVC restores from its cache is hashed: it trusts its cache, whatever became of it. A
-        damaged object is dropped, and the stage run.
+        Outputs restored from DVC's cache are hashed, because DVC does not check its cache. Damaged
+        objects are removed, and the stage runs.
 
         Raises:
-            StageFailedError: it failed, took longer than its `timeout_s`, or was stopped.
+            StageFailedError: it failed, exceeded its `timeout_s`, or was stopped.
         """
         lines = self._repro(stage, force)
-        if RESTORED in _states(lines) and (damaged := drop_damaged(self.root, stage)):
-            self._on_line(stage, f"DVC's cache held a damaged {damaged[0]}: dropped, made again.")
+        if RESTORED in _dvc_states(lines) and (damaged := drop_damaged(self.root, stage)):
+            self._on_line(stage, f"DVC's cache has a damaged {damaged[0]}: removed, stage reruns.")
             lines = self._repro(stage, force=True)
-        keep_lock(self.root)
-        return "ran" if RUNNING in _states(lines) else "fresh"
+        back_up_lock(self.root)
+        return "ran" if RUNNING in _dvc_states(lines) else "fresh"
 
     def stop(self) -> None:
-        """Stop every child and start no other; returns when they are gone."""
+        """Stop all children and start no new ones; returns when they have ended."""
         with self._guard:
             self._stopping = True
             running = list(self._children.values())
         children.stop(running, GRACE_S)
 
     def _repro(self, stage: Stage, force: bool) -> list[str]:
-        """Let DVC bring one stage up to date; what it and the stage printed."""
-        mend_rwlock(self.root)  # a stage beside this one may have been killed past its time
+        """Run `dvc repro` on one stage; returns all output lines."""
+        repair_rwlock(self.root)  # a parallel stage may have been killed at its timeout
         if stage.persists and not any((self.root / out).exists() for out in stage.outs):
-            self._bring_back(stage)
-        begin(self.root, stage)
+            self._checkout(stage)
+        mark_started(self.root, stage)
         child = self._start(stage, [*REPRO, *(["--force"] if force else []), stage.name])
         expired = threading.Event()
         timer = None
         if stage.meta.timeout_s is not None:
-            timer = threading.Timer(stage.meta.timeout_s, _expire, (child, expired))
+            timer = threading.Timer(stage.meta.timeout_s, _kill_on_timeout, (child, expired))
             timer.daemon = True
             timer.start()
         try:
@@ -98,23 +98,23 @@ class StageProcesses:
                 del self._children[stage.name]
             children.forget(child)
             if child.returncode is not None:
-                ended(self.root, stage, done=child.returncode == 0)
+                mark_ended(self.root, stage, done=child.returncode == 0)
         if expired.is_set():
             raise StageFailedError(
-                f"stopped after {stage.meta.timeout_s:g} s, its limit (meta.timeout_s in dvc.yaml)."
+                f"stopped at its timeout of {stage.meta.timeout_s:g} s (see meta in dvc.yaml)."
             )
         if self._stopping:
-            raise StageFailedError("stopped before it was done.")
+            raise StageFailedError("stopped before its end.")
         if code != 0:
-            raise StageFailedError(_message(lines, self.logs / f"{stage.name}.log"))
+            raise StageFailedError(_error_message(lines, self.logs / f"{stage.name}.log"))
         return lines
 
-    def _bring_back(self, stage: Stage) -> None:
-        """Take a stage's missing outputs from DVC's cache, where they are there."""
+    def _checkout(self, stage: Stage) -> None:
+        """Restore a stage's missing outputs from DVC's cache, if it has them."""
         child = self._start(stage, ["dvc", "--wait-for-lock", "checkout", "--quiet", stage.name])
         try:
             self._follow(stage, child)
-            child.wait()  # a failure says that the cache has them not: the stage makes them
+            child.wait()  # fails if the cache lacks them: the stage then runs
         finally:
             with self._guard:
                 del self._children[stage.name]
@@ -131,7 +131,7 @@ class StageProcesses:
             return child
 
     def _follow(self, stage: Stage, child: subprocess.Popen[str]) -> list[str]:
-        """Pass every line on and to the log; the first and last ones come back."""
+        """Pass every line on and write it to the log; returns the first and last lines."""
         self.logs.mkdir(parents=True, exist_ok=True)
         head: list[str] = []
         tail: deque[str] = deque(maxlen=200)
@@ -146,31 +146,31 @@ class StageProcesses:
         return [*head, *tail]
 
 
-def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
+def _kill_on_timeout(child: subprocess.Popen[str], expired: threading.Event) -> None:
     expired.set()
     children.signal_group(child, signal.SIGKILL)
 
 
-def _states(lines: list[str]) -> set[str]:
-    """What DVC said that it does with a stage."""
+def _dvc_states(lines: list[str]) -> set[str]:
+    """The actions that DVC reported for a stage."""
     return {
         state
-        for state, (begin, part) in {
+        for state, (prefix, part) in {
             RUNNING: ("Running stage ", ""),
             RESTORED: ("Stage ", " is cached - skipping run, checking out outputs"),
         }.items()
-        if any(line.startswith(begin) and part in line for line in lines)
+        if any(line.startswith(prefix) and part in line for line in lines)
     }
 
 
-def _message(lines: list[str], log: Path) -> str:
-    """What a failed stage said: its `error:` lines, else the end of what it printed."""
+def _error_message(lines: list[str], log: Path) -> str:
+    """Error message of a failed stage: its `error:` lines, else the end of its output."""
     starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    said = lines[starts[-1] :] if starts else lines
-    # DVC's own closing words only repeat the command.
-    said = [line for line in said if line and not line.startswith(("ERROR: failed to ", "> "))]
+    shown = lines[starts[-1] :] if starts else lines
+    # DVC's last lines only repeat the command.
+    shown = [line for line in shown if line and not line.startswith(("ERROR: failed to ", "> "))]
     if starts:
-        return "\n".join([said[0].removeprefix("error: "), *said[1:]])
-    if any(line.startswith("Traceback ") for line in said):
-        said = said[-1:]
-    return "\n".join([*(said or lines)[-TAIL_LINES:], f"All it printed: {log}"])
+        return "\n".join([shown[0].removeprefix("error: "), *shown[1:]])
+    if any(line.startswith("Traceback ") for line in shown):
+        shown = shown[-1:]
+    return "\n".join([*(shown or lines)[-TAIL_LINES:], f"Log: {log}"])

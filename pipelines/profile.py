@@ -1,4 +1,4 @@
-"""Measuring a device again, on demand."""
+"""Repeated latency measurement of a device, on request."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from stages.common.budgets import read_latency_table
 
 
 def remeasure(console: Console, root: Path, plan: Plan, device: str, force: bool = True) -> None:
-    """Bring what the measurement needs up to date, measure, and show how good the table is.
+    """Bring the upstreams up to date, measure, and print the error of the latency model.
 
-    A measurement that does not succeed leaves the table from before in its place.
+    A failed measurement leaves the previous table in place.
 
     Args:
-        console: where to show it.
+        console: output console.
         root: the repository.
-        plan: what is stale.
-        device: the one to measure.
-        force: also where its table is up to date.
+        plan: the stale stages.
+        device: the device to measure.
+        force: measure even if its table is up to date.
 
     Raises:
-        StageFailedError: a stage failed, or the measurement was refused.
+        StageFailedError: a stage failed, or the measurement was rejected.
     """
     target = f"profile@{device}"
     table = root / plan.graph[target].outs[0]
     bring_up_to_date(console, root, plan, target, kept=table, force=force)
-    print_error(console, table)
+    print_model_error(console, table)
 
 
 def bring_up_to_date(
@@ -50,15 +50,15 @@ def bring_up_to_date(
     kept: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Run one stage, and whatever it needs, where stale.
+    """Run one stage and its upstreams, where stale.
 
     Args:
-        console: where to show it.
+        console: output console.
         root: the repository.
-        plan: what is stale.
+        plan: the stale stages.
         target: the stage's name.
-        kept: a folder that is put back as it was if a stage fails.
-        force: run the target also where it is fresh.
+        kept: a folder that is restored if a stage fails.
+        force: run the target even if it is up to date.
 
     Raises:
         StageFailedError: a stage failed.
@@ -71,9 +71,9 @@ def bring_up_to_date(
         return
     workspace = Workspace(root)
     with (
-        workspace.held() as lock,
+        workspace.ensure_lock() as lock,
         choose_view(console, verbose=False) as view,
-        kept_unless_done(kept, workspace.folder),
+        restore_on_error(kept, workspace.folder),
     ):
         processes = StageProcesses(root, workspace.logs, view.line, inherited=(lock,))
         try:
@@ -85,14 +85,14 @@ def bring_up_to_date(
 
 
 @contextmanager
-def kept_unless_done(folder: Path | None, workspace: Path) -> Iterator[None]:
-    """Put a folder back as it was when the block ends with an error.
+def restore_on_error(folder: Path | None, workspace: Path) -> Iterator[None]:
+    """Restore a folder if the block raises.
 
     DVC removes a stage's outputs before it runs the stage.
 
     Args:
-        folder: what to keep; it need not exist, and None keeps nothing.
-        workspace: where the copy lies meanwhile.
+        folder: the folder; it need not exist, and None restores nothing.
+        workspace: folder for the temporary copy.
     """
     if folder is None or not folder.exists():
         yield
@@ -108,8 +108,8 @@ def kept_unless_done(folder: Path | None, workspace: Path) -> Iterator[None]:
             raise
 
 
-def print_error(console: Console, folder: Path) -> None:
-    """Print how far the latency model is off on networks it has not seen."""
+def print_model_error(console: Console, folder: Path) -> None:
+    """Print the latency model's error on held-out networks."""
     table = read_latency_table(folder)
     if not table.measured:
         console.print(f"{table.device}: not measured on this machine.", highlight=False)

@@ -1,7 +1,7 @@
-"""`report.html`: the whole release on one page that needs nothing else, pictures included.
+"""`report.html`: the whole release on one self-contained page, pictures included.
 
-Everything on it stands in some stage's files; the page computes nothing. The same files give the
-same bytes. DVC is told to overlook it, as it overlooks the provenance records that it quotes.
+The page only shows values from the stages' files, and is reproducible from them. It is listed in
+`.dvcignore`, like the provenance records it shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 class ReportError(ValueError):
-    """There is nothing to report yet; the message says what to do."""
+    """There is no release to report on; the message has the fix."""
 
 
 def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
@@ -34,7 +34,7 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
     Args:
         root: the repository.
         graph: its stages, whose outputs are read.
-        stale: stages that would run, of which the page warns.
+        stale: stages that would run; the page has a warning about them.
 
     Returns:
         The page's path.
@@ -46,12 +46,12 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
     folder = root / graph[GATE].outs[0]
     summaries = read_summaries(root, graph, graph.devices)
     if not (folder / "release.json").is_file() or not summaries:
-        raise ReportError("there is no release to report on. Make one first: netwright run.")
+        raise ReportError("there is no release to report on. Build one first: netwright run.")
     page = render(
-        devices={name: _device(root, graph, name, row) for name, row in summaries.items()},
+        devices={name: _read_device(root, graph, name, row) for name, row in summaries.items()},
         missing=[name for name in graph.devices if name not in summaries],
-        pareto=picture(folder / "pareto.png"),
-        fleet=_fleet(root / graph["fleet"].outs[0]),
+        pareto=data_uri(folder / "pareto.png"),
+        fleet=_read_fleet(root / graph["fleet"].outs[0]),
         stale=list(stale),
     )
     write_bytes(folder / REPORT, page.encode())
@@ -59,7 +59,7 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
 
 
 def render(**content: Any) -> str:
-    """The page; every value is escaped."""
+    """Render the page; every value is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -72,39 +72,39 @@ def render(**content: Any) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals; a dash for what nobody measured."""
+    """A number with this many decimals; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def percent(value: float | None) -> str:
-    """A signed share, such as an error."""
+    """A signed percentage, such as an error."""
     return "-" if value is None else f"{value:+.1%}"
 
 
 def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval with so many decimals; a dash where there is none."""
+    """An interval with this many decimals; a dash for None."""
     return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
-def picture(file: Path) -> str | None:
-    """A picture as the address of an `img`; None where no stage drew one."""
+def data_uri(file: Path) -> str | None:
+    """A PNG file as the data URI of an `img`; None if it does not exist."""
     if not file.is_file():
         return None
     return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
-def _fleet(folder: Path) -> dict[str, Any] | None:
-    """What the devices have in common; None before the stage has run."""
+def _read_fleet(folder: Path) -> dict[str, Any] | None:
+    """The result of the stage `fleet`; None before it has run."""
     file = folder / "fleet.json"
     if not file.is_file():
         return None
     found = read_json(file, FLEET)
     known = {row["architecture_id"]: row for row in found["networks"]}
-    return found | {"known": known, "picture": picture(folder / "fleet.png")}
+    return found | {"known": known, "picture": data_uri(folder / "fleet.png")}
 
 
-def _device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page says of one device; None for what its stages did not write."""
+def _read_device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The page's content about one device; None for missing files."""
 
     def out(stage: str) -> Path:
         return root / graph[f"{stage}@{name}"].outs[0]
@@ -116,15 +116,15 @@ def _device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> 
         "manifest": read_bundle(archive).manifest.model_dump(mode="json", by_alias=True),
         "certificate": read_json(out("rank") / "certificate.json", CERTIFICATE),
         "latency": {
-            "largest_ms": None,  # in a profile made before these were there
+            "largest_ms": None,  # older profiles lack these keys
             "largest_interval": None,
             **read_json(out("profile") / "latency.json", LATENCY),
         },
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {
-            "What was searched": picture(out("search") / "search.png"),
-            "What the search's own predictor goes by": picture(out("search") / "predictor.png"),
-            "What the ranking's predictor goes by": picture(out("rank") / "predictor.png"),
-            "The latency model against measurements": picture(out("profile") / "latency.png"),
+            "Search history": data_uri(out("search") / "search.png"),
+            "Features of the search's predictor": data_uri(out("search") / "predictor.png"),
+            "Features of the ranking's predictor": data_uri(out("rank") / "predictor.png"),
+            "Latency model: predicted and measured": data_uri(out("profile") / "latency.png"),
         },
     }

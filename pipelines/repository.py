@@ -1,4 +1,4 @@
-"""The repository that a command works in: whose code runs there, and whether git is around it."""
+"""Entry into the repository of a command: its code, HOME and DVC's git settings."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ def enter(start: Path) -> Path:
     """Find the repository, make it the working folder and ready for DVC; returns its root.
 
     Raises:
-        GraphError: there is none, or this program is another one's.
-        OSError: the folder may not be written.
+        GraphError: there is none, or this program belongs to another clone.
+        OSError: the folder is not writable.
     """
     root = find_root(start)
     check_own_code(root)
     os.chdir(root)
-    settle_home(root)
-    settle_git(root)
+    ensure_home(root)
+    ensure_scm_config(root)
     return root
 
 
 def check_own_code(root: Path) -> None:
-    """Refuse another clone's code: its stages and settings may differ from this one's.
+    """Check that this code is not of another clone, whose stages and settings may differ.
 
     Raises:
-        GraphError: the message has both folders.
+        GraphError: it is; the message has both folders.
     """
     own = Path(__file__).resolve().parents[1]
     if (root / "pipelines").is_dir() and not own.samefile(root):
         raise GraphError(
-            f"this netwright belongs to {own}, and the repository here is {root}: the code of one "
-            f"would run on the params of the other. Use {root / '.venv/bin/netwright'} (`make "
-            f"install` there makes it), or change to {own}."
+            f"this netwright belongs to {own}, but the current repository is {root}: the code of "
+            f"one would run with the params of the other. Use {root / '.venv/bin/netwright'} "
+            f"(created by `make install` there), or change to {own}."
         )
 
 
-def settle_home(root: Path) -> None:
-    """Give libraries a home where the system knows none, as for a container's bare user number.
+def ensure_home(root: Path) -> None:
+    """Set HOME and LOGNAME for a user without a passwd entry, such as a container's numeric UID.
 
-    DVC, Prefect and Matplotlib ask for one, whether or not they write there.
+    DVC, Prefect and Matplotlib require them.
     """
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - pathlib raises instead
         home = root / ".netwright" / "home"
@@ -57,17 +57,17 @@ def settle_home(root: Path) -> None:
         os.environ["HOME"] = str(home)
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # no entry in passwd, and no variable that says it
+    except (KeyError, OSError):  # no passwd entry and no variable such as LOGNAME
         os.environ["LOGNAME"] = f"user{os.getuid()}"
 
 
-def settle_git(root: Path) -> None:
-    """Let DVC work where no git repository is around the folder, such as an unpacked download.
+def ensure_scm_config(root: Path) -> None:
+    """Set DVC's `no_scm` if the folder is not in a git repository (an unpacked download).
 
-    A `.dvc/config.local` of the user's own is left alone.
+    The user's own `.dvc/config.local` is never changed.
 
     Raises:
-        GraphError: the user's own does not say `no_scm`.
+        GraphError: the user's own file does not set `no_scm`.
     """
     local = root / ".dvc" / "config.local"
     found = any((folder / ".git").exists() for folder in (root, *root.parents))
@@ -78,6 +78,6 @@ def settle_git(root: Path) -> None:
         local.write_text(_WITHOUT_GIT, encoding="utf-8")
     elif not found and content is not None and "no_scm" not in content:
         raise GraphError(
-            f"no git repository is around {root}, and DVC wants one: `git init`, or add `no_scm = "
-            f"true` to the section [core] of {local}."
+            f"{root} is not in a git repository, which DVC requires: run `git init`, or add "
+            f"`no_scm = true` to the section [core] of {local}."
         )

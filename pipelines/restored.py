@@ -1,7 +1,7 @@
-"""Whether what DVC restored from its cache is what it recorded, object by object.
+"""Integrity check of outputs that DVC has restored from its cache.
 
-DVC hashes what a stage writes, and trusts its cache ever after: an object that was damaged on the
-disk comes back as it is, and counts as unchanged.
+DVC hashes the outputs of a stage once and does not check its cache again: it restores an object
+that was damaged on the disk, and considers it unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pipelines.mending import LOCK, read_mapping
 
 
 def drop_damaged(root: Path, stage: Stage) -> list[str]:
-    """Remove the objects of a stage's outputs that are not what their name says.
+    """Remove cached objects of a stage's outputs whose hash differs from their name.
 
-    The outputs that hold them are removed with them, so that DVC neither restores nor keeps them.
+    Outputs that contain them are removed too, so that DVC neither restores nor keeps them.
 
     Returns:
-        The damaged files, from the repository's root; empty: all is as recorded.
+        The damaged files, from the repository's root; empty if there are none.
     """
     recorded = read_mapping(root / LOCK).get("stages", {}).get(stage.name, {}).get("outs", [])
     cache, damaged = cache_folder(root), []
@@ -37,7 +37,7 @@ def drop_damaged(root: Path, stage: Stage) -> list[str]:
 
 
 def _damaged(path: Path, out: dict[str, Any], cache: Path) -> Iterator[tuple[Path, str]]:
-    """Files of an output that differ from their hash, and that hash."""
+    """Files of an output that differ from their recorded hash, with that hash."""
     digest = str(out["md5"])
     if not digest.endswith(".dir"):
         if md5_of(path) != digest:

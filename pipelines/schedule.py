@@ -1,4 +1,4 @@
-"""Which stage may start next: a pure bookkeeping of what waits, runs and is done."""
+"""The scheduling policy of a run: which stage may start next. It has no side effects."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ Outcome = Literal["ran", "fresh", "failed", "not started"]
 
 
 class Schedule:
-    """The order of a run over some of a graph's stages.
+    """The order of a run over a subset of a graph's stages.
 
-    A stage starts when those of its upstreams that belong to the run are done, and while fewer
-    than `jobs` stages run. `first` stages go before all others. An exclusive stage starts only
-    while nothing runs, and nothing starts beside it; unless it is `first`, it lets every other
-    stage that is ready go before it, so that no processor idles on its account.
+    A stage starts when its upstreams in the subset have ended, and while fewer than `jobs` stages
+    run. `first` stages have the highest priority. An exclusive stage runs alone; unless it is
+    `first`, it has the lowest priority, so that the cores stay busy.
 
     Args:
         graph: all stages.
-        names: those to run.
-        jobs: how many may run at once, at least 1.
+        names: the stages to run.
+        jobs: largest number of parallel stages, at least 1.
     """
 
     def __init__(self, graph: Graph, names: Iterable[str], jobs: int) -> None:
@@ -41,13 +40,13 @@ class Schedule:
         return not self._waiting and not self.running
 
     def next(self) -> Stage | None:
-        """The stage to start now, or None when none may; it counts as running at once."""
+        """The stage to start now, or None; it counts as running from now on."""
         if len(self.running) >= self.jobs or any(self._meta[n].exclusive for n in self.running):
             return None
         ready = [
             s for s in self._waiting.values() if self._upstreams[s.name] <= self.outcomes.keys()
         ]
-        # sorted() is stable: within a class, the graph's own order.
+        # sorted() is stable: within a priority, the order of the graph.
         ready = sorted(ready, key=lambda s: (not s.meta.first, s.meta.exclusive))
         if not ready or (ready[0].meta.exclusive and self.running):
             return None
@@ -56,7 +55,7 @@ class Schedule:
         return stage
 
     def finish(self, name: str, outcome: Outcome) -> None:
-        """Record how a running stage ended; what depends on a failed one will not start."""
+        """Record the outcome of a running stage; dependents of a failed one are not started."""
         self.running.remove(name)
         self.outcomes[name] = outcome
         if outcome != "failed":
@@ -69,7 +68,7 @@ class Schedule:
                 self.outcomes[waiting] = "not started"
 
     def states(self, names: Iterable[str]) -> dict[str, str]:
-        """How each of these stages stands: its outcome, `running`, `waiting`, or `fresh`."""
+        """State of each of these stages: its outcome, `running`, `waiting`, or `fresh`."""
         return {
             name: "running"
             if name in self.running
@@ -80,7 +79,7 @@ class Schedule:
         }
 
     def abandon(self) -> None:
-        """Start nothing more."""
+        """Start no more stages."""
         for waiting in list(self._waiting):
             del self._waiting[waiting]
             self.outcomes[waiting] = "not started"

@@ -1,4 +1,4 @@
-"""Scheduled retraining: a Prefect deployment on a local server that lives as long as this does."""
+"""Scheduled retraining: a Prefect deployment on a local server in the lifetime of this process."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines.api import serving
+from pipelines.api import run_server
 from pipelines.workspace import Workspace
 
 DEPLOYMENT = "retrain"
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be used."""
+    """The cron schedule is invalid."""
 
 
 def check_cron(cron: str) -> str:
-    """The cron line, if Prefect understands it.
+    """Return the cron line if it is valid for Prefect.
 
     Raises:
-        ScheduleError: it does not.
+        ScheduleError: it is invalid.
     """
     from prefect.schedules import Cron
 
@@ -31,7 +31,7 @@ def check_cron(cron: str) -> str:
         Cron(cron)
     except ValueError as error:
         raise ScheduleError(
-            f"--cron '{cron}' is not a schedule: five fields are needed, minute hour day month "
+            f"--cron '{cron}' is not a schedule: five fields are required, minute hour day month "
             f'weekday, such as "0 3 * * 1" for Mondays at 3:00.'
         ) from error
     return cron
@@ -40,22 +40,22 @@ def check_cron(cron: str) -> str:
 def serve_schedule(
     console: Console, root: Path, schedule: str | timedelta, port: int, jobs: int
 ) -> None:
-    """Start the server and run the flow on the schedule, until the process is told to stop.
+    """Start the server and run the flow on the schedule, until the process is stopped.
 
     Args:
-        console: where to say what is served.
+        console: output console.
         root: the repository.
         schedule: a cron line, or the time between two runs.
-        port: of the server, on this machine only.
-        jobs: how many stages may run at once.
+        port: port of the server on the loopback interface.
+        jobs: largest number of parallel stages.
 
     Raises:
-        PortError: the port is taken.
+        PortError: the port is in use.
         ApiError: the server does not start.
     """
     workspace = Workspace(root)
     workspace.configure_prefect(os.environ, "WARNING")
-    with serving(workspace, port) as url:
+    with run_server(workspace, port) as url:
         from prefect.types.entrypoint import EntrypointType
 
         from pipelines.flow import release_flow

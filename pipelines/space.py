@@ -1,4 +1,4 @@
-"""What a search space holds: how many networks, what varies, what they cost, layer by layer."""
+"""`netwright space`: number of architectures, variables, layers and cost ranges of a space."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from pipelines.tables import print_table
 from stages.common.params import nearest
 
 LISTED = 8
-"""Values of one setting that are shown one by one; of more, the first and the last."""
+"""Largest number of values that are listed; of more, only the first and the last are shown."""
 
 
 class UnknownSpaceError(ValueError):
-    """Neither a preset's name nor a file; the message has the presets."""
+    """Neither the name of a preset nor a file; the message has the nearest preset."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Some layers in a row that are alike, or the resize, the stem, or the head.
+    """Consecutive layers with the same options, or the resize, the stem, or the head.
 
     Attributes:
         name: such as `stage2 layers 2 to 4`.
-        pixels: heights of the input, one for each resolution, in pixels.
+        pixels: heights of the input in pixels, one for each resolution.
         stride: 1 or 2.
-        channels: the widths to choose from.
-        options: per operator and setting the values to choose from.
-        optional: whether the layer may be left out.
-        candidates: how many there are to choose from, in each of the layers.
+        channels: options for the number of output channels.
+        options: options per operator and setting.
+        optional: whether the layer may be skipped.
+        candidates: number of candidates of each layer.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Row:
 def open_space(
     name: str, size: int | None, channels: int | None, classes: int | None
 ) -> SearchSpace:
-    """A preset or a YAML file, for its own images or those given.
+    """Open a preset or a YAML file; None takes the value that the space's file gives.
 
     Args:
         name: a preset's name, or the path of a YAML file.
         size: height and width of the images in pixels.
-        channels: of the images.
-        classes: how many there are.
+        channels: number of channels of the images.
+        classes: number of classes.
 
     Raises:
         UnknownSpaceError: there is no such preset.
-        SpaceError: the file breaks a rule, or the images do not suit.
+        SpaceError: the file is invalid, or does not fit the images.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") and path.name == name:
@@ -73,8 +73,8 @@ def open_space(
         if not path.is_file():
             known = [file.stem for file in PRESETS.glob("*.yaml")]
             raise UnknownSpaceError(
-                f"no search space '{name}'.{nearest(name, known)} A space of your own is given by "
-                "the path of its YAML file."
+                f"no search space '{name}'.{nearest(name, known)} For your own space, give the "
+                "path of its YAML file."
             )
     spec = read_spec(path)
     shown = spec.shown_images
@@ -83,26 +83,27 @@ def open_space(
 
 
 def print_space(console: Console, space: SearchSpace) -> None:
-    """Print all there is to say of a space."""
+    """Print a space: its size, layers, variables and costs."""
+    title = f"space '{escape(space.name)}' for {format_images(space)}"
     console.print(
-        f"space '{escape(space.name)}' for {images(space)}: {amount(space.count())} architectures",
+        f"{title}: {format_count(space.count())} architectures",
         highlight=False,
         soft_wrap=True,
     )
-    for table in (layer_table(space), variety_table(space), cost_table(space)):
+    for table in (layer_table(space), variables_table(space), cost_table(space)):
         console.print()
         print_table(console, table)
     logits = [Distribution(space.groups, form).size for form in ("factorised", "joint")]
     console.print(
-        f"\na distribution over it has {logits[0]:,} parameters factorised and {logits[1]:,} joint;"
-        f" the weights of a layer's candidates are {space.spec.weights} in the supernet",
+        f"\nthe distribution has {logits[0]:,} parameters (factorised) or {logits[1]:,} (joint);"
+        f" candidate weights are {space.spec.weights} in the supernet",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def rows(space: SearchSpace) -> list[Row]:
-    """The network from the image to the logits; like layers of a stage are one row."""
+def build_rows(space: SearchSpace) -> list[Row]:
+    """The rows from input to logits; consecutive layers with the same options are one row."""
     spec, found = space.spec, []
     at = {position: blocks for position, blocks in enumerate(space.possible())}
     front = len(at) - len(space.layers) - 1
@@ -133,61 +134,61 @@ def rows(space: SearchSpace) -> list[Row]:
 
 
 def layer_table(space: SearchSpace) -> Table:
-    """The picture of the layers and their options, for the terminal."""
+    """Table of the layers and their options."""
     table = Table(box=None, pad_edge=False)
     table.add_column("layers")
     for heading in ("pixels", "stride", "channels", "operators and settings"):
         table.add_column(heading, overflow="fold")
-    table.add_column("left out", justify="center")
+    table.add_column("optional", justify="center")
     table.add_column("candidates", justify="right")
-    for row in rows(space):
+    for row in build_rows(space):
         table.add_row(
             row.name,
-            listed(row.pixels),
+            format_values(row.pixels),
             str(row.stride),
-            listed(row.channels),
-            escape("\n".join(f"{name}: {text}" for name, text in described(row))),
-            "may be" if row.optional else "",
+            format_values(row.channels),
+            escape("\n".join(f"{name}: {text}" for name, text in format_operators(row))),
+            "yes" if row.optional else "",
             f"{row.candidates:,}",
         )
     return table
 
 
-def described(row: Row) -> Iterator[tuple[str, str]]:
-    """Each operator of a row with its settings in words."""
+def format_operators(row: Row) -> Iterator[tuple[str, str]]:
+    """Each operator of a row with its settings as text."""
     for name, settings in row.options.items():
-        words = ", ".join(f"{key} {listed(values)}" for key, values in settings.items())
+        words = ", ".join(f"{key} {format_values(values)}" for key, values in settings.items())
         yield name, words or "no settings"
 
 
-def variety_table(space: SearchSpace) -> Table:
-    """What varies from one architecture to another, over all layers."""
+def variables_table(space: SearchSpace) -> Table:
+    """Table of the variables of an architecture, over all layers."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("what varies", no_wrap=True)
-    table.add_column("from", overflow="fold")
+    table.add_column("variable", no_wrap=True)
+    table.add_column("options", overflow="fold")
     layers = [len(space.layers), sum(stage.fixed_layers for stage in space.spec.stages)]
     if layers[0] != layers[1]:
         table.add_row("depth", f"{layers[1]} to {layers[0]} layers")
-    for name, values in varieties(space).items():
-        table.add_row(escape(name), escape(listed(values)))
+    for name, values in find_variables(space).items():
+        table.add_row(escape(name), escape(format_values(values)))
     return table
 
 
-def varieties(space: SearchSpace) -> dict[str, list[Setting]]:
-    """Each variable that has more than one option in some group, with all its options."""
+def find_variables(space: SearchSpace) -> dict[str, list[Setting]]:
+    """Each variable with more than one option in any group, with all its options."""
     found: dict[str, dict[Setting, None]] = {}
     for group in space.groups:
         for variable in group.variables:
             if len(variable.options) > 1:
                 found.setdefault(variable.name, {}).update(dict.fromkeys(variable.options))
-    return {name: sorted(values, key=_order) for name, values in found.items()}
+    return {name: sorted(values, key=_sort_key) for name, values in found.items()}
 
 
 def cost_table(space: SearchSpace) -> Table:
-    """The cheapest and the dearest architecture by each cost, both exact."""
+    """The exact smallest and largest value of each cost."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("cost of one network")
-    for heading in ("least", "most"):
+    table.add_column("cost")
+    for heading in ("smallest", "largest"):
         table.add_column(heading, justify="right")
     kinds: tuple[tuple[str, Callable[[Block], int], Callable[[Architecture], int], bool], ...] = (
         ("multiply-accumulates", costs.block_flops, costs.flops, False),
@@ -206,21 +207,21 @@ def cost_table(space: SearchSpace) -> Table:
     return table
 
 
-def listed(values: Sequence[Setting]) -> str:
-    """Values in words: all of a few, the ends of many."""
+def format_values(values: Sequence[Setting]) -> str:
+    """Values as text: all of a few, the first and the last of many."""
     if len(values) > LISTED:
         return f"{values[0]} to {values[-1]} ({len(values)} values)"
     return " ".join(map(str, values))
 
 
-def images(space: SearchSpace) -> str:
-    """What a space is shown for, in words."""
+def format_images(space: SearchSpace) -> str:
+    """The images and classes of a space as text."""
     channels, size, _ = space.image_shape
     return f"{size}x{size}x{channels} images of {space.classes:,} classes"
 
 
-def amount(number: int) -> str:
-    """A count: in digits while a person can read them, then as a power of ten."""
+def format_count(number: int) -> str:
+    """A count: all digits below 10**15, else in scientific notation."""
     if number < 10**15:
         return f"{number:,}"
     power = len(str(number)) - 1
@@ -229,7 +230,7 @@ def amount(number: int) -> str:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch's threads wait for each other longer than the tiny tensors behind a cost take."""
+    """Set torch to one thread: for tensors this small, its threads only add overhead."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -249,9 +250,9 @@ def _pixels(blocks: Sequence[Block]) -> tuple[int, ...]:
     return tuple(sorted({block.size for block in blocks}))
 
 
-def _order(value: Setting) -> tuple[bool, float, str]:
-    """Numbers by size, then texts by letters."""
+def _sort_key(value: Setting) -> tuple[bool, float, str]:
+    """Sort key: numbers before strings."""
     return isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value)
 
 
-__all__ = ["Row", "UnknownSpaceError", "open_space", "print_space", "rows"]
+__all__ = ["Row", "UnknownSpaceError", "build_rows", "open_space", "print_space"]

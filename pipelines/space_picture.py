@@ -1,4 +1,4 @@
-"""A picture of a search space: its layers from top to bottom, their options side by side."""
+"""Picture of a search space: layers from top to bottom, options side by side."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from models.space import SearchSpace
-from pipelines.space import Row, amount, images, listed, rows
+from pipelines.space import Row, build_rows, format_count, format_images, format_values
 
 FORMATS = (".png", ".svg")
-_LINE = 0.2  # inches that a line of text takes
-_PIXELS, _CHANNELS, _OPTIONS = 1.6, 2.9, 4.0  # inches from the left to each column
+_LINE = 0.2  # height of a line of text, inches
+_PIXELS, _CHANNELS, _OPTIONS = 1.6, 2.9, 4.0  # left edge of each column, inches
 _WIDTH = 13.5  # inches
-_BOXES = 4  # options side by side; more of them go below
-_LEFT_OUT = "left out"
+_BOXES = 4  # options per line
+_SKIPPED = "skipped"
 
 
 class PictureError(ValueError):
-    """A picture that cannot be drawn as asked."""
+    """The picture cannot be written to the requested file."""
 
 
 def check_picture(file: Path) -> None:
-    """Refuse a file that is no picture, or whose folder is missing.
+    """Check the file's suffix and that its folder exists.
 
     Raises:
-        PictureError: the message has the formats, or the folder.
+        PictureError: a check failed; the message has the formats, or the folder.
     """
     if file.suffix not in FORMATS:
-        raise PictureError(f"--picture {file}: a picture ends in {' or '.join(FORMATS)}.")
+        raise PictureError(f"--picture {file}: the suffix must be {' or '.join(FORMATS)}.")
     if not file.absolute().parent.is_dir():
         raise PictureError(f"--picture {file}: there is no folder {file.parent}.")
 
 
 def space_picture(space: SearchSpace, suffix: str) -> bytes:
-    """Draw a space; the same space gives the same bytes.
+    """Draw a space, reproducibly.
 
     Args:
-        space: what to draw.
+        space: the search space.
         suffix: `.png` or `.svg`.
     """
-    shown = rows(space)
+    shown = build_rows(space)
     heights = [-(-len(_boxes(row)) // _BOXES) * _box_height(row) for row in shown]
     # No pyplot: it keeps global state and looks for a display.
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.8))
@@ -69,7 +69,7 @@ def space_picture(space: SearchSpace, suffix: str) -> bytes:
 
 
 def _headings(axes: Axes, space: SearchSpace) -> None:
-    title = f"{space.name}: {amount(space.count())} architectures for {images(space)}"
+    title = f"{space.name}: {format_count(space.count())} architectures for {format_images(space)}"
     axes.text(0.05, 0.1, title, size=13, weight="bold", va="center")
     for x, text in (
         (0.05, "layers"),
@@ -98,7 +98,7 @@ def _draw(axes: Axes, row: Row, top: float, height: float, colours: Mapping[str,
             boxstyle="round,pad=0.03",
             facecolor=colours.get(name, "white"),
             edgecolor="gray",
-            linestyle="--" if name == _LEFT_OUT else "-",
+            linestyle="--" if name == _SKIPPED else "-",
         )
         axes.add_patch(box)
         text = "\n".join([name, *lines])
@@ -110,16 +110,16 @@ def _box_height(row: Row) -> float:
 
 
 def _boxes(row: Row) -> dict[str, list[str]]:
-    """Per operator its settings, a line each; the layer left out is one more."""
+    """The lines of settings per operator, and a box for a skipped layer."""
     boxes = {
-        name: [f"{key} {listed(values)}" for key, values in settings.items()]
+        name: [f"{key} {format_values(values)}" for key, values in settings.items()]
         for name, settings in row.options.items()
     }
-    return boxes | ({_LEFT_OUT: []} if row.optional else {})
+    return boxes | ({_SKIPPED: []} if row.optional else {})
 
 
 def _lines(values: Sequence[int]) -> str:
-    """Numbers, three a line."""
+    """Numbers, three per line."""
     if len(values) > 9:
-        return listed(values).replace(" (", "\n(")
+        return format_values(values).replace(" (", "\n(")
     return "\n".join(" ".join(map(str, values[at : at + 3])) for at in range(0, len(values), 3))

@@ -1,4 +1,4 @@
-"""What is fresh, what would run, and why."""
+"""`netwright status`: the state of each stage, and why stale ones would run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.tables import print_table
 
 
 def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> None:
-    """Print one row a stage, and what else is to be known."""
+    """Print one row per stage, and the notes."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -32,16 +32,16 @@ def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> Non
 
 
 def print_running(console: Console, runner: str, states: Mapping[str, str] | None) -> None:
-    """Print what the run that is under way does now.
+    """Print the state of the current run.
 
     Args:
-        console: where to print.
-        runner: the number of its process.
-        states: how every stage stands; None before the run knows what it has to do.
+        console: output console.
+        runner: PID of the run.
+        states: state of every stage; None while the run still checks the params.
     """
-    console.print(f"A run is under way (process {runner}).", highlight=False)
+    console.print(f"A run is active (process {runner}).", highlight=False)
     if states is None:
-        console.print("It still checks what has to be done.")
+        console.print("It still checks which stages are stale.")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)

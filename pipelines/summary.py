@@ -1,4 +1,4 @@
-"""The table at the end of a run, from the bundles' own summaries."""
+"""The table at the end of a run, from the summaries of the bundles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Summaries = Mapping[str, Mapping[str, Any]]
 
 
 def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the bundle of each device says of itself; devices without a bundle are left out."""
+    """Read the summary of each device's bundle; devices without a bundle are left out."""
     found = {}
     for device in devices:
         file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
@@ -29,28 +29,28 @@ def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str
 
 
 def _completed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary with null for what one made before these keys were there does not say."""
+    """A summary with None for keys that older ones lack."""
     latency = {"interval": None, "share": None, **row["latency_ms"]}
     return {"undecided": [], **row, "latency_ms": latency}
 
 
 def held_back(summaries: Summaries) -> dict[str, list[str]]:
-    """The devices whose bundle the gate holds back, and why."""
+    """The devices whose bundle the gate holds back, with the reasons."""
     return {name: list(row["reasons"]) for name, row in summaries.items() if not row["passed"]}
 
 
 def undecided(summaries: Summaries) -> dict[str, list[str]]:
-    """The devices of which a limit lies within a measurement's interval, and which."""
+    """The devices with a limit within a measurement's confidence interval, with the reasons."""
     found = {name: list(row["undecided"]) for name, row in summaries.items()}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
-def not_strict(summaries: Summaries, limit: float) -> dict[str, str]:
-    """The devices whose latency was not measured narrowly enough to be strict, and why.
+def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
+    """The devices whose latency interval contains the budget or is too wide, with the reasons.
 
     Args:
-        summaries: of the bundles.
-        limit: largest half of an interval, as a share of the latency.
+        summaries: summaries of the bundles.
+        limit: largest half-width of an interval, as a share of the latency.
     """
     found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
@@ -60,8 +60,8 @@ def not_strict(summaries: Summaries, limit: float) -> dict[str, str]:
         half = (interval[1] - interval[0]) / 2 / measured
         if half > limit:
             found[name] = (
-                f"latency {measured:.4g} ms is known to within {half:.1%}, and "
-                f"export.max_interval asks for {limit:.1%}"
+                f"latency {measured:.4g} ms has an interval half-width of {half:.1%}, above "
+                f"export.max_interval {limit:.1%}"
             )
     return found
 
@@ -74,11 +74,11 @@ def verdict_of(row: Mapping[str, Any]) -> str:
 
 
 COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
-"""Of the verdicts."""
+"""Colour of each verdict."""
 
 
 def summary_table(summaries: Summaries) -> Table:
-    """One row a device."""
+    """One row per device."""
     table = Table(title="Bundles", title_justify="left")
     table.add_column("device")
     table.add_column("architecture", overflow="fold")
@@ -110,12 +110,12 @@ def summary_table(summaries: Summaries) -> Table:
 
 
 def _interval(interval: Sequence[float] | None) -> str:
-    """An interval of milliseconds; a dash where there is none."""
+    """An interval in milliseconds; a dash for None."""
     return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def print_summary(console: Console, summaries: Summaries) -> None:
-    """Print the table and, for every bundle held back or undecided, the reasons."""
+    """Print the table, and the reasons for every bundle held back or undecided."""
     if not summaries:
         return
     print_table(console, summary_table(summaries))
@@ -125,7 +125,7 @@ def print_summary(console: Console, summaries: Summaries) -> None:
 
 
 def _budget(latency: Mapping[str, Any]) -> str:
-    """The latency budget in milliseconds, with the share that it was given as."""
+    """The latency budget in milliseconds, with its share if it was given as one."""
     text, share = _number(latency["budget"], 3), latency["share"]
     return text if share is None else f"{text} ({share:g})"
 

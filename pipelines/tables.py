@@ -1,4 +1,4 @@
-"""Tables on terminals of any width: what does not fit is folded, and nothing is cut."""
+"""Tables on terminals of any width: cells are folded, never truncated."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from rich.table import Column, Table
 from rich.text import Text
 
 WIDE = 240
-"""Columns of a table where nobody looks at a terminal."""
+"""Width in characters where the output is not a terminal."""
 _UNBOUNDED = 1_000_000
-_LEAST_FOLDED = 12
-"""Columns that a folded text keeps at least; with less room there is no table."""
+_MIN_FOLDED = 12
+"""Smallest width of a folded column; with less space no table is printed."""
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table where it fits, else one block a row with a line for every column.
+    """Print a table if it fits, else one block per row with a line for every column.
 
     Args:
-        console: where; if it is no terminal, its width does not count.
-        table: columns with `overflow="fold"` may be folded; the others, numbers and verdicts, are
-            shown in whole or not as a table.
+        console: output console; if it is not a terminal, its width is ignored.
+        table: columns with `overflow="fold"` may be folded; the others are never wrapped.
     """
     wide = wide_console(console)
     for column in table.columns:
@@ -43,20 +42,20 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def wide_console(console: Console) -> Console:
-    """The console, or a wide one in the place of one that is no terminal."""
+    """The console, or a wide one if it is not a terminal."""
     return console if console.is_terminal else Console(file=console.file, width=WIDE)
 
 
 def _least_width(table: Table) -> int:
-    """Columns that the table needs where all that may be folded is."""
+    """Width of the table with all foldable columns folded."""
     console = Console(width=_UNBOUNDED)
     whole = Measurement.get(console, console.options, table).maximum
     widths = [_width(column) for column in table.columns if column.overflow == "fold"]
-    return whole - sum(width - min(width, _LEAST_FOLDED) for width in widths)
+    return whole - sum(width - min(width, _MIN_FOLDED) for width in widths)
 
 
 def _width(column: Column) -> int:
-    """Columns that the longest line of a column takes."""
+    """Width of the longest line of a column."""
     lines = [line for cell in (column.header, *column.cells) for line in _text(cell).split("\n")]
     return max((line.cell_len for line in lines), default=0)
 

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: live bars on a terminal, sparse plain lines elsewhere."""
+"""Display of a run: live progress bars on a terminal, otherwise sparse plain lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.schedule import Outcome
 from stages.common.progress import NOTE, Update, parse
 
 PLAIN_INTERVAL_S = 15.0
-"""Least seconds between two plain progress lines of one stage."""
+"""Smallest number of seconds between two plain progress lines of one stage."""
 
 MARKS: dict[Outcome, str] = {
     "ran": "[green]done[/]",
@@ -27,7 +27,7 @@ MARKS: dict[Outcome, str] = {
 
 
 class View(Protocol):
-    """Where a run reports to. Called from several threads."""
+    """Display of a run. Called from several threads."""
 
     def started(self, stage: Stage) -> None:
         """A stage began."""
@@ -36,7 +36,7 @@ class View(Protocol):
         """A stage printed a line."""
 
     def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
-        """A stage ended; `message` says why if it failed."""
+        """A stage ended; `message` is the error of a failed one."""
 
     def __enter__(self) -> Self: ...
 
@@ -49,16 +49,16 @@ class View(Protocol):
 
 
 def choose_view(console: Console, verbose: bool) -> View:
-    """The live view on a terminal, the plain one elsewhere and when everything is shown."""
+    """The live view on a terminal; the plain one otherwise, or if `verbose`."""
     return LiveView(console) if console.is_terminal and not verbose else PlainView(console, verbose)
 
 
 class PlainView:
-    """Start and end of every stage, and a progress line now and then.
+    """Prints start and end of every stage, and occasional progress lines.
 
     Args:
-        console: where to print.
-        verbose: print all that the stages print.
+        console: output console.
+        verbose: print all output of the stages.
     """
 
     def __init__(self, console: Console, verbose: bool = False) -> None:
@@ -66,12 +66,12 @@ class PlainView:
         self._printed: dict[str, float] = {}
 
     def started(self, stage: Stage) -> None:
-        """Print that it began."""
+        """Print that it has started."""
         self._printed[stage.name] = time.monotonic()
         self._print(f"{stage.name}: started")
 
     def line(self, stage: Stage, text: str) -> None:
-        """Print a note, or a progress line if the last one is long ago."""
+        """Print a note, or a progress line if `PLAIN_INTERVAL_S` has passed."""
         if self._verbose or text.startswith(NOTE):
             self._print(f"{stage.name}: {text}")
             return
@@ -84,7 +84,7 @@ class PlainView:
         self._print(f"{stage.name}: {update.step}/{update.steps} {update.values}{left}")
 
     def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
-        """Print how it ended."""
+        """Print its outcome."""
         word = {"ran": "done", "fresh": "unchanged"}.get(outcome, outcome)
         self._print(f"{stage.name}: {word} after {seconds:.1f} s")
         if message:
@@ -106,7 +106,7 @@ class PlainView:
 
 
 class LiveView:
-    """A bar a running stage: stage, device, step, loss or accuracy, time left.
+    """One progress bar per running stage: stage, device, step, loss or accuracy, time left.
 
     Args:
         console: the terminal.
@@ -132,7 +132,7 @@ class LiveView:
         )
 
     def line(self, stage: Stage, text: str) -> None:
-        """Move its bar, or print a note above the bars."""
+        """Update its bar, or print a note above the bars."""
         if text.startswith(NOTE):
             self._bars.console.print(f"{escape(stage.name)}: {escape(text)}", highlight=False)
             return
@@ -147,7 +147,7 @@ class LiveView:
             )
 
     def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
-        """Replace its bar by a line."""
+        """Replace its bar with a line."""
         self._bars.remove_task(self._rows.pop(stage.name))
         self._bars.console.print(f"{MARKS[outcome]} {escape(stage.name)} [dim]{seconds:.1f} s[/]")
         if message:

@@ -1,4 +1,4 @@
-"""The project's own folder, `.netwright/`: logs, Prefect's database, the lock of a run."""
+"""The project's state folder `.netwright/`: logs, Prefect's database, the run lock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from pipelines.environment import prefect_settings
 
-LEFTOVERS_S = 15.0
-"""Seconds for which the stages of a run that was killed are waited for; they end with it."""
+LOCK_WAIT_S = 15.0
+"""Seconds to wait for the stages of a killed run, which end by themselves."""
 
 
 class BusyError(ValueError):
-    """Another run is under way in the same repository."""
+    """Another run is active in the same repository."""
 
 
 class Workspace:
@@ -36,10 +36,10 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[int]:
-        """Hold the repository for one run; yields the file descriptor that holds it.
+        """Hold the repository's lock for one run; yields its file descriptor.
 
-        Children that inherit the descriptor keep the lock: a new run never works beside a stage of
-        a run that was killed. Such stages end by themselves, and are waited for.
+        Children that inherit the descriptor keep the lock, so that a new run waits until the
+        stages of a killed run have ended.
 
         Raises:
             BusyError: another run holds it.
@@ -50,7 +50,7 @@ class Workspace:
             self._acquire(handle)
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
-            self.record.unlink(missing_ok=True)
+            self.run_record.unlink(missing_ok=True)
             _held[self.folder] = handle
             yield handle
         finally:
@@ -58,60 +58,60 @@ class Workspace:
             os.close(handle)
 
     @contextmanager
-    def held(self) -> Iterator[int]:
-        """As `lock`, or the lock that this process holds already."""
+    def ensure_lock(self) -> Iterator[int]:
+        """As `lock`, but reuses a lock that this process already holds."""
         if self.folder in _held:
             yield _held[self.folder]
             return
         with self.lock() as handle:
             yield handle
 
-    def runner(self) -> str | None:
-        """The number of the process that runs here now; None: no run is under way."""
+    def running_pid(self) -> str | None:
+        """PID of the active run in this repository; None if there is none."""
         if not self._lock_file.is_file():
             return None
         handle = os.open(self._lock_file, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(handle)
+            return _read_pid(handle)
         finally:
             os.close(handle)
         return None
 
     @property
-    def record(self) -> Path:
-        """What the run under way has done so far, for whoever asks beside it."""
+    def run_record(self) -> Path:
+        """File with the stage states of the active run, for `netwright status`."""
         return self.folder / "run.json"
 
     def write_states(self, states: Mapping[str, str]) -> None:
-        """Say how every stage of the run under way stands."""
-        new = self.record.with_suffix(".new")
+        """Write the state of every stage of the active run."""
+        new = self.run_record.with_suffix(".new")
         new.write_text(json.dumps({"process": os.getpid(), "stages": dict(states)}))
-        new.replace(self.record)
+        new.replace(self.run_record)
 
     def read_states(self) -> dict[str, str] | None:
-        """How every stage of the run under way stands; None before it knows its stages."""
+        """State of every stage of the active run; None before it knows its stages."""
         try:
-            content: dict[str, Any] = json.loads(self.record.read_text())
+            content: dict[str, Any] = json.loads(self.run_record.read_text())
         except FileNotFoundError:
             return None
         return dict(content["stages"])
 
     def _acquire(self, handle: int) -> None:
-        until = time.monotonic() + LEFTOVERS_S
+        until = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                holder = _holder(handle)
-            alive = _exists(holder)
+                holder = _read_pid(handle)
+            alive = _is_alive(holder)
             if alive or time.monotonic() > until:
-                left = "" if alive else ", or stages that it left behind"
+                left = "" if alive else ", or its remaining stages"
                 raise BusyError(
-                    f"another run is under way (process {holder}{left}) in {self.root}. "
-                    "Wait for it, or end it, then run again."
+                    f"another run is active (process {holder}{left}) in {self.root}. "
+                    "Wait for it or stop it, then run again."
                 )
             time.sleep(0.1)
 
@@ -122,8 +122,8 @@ class Workspace:
     def configure_prefect(self, environment: MutableMapping[str, str], console_level: str) -> None:
         """Set Prefect's settings; call it before Prefect is imported.
 
-        Its files stay in this repository and nothing is sent anywhere. A server that the user
-        has set (`PREFECT_API_URL`) is kept.
+        Its files stay in this repository, without telemetry. A server that the user has set
+        (`PREFECT_API_URL`) is kept.
         """
         self.prefect.mkdir(parents=True, exist_ok=True)
         environment.update(prefect_settings(self.prefect, console_level))
@@ -133,11 +133,11 @@ _held: dict[Path, int] = {}
 """Locks that this process holds, by folder."""
 
 
-def _holder(handle: int) -> str:
+def _read_pid(handle: int) -> str:
     return os.pread(handle, 32, 0).decode() or "unknown"
 
 
-def _exists(pid: str) -> bool:
+def _is_alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except PermissionError:

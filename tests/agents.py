@@ -1,4 +1,4 @@
-"""A device agent as a second process, for tests of everything that talks to one."""
+"""A device agent in a second process, for tests of its clients."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devices.agent.pack import packed
+from devices.agent.pack import build_zipapp
 from devices.agent.server import TOKEN_VARIABLE
-from devices.agent_client import AgentClient, Patience
+from devices.agent_client import AgentClient, Timeouts
 
 TOKEN = "a-token-of-the-tests-and-no-secret"
-SOON = Patience(request_s=10.0, vanished_s=0.5, busy_s=30.0, job_s=60.0)
+SOON = Timeouts(request_s=10.0, unreachable_s=0.5, busy_s=30.0, job_s=60.0)
 
 
 class Agent:
-    """An agent's process, from the one file that is copied to a device."""
+    """An agent's process, started from the packed file that is copied to a device."""
 
     def __init__(self, folder: Path) -> None:
         self._file, self.scratch = folder / "agent.pyz", folder / "scratch"
-        self._file.write_bytes(packed())
+        self._file.write_bytes(build_zipapp())
         self.scratch.mkdir()
         self.start(0)
 
@@ -45,10 +45,10 @@ class Agent:
         self._process.send_signal(number)
         self._process.wait(30)
 
-    def client(self, patience: Patience = SOON, token: str = TOKEN) -> AgentClient:
+    def client(self, patience: Timeouts = SOON, token: str = TOKEN) -> AgentClient:
         return AgentClient("phone", f"127.0.0.1:{self.port}", token, patience)
 
-    def ask(
+    def request(
         self, method: str, path: str, body: bytes = b"", token: str | None = TOKEN, **headers: str
     ) -> tuple[int, Any]:
         if token is not None:
@@ -59,5 +59,5 @@ class Agent:
         return answer.status, json.loads(answer.read())
 
     def running(self) -> str | None:
-        running: str | None = self.ask("GET", "/health")[1]["running"]
+        running: str | None = self.request("GET", "/health")[1]["running"]
         return running

@@ -1,4 +1,4 @@
-"""Fixtures that tests of several rooms share."""
+"""Fixtures for the tests of several packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tests.support import Repository, copy_repository, on_digits
 
-# The suite draws the same examples every time, so that what passes once passes again;
+# The suite draws the same examples every time, so that it is reproducible;
 # HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
@@ -19,16 +19,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 @pytest.fixture(autouse=True)
 def subnormal_numbers() -> None:
-    """Undo what a stage run in this process did to the processor: drawn floats may be tiny."""
+    """Allow denormal floats, which a stage run in this process has flushed: tests draw some."""
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Repository:
-    """A repository that is ready for `netwright run` on the digits, with nothing produced yet."""
+    """A repository that is ready for `netwright run` on the digits, without outputs."""
     return on_digits(copy_repository(tmp_path / "repository"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of the finished release: they take longest, and share one fixture."""
+    """Run the tests of the finished release first: they take longest and share one fixture."""
     items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))

@@ -1,4 +1,4 @@
-"""A Prefect server that a test has started, as its own interface tells."""
+"""Helpers for tests of `netwright serve` through the API of its Prefect server."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def scheduled_run(port: int, state: str, seconds: float) -> dict[str, Any]:
-    """A flow run of the deployment that is in a state, as Prefect's server tells."""
+    """Wait for a flow run of the deployment in a state, through Prefect's API."""
     until = time.monotonic() + seconds
     body = json.dumps({"flow_runs": {"state": {"type": {"any_": [state]}}}}).encode()
     request = urllib.request.Request(

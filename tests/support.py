@@ -1,4 +1,4 @@
-"""A copy of the repository that a test may change, and the commands that run in it."""
+"""A temporary copy of the repository, and the commands that run in it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Repository:
         )
 
     def netwright(self, *arguments: str, timeout: float = 200) -> tuple[int, str]:
-        """Run the command line; the exit code and all it printed."""
+        """Run the command line; returns exit code and output."""
         return self._run("-m", "pipelines", *arguments, timeout=timeout)
 
     def dvc(self, *arguments: str, timeout: float = 200) -> tuple[int, str]:
-        """Run DVC; the exit code and all it printed."""
+        """Run DVC; returns exit code and output."""
         return self._run("-m", "dvc", *arguments, timeout=timeout)
 
     def _run(self, *arguments: str, timeout: float) -> tuple[int, str]:
@@ -70,7 +70,7 @@ class Repository:
 
     @property
     def locked(self) -> dict[str, Any]:
-        """Per stage what DVC's lock file records."""
+        """The entries of dvc.lock per stage."""
         content = YAML(typ="safe").load(self.root / "dvc.lock")
         return dict(content["stages"])
 
@@ -80,7 +80,7 @@ class Repository:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with nested changes."""
+    """`base` with nested changes merged in."""
     result = dict(base)
     for key, value in changes.items():
         if value is ...:
@@ -93,7 +93,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def environment() -> dict[str, str]:
-    """A user's environment: no settings of the test runner, and the programs of this Python."""
+    """A user's environment: no settings of the test runner, this Python's programs in PATH."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "PYTEST", "DVC"))}
     kept.pop("PYTHONPATH", None)
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
@@ -101,7 +101,7 @@ def environment() -> dict[str, str]:
 
 
 def kill_tree(pid: int) -> None:
-    """kill -9 a process and everything it started; the process first, so that it starts no more."""
+    """SIGKILL a process and its descendants; itself first, so that it starts no new ones."""
     parent = psutil.Process(pid)
     for process in [parent, *parent.children(recursive=True)]:
         try:
@@ -111,14 +111,14 @@ def kill_tree(pid: int) -> None:
 
 
 def copy_repository(target: Path, source: Path = ROOT) -> Repository:
-    """A copy of a repository without anything it produced."""
+    """Copy a repository without its outputs."""
     shutil.copytree(source, target, ignore=LEFT_OUT, symlinks=True)
     subprocess.run(["git", "init", "--quiet", str(target)], check=True)
     return Repository(target)
 
 
 def on_digits(repository: Repository) -> Repository:
-    """The repository with the suite's own small params."""
+    """The repository with the suite's small params."""
     changes = YAML(typ="safe").load(ROOT / "tests/pipelines/digits.yaml")
     repository.change({"devices": ...})
     repository.change(changes)

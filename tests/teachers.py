@@ -1,4 +1,4 @@
-"""A user's own ONNX classifier."""
+"""An ONNX classifier provided by a user."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 def onnx_file(
     folder: Path, shape: tuple[Any, ...] = ("n", 1, 8, 8), classes: int = 10, last: str = ""
 ) -> Path:
-    """A linear classifier with random weights."""
+    """Write a linear classifier with random weights."""
     rng = np.random.default_rng(0)
     pixels = shape[-1] * shape[-2] if len(shape) == 4 else 64
     weights = numpy_helper.from_array(rng.normal(size=(pixels, classes)).astype(np.float32), "w")

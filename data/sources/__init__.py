@@ -1,4 +1,4 @@
-"""The table of data sources. A new one is a file beside this and a line in the table."""
+"""Registry of data sources. To add one, add a module and an entry in `SOURCES`."""
 
 from __future__ import annotations
 

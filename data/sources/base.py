@@ -1,4 +1,4 @@
-"""What a data source is: where the originals come from, and how they become arrays."""
+"""Interface of data sources: fetch the raw files and decode them to arrays."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy.typing as npt
 from data.images import Fit
 
 OnDone = Callable[[int, int], None]
-"""Called with the images done and the images there are."""
+"""Called with the number of processed images and the total."""
 
 
 @dataclass(frozen=True)
 class Originals:
-    """A data set as it was got.
+    """Raw files of a dataset.
 
     Attributes:
         files: content by file name.
-        origin: where it was got from, for people.
-        tried: places that did not work before, each with its reason.
+        origin: display name of the location they were fetched from.
+        tried: locations that failed before, each with the reason.
     """
 
     files: Mapping[str, bytes]
@@ -34,7 +34,7 @@ class Originals:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How originals become arrays.
+    """How raw files are decoded.
 
     Attributes:
         size: height and width in pixels.
@@ -49,20 +49,20 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Every readable image of a data set, in a fixed order.
+    """All readable images of a dataset, in a fixed order.
 
     Attributes:
-        images_NHWC: uint8, all of one shape, C 1 or 3.
+        images_NHWC: uint8, C is 1 or 3.
         labels_N: int64, indices into `classes`.
-        classes: names for people.
-        test_N: which images the source itself sets apart for testing; None: it does not.
-        checksums: SHA-256 of the originals, by name.
+        classes: class names.
+        test_N: mask of the source's own test split; None: it has none.
+        checksums: SHA-256 of the raw files, by name.
         corrupt: names of the unreadable images, sorted.
-        val_N: which images the source itself sets apart for choices; None: it does not.
-        files: names of the images, where each has a file of its own.
-        bits: used bits of the 16-bit images; None: there are none.
-        skipped: files that were not looked at, counted by the name that says why.
-        notes: what the user should know, a sentence each.
+        val_N: mask of the source's own validation split; None: it has none.
+        files: file name per image, if each image is one file.
+        bits: significant bits of the 16-bit images; None: there are none.
+        skipped: number of ignored files, by the name that caused it.
+        notes: messages for the user.
     """
 
     images_NHWC: npt.NDArray[np.uint8]
@@ -79,34 +79,34 @@ class Loaded:
 
 
 class Source(ABC):
-    """One kind of data set."""
+    """One kind of dataset."""
 
     name: ClassVar[str]
     flips: ClassVar[bool]
-    """Whether a mirrored image still belongs to its class, where params do not say."""
+    """Default of params: whether horizontal flips keep the class."""
     fetchable: ClassVar[bool]
-    """Whether the data set can be got; otherwise the user brings a folder."""
+    """Whether the dataset can be downloaded; otherwise the user provides a folder."""
 
     @abstractmethod
     def fetch(self) -> Originals:
-        """Get the originals.
+        """Fetch the raw files.
 
         Raises:
-            DataError: no way of getting them works; the message says why each failed.
+            DataError: every location failed; the message has the reasons.
         """
 
     @abstractmethod
     def check(self, folder: Path) -> None:
-        """See whether `folder` can hold this data set, without decoding it.
+        """Check that `folder` holds this dataset, without decoding it.
 
         Raises:
-            DataError: it cannot.
+            DataError: it does not.
         """
 
     @abstractmethod
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
-        """Decode the data set that lies in `folder`.
+        """Decode the dataset in `folder`.
 
         Raises:
-            DataError: something is missing, damaged, or beyond `options.max_corrupt`.
+            DataError: files are missing, or more than `options.max_corrupt` are damaged.
         """

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn: no download."""
+"""scikit-learn's digits: 1,797 handwritten digits of 8 x 8 pixels, no download."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from data.images import resize_all
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
 IMAGES, LABELS = "images.npy", "labels.npy"
-_BRIGHTEST = 16.0  # the largest value in scikit-learn's copy
+_BRIGHTEST = 16.0  # largest value in scikit-learn's arrays
 
 
 class Digits(Source):
-    """scikit-learn's digits; without a test split of its own."""
+    """scikit-learn's digits, without a predefined test split."""
 
     name = "digits"
     flips = False
     fetchable = True
 
     def fetch(self) -> Originals:
-        """Take the arrays out of scikit-learn: uint8 (1797, 8, 8, 1), labels int64 (1797,)."""
+        """Load the arrays from scikit-learn: uint8 (1797, 8, 8, 1), labels int64 (1797,)."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -33,12 +33,12 @@ class Digits(Source):
         return Originals({name: _npy(array) for name, array in files.items()}, "scikit-learn")
 
     def check(self, folder: Path) -> None:
-        """See whether the two arrays are there."""
+        """Check that both arrays exist."""
         for name in (IMAGES, LABELS):
             if not (folder / name).is_file():
                 raise DataError(
                     f"{folder} holds no {name}: it is not a fetched copy of the digits. "
-                    "Set data.path to the folder the fetch stage writes, and they are put there."
+                    "Set data.path to the output folder of the fetch stage."
                 )
 
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
@@ -52,7 +52,9 @@ class Digits(Source):
         except (ValueError, EOFError) as error:
             raise DataError(f"{folder} holds damaged arrays ({error}); fetch again.") from error
         if images_NHWC.shape[1:] != (8, 8, 1) or len(images_NHWC) != len(labels_N):
-            raise DataError(f"{folder} holds arrays of other shapes than the digits; fetch again.")
+            raise DataError(
+                f"{folder} holds arrays whose shapes are not those of the digits; fetch again."
+            )
         return Loaded(
             images_NHWC=resize_all(images_NHWC, options.size, on_done),
             labels_N=labels_N,

@@ -1,7 +1,7 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels, ten kinds of clothing.
+"""Fashion-MNIST: 60,000 + 10,000 greyscale images of 28 x 28 pixels, ten classes.
 
 Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence. Debian's package and the authors' server
-hold the same arrays compressed differently, so what is verified is the uncompressed content.
+compress the same arrays differently, so checksums are of the uncompressed content.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ PLACES = (
 
 
 class FashionMnist(Source):
-    """Fashion-MNIST with its own test split.
+    """Fashion-MNIST with its official test split.
 
     Args:
-        places: where to get it, in order of preference.
+        places: download locations, in order of preference.
         checksums: SHA-256 of the uncompressed content, by file name.
     """
 
@@ -78,33 +78,30 @@ class FashionMnist(Source):
         self.places, self.checksums = places, checksums
 
     def fetch(self) -> Originals:
-        """Get the four files from the first place that has them, checksums verified."""
+        """Fetch the four files from the first location that has them; verifies checksums."""
         tried: list[str] = []
         for place in self.places:
             try:
                 files = place.get()
-                self._unpacked(files)
-            except (
-                DataError,
-                OSError,
-            ) as error:  # no room, no permission
+                self._unpack(files)
+            except (DataError, OSError) as error:  # OSError: disk full, no permission
                 tried.append(f"{place.name}: {error}")
             else:
                 return Originals(files, place.name, tuple(tried))
         raise DataError(
-            "Fashion-MNIST cannot be got:\n"
+            "Fashion-MNIST cannot be downloaded:\n"
             + "".join(f"  {reason}\n" for reason in tried)
             + f"Install Debian's {_PACKAGE}, or set data.path to a folder that holds "
             f"{', '.join(self.checksums)}."
         )
 
     def check(self, folder: Path) -> None:
-        """See whether the four files are there and what they should be."""
-        self._unpacked(read_files(folder, tuple(self.checksums)))
+        """Check that the four files exist and match their checksums."""
+        self._unpack(read_files(folder, tuple(self.checksums)))
 
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
-        """Read the four files and resize the images if they are not to have 28 pixels."""
-        contents = self._unpacked(read_files(folder, tuple(self.checksums)))
+        """Read the four files and resize the images if needed."""
+        contents = self._unpack(read_files(folder, tuple(self.checksums)))
         arrays = {name: parse_idx(content, name) for name, content in contents.items()}
         images_NHW = np.concatenate([arrays[TRAIN_IMAGES], arrays[TEST_IMAGES]])
         labels_N = np.concatenate([arrays[TRAIN_LABELS], arrays[TEST_LABELS]]).astype(np.int64)
@@ -118,18 +115,18 @@ class FashionMnist(Source):
             },
         )
 
-    def _unpacked(self, files: Files) -> dict[str, bytes]:
-        """Uncompressed content by file name, verified."""
+    def _unpack(self, files: Files) -> dict[str, bytes]:
+        """Decompress the files and verify their checksums; by file name."""
         contents = {}
         for name, checksum in self.checksums.items():
             try:
                 contents[name] = gzip.decompress(files[name])
             except (OSError, EOFError, zlib.error) as error:
-                raise DataError(f"{name} is damaged ({error}); get it again.") from error
+                raise DataError(f"{name} is damaged ({error}); download it again.") from error
             found = hashlib.sha256(contents[name]).hexdigest()
             if found != checksum:
                 raise DataError(
-                    f"{name} holds other data than Fashion-MNIST's: SHA-256 {found} "
-                    f"instead of {checksum}; get it again."
+                    f"{name} does not match Fashion-MNIST: SHA-256 {found} instead of "
+                    f"{checksum}; download it again."
                 )
         return contents

@@ -1,13 +1,12 @@
-"""A folder of the user's images: one subfolder a class, named after it.
+"""A folder of the user's images: one subfolder per class.
 
-Or one folder a split (train, val, test), and in it one a class: then these splits are used, and
-one that is missing is drawn from train. Every file below a class's folder counts as an image of
-it, however deep; hidden files do not, nor what operating systems leave behind (`LEFT_BEHIND`).
-Files beside the class folders are not looked at. The data set is grey where every image is, RGB
-otherwise.
+Or one folder per split (train, val, test) with one subfolder per class: these splits are used, and
+a missing one is drawn from train. Every file below a class folder, at any depth, is an image of
+the class, except hidden files and operating system metadata (`LEFT_BEHIND`). Files outside the
+class folders are ignored. The dataset is greyscale if every image is, else RGB.
 
-16-bit images are brought to 8 bits with one scale for all: the power of two that holds the
-largest value of any image outside a given test split.
+16-bit images are reduced to 8 bits with one scale: the smallest power of two above the largest
+value of all images outside a predefined test split.
 
 Axes: N images, H height, W width, 3 channels.
 """
@@ -27,34 +26,34 @@ import numpy.typing as npt
 from data.dataset import SPLITS, SplitName
 from data.errors import DataError, ImageError
 from data.image_tree import ImageTree, read_tree
-from data.image_walk import counted, printable, some
+from data.image_walk import escape_name, join_first, pluralise
 from data.images import ALL_BITS, decode_file, is_grey, read_image_file, used_bits
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
-_WORKERS = min(4, os.cpu_count() or 1)  # changes the speed only
+_WORKERS = min(4, os.cpu_count() or 1)  # does not change the result
 
 
 class ImageFolder(Source):
-    """Any folder of images, with the splits it comes with, if any."""
+    """A folder of images, with its predefined splits if it has some."""
 
     name = "folder"
-    flips = False  # letters and digits must not be; params say so for photographs
+    flips = False  # wrong for letters and digits; params enable it for photographs
     fetchable = False
 
     def fetch(self) -> Originals:
-        """Say that the folder is the user's to name."""
+        """Raise an error: the user must set data.path."""
         raise DataError(
             "data.source 'folder' reads your own images: set data.path to the folder that holds "
             "one subfolder of images for every class."
         )
 
     def check(self, folder: Path) -> None:
-        """See whether there are two classes or more, of enough files for every split."""
-        _checked(folder)
+        """Check that there are at least two classes with enough files for every split."""
+        _read_usable_tree(folder)
 
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
         """Decode every file, in the order of splits, class names and file names."""
-        tree = _checked(folder)
+        tree = _read_usable_tree(folder)
         files = [file for c in tree.classes for file in c.files]
         counts = [len(c.files) for c in tree.classes]
         labels_N = np.repeat([tree.names.index(c.name) for c in tree.classes], counts)
@@ -63,7 +62,7 @@ class ImageFolder(Source):
         images = _Images(folder, files, options, images_NHW3, on_done)
         images.decode(range(len(files)), ALL_BITS)
         bits = images.rescale([i for i in images.peaks if splits_N[i] != "test"])
-        _judge(list(images.corrupt.values()), len(files), options.max_corrupt)
+        _check_corrupt(list(images.corrupt.values()), len(files), options.max_corrupt)
         readable = np.setdiff1d(np.arange(len(files)), list(images.corrupt))
         if images.corrupt:
             images_NHW3 = images_NHW3[readable]
@@ -83,34 +82,36 @@ class ImageFolder(Source):
         )
 
 
-def _checked(folder: Path) -> ImageTree:
-    """The classes of a folder that can be learnt from.
+def _read_usable_tree(folder: Path) -> ImageTree:
+    """Read the classes of a folder and check that a classifier can be trained on them.
 
     Raises:
-        DataError: it cannot; the message has the way out.
+        DataError: it cannot; the message has the fix.
     """
-    tree, shown = read_tree(folder), printable(str(folder))
+    tree, shown = read_tree(folder), escape_name(str(folder))
     if not tree.classes:
-        raise DataError(f"{shown} has no subfolders; put each class's images in its own.")
+        raise DataError(
+            f"{shown} has no subfolders; put the images of each class in one subfolder."
+        )
     if len(tree.names) == 1:
-        only = printable(tree.names[0])
+        only = escape_name(tree.names[0])
         inside = {
             file.split("/")[1] for c in tree.classes for file in c.files if file.count("/") > 1
         }
         wrapped = f" If the folders in it are the classes, set data.path to {shown}/{only}."
         raise DataError(
-            f"{shown} has one class only, '{only}'; a classifier needs two or more."
+            f"{shown} has one class only, '{only}'; a classifier needs at least two."
             f"{wrapped if len(inside) > 1 else ''}"
         )
-    # One image for train, and one for every split that is drawn from it.
+    # One image for train, and one for each split drawn from it.
     least = 3 - len(set(tree.given) - {"train"})
     small = [c for c in tree.classes if c.split in (None, "train") and len(c.files) < least]
     if small:
         parts = [split for split in SPLITS if split == "train" or split not in tree.given]
-        listed = some([f"'{c.name}' ({len(c.files)})" for c in small])
+        listed = join_first([f"'{c.name}' ({len(c.files)})" for c in small])
         raise DataError(
             f"{shown}: too few images for {_listed(parts)} in {listed}. "
-            f"Every class needs {least} at the least: add some, or remove the class's folder."
+            f"Every class needs at least {least}: add some, or remove the folder of the class."
         )
     return tree
 
@@ -124,17 +125,17 @@ class _Read:
 
 
 class _Images:
-    """The decoded files of a data set.
+    """The decoded files of a dataset.
 
     Args:
-        folder: the data set's.
-        files: names from there.
-        options: how they become arrays.
-        images_NHW3: where the pixels go.
+        folder: the dataset folder.
+        files: paths relative to it.
+        options: how files are decoded.
+        images_NHW3: output buffer of the pixels.
         on_done: called after every file.
 
     Attributes:
-        corrupt: why a file cannot be read, by index.
+        corrupt: reason why a file is unreadable, by index.
         peaks: largest value of a 16-bit file, by index.
     """
 
@@ -153,7 +154,7 @@ class _Images:
         self._checksums: dict[int, str] = {}
 
     def decode(self, indices: Sequence[int], bits: int) -> None:
-        """Decode some of the files, taking 16-bit pixels as values of `bits` bits."""
+        """Decode some of the files, with `bits` significant bits of 16-bit pixels."""
         for index, read in zip(indices, self._read_all(indices, bits), strict=True):
             self._checksums[index] = read.checksum
             if read.pixels_HW3 is None:
@@ -165,7 +166,7 @@ class _Images:
             self.on_done(index + 1, len(self.files))
 
     def rescale(self, seen: Sequence[int]) -> int | None:
-        """Decode 16-bit files again if those in `seen` use fewer bits; the bits, None without."""
+        """Decode 16-bit files again if those in `seen` use fewer bits; returns the bits."""
         if not self.peaks:
             return None
         bits = used_bits(max((self.peaks[index] for index in seen), default=(1 << ALL_BITS) - 1))
@@ -181,32 +182,32 @@ class _Images:
         return digest.hexdigest()
 
     def notes(self, bits: int | None) -> list[str]:
-        """What became of 16-bit images."""
+        """Messages about 16-bit images."""
         if bits is None:
             return []
         others = len(self.files) - len(self.corrupt) - len(self.peaks)
-        mixed = f"; 8-bit ones beside them keep their own full scale: {others}" if others else ""
+        mixed = f"; the 8-bit images keep their own full scale: {others}" if others else ""
         return [
-            f"16-bit pixels are read as {bits}-bit values, for the largest is "
-            f"{max(self.peaks.values())}: {counted(len(self.peaks), 'image')}{mixed}."
+            f"16-bit pixels are read as {bits}-bit values, since the largest is "
+            f"{max(self.peaks.values())}: {pluralise(len(self.peaks), 'image')}{mixed}."
         ]
 
     def _read_all(self, indices: Sequence[int], bits: int) -> Iterator[_Read]:
-        """Decode in several threads (Pillow lets go of the interpreter), in the order given."""
+        """Decode in several threads (Pillow releases the GIL), in the order given."""
         size, fit = self.options.size, self.options.fit
 
-        def one(index: int) -> _Read:
+        def read_one(index: int) -> _Read:
             checksum, name = "unreadable", self.files[index]
             try:
                 content = read_image_file(self.folder / name)
                 checksum = hashlib.sha256(content).hexdigest()
-                found = decode_file(content, printable(name), size, fit, bits)
+                found = decode_file(content, escape_name(name), size, fit, bits)
                 return _Read(checksum, found.pixels_HW3, found.peak)
             except ImageError as error:
                 return _Read(checksum, None, reason=str(error))
 
         with ThreadPoolExecutor(_WORKERS) as workers:
-            yield from workers.map(one, indices)
+            yield from workers.map(read_one, indices)
 
 
 def _mask(
@@ -215,9 +216,9 @@ def _mask(
     return splits_N == split if split in tree.given else None
 
 
-def _judge(reasons: Sequence[str], files: int, most: int) -> None:
+def _check_corrupt(reasons: Sequence[str], files: int, most: int) -> None:
     if len(reasons) > most:
-        listed = some(reasons, "\n  ")
+        listed = join_first(reasons, "\n  ")
         raise DataError(
             f"{len(reasons)} of {files} images cannot be read, and data.max_corrupt allows "
             f"{most}:\n  {listed}\n"

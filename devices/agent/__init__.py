@@ -1,10 +1,10 @@
-"""The device agent: measures models on the device itself, for a pipeline that runs elsewhere.
+"""The device agent: measures models on the device for a pipeline on another machine.
 
-This package imports nothing of the project, only the standard library, NumPy and the runtime, so
-that `pack` can make ONE file of it that runs wherever it is copied to:
+This package imports only the standard library, NumPy and the runtime, so that `pack` can build a
+single file that runs on the device:
 
-    NETWRIGHT_AGENT_TOKEN=... python agent.pyz serve --port 8600     measure what a pipeline sends
-    python agent.pyz fill table.csv                                  measure a folder, by hand
+    NETWRIGHT_AGENT_TOKEN=... python agent.pyz serve --port 8600     serve measurement jobs
+    python agent.pyz fill table.csv                                  measure an exported folder
 
-The project measures on its own machine by the same protocol, from the same code.
+The project measures local targets with the same code.
 """

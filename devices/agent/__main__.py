@@ -1,4 +1,4 @@
-"""The agent's own command line."""
+"""Command line of the agent."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from .fill import fill
 from .jobs import job_main
 from .protocol import Protocol
 from .queue import Limits
-from .quiet import quiet
+from .quiet import disable_telemetry
 from .runtimes import RUNTIMES
 from .server import read_token, serve
 
 
 def main() -> None:
-    """Parse the command line of this file."""
+    """Run the command line of the agent."""
     parser = argparse.ArgumentParser(description="Measure models on this device.")
     commands = parser.add_subparsers(dest="command", required=True)
-    server = commands.add_parser("serve", help="measure what a pipeline sends")
+    server = commands.add_parser("serve", help="serve measurement jobs of a pipeline")
     server.add_argument("--port", type=int, default=8600)
-    server.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network")
+    server.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     server.add_argument("--token-file", type=Path)
-    hand = commands.add_parser("fill", help="measure the models that a table names")
+    hand = commands.add_parser("fill", help="measure the models listed in a table")
     hand.add_argument("table", type=Path)
     hand.add_argument("--backend", choices=sorted(RUNTIMES), default="onnxruntime")
     hand.add_argument("--threads", type=int, default=1)
-    hand.add_argument("--unit", default="CPU", help="of this device; OpenVINO's GPU or NPU")
-    hand.add_argument("--blocks", type=int, default=9, help="of calls per model, at least")
-    hand.add_argument("--calls", type=int, default=20, help="per block, at least")
-    hand.add_argument("--max-interval", type=float, default=0.02, help="half of it, as a share")
+    hand.add_argument("--unit", default="CPU", help="OpenVINO device: CPU, GPU or NPU")
+    hand.add_argument("--blocks", type=int, default=9, help="minimum blocks of calls per model")
+    hand.add_argument("--calls", type=int, default=20, help="minimum calls per block")
+    hand.add_argument(
+        "--max-interval", type=float, default=0.02, help="half width of the 95%% interval, relative"
+    )
     hand.add_argument("--time-limit", type=float, default=5.0, help="seconds per model")
     commands.add_parser("job").add_argument("folder", type=Path)
     flags = parser.parse_args()
-    quiet()
+    disable_telemetry()
     if flags.command == "job":
         job_main(flags.folder)
     try:

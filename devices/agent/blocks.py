@@ -1,9 +1,9 @@
-"""One block of calls to a session: how long a call takes, and what disturbed the block.
+"""Timing of one block of calls to a session, and detection of disturbances.
 
-A block's time is the fast decile of its calls. Where another machine's work shares the core (a
-sibling thread, a neighbour of the same host) calls run in one of two speeds that change within
-milliseconds: the median of a block says which share of it was slow, the fast decile says how long
-a call takes. On a quiet machine the two differ by a per cent, in the model and in the reference.
+The latency of a block is the 10th percentile of its calls. Where other work shares the core (an
+SMT sibling, another VM on the host), calls run at one of two speeds that change within
+milliseconds: the median depends on the share of slow calls, the 10th percentile does not. On an
+idle machine the two differ by 1%, for the model and the reference.
 
 Axes: C channels, H height, W width.
 """
@@ -25,12 +25,12 @@ except ImportError:  # not a Unix
     resource = None  # type: ignore[assignment]
 
 MIN_BLOCK_NS = 2_000_000
-"""A block of a quick model gets as many calls as fill this."""
+"""Minimum duration of a block; fast models run more calls per block."""
 WARM_UP_CALLS = 5
 FAST = 0.1
-"""Which quantile of a block's calls is its time."""
+"""Quantile of a block's calls that is its latency."""
 LONGEST_WAIT = 0.02
-"""A block whose thread waited for a core for more than this share of it was disturbed."""
+"""A block is disturbed if its thread waited for a core for more than this share of it."""
 _FINE_NS = 10_000
 _STEAL_FIELD = 8
 
@@ -40,11 +40,11 @@ class Block:
     """One block of calls.
 
     Attributes:
-        wall_ns: nanoseconds of a call by the wall clock.
-        cpu_ns: the same by the calling thread's CPU clock; None where there is no fine one.
-        switches: involuntary context switches of the thread; None where the system does not say.
-        waited: share of the block in which the thread waited for a core; None likewise.
-        stolen: ticks that a hypervisor took from the machine meanwhile; None likewise.
+        wall_ns: nanoseconds per call, wall clock.
+        cpu_ns: nanoseconds per call, CPU clock of the calling thread; None if it is too coarse.
+        switches: involuntary context switches of the thread; None if not available.
+        waited: share of the block in which the thread waited for a core; None if not available.
+        stolen: steal ticks of the machine during the block; None if not available.
         accounted: share of the block in which the thread computed or waited for a core: about 1
             unless it slept while another thread or a device computed. None without a CPU clock.
     """
@@ -58,23 +58,23 @@ class Block:
 
     @property
     def disturbed(self) -> bool:
-        """Whether the scheduler or a hypervisor took the core away; False where neither says."""
+        """Whether the thread lost the core to other work; False if not known."""
         if self.stolen:
             return True
         if self.waited is None:
             return bool(self.switches)
-        return self.waited > LONGEST_WAIT  # a switch to a kernel thread may take microseconds
+        return self.waited > LONGEST_WAIT  # short switches to kernel threads do not count
 
 
 class Scheduler:
-    """What the system counts of the calling thread; a context manager."""
+    """Scheduler counters of the calling thread; a context manager."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
-        # Of the thread that opens it: nanoseconds on a core, waiting for one, and time slices.
+        # Of the opening thread: nanoseconds running, nanoseconds waiting, number of time slices.
         self._waits = self._file("/proc/thread-self/schedstat")
         if self._waits is not None and os.pread(self._waits, 64, 0).startswith(b"0 0 "):
-            self._waits = None  # a kernel that does not count
+            self._waits = None  # kernel without scheduler statistics
         self._machine = self._file("/proc/stat")
         self.cpu_clock = time.get_clock_info("thread_time").resolution * 1e9 <= _FINE_NS
         self.reading_ns = min(_reading_ns() for _ in range(50)) if self.cpu_clock else 0
@@ -99,7 +99,7 @@ class Scheduler:
         self._open.close()
 
     def read(self) -> tuple[int | None, int | None, int | None]:
-        """Involuntary context switches, nanoseconds of waiting for a core, ticks of steal."""
+        """Read involuntary context switches, nanoseconds waiting for a core, steal ticks."""
         switches = waits = steal = None
         if hasattr(resource, "RUSAGE_THREAD"):
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
@@ -112,7 +112,7 @@ class Scheduler:
 
 
 def _reading_ns() -> int:
-    """What reading the clocks around a call adds to its CPU time."""
+    """CPU time overhead of reading the clocks around a call."""
     before = time.thread_time_ns()
     time.perf_counter_ns()
     time.perf_counter_ns()
@@ -120,24 +120,24 @@ def _reading_ns() -> int:
 
 
 class Runner:
-    """A session with the image it is called on, and how many calls make one block.
+    """Times blocks of calls to a session.
 
     Args:
         session: has an `input_shape` (1, C, H, W) and is called on one image.
-        calls: least calls per block.
-        scheduler: of the calling thread.
+        calls: minimum calls per block.
+        scheduler: counters of the calling thread.
     """
 
     def __init__(self, session: Any, calls: int, scheduler: Scheduler) -> None:
         self.session, self._scheduler = session, scheduler
-        rng = np.random.default_rng(0)  # the values do not matter, but denormals would
+        rng = np.random.default_rng(0)  # any values without denormals
         self.image_1CHW = rng.normal(size=session.input_shape).astype(np.float32)
         self.calls = WARM_UP_CALLS
         warm_ns = min(self.block().wall_ns for _ in range(2))
         self.calls = max(calls, round(MIN_BLOCK_NS / warm_ns))
 
     def block(self) -> Block:
-        """Time one block."""
+        """Run and time one block."""
         before = self._scheduler.read()
         cpu_began, began = time.thread_time_ns(), time.perf_counter_ns()
         calls_N2 = self._timed_calls()
@@ -158,7 +158,7 @@ class Runner:
         )
 
     def _timed_calls(self) -> Any:
-        """Nanoseconds (N, 2) of N calls: by the wall clock, and by the thread's CPU clock."""
+        """Nanoseconds (N, 2) of N calls: wall clock, CPU clock of the thread."""
         wall, cpu = time.perf_counter_ns, time.thread_time_ns
         session, image_1CHW = self.session, self.image_1CHW
         times = []

@@ -1,4 +1,4 @@
-"""Measure a folder of models by hand, for a device that no pipeline can reach."""
+"""Measure an exported folder of models, for a device without network access."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .queue import Limits
 
 
 def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str = "CPU") -> None:
-    """Measure every model that a table names, and write the milliseconds into it.
+    """Measure every model listed in a table, and write the milliseconds into it.
 
     Raises:
-        MeasurementError: a model cannot be measured; the table is left as it was.
+        MeasurementError: a model cannot be measured; the table is not changed.
     """
     lines = table.read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
@@ -31,7 +31,7 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str 
             _measure_file(table.parent, row, reference, (backend, threads, unit), protocol)
         )
         print(f"{number + 1}/{len(rows)} {row['key']} {row['precision']}", flush=True)
-    # One clock for all: the reference's median over the whole session.
+    # All ratios are scaled by the reference's median over the whole session.
     reference_ms = float(np.median([answer["reference_ms"] for answer in found]))
     temporary = table.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -41,7 +41,7 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str 
         file.write(f"# machine: {json.dumps(about, sort_keys=True)}\n")
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        for row, answer in zip(rows, found):  # noqa: B905 - equally long, and Pythons without it
+        for row, answer in zip(rows, found):  # noqa: B905 - equal lengths; older Pythons
             filled = {"spread": f"{answer['spread']:.4f}"}
             for column, key in (("ms", "ratio"), ("low_ms", "low"), ("high_ms", "high")):
                 filled[column] = f"{answer[key] * reference_ms:.6f}"

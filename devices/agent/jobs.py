@@ -1,6 +1,6 @@
-"""One job in a process of its own, so that a runtime that crashes or hangs ends nothing else.
+"""Jobs, each in its own process, so that the agent survives a runtime that crashes or hangs.
 
-A job lies in a folder: `job.json`, the files that were sent, and in the end `answer.json`.
+The folder of a job holds `job.json`, the uploaded files, and finally `answer.json`.
 Axes: N images, C channels, H height, W width, K classes.
 """
 
@@ -29,29 +29,31 @@ SCHEMA = "netwright/agent/3"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 UNIT = re.compile(r"[A-Z]+(\.[0-9]{1,3}){0,2}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
-DESCRIPTION, ANSWER, WORDS = "job.json", "answer.json", "words.txt"
-RESERVED = frozenset({DESCRIPTION, ANSWER, WORDS, "answer.tmp"})
+DESCRIPTION, ANSWER, LOG = "job.json", "answer.json", "words.txt"
+RESERVED = frozenset({DESCRIPTION, ANSWER, LOG, "answer.tmp"})
 _ROOT = Path(__file__).parents[__package__.count(".") + 1]
-"""What holds this package: a folder, or the one file that `pack` made."""
+"""Import root of this package: a folder, or the zip application built by `pack`."""
 
 
 class JobError(ValueError):
-    """A request that cannot be served; the message names the field and the rule."""
+    """An invalid request; the message names the field and the rule."""
 
 
 def check_job(job: Any) -> dict[str, Any]:
-    """A job's description, if every field is what it must be.
+    """Validate the description of a job.
 
     Raises:
-        JobError: one is not; the message names it.
+        JobError: a field is invalid; the message names it.
     """
     _need(isinstance(job, dict) and job.get("schema") == SCHEMA, f"schema must be {SCHEMA!r}")
-    _need(type(job.get("id")) is str and bool(JOB_ID.fullmatch(job["id"])), "id: 32 hex digits")
+    _need(
+        type(job.get("id")) is str and bool(JOB_ID.fullmatch(job["id"])), "id must be 32 hex digits"
+    )
     _need(job.get("kind") in ("measure", "run"), "kind must be 'measure' or 'run'")
     backend, known = job.get("backend"), ", ".join(RUNTIMES)
     _need(type(backend) is str and backend in RUNTIMES, f"backend {backend!r}: known are {known}")
     _check_unit(job.get("unit"), RUNTIMES[str(backend)].units)
-    _need(type(job.get("label")) is str, "label must be a name for messages")
+    _need(type(job.get("label")) is str, "label must be a string")
     _need(_whole(job.get("threads"), 1, 1024), "threads must be 1 to 1024")
     _need(_number(job.get("seconds")) and job["seconds"] > 0, "seconds must be positive")
     names = _file_names(job.get("files"))
@@ -83,17 +85,20 @@ def _file_names(files: Any) -> set[str]:
         _need(isinstance(file, dict), "files: each must be an object")
         name = file.get("name")
         _need(type(name) is str and bool(NAME.fullmatch(name)), f"files: bad name {name!r}")
-        _need(_whole(file.get("bytes"), 1, 1 << 40), f"files: bad number of bytes of {name}")
-        _need(type(file.get("sha256")) is str, f"files: no sha256 of {name}")
+        _need(_whole(file.get("bytes"), 1, 1 << 40), f"files: invalid bytes of {name}")
+        _need(type(file.get("sha256")) is str, f"files: missing sha256 of {name}")
     names = {str(file["name"]) for file in files}
     _need(len(names) == len(files), "files: names must differ")
-    _need(not names & RESERVED, f"files: {', '.join(sorted(RESERVED))} are the agent's own")
+    _need(
+        not names & RESERVED,
+        f"files: {', '.join(sorted(RESERVED))} are reserved for the agent's own files",
+    )
     return names
 
 
 def _need(right: bool, rule: str) -> None:
     if not right:
-        raise JobError(f"not a job: {rule}.")
+        raise JobError(f"invalid job: {rule}.")
 
 
 def _whole(value: Any, least: int, most: int) -> bool:
@@ -105,7 +110,7 @@ def _number(value: Any) -> bool:
 
 
 def run_job(folder: Path) -> dict[str, Any]:
-    """Do the job that lies in a folder; what the sender can mend is an `error` in the answer."""
+    """Run the job in a folder; errors that the sender can fix are an `error` in the answer."""
     job = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     kind, how = RUNTIMES[job["backend"]], (job["threads"], job["unit"])
     try:
@@ -122,7 +127,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         return {"error": f"{kind.runtime} is not installed on the device: {error}"}
     except (RuntimeError, ValueError, OSError) as error:
         return {"error": f"{kind.runtime} cannot run {job['model']}: {error}"}
-    except Exception as error:  # noqa: BLE001 - runtimes raise types of their own, told by name
+    except Exception as error:  # noqa: BLE001 - runtimes raise their own types
         return {"error": f"{kind.runtime}: {type(error).__name__}: {error}"}
     return {**answer, "machine": machine(kind.runtime, kind.package)}
 
@@ -132,7 +137,7 @@ def _run_images(model: Any, file: Path) -> dict[str, Any]:
     values = np.frombuffer(file.read_bytes(), dtype="<f4")
     size = math.prod(shape_1CHW)
     if len(values) == 0 or len(values) % size:
-        raise ValueError(f"{len(values)} numbers are not whole images of {shape_1CHW}")
+        raise ValueError(f"{len(values)} values are not a multiple of the image shape {shape_1CHW}")
     images = values.reshape(-1, *shape_1CHW).astype(np.float32)
     logits_NK = np.concatenate([np.asarray(model(image)).reshape(1, -1) for image in images])
     raw = np.ascontiguousarray(logits_NK, dtype="<f4").tobytes()
@@ -140,39 +145,39 @@ def _run_images(model: Any, file: Path) -> dict[str, Any]:
 
 
 def job_main(folder: Path) -> None:
-    """The job's process: it ends, and cleans up, when the agent that started it is gone."""
+    """Entry point of the job's process; exits and cleans up when the agent exits."""
 
-    def follow() -> None:
-        sys.stdin.buffer.read()  # returns when the other end of the pipe is closed
+    def exit_with_agent() -> None:
+        sys.stdin.buffer.read()  # returns when the agent's end of the pipe is closed
         shutil.rmtree(folder.parent, ignore_errors=True)
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=exit_with_agent, daemon=True).start()
     answer = run_job(folder)
     temporary = folder / "answer.tmp"
     temporary.write_text(json.dumps(answer), encoding="utf-8")
     temporary.replace(folder / ANSWER)
-    os._exit(0)  # a runtime that hangs while it is torn down has answered already
+    os._exit(0)  # skip the runtime's teardown, which may hang
 
 
 def start_job(folder: Path) -> subprocess.Popen[bytes]:
     """Start the process of a job."""
-    with (folder / WORDS).open("wb") as words:
+    with (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __package__, "job", str(folder)],
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.PIPE,
-            stdout=words,
-            stderr=words,
+            stdout=log,
+            stderr=log,
         )
 
 
 def finish_job(folder: Path, process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
-    """Wait for a job's process, at most so long, and read its answer."""
+    """Wait for the process of a job, with a timeout, and read its answer."""
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return {"error": f"it took longer than its limit of {seconds:g} s and was stopped."}
+        return {"error": f"it took longer than its limit of {seconds:g} s and was killed."}
     finally:
         process.kill()
         process.wait()
@@ -181,6 +186,6 @@ def finish_job(folder: Path, process: subprocess.Popen[bytes], seconds: float) -
     answer = folder / ANSWER
     if answer.is_file():
         return dict(json.loads(answer.read_text(encoding="utf-8")))
-    last = (folder / WORDS).read_bytes()[-500:].decode(errors="replace").strip()
+    last = (folder / LOG).read_bytes()[-500:].decode(errors="replace").strip()
     how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"
-    return {"error": f"its process ended with {how}: {last or 'it said nothing'}"}
+    return {"error": f"its process ended with {how}: {last or 'no output'}"}

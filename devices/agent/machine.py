@@ -1,4 +1,4 @@
-"""What is measured on: latencies mean nothing without their machine."""
+"""Description of the machine on which latencies are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .processor import features
 
 
 def machine(runtime: str, package: str) -> dict[str, Any]:
-    """What is measured on: processor, cores, memory, system, runtime, clocks where readable."""
+    """Processor, cores, memory, system, runtime, and clock frequency if readable."""
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -34,7 +34,7 @@ def machine(runtime: str, package: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's model name; Linux keeps it where `platform` does not look."""
+    """Model name of the processor; `platform` does not have it on Linux."""
     listing = _read("/proc/cpuinfo") or ""
     for key in ("model name", "Model", "Hardware"):
         found = re.search(rf"^{key}\s*:\s*(.+)$", listing, re.MULTILINE)
@@ -45,7 +45,7 @@ def _processor() -> str:
 
 
 def _clock_mhz() -> float | None:
-    """The first core's present frequency; None where the system does not say."""
+    """Current frequency of the first core; None if not available."""
     kilohertz = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     if kilohertz:
         return round(float(kilohertz) / 1e3, 1)

@@ -1,7 +1,7 @@
-"""The one place where ONNX Runtime sessions are set up: backend, agent, teachers and `run.py`.
+"""ONNX Runtime sessions of the backend, the agent, teachers and a bundle's `run.py`.
 
-Imports the standard library and ONNX Runtime alone: the agent is packed with this file, and a
-bundle's `run.py` holds its text.
+Imports only the standard library and ONNX Runtime: this file is part of the packed agent, and its
+text is part of `run.py`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 from .processor import saturates
 
 PRECISE_INT8 = "session.x64quantprecision"
-"""With "1" ONNX Runtime turns signed weights into unsigned ones, whose kernels are exact."""
+"""With "1" ONNX Runtime converts signed weights to unsigned, for which kernels are exact."""
 ONLY_ERRORS = 3
 
 
 def session_options(threads: int, fused: bool = True) -> Any:
-    """Options of a session that uses so many threads, and none while it is idle.
+    """Build session options, without spinning of idle threads.
 
     Without VNNI, ONNX Runtime's fused kernels for unsigned activations and signed weights sum in
-    16 bits, which saturates: another network answers. The exact kernels are slower, and ONNX
-    Runtime would take them on processors with VNNI too, so they are asked for by processor.
+    16 bits and may saturate, which gives wrong results. The exact kernels are slower, and ONNX
+    Runtime would use them with VNNI too, so they are enabled by processor.
 
     Args:
-        threads: of the session.
-        fused: False keeps Q/DQ pairs apart: floats, rounded where the file says. That is the
-            reference with which every runtime's int8 is compared.
+        threads: number of threads.
+        fused: False does not fuse Q/DQ pairs: float arithmetic, rounded as in the file. This is
+            the reference for the int8 outputs of every runtime.
     """
     import onnxruntime
 
@@ -33,7 +33,7 @@ def session_options(threads: int, fused: bool = True) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = ONLY_ERRORS
-    # Idle sessions would otherwise spin and disturb whatever else is measured.
+    # Spinning threads of idle sessions would disturb other measurements.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(PRECISE_INT8, "1" if saturates() else "0")
     if not fused:
@@ -42,7 +42,7 @@ def session_options(threads: int, fused: bool = True) -> Any:
 
 
 def open_session(file: str, threads: int, fused: bool = True) -> Any:
-    """An `InferenceSession` on the processor; see `session_options`."""
+    """Open an `InferenceSession` on the CPU; see `session_options`."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(

@@ -1,4 +1,4 @@
-"""Make ONE file of the agent, to be copied to a device."""
+"""Pack the agent into a single file for a device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 PACKAGE = "netwright_agent"
 _START = f"from {PACKAGE}.__main__ import main\n\nmain()\n"
-_WHEN = (1980, 1, 1, 0, 0, 0)  # a zip file's earliest time, so that equal code gives equal bytes
+_WHEN = (1980, 1, 1, 0, 0, 0)  # fixed timestamp, for reproducible bytes
 
 
-def packed() -> bytes:
-    """The agent as a Python zip application: `python agent.pyz serve`."""
+def build_zipapp() -> bytes:
+    """Build the agent as a Python zip application: `python agent.pyz serve`."""
     here = Path(__file__).parent
     files = {f"{PACKAGE}/{file.name}": file.read_bytes() for file in here.glob("*.py")}
     files["__main__.py"] = _START.encode()

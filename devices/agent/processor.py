@@ -1,4 +1,4 @@
-"""What a processor's instruction set means for int8 arithmetic. Standard library alone."""
+"""CPU features that affect int8 arithmetic. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from pathlib import Path
 
 VNNI = ("avx512_vnni", "avx_vnni")
-"""x86 instructions that sum products of 8-bit integers in 32 bits."""
+"""x86 extensions that accumulate int8 products in 32 bits."""
 RECORDED = ("avx2", "avx512f", "avx512_bf16", *VNNI, "amx_int8", "asimddp", "i8mm", "sve")
-"""Features that decide which int8 or float kernels a runtime picks, in Linux's names."""
+"""Features that affect a runtime's choice of int8 and float kernels, by their Linux names."""
 
 
 def features(listing: str | None = None) -> list[str] | None:
-    """The processor's features among `RECORDED`, sorted; None where the system does not say.
+    """The processor's features in `RECORDED`, sorted; None if not available.
 
     Args:
-        listing: the text of `/proc/cpuinfo`; None: this machine's.
+        listing: text of `/proc/cpuinfo`; None: read it from this machine.
     """
     if listing is None:
         try:
@@ -28,14 +28,14 @@ def features(listing: str | None = None) -> list[str] | None:
 
 
 def saturates(system: str | None = None, known: list[str] | None = None) -> bool:
-    """Whether int8 kernels may saturate: products of u8 and s8 summed in pairs in 16 bits.
+    """Whether int8 kernels may saturate: pairs of u8 x s8 products summed in 16 bits.
 
-    That is what `vpmaddubsw` does, the x86 instruction before VNNI. Where the features are not
-    known the answer is the safe one, for ARM and others never saturate.
+    The x86 instruction `vpmaddubsw` does this; it is used without VNNI. Unknown features on x86
+    count as without VNNI; ARM and others never saturate.
 
     Args:
         system: such as `Linux x86_64`; None: this machine.
-        known: its features; read from this machine if `system` is None.
+        known: its features; ignored if `system` is None.
     """
     if system is None:
         system, known = platform.machine(), features()

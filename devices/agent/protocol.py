@@ -1,4 +1,4 @@
-"""Time one session against another where the machine's speed drifts: see devices.measure.
+"""Measure one session against a reference on a machine of varying speed; see devices.measure.
 
 Axes: N blocks, 2 sessions (the model, the reference).
 """
@@ -17,33 +17,32 @@ import numpy as np
 from .blocks import Block, Runner, Scheduler
 
 LEAST_BLOCKS = 6
-"""Fewer have no interval that holds their median with 95% confidence."""
+"""Fewer blocks have no 95% confidence interval of the median."""
 PATIENCE, LONG_PATIENCE = 2, 4
-"""Disturbed blocks are measured again until there are this many times `blocks` in all, and those
-that ran on a slowed core until there are that many times."""
+"""Disturbed blocks are repeated up to `PATIENCE` times `blocks` in all, and up to `LONG_PATIENCE`
+times `blocks` while fewer than `blocks` ran at full core speed."""
 AT_A_TIME = 3
 SLOWED = 1.05
-"""A block that takes more than this many times the quickest one's time ran on a slowed core."""
+"""A block that takes more than this many times the fastest one ran on a slowed core."""
 ACCOUNTED = (0.9, 1.1)
-"""The CPU clock may stand in for the wall clock if the thread computed or waited for a core for
-this share of a block: then nothing of a call happens while the thread sleeps."""
+"""The CPU clock may replace the wall clock if the median `Block.accounted` is in this range: then
+no part of a call runs while the thread sleeps."""
 
 
 class MeasurementError(ValueError):
-    """A latency that could not be measured; the message has the model and why."""
+    """A failed latency measurement; the message names the model and the reason."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How carefully to measure.
+    """Settings of a measurement.
 
     Attributes:
-        blocks: least interleaved blocks per model; at least `LEAST_BLOCKS` are taken.
-        calls: least calls per block; quick models get more, so that a block lasts long enough.
-        max_interval: blocks are added until half of the ratio's 95% confidence interval is at
-            most this share of the ratio.
-        time_limit_s: seconds per model after which none are added to `blocks`, and the interval
-            stays as wide as it is.
+        blocks: minimum interleaved blocks per model, at least `LEAST_BLOCKS`.
+        calls: minimum calls per block; fast models run more, see `MIN_BLOCK_NS`.
+        max_interval: blocks are added until the half width of the ratio's 95% confidence interval
+            is at most this share of the ratio.
+        time_limit_s: seconds per model after which no blocks are added, whatever the interval.
     """
 
     blocks: int
@@ -54,12 +53,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Sample:
-    """The blocks that count, by one clock.
+    """The selected blocks.
 
     Attributes:
-        ns_N2: nanoseconds per call of the model and of the reference.
-        undisturbed: share of them that nothing disturbed or slowed.
-        settled: whether measuring more blocks is of use for their interval alone.
+        ns_N2: nanoseconds per call of the model and of the reference, on one clock.
+        undisturbed: share of the blocks that were neither disturbed nor slowed.
+        settled: whether more blocks would only narrow the interval.
     """
 
     ns_N2: Any
@@ -68,25 +67,25 @@ class Sample:
 
     @property
     def ratios(self) -> Any:
-        """(N,): the model's time over the reference's."""
+        """(N,): model latency / reference latency."""
         return self.ns_N2[:, 0] / self.ns_N2[:, 1]
 
 
 def measure_against(
     model: Any, reference: Any, protocol: Protocol, threads: int = 1
 ) -> dict[str, float]:
-    """Measure one session against another by the protocol.
+    """Measure one session against another.
 
     Args:
-        model: the session that is measured.
-        reference: what it is compared with.
-        protocol: how carefully.
-        threads: of the sessions; the CPU clock of the calling thread knows of one alone.
+        model: the session to measure.
+        reference: the session to compare with.
+        protocol: settings of the measurement.
+        threads: threads of the sessions; the CPU clock is used only with 1.
 
     Returns:
-        `ratio`: median over blocks of the model's time over the reference's; `low` and `high`:
-        its 95% confidence interval; `spread` of the ratios; `reference_ms`: the reference's
-        median, milliseconds per image; `blocks` that count, and `undisturbed`, their share.
+        `ratio`: median over blocks of model latency / reference latency; `low` and `high`: its
+        95% confidence interval; `spread` of the ratios; `reference_ms`: median latency of the
+        reference; `blocks`: number of selected blocks; `undisturbed`: their undisturbed share.
     """
     least = max(protocol.blocks, LEAST_BLOCKS)
     gc.disable()  # no collection inside a block
@@ -96,13 +95,13 @@ def measure_against(
             began = time.perf_counter()
             pairs = [_pair(runners, number) for number in range(least)]
             while True:
-                sample = choose(pairs, least, threads == 1)
+                sample = select_blocks(pairs, least, threads == 1)
                 late = time.perf_counter() - began > protocol.time_limit_s
                 if sample.settled or late:
                     found = summarise(sample)
                     if late or half_width(found) <= protocol.max_interval:
                         return found
-                # Some at a time: choosing takes a while, and sweeps the caches.
+                # Several at a time: selecting blocks takes time and evicts caches.
                 for _ in range(AT_A_TIME):
                     pairs.append(_pair(runners, len(pairs)))
     finally:
@@ -110,7 +109,7 @@ def measure_against(
 
 
 def _pair(runners: Sequence[Runner], number: int) -> tuple[Block, Block]:
-    """One block of each session; the order alternates, so that a steady drift cancels."""
+    """Time one block of each session; the order alternates, so that a steady drift cancels."""
     model, reference = runners
     if number % 2 == 0:
         reference_block = reference.block()
@@ -118,21 +117,21 @@ def _pair(runners: Sequence[Runner], number: int) -> tuple[Block, Block]:
     return model.block(), reference.block()
 
 
-def choose(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -> Sample:
-    """Which blocks count, and by which clock.
+def select_blocks(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -> Sample:
+    """Select blocks and the clock.
 
-    Undisturbed pairs by the wall clock, if there are enough. Else, by the CPU clock where that may
-    stand in for it, each session's blocks that ran on a core which nothing slowed; and where
-    there are too few of these, the least slowed.
+    Undisturbed pairs on the wall clock, if there are enough. Otherwise the blocks of each session
+    that ran at full core speed, or the fastest ones if these are too few; on the CPU clock if it
+    is valid.
 
     Args:
-        pairs: what was measured.
-        least: how many are enough.
-        one_thread: whether the sessions compute in the calling thread alone.
+        pairs: the measured blocks.
+        least: minimum number of pairs.
+        one_thread: whether the sessions compute only in the calling thread.
     """
     wall_N2 = np.array([[block.wall_ns for block in pair] for pair in pairs])
     clock_N2 = wall_N2
-    if one_thread and cpu_clock_agrees([block for pair in pairs for block in pair]):
+    if one_thread and is_cpu_clock_valid([block for pair in pairs for block in pair]):
         clock_N2 = np.array([[block.cpu_ns for block in pair] for pair in pairs])
     quick_N2 = clock_N2 <= SLOWED * clock_N2.min(axis=0)
     clean_N2 = quick_N2 & ~np.array([[block.disturbed for block in pair] for pair in pairs])
@@ -149,29 +148,29 @@ def choose(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: bool) -
 
 
 def _quickest(clock_N2: Any, quick_N2: Any, least: int) -> Any:
-    """(K, 2): which blocks of each session count, in the order of time, as many of both.
+    """(K, 2): indices of the fast blocks of each session in order of time, equal in number.
 
-    The quick ones, or the `least` quickest. A core is seldom quick for a block of the model and
-    the one of the reference beside it, where it changes with every block.
+    At least the `least` fastest. Selected per session: if the core speed changes with every
+    block, both blocks of a pair are rarely fast.
     """
     counts = np.maximum(quick_N2.sum(axis=0), least)
     count = counts.min()
     columns = []
     for clock_N, quickest in zip(clock_N2.T, counts):  # noqa: B905 - older Pythons
         kept = np.sort(np.argsort(clock_N, kind="stable")[:quickest])
-        columns.append(kept[np.arange(count) * len(kept) // count])  # evenly, where there are more
+        columns.append(kept[np.arange(count) * len(kept) // count])  # subsample evenly
     return np.stack(columns, axis=1)
 
 
-def cpu_clock_agrees(blocks: Sequence[Block]) -> bool:
-    """Whether a call is all computing in the calling thread, as the blocks saw it."""
+def is_cpu_clock_valid(blocks: Sequence[Block]) -> bool:
+    """Whether calls compute only in the calling thread, by the `accounted` share of blocks."""
     accounted = sorted(block.accounted for block in blocks if block.accounted is not None)
     low, high = ACCOUNTED
     return len(accounted) == len(blocks) and low <= accounted[len(blocks) // 2] <= high
 
 
 def summarise(sample: Sample) -> dict[str, float]:
-    """What `measure_against` returns of the blocks that count."""
+    """Compute the result of `measure_against` from the selected blocks."""
     ratios = np.sort(sample.ratios)
     first, middle, third = np.percentile(ratios, [25, 50, 75])
     rank = interval_rank(len(ratios))
@@ -187,20 +186,19 @@ def summarise(sample: Sample) -> dict[str, float]:
 
 
 def half_width(found: dict[str, float]) -> float:
-    """Half of a ratio's interval, as a share of the ratio."""
+    """Half width of a ratio's interval, as a share of the ratio."""
     return (found["high"] - found["low"]) / 2 / found["ratio"]
 
 
 def interval_rank(count: int) -> int:
-    """How many of `count` sorted values lie outside, on each side, of their median's 95% interval.
+    """Number of `count` sorted values on each side outside the 95% interval of their median.
 
-    The interval of order statistics: the median of what the values are drawn from lies below the
-    k-th smallest of n with the probability that at most k - 1 of n fair coins show heads. It
-    asks nothing of the distribution but that the values are independent.
+    The distribution-free interval of order statistics: the population median is below the k-th
+    smallest of n independent values with probability P(Binomial(n, 1/2) <= k - 1).
     """
     rank = 0
-    tail = 1 + count  # of the 2**count outcomes: those with at most rank + 1 heads
-    while 40 * tail <= 2**count:  # both tails hold at most 5% of them
+    tail = 1 + count  # number of the 2**count outcomes with at most rank + 1 heads
+    while 40 * tail <= 2**count:  # both tails together: at most 5%
         rank += 1
         tail += math.comb(count, rank + 1)
     return rank

@@ -1,4 +1,4 @@
-"""A bounded queue of jobs, done one at a time."""
+"""A bounded job queue, run sequentially."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _KEPT_ANSWERS = 8
 
 
 class FullError(Exception):
-    """The queue has no room."""
+    """The queue is full."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sender may ask for.
+    """Limits of the agent.
 
     Attributes:
-        megabytes: of one request.
-        seconds: of one job, and of one upload.
-        waiting: jobs that wait while another one runs.
+        megabytes: size of one request.
+        seconds: duration of one job, and of one upload.
+        waiting: number of queued jobs.
     """
 
     megabytes: int = 256
@@ -35,7 +35,7 @@ class Limits:
 
 
 class Jobs:
-    """A bounded queue of jobs, done one at a time, and the answers of the last ones."""
+    """A bounded job queue, run sequentially, with the latest answers."""
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
@@ -48,7 +48,7 @@ class Jobs:
         threading.Thread(target=self._work, daemon=True).start()
 
     def health(self) -> dict[str, Any]:
-        """What is going on."""
+        """State of the queue."""
         with self._change:
             return {
                 "schema": SCHEMA,
@@ -58,19 +58,19 @@ class Jobs:
             }
 
     def check_room(self) -> None:
-        """Refuse while the queue is full.
+        """Raise an error if the queue is full.
 
         Raises:
-            FullError: it is.
+            FullError: it is full.
         """
         if len(self._waiting) >= self.limits.waiting:
             raise FullError
 
     def add(self, job: dict[str, Any]) -> None:
-        """Take a job whose folder is complete.
+        """Queue a job whose folder is complete.
 
         Raises:
-            FullError: there is no room.
+            FullError: the queue is full.
         """
         with self._change:
             self.check_room()
@@ -78,7 +78,7 @@ class Jobs:
             self._change.notify()
 
     def state(self, identity: str) -> dict[str, Any] | None:
-        """Where a job is: `waiting`, `running`, or `done` with its answer; None: unknown."""
+        """State of a job: `waiting`, `running`, or `done` with its answer; None: unknown."""
         with self._change:
             if identity in self._answers:
                 return {"state": "done", "answer": self._answers[identity]}
@@ -88,7 +88,7 @@ class Jobs:
             return {"state": "waiting"} if known else None
 
     def cancel(self, identity: str) -> None:
-        """Forget a job, and stop it if it runs."""
+        """Remove a job, and kill it if it runs."""
         with self._change:
             self._answers.pop(identity, None)
             for job in [job for job in self._waiting if job["id"] == identity]:

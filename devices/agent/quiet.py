@@ -1,4 +1,4 @@
-"""Keeping runtimes quiet; without NumPy, which the command line does not always need."""
+"""Disables telemetry of runtimes. Does not import NumPy, to keep the command line fast."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import sys
 
 
-def quiet() -> None:
-    """Keep runtimes from reporting to their makers; call it before one is imported.
+def disable_telemetry() -> None:
+    """Disable telemetry of runtimes; call it before importing one.
 
-    ONNX Runtime starts a thread for it, and OpenVINO a whole process when it is imported: both
-    would run beside what is measured, and send data without the owner's consent.
+    ONNX Runtime starts a telemetry thread and OpenVINO a process on import: both would disturb
+    measurements, and send data without the user's consent.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # OpenVINO has no switch for one process, but does without this package where it is missing.
+    # OpenVINO has no switch per process, but runs without this package.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The runtimes a device may have. Axes: C channels, H height, W width, K classes."""
+"""Sessions of the agent's runtimes. Axes: C channels, H height, W width, K classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .onnx_session import open_session
 
 
 class OnnxRuntimeSession:
-    """An ONNX file in ONNX Runtime, on the processor."""
+    """An ONNX file in ONNX Runtime, on the CPU."""
 
     runtime, package = "ONNX Runtime", "onnxruntime"
     units = ("CPU",)
@@ -29,7 +29,7 @@ class OnnxRuntimeSession:
 
 
 class OpenVinoSession:
-    """An ONNX file or OpenVINO's own format in OpenVINO, in float32; GPU and NPU UNVERIFIED."""
+    """An ONNX or IR file in OpenVINO, in float32; GPU and NPU UNVERIFIED."""
 
     runtime, package = "OpenVINO", "openvino"
     units = ("CPU", "GPU", "NPU")
@@ -37,7 +37,7 @@ class OpenVinoSession:
     def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
         import openvino
 
-        # The defaults are bfloat16 on recent processors, and float16 on GPUs.
+        # The defaults are bfloat16 on recent CPUs, and float16 on GPUs.
         config = {
             "CPU": {
                 "INFERENCE_PRECISION_HINT": "f32",
@@ -45,9 +45,9 @@ class OpenVinoSession:
                 "NUM_STREAMS": 1,
             },
             "GPU": {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
-            "NPU": {"PERFORMANCE_HINT": "LATENCY"},  # it has no float32 arithmetic
+            "NPU": {"PERFORMANCE_HINT": "LATENCY"},  # no float32 arithmetic
         }[unit.partition(".")[0]]
-        # By its name alone: where the unit is missing this fails, and nothing takes its place.
+        # The exact name: fails if the unit is missing, without a fallback.
         compiled = openvino.Core().compile_model(file, unit, config)
         self.input_shape = tuple(compiled.input(0).shape)
         self._request = compiled.create_infer_request()
@@ -62,7 +62,7 @@ class OpenVinoSession:
 
 
 class LiteRtSession:
-    """A LiteRT file, on the processor."""
+    """A LiteRT file, on the CPU."""
 
     runtime, package = "LiteRT", "ai_edge_litert"
     units = ("CPU",)
@@ -87,7 +87,7 @@ class LiteRtSession:
 
 
 class ExecuTorchSession:
-    """An ExecuTorch program with XNNPACK, on the processor; its Python interface needs PyTorch."""
+    """An ExecuTorch program with XNNPACK, on the CPU; its Python interface needs PyTorch."""
 
     runtime, package = "ExecuTorch", "executorch"
     units = ("CPU",)
@@ -96,22 +96,22 @@ class ExecuTorchSession:
         import torch
 
         place = "executorch.extension.pybindings"
-        try:  # all that `portable_lib` gives, without the exporter that it imports for each job
+        try:  # same API as `portable_lib`, without importing the exporter
             portable_lib = importlib.import_module(f"{place}._C")
-        except ImportError:  # versions that call it otherwise
+        except ImportError:  # other versions
             portable_lib = importlib.import_module(f"{place}.portable_lib")
 
-        # A process has one pool of threads, and changing it ends the sessions that use it.
+        # One thread pool per process; a reset invalidates open sessions.
         if portable_lib._threadpool_get_thread_count() != threads:
             portable_lib._unsafe_reset_threadpool(threads)
         self._to_tensor = torch.from_numpy
-        self._program = file.read_bytes()  # the module reads from it and does not keep it
+        self._program = file.read_bytes()  # keeps the buffer alive for the module
         self._module = portable_lib._load_for_executorch_from_buffer(self._program)
         self.input_shape = tuple(self._module.method_meta("forward").input_tensor_meta(0).sizes())
 
     def __call__(self, images_1CHW: Any) -> Any:
         """Logits (1, K) of one image."""
-        # PyTorch warns of arrays it might write into; a copy is made of read-only ones alone.
+        # PyTorch warns about read-only arrays: copy only those.
         images = self._to_tensor(np.require(images_1CHW, requirements="W"))
         return self._module.forward([images])[0].numpy().copy()
 
@@ -122,11 +122,11 @@ RUNTIMES: dict[str, Any] = {
     "litert": LiteRtSession,
     "executorch": ExecuTorchSession,
 }
-"""By the backend's name. A new one is one class above and one entry here."""
+"""By backend name. To add one, add a class above and an entry here."""
 
 MISSING = {
-    "tensorrt": "buffers on the GPU and a driver to fill them, which was never seen to work",
-    "qnn": "a session on the DSP itself, as the emulator's times mean nothing",
-    "coreml": "macOS, where Core ML runs, which was never seen",
+    "tensorrt": "GPU buffers and a driver, which are not tested",
+    "qnn": "a session on the DSP itself, as the emulator's latency is not that of the DSP",
+    "coreml": "macOS, which is not tested",
 }
-"""What the agent would need to run the other backends."""
+"""Requirements for the agent to run the other backends."""

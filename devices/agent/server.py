@@ -1,6 +1,6 @@
-"""The agent's small HTTP server. Every request needs the token.
+"""The agent's HTTP server. Every request needs the token.
 
-What is sent are numbers and model files, never objects to unpickle.
+Requests carry JSON and model files, never pickles.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONNECTIONS = 16
 
 
 class Server(ThreadingHTTPServer):
-    """The agent's server; more connections than it has room for are closed at once."""
+    """The agent's server; closes connections above `_CONNECTIONS`."""
 
     daemon_threads = True
 
@@ -45,14 +45,14 @@ class Server(ThreadingHTTPServer):
         self._room = threading.BoundedSemaphore(_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in its own thread if there is room."""
+        """Serve a connection in its own thread, if fewer than `_CONNECTIONS` are open."""
         if self._room.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, then make room."""
+        """Serve a connection, then release its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -63,11 +63,11 @@ class Handler(BaseHTTPRequestHandler):
     """The four requests: GET /health, GET /fingerprint, POST /jobs, GET or DELETE /jobs/ID."""
 
     server: Server
-    timeout = 30  # seconds a sender may say nothing
+    timeout = 30  # seconds without data from the sender
     _unread = 0
 
     def do_GET(self) -> None:
-        """Answer what is going on, what this machine is, or how a job fares."""
+        """Return the state of the queue, the machine, or the state of a job."""
         if not self._authorised():
             return
         if self.path == "/health":
@@ -80,13 +80,13 @@ class Handler(BaseHTTPRequestHandler):
             self._send(*((404, {"error": "unknown"}) if state is None else (200, state)))
 
     def do_DELETE(self) -> None:
-        """Forget a job."""
+        """Cancel a job."""
         if self._authorised():
             self.server.jobs.cancel(self.path.removeprefix("/jobs/"))
             self._send(200, {})
 
     def do_POST(self) -> None:
-        """Take a job: one line of JSON, then its files one after the other."""
+        """Queue a job: one line of JSON, then the concatenated files."""
         if not self._authorised():
             return
         jobs = self.server.jobs
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             length = self._length(jobs.limits)
             jobs.check_room()
             job, left = self._header(length)
-            if jobs.state(job["id"]) is None:  # sent again after an answer that was lost
+            if jobs.state(job["id"]) is None:  # a retry after a lost answer is not queued again
                 self._store(job, left, jobs)
             self._send(202, {"id": job["id"]})
         except FullError:
@@ -102,15 +102,15 @@ class Handler(BaseHTTPRequestHandler):
         except JobError as error:
             self._refuse(400, str(error))
         except OSError as error:
-            self.log_error("upload broke off: %s", error)
+            self.log_error("upload interrupted: %s", error)
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:
-        """Nothing of questions that were answered: a sender asks for its job many times."""
+        """Do not log successful GET requests: clients poll."""
         if self.command != "GET" or int(code) >= 400:
             super().log_request(code, size)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """One line a request, without what could forge another."""
+        """Log one line per request; escapes line breaks, so that none can be forged."""
         text = (format % args).encode("ascii", "backslashreplace").decode()
         print(f"{self.address_string()} {text.translate({10: ' ', 13: ' '})}", file=sys.stderr)
 
@@ -136,11 +136,11 @@ class Handler(BaseHTTPRequestHandler):
         try:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise JobError(f"not a job: its first line is not JSON ({error}).") from error
+            raise JobError(f"invalid job: its first line is not JSON ({error}).") from error
         job = check_job(content)
         left = length - len(line)
         if left != sum(file["bytes"] for file in job["files"]):
-            raise JobError("the files are not as long as was said")
+            raise JobError("the files are not as long as the job states")
         return job, left
 
     def _store(self, job: dict[str, Any], left: int, jobs: Jobs) -> None:
@@ -163,15 +163,15 @@ class Handler(BaseHTTPRequestHandler):
                 piece = self.rfile.read(min(left, _CHUNK))
                 self._unread -= len(piece)
                 if not piece or time.monotonic() > until:
-                    raise JobError(f"{file['name']}: the upload broke off or took too long")
+                    raise JobError(f"{file['name']}: the upload was interrupted or took too long")
                 target.write(piece)
                 digest.update(piece)
                 left -= len(piece)
         if digest.hexdigest() != file["sha256"]:
-            raise JobError(f"{file['name']} arrived damaged: another SHA-256")
+            raise JobError(f"{file['name']} arrived damaged: SHA-256 mismatch")
 
     def _refuse(self, code: int, message: str) -> None:
-        """Answer once the sender has sent all, for it does not listen before."""
+        """Reply with an error after reading the rest of the request, which clients expect."""
         until = time.monotonic() + self.timeout
         with contextlib.suppress(OSError):
             while self._unread > 0 and time.monotonic() < until:
@@ -192,10 +192,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def read_token(file: Path | None) -> str:
-    """The token, from a file or from the environment.
+    """Read the token from a file or the environment.
 
     Raises:
-        JobError: there is none, or it is too short to be a secret.
+        JobError: it is missing or too short.
     """
     source = f"file {file}" if file is not None else f"environment variable {TOKEN_VARIABLE}"
     try:
@@ -205,7 +205,7 @@ def read_token(file: Path | None) -> str:
     if len(text.strip()) < LEAST_TOKEN or not text.strip().isascii():
         raise JobError(
             f"the agent needs a token of at least {LEAST_TOKEN} ASCII characters, from "
-            f"--token-file or {TOKEN_VARIABLE}; the {source} has none. Make one: "
+            f"--token-file or {TOKEN_VARIABLE}; the {source} has none. Create one: "
             "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     return text.strip()

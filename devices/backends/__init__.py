@@ -1,4 +1,4 @@
-"""The table of backends. A new one is one file here and one line below."""
+"""Registry of backends. To add one, add a module and an entry in `BACKENDS`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BACKENDS: Mapping[str, Backend] = {
 
 
 def backend(name: str) -> Backend:
-    """The backend of this name.
+    """Look up a backend by name.
 
     Raises:
-        DeviceError: there is none; the message has the nearest name.
+        DeviceError: there is none; the message has the closest name.
     """
     if name not in BACKENDS:
         match = difflib.get_close_matches(name, BACKENDS, n=1)

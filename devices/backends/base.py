@@ -1,6 +1,6 @@
-"""What a backend is: one runtime that says what it can do, builds, opens and runs models.
+"""Interface of backends: capabilities of a runtime; building, loading and running models.
 
-Axes: N images (1 here), C channels, H height, W width, K classes.
+Axes: N images (1), C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from devices.device import CPU, TARGETS, Device, DeviceError, Precision
+from devices.device import CPU, GENERATION_FIELDS, Device, DeviceError, Precision
 from devices.quantization import Activations, WeightBits
 
 MODEL = "model"
-"""Name, without ending, of every delivered model file."""
+"""Stem of every delivered model file."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do on this machine.
+    """Capabilities of a backend on this machine.
 
     Attributes:
-        precisions: what it offers at all.
-        builds_here: it can make deliverable files on this machine.
-        runs_here: it can run them on this machine, if only to see what they compute.
-        measures_here: it runs them here as fast as the device does; an emulator does not.
-        reason: why it cannot do one of the three, and the way out; empty if it can do all.
+        precisions: supported precisions.
+        can_build: it can build deliverable files.
+        can_run: it can run them, possibly emulated.
+        can_measure: their latency on this machine is that of the device; not if emulated.
+        reason: why one of the three is False, and the fix; empty if all are True.
     """
 
     precisions: frozenset[str]
-    builds_here: bool
-    runs_here: bool
-    measures_here: bool
+    can_build: bool
+    can_run: bool
+    can_measure: bool
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Built:
-    """Deliverable files in the folder they were built into.
+    """Deliverable files in the output folder of `build`.
 
     Attributes:
-        files: their names.
-        entry: the one that `open` takes.
-        details: JSON values for the bundle's manifest: inputs, outputs, runtime, how to rebuild.
+        files: file names.
+        entry: the file for `open`.
+        details: JSON values for the bundle's manifest: inputs, outputs, runtime, rebuild notes.
     """
 
     files: tuple[str, ...]
@@ -59,20 +59,20 @@ class Built:
 
 
 class Session(ABC):
-    """A model loaded into its runtime; also a context manager that closes it."""
+    """A model loaded into its runtime; a context manager that closes it."""
 
     @abstractmethod
     def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One normalised image (1, C, H, W) to logits (1, K)."""
+        """Run one normalised image (1, C, H, W); returns logits (1, K)."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the runtime holds; the session cannot be used afterwards."""
+        """Free the resources of the runtime."""
 
     @property
     @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
-        """The image's shape, (1, C, H, W)."""
+        """Input shape (1, C, H, W)."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,35 +87,32 @@ class Session(ABC):
 
 
 class Backend(ABC):
-    """One runtime. Heavy imports happen inside its methods, so asking costs nothing."""
+    """One runtime. Heavy imports happen inside methods, so that importing a backend is cheap."""
 
     name: ClassVar[str]
     runtime: ClassVar[str]
-    """The runtime's name as people write it."""
+    """Display name of the runtime."""
     package: ClassVar[str]
     """The Python package of the runtime."""
     install_hint: ClassVar[str]
-    """The command that installs the runtime."""
+    """Command that installs the runtime."""
     activations: ClassVar[Activations]
-    """The family of int8 files it wants; see devices.quantization."""
+    """Quantisation scheme of its int8 files; see devices.quantization."""
     opens_onnx: ClassVar[bool] = True
-    """Whether `open` takes ONNX files as they are; False where it converts them in seconds."""
+    """Whether `open` loads ONNX files directly; False if it converts them, which takes seconds."""
     native_precisions: ClassVar[tuple[Precision, ...]]
-    """Precisions worth building for a device that asks for `auto`.
-
-    The first is what a device gets whose latency nobody measured: float32 wherever it is offered.
-    """
+    """Precision candidates for `auto`; the first is used if latency is not measured."""
 
     def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
-        """Bits of an int8 file's weights that this runtime computes exactly on a processor.
+        """Bits of int8 weights that the runtime computes without saturation.
 
         Args:
-            machine: what the device runs on, as `devices.fingerprint` has it; None: not known.
+            machine: machine of the device, see `devices.fingerprint`; None: not known.
         """
         return 8
 
-    def on(self, unit: str) -> Backend:
-        """This backend for one of the units of a machine, by the runtime's name for it.
+    def for_unit(self, unit: str) -> Backend:
+        """This backend for a compute unit, by the runtime's name of it.
 
         Raises:
             DeviceError: the runtime has no such unit.
@@ -127,12 +124,12 @@ class Backend(ABC):
         return self
 
     def capabilities(self) -> Capabilities:
-        """What this backend can do on this machine."""
+        """Capabilities on this machine."""
         precisions = frozenset(self.native_precisions)
         if importlib.util.find_spec(self.package) is None:
             reason = f"{self.runtime} is not installed. Install it: {self.install_hint}."
             return Capabilities(precisions, False, False, False, reason)
-        return Capabilities(precisions, builds_here=True, runs_here=True, measures_here=True)
+        return Capabilities(precisions, can_build=True, can_run=True, can_measure=True)
 
     def version(self) -> str:
         """The installed runtime's version, or `not installed`."""
@@ -142,92 +139,91 @@ class Backend(ABC):
             return "not installed"
 
     def why_not_run(self, device: Device) -> str:
-        """Why this machine cannot run what the device gets; empty if it can."""
+        """Why this machine cannot run the device's models; empty if it can."""
         here = self.capabilities()
-        return "" if here.runs_here else here.reason
+        return "" if here.can_run else here.reason
 
     def why_not_measured(self, device: Device) -> str:
         """Why this machine cannot measure the device's latency; empty if it can."""
         here = self.capabilities()
-        return self.why_not_run(device) or ("" if here.measures_here else here.reason)
+        return self.why_not_run(device) or ("" if here.can_measure else here.reason)
 
     def why_not_mixed(self, device: Device) -> str:
-        """Why the device cannot get an int8 file with some layers in float; empty if it can."""
+        """Why mixed precision (int8 with float layers) is not supported; empty if it is."""
         return ""
 
     def check(self, device: Device) -> None:
-        """Refuse settings that do not suit this runtime or this machine.
+        """Validate the settings of a device against this runtime and this machine.
 
         Raises:
-            DeviceError: the runtime is missing, a setting is not for it, or nothing here can
-                say whether the device's only budget is kept.
+            DeviceError: the runtime is missing, a setting is not supported, or the only budget
+                is latency and it cannot be measured.
         """
         here = self.capabilities()
-        if not here.builds_here:
+        if not here.can_build:
             raise DeviceError(f"backend '{self.name}': {here.reason}")
         if device.precision != "auto" and device.precision not in here.precisions:
             offered = ", ".join(["auto", *self.native_precisions])
             raise DeviceError(
-                f"precision: {self.runtime} does not offer '{device.precision}' (use {offered})."
+                f"precision: {self.runtime} does not support '{device.precision}' (use {offered})."
             )
-        self.check_targets(device)
+        self.check_generations(device)
         budget = device.budget
-        # An agent measures it elsewhere; a table tells what somebody else has measured.
-        known_elsewhere = device.agent is not None or device.table is not None
-        unmeasured = "" if known_elsewhere else self.why_not_measured(device)
+        # Measured by an agent, or imported from a table.
+        has_latency_source = device.agent is not None or device.table is not None
+        unmeasured = "" if has_latency_source else self.why_not_measured(device)
         if unmeasured and budget.latency_key is not None and budget.flops is None:
             raise DeviceError(
-                f"budget: {budget.latency_key} cannot be searched for where latency cannot be "
-                f"measured. {unmeasured} Add a budget of flops, run where the device is, or let "
-                "it be measured there: by its agent, or with netwright profile NAME "
-                "--export-models."
+                f"budget: {budget.latency_key} cannot be used, as latency cannot be measured. "
+                f"{unmeasured} Add a budget of flops, run on the device, or measure it there: by "
+                "its agent, or with netwright profile NAME --export-models."
             )
 
-    def check_targets(self, device: Device) -> None:
-        """Refuse generations of hardware that are another backend's.
+    def check_generations(self, device: Device) -> None:
+        """Check that hardware generations are only set for their backend.
 
         Raises:
-            DeviceError: the device names some.
+            DeviceError: they are set for another backend.
         """
-        for key, owner in TARGETS.items():
+        for key, owner in GENERATION_FIELDS.items():
             if owner != self.name and getattr(device, key):
                 raise DeviceError(
                     f"{key}: only for backend '{owner}'; remove it for '{self.name}'."
                 )
-        self.on(device.openvino_device)
+        self.for_unit(device.openvino_device)
 
     @abstractmethod
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Make the deliverable from an ONNX file that already has this precision.
+        """Build the deliverable from an ONNX file that already has this precision.
 
         Args:
-            onnx_model: made by the exporter, and by devices.quantization if not float32.
+            onnx_model: written by the exporter, and by devices.quantization if not float32.
             precision: one of `capabilities().precisions`.
-            folder: where the files go; it must exist.
-            device: whose settings count.
+            folder: existing output folder.
+            device: settings of the device.
 
         Raises:
-            DeviceError: the settings do not suit, or the runtime refuses the model; the message
-                carries the runtime's own.
+            DeviceError: the settings are invalid, or the runtime rejects the model; with the
+                message of the runtime.
         """
 
     @abstractmethod
     def open(self, entry: Path, threads: int) -> Session:
-        """Load a built entry file, or a plain ONNX file, ready to run.
+        """Load a built entry file, or an ONNX file.
 
         Raises:
             DeviceError: the runtime cannot load it.
         """
 
     def start_build(self, onnx_model: Path, precision: str, device: Device) -> dict[str, Any]:
-        """What every build begins with: checks, then the details every deliverable records.
+        """Validate the inputs of `build` and collect the details common to all backends.
 
         Raises:
-            DeviceError: the settings do not suit, or the file has another precision.
+            DeviceError: the settings are invalid, or the file has another precision.
         """
         self.check(device)
         if precision not in self.capabilities().precisions:
-            raise DeviceError(f"{self.runtime} does not offer precision '{precision}'.")
+            raise DeviceError(f"{self.runtime} does not support precision '{precision}'.")
         details, found = describe(onnx_model)
         if found != precision:
             raise DeviceError(
@@ -238,7 +234,7 @@ class Backend(ABC):
 
 
 def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
-    """Inputs, outputs and opset of an ONNX file, and the precision it computes in.
+    """Inputs, outputs and opset of an ONNX file, and its precision.
 
     Raises:
         DeviceError: the file is not an ONNX model.
@@ -254,7 +250,7 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
     weights = {weight.name for weight in graph.initializer}
     kinds = {weight.data_type for weight in graph.initializer}
     precision = "float32"
-    # Where only weights are quantised, nothing is but dequantised.
+    # Weight-only quantisation has no QuantizeLinear.
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
         precision = "int8"
     elif onnx.TensorProto.FLOAT16 in kinds:
@@ -268,27 +264,27 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
 
 
 def require_activations(onnx_model: Path, wanted: Activations) -> None:
-    """Refuse an int8 file that was quantised for another family of runtimes.
+    """Check that an int8 file has the quantisation scheme of the runtime.
 
-    For runtimes that accept such a file and compute something else than it says.
+    For runtimes that accept other schemes, but compute them wrongly.
 
     Args:
-        onnx_model: a file in Q/DQ form.
-        wanted: the family, see devices.quantization.
+        onnx_model: a file in Q/DQ format.
+        wanted: the scheme, see devices.quantization.
 
     Raises:
-        DeviceError: an activation has another type of zero point.
+        DeviceError: an activation has a zero point of another type.
     """
     found = activation_types(onnx_model)
     if found - {wanted.partition("_")[0]}:
         raise DeviceError(
-            f"{onnx_model.name} has {' and '.join(sorted(found))} activations, and this runtime "
+            f"{onnx_model.name} has {' and '.join(sorted(found))} activations, but this runtime "
             f"needs {wanted}: quantise it for '{wanted}' with devices.quantization."
         )
 
 
 def activation_types(onnx_model: Path) -> set[str]:
-    """Types of the zero points of a file's activations, such as `uint8`."""
+    """Zero point types of a file's activations, such as `uint8`."""
     import onnx
 
     graph = onnx.load(onnx_model).graph

@@ -1,6 +1,6 @@
-"""Core ML on Apple's devices: converted anywhere, run by macOS alone.
+"""Core ML for Apple devices: converts on any system, runs only on macOS.
 
-Running follows the documented API and is UNVERIFIED: no Mac was there.
+Running follows the documented API and is UNVERIFIED (no Mac available).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from devices.backends.base import MODEL, Backend, Built, Capabilities, Session, require_activations
 from devices.device import Device, DeviceError
-from devices.logs import without_advice
+from devices.logs import suppress_warnings
 
 INPUT, OUTPUT = "images", "logits"
 _ENTRY = f"{MODEL}.mlpackage.zip"
@@ -31,9 +31,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 class CoreMl(Backend):
     """Convert to an ML program for iOS 17 and macOS 14, or newer.
 
-    An `.mlpackage` is a folder, so it is delivered as a zip of it. Its processors are chosen by
-    the system; float32 keeps a model off those that only know float16. int8 are weights alone,
-    with float32 arithmetic.
+    An `.mlpackage` is a folder, delivered as a zip. The system chooses the compute unit; float32
+    excludes units that only support float16. int8 is weight-only, with float32 arithmetic.
     """
 
     name = "coreml"
@@ -44,19 +43,19 @@ class CoreMl(Backend):
     native_precisions = ("float32", "float16", "int8")
 
     def capabilities(self) -> Capabilities:
-        """Builds wherever coremltools is installed; runs on macOS (UNVERIFIED)."""
+        """Builds if coremltools is installed; runs on macOS (UNVERIFIED)."""
         here = super().capabilities()
-        if not here.builds_here or platform.system() == "Darwin":
+        if not here.can_build or platform.system() == "Darwin":
             return here
         reason = "Core ML is a part of macOS and iOS; models are converted here but cannot be run."
         return Capabilities(here.precisions, True, False, False, reason)
 
     def why_not_mixed(self, device: Device) -> str:
-        """The converter makes its own integers of all weights; there is nothing to leave out."""
+        """Always: the converter quantises all weights itself."""
         return "Core ML's converter quantises the weights of all layers itself."
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Deliver the zipped package; its bytes depend on the ONNX file and the versions alone."""
+        """Build the zipped package; reproducible for the same ONNX file and versions."""
         details = self.start_build(onnx_model, precision, device)
         if precision == "int8":
             require_activations(onnx_model, self.activations)
@@ -70,11 +69,11 @@ class CoreMl(Backend):
         return Built((_ENTRY,), _ENTRY, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Load a zipped package, or convert an ONNX file first. UNVERIFIED."""
+        """Load a zipped package, or convert and load an ONNX file. UNVERIFIED."""
         if not entry.is_file():
             raise DeviceError(f"{entry}: no such file.")
         here = self.capabilities()
-        if not here.runs_here:
+        if not here.can_run:
             raise DeviceError(f"{entry} cannot be run here. {here.reason}")
         return _CoreMlSession(entry)
 
@@ -107,13 +106,13 @@ class _CoreMlSession(Session):
 
 
 def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:
-    """A Core ML model, and how many layers of each kind it has."""
+    """Convert to a Core ML model; also returns layer counts by type."""
     import torch
 
     from devices.onnx_torch import to_torch
 
     module = to_torch(onnx_model, float_weights=True)
-    with without_advice(), contextlib.redirect_stderr(io.StringIO()):  # bars, too
+    with suppress_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         import coremltools
 
         with torch.no_grad():
@@ -141,7 +140,7 @@ def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:
 
 
 def _with_integer_weights(model: Any) -> Any:
-    """The file's weights as the integers they came from: the same rule finds them again."""
+    """Quantise the weights: the same rule recovers the integers of the ONNX file."""
     from coremltools.optimize import coreml as optimize
 
     rule = optimize.OpLinearQuantizerConfig(
@@ -151,7 +150,7 @@ def _with_integer_weights(model: Any) -> Any:
 
 
 def _zipped(model: Any) -> bytes:
-    """The package as a zip: equal bytes for equal models, whatever names coremltools drew."""
+    """Zip the package; reproducible, with fixed identifiers and timestamps."""
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / f"{MODEL}.mlpackage"
@@ -166,7 +165,7 @@ def _zipped(model: Any) -> bytes:
 
 
 def _manifest(content: dict[str, bytes]) -> bytes:
-    """The package's list of items, with identifiers made from what they are instead of random."""
+    """The package's manifest, with identifiers hashed from the paths instead of random ones."""
     manifest = json.loads(content["Manifest.json"])
     items, names = manifest["itemInfoEntries"], {}
     for identifier, item in items.items():

@@ -1,4 +1,4 @@
-"""ExecuTorch with XNNPACK: PyTorch's runtime for the processors of phones."""
+"""ExecuTorch with XNNPACK: PyTorch's runtime for mobile CPUs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from devices.backends.base import MODEL, Backend, Built, Session, require_activations
 from devices.device import Device, DeviceError
-from devices.logs import without_advice
+from devices.logs import suppress_warnings
 
 _DELEGATED = "executorch_call_delegate"
 _SILENT = ("getitem", "alloc")
 
 
 class ExecuTorch(Backend):
-    """Run `.pte` programs, lowered from ONNX by way of PyTorch; XNNPACK takes what it knows."""
+    """Run `.pte` programs, lowered from ONNX via PyTorch and partially delegated to XNNPACK."""
 
     name = "executorch"
     runtime = "ExecuTorch"
@@ -30,7 +30,7 @@ class ExecuTorch(Backend):
     native_precisions = ("float32", "int8")
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Deliver a program whose bytes depend on the ONNX file and the versions alone."""
+        """Build a program; reproducible for the same ONNX file and versions."""
         details = self.start_build(onnx_model, precision, device)
         if precision == "int8":
             require_activations(onnx_model, self.activations)
@@ -46,7 +46,7 @@ class ExecuTorch(Backend):
         return Built((entry,), entry, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Load a program, or lower an ONNX file first, which takes seconds."""
+        """Load a program, or lower and load an ONNX file, which takes seconds."""
         if not entry.is_file():
             raise DeviceError(f"{entry}: no such file.")
         program = entry.read_bytes()
@@ -61,7 +61,7 @@ class ExecuTorch(Backend):
 class _ExecuTorchSession(Session):
     def __init__(self, module: Any, program: bytes) -> None:
         self._module = module
-        self._program = program  # the module reads from it and does not keep it
+        self._program = program  # keeps the buffer alive for the module
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class _ExecuTorchSession(Session):
     def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         import torch
 
-        # PyTorch warns of arrays it might write into; a copy is made of read-only ones alone.
+        # PyTorch warns about read-only arrays: copy only those.
         images = torch.from_numpy(np.require(images_1CHW, requirements="W"))
         outputs = self._module.forward([images])
         logits_1K: npt.NDArray[np.float32] = outputs[0].numpy().copy()
@@ -82,14 +82,14 @@ class _ExecuTorchSession(Session):
 
 
 _SESSIONS: weakref.WeakSet[_ExecuTorchSession] = weakref.WeakSet()
-"""Sessions that are open, and hold on to the process's one pool of threads."""
+"""Open sessions, which use the thread pool of the process."""
 
 
 def _use_threads(threads: int) -> None:
-    """Give the pool of threads, of which a process has one, this size.
+    """Set the size of the thread pool, of which a process has one.
 
     Raises:
-        DeviceError: open sessions use a pool of another size.
+        DeviceError: open sessions use another size.
     """
     from executorch.extension.pybindings import portable_lib
 
@@ -98,12 +98,12 @@ def _use_threads(threads: int) -> None:
         return
     if len(_SESSIONS) > 0:
         raise DeviceError(
-            f"ExecuTorch has one pool of threads a process: sessions that use {count()} are open, "
+            f"ExecuTorch has one thread pool per process: open sessions use {count()} threads, "
             f"so none can use {threads}."
         )
     portable_lib._unsafe_reset_threadpool(threads)
     if count() != threads:
-        raise DeviceError(f"ExecuTorch uses {count()} threads, though {threads} were asked for.")
+        raise DeviceError(f"ExecuTorch uses {count()} threads instead of {threads}.")
 
 
 def _load(program: bytes, name: str) -> Any:
@@ -118,7 +118,7 @@ def _load(program: bytes, name: str) -> Any:
 
 
 def _try(program: bytes, name: str, shape: list[int]) -> None:
-    """Run a program once: XNNPACK looks at what it was given only then.
+    """Run a program once, because XNNPACK validates its graph only then.
 
     Raises:
         DeviceError: it cannot be run.
@@ -132,11 +132,8 @@ def _try(program: bytes, name: str, shape: list[int]) -> None:
 
 
 def _lower(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
-    """A program, and the layers that are left to ExecuTorch's own, slower kernels.
-
-    Both compute in the file's precision on the processor; only the speed differs.
-    """
-    with without_advice():
+    """Lower to a program; also counts the layers left to the slower portable kernels."""
+    with suppress_warnings():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -147,5 +144,5 @@ def _lower(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
     calls = [n for n in edge.exported_program().graph.nodes if n.op == "call_function"]
     names = Counter(getattr(call.target, "__name__", str(call.target)) for call in calls)
     if not names[_DELEGATED]:
-        raise DeviceError(f"XNNPACK takes no layer of {onnx_model.name}.")
+        raise DeviceError(f"XNNPACK supports no layer of {onnx_model.name}.")
     return program, {k: v for k, v in sorted(names.items()) if k not in (_DELEGATED, *_SILENT)}

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) with XNNPACK: Google's runtime for the processors of phones."""
+"""LiteRT (TensorFlow Lite) with XNNPACK: Google's runtime for mobile CPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from devices.device import Device, DeviceError
 
 
 class LiteRt(Backend):
-    """Run `.tflite` files, written from ONNX; input and output are float32 also in int8 ones.
+    """Run `.tflite` files, converted from ONNX; int8 files also have float32 input and output.
 
-    A file's input is (1, H, W, C), as is usual on phones; a session takes (1, C, H, W).
+    The input of a file is (1, H, W, C), that of a session (1, C, H, W).
     """
 
     name = "litert"
@@ -27,7 +27,7 @@ class LiteRt(Backend):
     native_precisions = ("float32", "int8")
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Deliver a file whose bytes depend on the ONNX file and LiteRT's version alone."""
+        """Build a file; reproducible for the same ONNX file and LiteRT version."""
         from devices.onnx_litert import to_litert
 
         details = self.start_build(onnx_model, precision, device)
@@ -45,7 +45,7 @@ class LiteRt(Backend):
         return Built((entry,), entry, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Load a LiteRT file, or convert an ONNX file first."""
+        """Load a LiteRT file, or convert and load an ONNX file."""
         from devices.onnx_litert import to_litert
 
         if not entry.is_file():

@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine's processor."""
+"""ONNX Runtime on the CPU of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devices.device import Device, DeviceError
 
 
 class OnnxRuntime(Backend):
-    """Run ONNX files as they are; the deliverable is the ONNX file itself."""
+    """Run ONNX files; the deliverable is the ONNX file itself."""
 
     name = "onnxruntime"
     runtime = "ONNX Runtime"
@@ -25,7 +25,7 @@ class OnnxRuntime(Backend):
     native_precisions = ("float32", "int8")
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Deliver the ONNX file after loading it once, so that a broken one never ships."""
+        """Copy the ONNX file after loading it once as a check."""
         details = self.start_build(onnx_model, precision, device)
         self.open(onnx_model, device.threads).close()
         entry = f"{MODEL}.onnx"
@@ -34,17 +34,15 @@ class OnnxRuntime(Backend):
         return Built((entry,), entry, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Load an ONNX file on the processor."""
+        """Load an ONNX file on the CPU."""
         return _open(entry, threads)
 
 
 def open_reference(file: Path, threads: int = 1) -> Session:
-    """What an ONNX file says, whatever the processor: Q/DQ pairs stay apart, sums are floats.
-
-    Every runtime's int8 is compared with it.
+    """Open an ONNX file without Q/DQ fusion: the CPU-independent reference for int8 outputs.
 
     Raises:
-        DeviceError: ONNX Runtime refuses the file.
+        DeviceError: ONNX Runtime rejects the file.
     """
     return _open(file, threads, fused=False)
 
@@ -57,7 +55,7 @@ def _open(file: Path, threads: int, fused: bool = True) -> Session:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for a file that it cannot run."""
+    """Exceptions of ONNX Runtime for a file that it cannot run."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (
@@ -73,7 +71,7 @@ def refusals() -> tuple[type[Exception], ...]:
 
 
 class OnnxRuntimeSession(Session):
-    """An `InferenceSession` of one input and one output."""
+    """An `InferenceSession` with one input and one output."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -82,11 +80,11 @@ class OnnxRuntimeSession(Session):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The image's shape, (1, C, H, W)."""
+        """Input shape (1, C, H, W)."""
         return tuple(self._input.shape)
 
     def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One normalised image (1, C, H, W) to logits (1, K)."""
+        """Run one normalised image (1, C, H, W); returns logits (1, K)."""
         logits_1K: npt.NDArray[np.float32] = self._session.run(
             self._outputs, {self._input.name: images_1CHW}
         )[0]

@@ -1,4 +1,4 @@
-"""OpenVINO on this machine's processor, or on its Intel GPU or NPU by name."""
+"""OpenVINO on the CPU, or on a named Intel GPU or NPU."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NPU = "NPU"
 class OpenVino(Backend):
     """Run OpenVINO's own format (IR: .xml and .bin), built from ONNX.
 
-    On GPU and NPU it is UNVERIFIED: none was there when this was written.
+    GPU and NPU are UNVERIFIED (no hardware available).
 
     Args:
-        unit: OpenVINO's name of what models are opened on: exactly that, and nothing in its place.
+        unit: OpenVINO device on which models are opened, without a fallback.
     """
 
     name = "openvino"
@@ -40,28 +40,25 @@ class OpenVino(Backend):
     def __init__(self, unit: str = CPU) -> None:
         self.unit = unit
 
-    def on(self, unit: str) -> Backend:
-        """OpenVINO on a unit of this machine, whether it is there or not."""
+    def for_unit(self, unit: str) -> Backend:
+        """OpenVINO on a unit, which may be missing on this machine."""
         return OpenVino(unit)
 
     def why_not_run(self, device: Device) -> str:
-        """Why this machine cannot run it: no OpenVINO, or no such unit."""
+        """Also checks that the unit exists."""
         return super().why_not_run(device) or why_absent(device.openvino_device)
 
     def check(self, device: Device) -> None:
-        """Also refuse what an NPU has no arithmetic for."""
+        """Also refuse precisions that an NPU does not support."""
         super().check(device)
         if device.openvino_device == _NPU and device.precision != "int8":
             raise DeviceError(
-                "openvino_device: an NPU has no float32 arithmetic, so nobody could hold its "
-                "answers against the network's. Set precision: int8, or another openvino_device."
+                "openvino_device: an NPU has no float32 arithmetic, so its outputs cannot be "
+                "compared with the network's. Set precision: int8, or another openvino_device."
             )
 
     def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
-        """7 on an x86 processor without VNNI: oneDNN's kernels saturate there, with no way out.
-
-        A processor of which nothing is known may be such a one. GPU and NPU take 8.
-        """
+        """7 on x86 CPUs without VNNI, where oneDNN's int8 kernels saturate, or if not known."""
         if self.unit != CPU:
             return 8
         if machine is None or machine.get("system") is None:
@@ -69,7 +66,7 @@ class OpenVino(Backend):
         return 7 if saturates(machine["system"], machine.get("features")) else 8
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Deliver IR whose bytes depend on the ONNX file and the runtime's version alone."""
+        """Build IR; reproducible for the same ONNX file and runtime version."""
         import openvino
 
         details = self.start_build(onnx_model, precision, device)
@@ -77,10 +74,12 @@ class OpenVino(Backend):
         layers = _name_layers(model)
         entry, weights = f"{MODEL}.xml", f"{MODEL}.bin"
         with tempfile.TemporaryDirectory(dir=folder) as name:
-            # compress_to_fp16 is on by default and would change what was validated as float32.
+            # compress_to_fp16 is on by default and would change the validated float32 weights.
             openvino.save_model(model, Path(name) / entry, compress_to_fp16=False)
             if not self.why_not_run(device):
-                self.on(device.openvino_device).open(Path(name) / entry, device.threads).close()
+                self.for_unit(device.openvino_device).open(
+                    Path(name) / entry, device.threads
+                ).close()
             for file in (entry, weights):
                 (Path(name) / file).replace(folder / file)
         details["layers"] = layers
@@ -89,9 +88,9 @@ class OpenVino(Backend):
         return Built((entry, weights), entry, details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Compile IR or an ONNX file for the unit, in float32 where it is not int8.
+        """Compile IR or an ONNX file for the unit; layers that are not int8 run in float32.
 
-        An NPU computes in float16 what is not int8. Threads are the processor's alone.
+        On an NPU they run in float16. `threads` only applies to the CPU.
         """
         model, away = _read(entry), why_absent(self.unit)
         if away:
@@ -105,8 +104,8 @@ class OpenVino(Backend):
 
 
 def config_of(unit: str, threads: int) -> dict[str, Any]:
-    """What a unit is told, in OpenVINO's words."""
-    # The defaults, bfloat16 on recent processors and float16 on GPUs, are not what was validated.
+    """OpenVINO properties for a unit."""
+    # The defaults, bfloat16 on recent CPUs and float16 on GPUs, were not validated.
     if unit == CPU:
         return {
             "INFERENCE_PRECISION_HINT": "f32",
@@ -118,50 +117,45 @@ def config_of(unit: str, threads: int) -> dict[str, Any]:
 
 
 def why_absent(unit: str) -> str:
-    """Why OpenVINO cannot use a unit of this machine, with its plugin's own words; empty if it can.
-
-    The processor is always there.
-    """
+    """Why OpenVINO cannot use a unit of this machine, with its plugin's message; else empty."""
     if unit == CPU:
         return ""
     found = [str(name) for name in _core().available_devices]
-    # With one GPU, OpenVINO lists it as `GPU`, which is `GPU.0`; with several, by their numbers.
+    # OpenVINO lists a single GPU as `GPU`, an alias of `GPU.0`, and several by number.
     if unit in found or any(name.startswith(f"{unit}.") for name in found):
         return ""
     if unit == "GPU.0" and "GPU" in found:
         return ""
-    said = f"OpenVINO finds no {unit} on this machine; it finds {', '.join(found) or 'nothing'}."
+    problem = f"OpenVINO finds no {unit} on this machine; it finds {', '.join(found) or 'nothing'}."
     try:
         _core().get_property(unit.partition(".")[0], "AVAILABLE_DEVICES")
     except RuntimeError as error:
-        return f"{said} Its plugin says: {_first(error)}"
-    return f"{said} Is its driver installed?"
+        return f"{problem} Its plugin says: {_first(error)}"
+    return f"{problem} Is its driver installed?"
 
 
 def _check_compiled(compiled: Any, unit: str) -> None:
-    """Refuse a model that OpenVINO compiled for something else, or in another arithmetic.
+    """Check the unit and the arithmetic of a compiled model.
 
     Raises:
-        DeviceError: it did.
+        DeviceError: they are not the requested ones.
     """
     where = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
     kind = unit.partition(".")[0]
     if not where or any(name.partition(".")[0] != kind for name in where):
-        raise DeviceError(
-            f"OpenVINO runs on {', '.join(where) or 'nothing'}, though {unit} was asked for."
-        )
+        raise DeviceError(f"OpenVINO runs on {', '.join(where) or 'nothing'} instead of {unit}.")
     if kind == _NPU:
         return
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if precision != "f32":
-        raise DeviceError(f"OpenVINO computes in {precision} here, though f32 was asked for.")
+        raise DeviceError(f"OpenVINO computes in {precision} instead of f32.")
 
 
 class _OpenVinoSession(Session):
     def __init__(self, compiled: Any) -> None:
         self._shape = tuple(compiled.input(0).shape)
         self._request = compiled.create_infer_request()
-        # Writing into the request's own tensors costs less than passing arrays to each call.
+        # Writing into the request's tensors is faster than passing arrays to each call.
         self._images_1CHW = self._request.get_input_tensor().data
         self._logits_1K = self._request.get_output_tensor().data
 
@@ -180,7 +174,7 @@ class _OpenVinoSession(Session):
 
 
 def _convert(onnx_model: Path) -> Any:
-    """ONNX to OpenVINO's model, simplified, without traces of where the file lay."""
+    """Convert ONNX to an OpenVINO model without the path of the file, for reproducibility."""
     import openvino
 
     try:
@@ -194,7 +188,7 @@ def _convert(onnx_model: Path) -> Any:
 
 @cache
 def _core() -> Any:
-    """OpenVINO's entry point; making one loads its plugins, which takes a while."""
+    """The OpenVINO core; cached, because loading its plugins is slow."""
     import openvino
 
     return openvino.Core()
@@ -212,8 +206,7 @@ def _read(file: Path) -> Any:
 def _name_layers(model: Any) -> dict[str, int]:
     """Give unnamed layers stable names, and count all layers by type.
 
-    OpenVINO numbers unnamed layers by a counter of the whole process, so the same model would
-    get different bytes from one conversion to the next.
+    OpenVINO numbers unnamed layers by a global counter, so repeated conversions would differ.
     """
     kinds: Counter[str] = Counter()
     for number, layer in enumerate(model.get_ordered_ops()):
@@ -225,7 +218,7 @@ def _name_layers(model: Any) -> dict[str, int]:
 
 
 def _first(error: RuntimeError) -> str:
-    """The line of OpenVINO's message that says what is wrong, without its source locations."""
+    """The first line of OpenVINO's message that is not a source location."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("Exception from", "Check "))]
-    return (said or lines or ["no message"])[0]
+    reasons = [line for line in lines if not line.startswith(("Exception from", "Check "))]
+    return (reasons or lines or ["no message"])[0]

@@ -1,9 +1,8 @@
-"""Qualcomm's Hexagon DSP by QNN, as an execution provider of ONNX Runtime.
+"""Qualcomm Hexagon DSPs by QNN, as an execution provider of ONNX Runtime.
 
-What a DSP loads is a context binary of its own generation ("v73"), compiled ahead of time on an
-x86-64 machine without one. There the package also EMULATES the DSP: what a binary computes is
-seen here, how long it takes is not. Running on a DSP itself follows the documented API and is
-UNVERIFIED: none was there.
+A DSP loads a context binary of its generation ("v73"), compiled ahead of time on an x86-64
+machine. There the package also emulates the DSP, which gives its outputs but not its latency.
+Running on a DSP follows the documented API and is UNVERIFIED (no hardware available).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from devices.backends.onnxruntime import OnnxRuntimeSession, refusals
 from devices.device import Device, DeviceError
 
 ARCHITECTURES = ("v68", "v73", "v75", "v81")
-"""DSP generations that are built for, oldest first."""
+"""Supported DSP generations, oldest first."""
 _NO_FLOAT16 = "v68"
 _PROVIDER = "QNNExecutionProvider"
 _EMULATES = "x86_64"
@@ -37,9 +36,9 @@ _EMULATES = "x86_64"
 class Qnn(Backend):
     """Build a context binary per DSP generation; run them in the emulator.
 
-    Every binary `model_v73_qnn.bin` has a small ONNX file `model_v73.onnx`, by which ONNX Runtime
-    loads it; other applications load the binary with QNN itself. float32 is not offered: the DSP
-    has no float32 arithmetic, and the emulator would hide that.
+    ONNX Runtime loads a binary `model_v73_qnn.bin` by its wrapper `model_v73.onnx`; other
+    applications load the binary with QNN. float32 is not supported: the DSP has no float32
+    arithmetic, although the emulator does.
     """
 
     name = "qnn"
@@ -50,9 +49,9 @@ class Qnn(Backend):
     native_precisions = ("int8", "float16")
 
     def capabilities(self) -> Capabilities:
-        """Builds and emulates on x86-64; elsewhere runs on a DSP that answers (UNVERIFIED)."""
+        """Builds and emulates on x86-64; otherwise runs on a DSP (UNVERIFIED)."""
         here = super().capabilities()
-        if not here.builds_here:
+        if not here.can_build:
             return here
         if platform.machine() == _EMULATES:
             reason = "The Hexagon DSP is emulated on this machine, which says nothing of its speed."
@@ -62,13 +61,13 @@ class Qnn(Backend):
             return Capabilities(here.precisions, False, False, False, reason)
         return here
 
-    def check_targets(self, device: Device) -> None:
-        """At least one DSP generation, each known, each able to run the precision.
+    def check_generations(self, device: Device) -> None:
+        """Check that there are DSP generations, all known and able to run the precision.
 
         Raises:
-            DeviceError: none, an unknown one, or one that lacks what the precision needs.
+            DeviceError: none is set, or one is unknown or does not support the precision.
         """
-        super().check_targets(device)
+        super().check_generations(device)
         wanted, known = device.dsp_architectures, ", ".join(ARCHITECTURES)
         if not wanted:
             raise DeviceError(
@@ -82,12 +81,12 @@ class Qnn(Backend):
                 f"Known: {known}."
             )
         if len(set(wanted)) != len(wanted):
-            raise DeviceError(f"dsp_architectures: each only once: {', '.join(wanted)}.")
+            raise DeviceError(f"dsp_architectures: remove duplicates: {', '.join(wanted)}.")
         if device.precision == "float16":
             _require_float16(device)
 
     def why_not_mixed(self, device: Device) -> str:
-        """Layers in float are computed in float16, which the oldest generations lack."""
+        """Float layers run in float16, which the oldest generations do not support."""
         try:
             _require_float16(device)
         except DeviceError as error:
@@ -95,7 +94,7 @@ class Qnn(Backend):
         return ""
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Compile one context binary per DSP generation, and load each once."""
+        """Compile one context binary per DSP generation, and load each once as a check."""
         details = self.start_build(onnx_model, precision, device)
         _require_static(details["inputs"], onnx_model)
         if precision == "float16":
@@ -124,13 +123,13 @@ class Qnn(Backend):
         return Built(tuple(file.name for file in files), _entry(wanted[0]), details)
 
     def open(self, entry: Path, threads: int) -> Session:
-        """Load a context binary by its ONNX file, or compile an int8 or float16 ONNX file."""
+        """Load a context binary by its ONNX wrapper, or compile an int8 or float16 ONNX file."""
         if not _wraps_context(entry):
             details, precision = describe(entry)
             if precision not in self.native_precisions:
                 raise DeviceError(
-                    f"{entry.name} is a {precision} model, which a Hexagon DSP has no arithmetic "
-                    "for; convert it to int8 or float16 with devices.quantization first."
+                    f"{entry.name} is a {precision} model, which a Hexagon DSP does not support; "
+                    "convert it to int8 or float16 with devices.quantization first."
                 )
             _require_static(details["inputs"], entry)
             if precision == "int8":
@@ -139,17 +138,17 @@ class Qnn(Backend):
 
 
 def _compile(onnx_model: Path, architecture: str, folder: Path) -> tuple[Path, Path]:
-    """Write the context binary and its ONNX file for one DSP generation.
+    """Write the context binary and its ONNX wrapper for one DSP generation.
 
     Raises:
-        DeviceError: QNN refuses a layer, which is not left to the processor instead, or it
-            compiled for another generation, as it does without a word for one it does not know.
+        DeviceError: QNN does not support a layer, or compiled for another generation, as it
+            does silently for an unknown one.
     """
     entry = folder / _entry(architecture)
     config = {
         "ep.context_enable": "1",
         "ep.context_file_path": str(entry),
-        "ep.context_embed_mode": "0",  # the binary as a file of its own, for any application
+        "ep.context_embed_mode": "0",  # a separate binary, for other applications
     }
     number = architecture.removeprefix("v")
     _session(onnx_model, 1, {"htp_arch": number}, config)
@@ -164,7 +163,7 @@ def _session(file: Path, threads: int, provider: dict[str, str], config: dict[st
     import onnxruntime_qnn
 
     options = session_options(threads)
-    # A layer that QNN does not take is an error, never run by the processor in its place.
+    # No CPU fallback: an unsupported layer is an error.
     for key, value in {"session.disable_cpu_ep_fallback": "1", **config}.items():
         options.add_session_config_entry(key, value)
     settings = {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **provider}
@@ -177,7 +176,7 @@ def _session(file: Path, threads: int, provider: dict[str, str], config: dict[st
 
 @cache
 def _devices() -> list[Any]:
-    """What the provider can run on; registering it loads its libraries, which takes a while."""
+    """Devices of the provider; cached, because registering it loads its libraries."""
     import onnxruntime
     import onnxruntime_qnn
 
@@ -186,7 +185,7 @@ def _devices() -> list[Any]:
 
 
 def _npus() -> list[Any]:
-    """Hexagon DSPs of this machine; on x86-64 there is none, and nothing is loaded to know it."""
+    """Hexagon DSPs of this machine; none on x86-64, without loading the provider."""
     if platform.machine() == _EMULATES:
         return []
     import onnxruntime
@@ -222,6 +221,6 @@ def _require_static(inputs: list[dict[str, Any]], file: Path) -> None:
     for value in inputs:
         if not all(value["shape"]):
             raise DeviceError(
-                f"{file.name}: input '{value['name']}' has shape {value['shape']}, and QNN needs "
-                "every axis fixed (0 stands for one that is not)."
+                f"{file.name}: input '{value['name']}' has shape {value['shape']}, but QNN needs "
+                "every axis fixed (0 marks a dynamic axis)."
             )

@@ -1,9 +1,9 @@
-"""TensorRT on NVIDIA GPUs: the regular one on its own GPU, TensorRT-RTX ahead of time elsewhere.
+"""TensorRT on NVIDIA GPUs: regular TensorRT for the local GPU, else TensorRT-RTX ahead of time.
 
-An engine is bound to GPU generations ("compute capabilities" such as SM89) and to the version of
-the runtime, and is not the same bytes twice; the portable ONNX file is delivered beside it. What
-needs a GPU's driver (`open`, and the regular TensorRT) follows the documented API and is
-UNVERIFIED: it has only been run up to the point where the driver is missing.
+An engine is bound to compute capabilities (such as SM89) and to the runtime version, and its
+bytes are not reproducible; the portable ONNX file is delivered with it. Code that needs a GPU
+driver (`open`, regular TensorRT) follows the documented API and is UNVERIFIED: it was only run up
+to the missing driver.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAJOR, _MINOR = 75, 76  # CUDA's attribute numbers of a device's compute capabi
 
 
 class TensorRt(Backend):
-    """Build and run engines; the deliverable is the engine and the ONNX file it came from."""
+    """Build and run engines; the deliverable is the engine and its source ONNX file."""
 
     name = "tensorrt"
     runtime = "TensorRT"
@@ -40,7 +40,7 @@ class TensorRt(Backend):
     native_precisions = ("float32", "float16", "int8")
 
     def capabilities(self) -> Capabilities:
-        """Builds wherever a TensorRT is installed; runs where a GPU's driver answers."""
+        """Builds if a TensorRT package is installed; runs if there is a GPU with a driver."""
         precisions = frozenset(self.native_precisions)
         gpu = gpu_capability()
         if not (_installed(RTX) or (_installed(REGULAR) and gpu)):
@@ -49,29 +49,29 @@ class TensorRt(Backend):
         if gpu is None:
             reason = "No NVIDIA GPU answers on this machine; engines are built but cannot be run."
             return Capabilities(precisions, True, False, False, reason)
-        return Capabilities(precisions, builds_here=True, runs_here=True, measures_here=True)
+        return Capabilities(precisions, can_build=True, can_run=True, can_measure=True)
 
     def version(self) -> str:
-        """The version of the TensorRT that would be used here, or `not installed`."""
-        if not self.capabilities().builds_here:
+        """The version of the TensorRT package in use, or `not installed`."""
+        if not self.capabilities().can_build:
             return "not installed"
         return str(_import(REGULAR if _regular_answers() else RTX).__version__)
 
     def why_not_run(self, device: Device) -> str:
-        """Also names a GPU of another generation than the device's."""
+        """Also checks the compute capability of the GPU."""
         gpu, reason = gpu_capability(), super().why_not_run(device)
         if not reason and gpu not in device.compute_capabilities:
             wanted = ", ".join(device.compute_capabilities)
-            return f"This machine's GPU is {gpu}, and the device is {wanted}."
+            return f"This machine's GPU is {gpu}, but the device is {wanted}."
         return reason
 
-    def check_targets(self, device: Device) -> None:
-        """At least one compute capability, each known, each able to run the precision.
+    def check_generations(self, device: Device) -> None:
+        """Check that there are compute capabilities, all known and able to run the precision.
 
         Raises:
-            DeviceError: none, an unknown one, or one that lacks what the precision needs.
+            DeviceError: none is set, or one is unknown or does not support the precision.
         """
-        super().check_targets(device)
+        super().check_generations(device)
         wanted = device.compute_capabilities
         provider = provider_for(wanted)
         known = [gpu_capability() or ""] if provider == REGULAR else _known()
@@ -85,10 +85,10 @@ class TensorRt(Backend):
             raise DeviceError(
                 f"compute_capabilities: TensorRT-RTX cannot build for {', '.join(unknown)}. "
                 f"Known: {', '.join(known)}. Others (SM87: Jetson Orin, SM90: Hopper) need the "
-                "regular TensorRT, on a machine with that GPU alone in the list."
+                "regular TensorRT on a machine with that GPU, and no other one in the list."
             )
         if len(set(wanted)) != len(wanted):
-            raise DeviceError(f"compute_capabilities: each only once: {', '.join(wanted)}.")
+            raise DeviceError(f"compute_capabilities: remove duplicates: {', '.join(wanted)}.")
         if _NO_FLOAT32_GEMM in wanted and device.precision != "float16":
             raise DeviceError(
                 f"compute_capabilities: {_NO_FLOAT32_GEMM} has no float32 matrix product in "
@@ -121,7 +121,7 @@ class TensorRt(Backend):
     def open(self, entry: Path, threads: int) -> Session:
         """Load an engine, or build one from an ONNX file for this machine's GPU. UNVERIFIED."""
         here = self.capabilities()
-        if not here.runs_here:
+        if not here.can_run:
             raise DeviceError(f"{entry} cannot be run here. {here.reason}")
         provider = REGULAR if _regular_answers() else RTX
         engine = entry.read_bytes()
@@ -131,7 +131,7 @@ class TensorRt(Backend):
 
 
 class _TensorRtSession(Session):
-    """UNVERIFIED: needs a GPU. Copies to and from the GPU are part of every call."""
+    """UNVERIFIED: needs a GPU. Every call includes the copies to and from the GPU."""
 
     def __init__(self, provider: str, engine: bytes) -> None:
         import torch
@@ -140,7 +140,7 @@ class _TensorRtSession(Session):
         self._runtime = trt.Runtime(log)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
-            raise DeviceError(f"{provider} cannot load the engine: {_said(log)}")
+            raise DeviceError(f"{provider} cannot load the engine: {_errors(log)}")
         self._context = self._engine.create_execution_context()
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._buffers = {}
@@ -169,14 +169,14 @@ class _TensorRtSession(Session):
 
 
 def input_and_output(trt: Any, engine: Any) -> tuple[str, str]:
-    """The names of an engine's only input and only output, whatever their order.
+    """Names of an engine's input and output.
 
     Args:
         trt: the TensorRT module.
         engine: a loaded engine.
 
     Raises:
-        DeviceError: the engine has more, or less.
+        DeviceError: the engine does not have exactly one of each.
     """
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
     by_mode = {
@@ -192,13 +192,13 @@ def input_and_output(trt: Any, engine: Any) -> tuple[str, str]:
 
 
 def provider_for(compute_capabilities: Sequence[str]) -> str:
-    """The module that builds for these GPUs: the regular one only for exactly this machine's."""
+    """The module that builds for these GPUs: regular TensorRT only for the local GPU alone."""
     own = (gpu_capability(),) == tuple(compute_capabilities)
     return REGULAR if own and _regular_answers() else RTX
 
 
 def gpu_capability() -> str | None:
-    """The first NVIDIA GPU's compute capability, such as SM89; None where no driver answers."""
+    """Compute capability of the first NVIDIA GPU, such as SM89; None without a driver or GPU."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -226,7 +226,7 @@ def _import(provider: str) -> Any:
 
 
 def _known() -> list[str]:
-    """Compute capabilities TensorRT-RTX builds for, lowest first."""
+    """Compute capabilities supported by TensorRT-RTX, in ascending order."""
     names = [name for name in dir(_import(RTX).ComputeCapability) if name.startswith("SM")]
     return sorted(names, key=lambda name: int(name.removeprefix("SM")))
 
@@ -234,13 +234,12 @@ def _known() -> list[str]:
 def _build_engine(
     provider: str, onnx_model: Path, compute_capabilities: Sequence[str]
 ) -> tuple[bytes, dict[str, int]]:
-    """An engine, and how many layers of each type the network had before building.
+    """Build an engine; also counts the layers of the parsed network by type.
 
-    An engine cannot be inspected without a GPU, so the layers come from the parsed network.
+    The layers of the engine itself cannot be inspected without a GPU.
 
     Raises:
-        DeviceError: a setting did not take, or the model was refused; with the logger's errors,
-            which are the only ones there are.
+        DeviceError: a setting or the model was rejected; with the errors of the logger.
     """
     trt, log = _import(provider), _logger(provider)
     builder = trt.Builder(log)
@@ -248,15 +247,15 @@ def _build_engine(
     network = builder.create_network(typed)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx_model.read_bytes()):
-        said = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-        raise DeviceError(f"{provider} cannot read {onnx_model.name}: {said or _said(log)}")
+        errors = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+        raise DeviceError(f"{provider} cannot read {onnx_model.name}: {errors or _errors(log)}")
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     config = builder.create_builder_config()
     if provider == RTX:
         _set_capabilities(trt, config, compute_capabilities, log)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise DeviceError(f"{provider} cannot build {onnx_model.name}: {_said(log)}")
+        raise DeviceError(f"{provider} cannot build {onnx_model.name}: {_errors(log)}")
     return bytes(engine), dict(sorted(Counter(layer.type.name for layer in layers).items()))
 
 
@@ -265,17 +264,17 @@ def _set_capabilities(trt: Any, config: Any, names: Sequence[str], log: Any) -> 
     config.num_compute_capabilities = len(wanted)
     for number, capability in enumerate(wanted):
         config.set_compute_capability(capability, number)
-    # A rejected setter only logs, so what was set is read back.
-    got = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
-    if got != wanted:
-        raise DeviceError(f"TensorRT-RTX did not accept {', '.join(names)}: {_said(log)}")
+    # A rejected setting is only logged, so read it back.
+    accepted = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
+    if accepted != wanted:
+        raise DeviceError(f"TensorRT-RTX did not accept {', '.join(names)}: {_errors(log)}")
 
 
 def _logger(provider: str) -> Any:
     trt = _import(provider)
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        """Keep errors: TensorRT reports them nowhere else."""
+        """Collects errors, which TensorRT only logs."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -288,5 +287,5 @@ def _logger(provider: str) -> Any:
     return Log()
 
 
-def _said(log: Any) -> str:
-    return "; ".join(log.errors) or "it gave no reason"
+def _errors(log: Any) -> str:
+    return "; ".join(log.errors) or "no message"

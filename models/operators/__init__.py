@@ -1,4 +1,4 @@
-"""The table of operators, and what can be asked of a block. A new one: one file, one line below."""
+"""The operator table and functions on blocks. A new operator: one file and one line below."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ OPERATORS: Mapping[str, Operator] = {
 
 
 def setting(block: Block, name: str) -> Setting:
-    """The block's value of a setting of its operator, stored or by default."""
+    """A block's value of a setting, stored or default."""
     return OPERATORS[block.operator].setting(block, name)
 
 
 def canonical(operator: str, settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ...]:
-    """Settings as a Block stores them: sorted by name, without those at their default.
+    """Canonical settings of a Block: sorted by name, without default values.
 
     Raises:
-        OperatorError: there is no such operator or setting, a value is not allowed, or a setting
-            without default is missing.
+        OperatorError: the operator or a setting is unknown, a value is invalid, or a required
+            setting is missing.
     """
     if operator not in OPERATORS:
         raise OperatorError(f"no operator '{operator}'. Known: {', '.join(OPERATORS)}.")
@@ -72,42 +72,42 @@ def canonical(operator: str, settings: Mapping[str, Setting]) -> tuple[tuple[str
 
 @lru_cache(maxsize=65536)
 def cells(block: Block) -> dict[str, Cell]:
-    """The cells of a block, by its operator. Callers must not change the mapping."""
+    """The cells of a block. Callers must not modify the mapping."""
     return OPERATORS[block.operator].cells(block)
 
 
 def macs(block: Block) -> int:
-    """Multiply-accumulate operations for one image; what papers call FLOPs."""
+    """MACs for one image; the papers call them FLOPs."""
     return sum(cell.macs for cell in cells(block).values())
 
 
 def parameters(block: Block) -> int:
-    """Trainable numbers of the block's plain module."""
+    """Trainable parameters of the block."""
     return sum(cell.parameters for cell in cells(block).values())
 
 
 @lru_cache(maxsize=65536)
 @lru_cache(maxsize=65536)
 def activation_bytes(block: Block) -> int:
-    """Peak bytes of a block's tensors, by the rule of `models.operators.memory`."""
+    """Peak activation bytes of a block; see `models.operators.memory`."""
     return memory.activation_bytes(OPERATORS[block.operator], block, cells(block))
 
 
-def why_unsuited(block: Block, backend: str) -> str:
-    """Why a backend cannot build or run a block, as its operator declares; empty if it can."""
-    return OPERATORS[block.operator].why_unsuited(block, backend)
+def unsupported_reason(block: Block, backend: str) -> str:
+    """Why a backend does not support a block, as its operator declares; empty if it does."""
+    return OPERATORS[block.operator].unsupported_reason(block, backend)
 
 
-def suits(block: Block, backend: str) -> bool:
-    """Whether a backend of this name can build and run a block."""
-    return not why_unsuited(block, backend)
+def is_supported(block: Block, backend: str) -> bool:
+    """Whether a backend can build and run a block."""
+    return not unsupported_reason(block, backend)
 
 
 def quantization_friendly(block: Block) -> bool:
     """Whether a block keeps its accuracy and speed in int8.
 
-    FOX-NAS (section on quantisation) leaves hard-swish and squeeze-excite out for devices that
-    run int8; SiLU and split attention are of the same kinds.
+    FOX-NAS (section on quantisation) excludes hard-swish and squeeze-excite for int8 devices; the
+    same is applied to SiLU and split attention.
     """
     gated = any(isinstance(cell, Pointwise) for cell in cells(block).values())
     return not gated and block.options.get("activation") not in UNFRIENDLY_ACTIVATIONS
@@ -123,10 +123,10 @@ __all__ = [
     "activation_bytes",
     "canonical",
     "cells",
+    "is_supported",
     "macs",
     "parameters",
     "quantization_friendly",
     "setting",
-    "suits",
-    "why_unsuited",
+    "unsupported_reason",
 ]

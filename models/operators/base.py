@@ -1,8 +1,7 @@
-"""What an operator is: the cells it is made of, and how a tensor flows through them.
+"""Operator interface: the cells of a block, and its forward pass.
 
-An operator is written ONCE. Its plain module (training, export), its weight-sharing form in the
-supernet, and its costs all come from the same `cells` and the same `forward`, so they cannot
-disagree. Axes: N images, C channels, H height, W width.
+The plain module, the supernet's weight-sharing module and the costs are all derived from `cells`
+and `forward`. Axes: N images, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from models.architecture import Block, Setting
 class Conv:
     """A convolution without bias, followed by batch normalisation.
 
-    `size` is its input's height and width; `groups` is 1 or, depthwise, `in_channels`.
+    `size` is the input's height and width; a depthwise convolution has `in_channels` groups.
     """
 
     in_channels: int
@@ -34,7 +33,7 @@ class Conv:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """The output of one image, (C, H, W)."""
+        """Output shape for one image, (C, H, W)."""
         out_size = -(-self.size // self.stride)
         return (self.out_channels, out_size, out_size)
 
@@ -46,7 +45,7 @@ class Conv:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers: the kernel, and the batch norm's scale and shift."""
+        """Trainable parameters: kernel, and scale and shift of the batch norm."""
         fan_in = self.kernel**2 * (1 if self.depthwise else self.in_channels)
         return self.out_channels * (fan_in + 2)
 
@@ -60,7 +59,7 @@ class Linear:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """The output of one image, (C,)."""
+        """Output shape for one image, (C,)."""
         return (self.out_features,)
 
     @property
@@ -70,7 +69,7 @@ class Linear:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers: the matrix and the bias."""
+        """Trainable parameters: weight and bias."""
         return self.out_features * (self.in_features + 1)
 
 
@@ -78,7 +77,7 @@ class Linear:
 class Pointwise:
     """A 1x1 convolution with bias and without norm, on pooled features (N, C, 1, 1).
 
-    What gates are made of: squeeze-excite, and the attention over splits.
+    Used by gates: squeeze-excite and split attention.
     """
 
     in_channels: int
@@ -86,7 +85,7 @@ class Pointwise:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """The output of one image, (C, 1, 1)."""
+        """Output shape for one image, (C, 1, 1)."""
         return (self.out_channels, 1, 1)
 
     @property
@@ -96,56 +95,56 @@ class Pointwise:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers: the kernel and the bias."""
+        """Trainable parameters: kernel and bias."""
         return self.out_channels * (self.in_channels + 1)
 
 
 Cell = Conv | Linear | Pointwise
 Run = Callable[[str, Tensor], Tensor]
-"""Apply the named cell to a tensor, whoever holds its weights."""
+"""Apply the named cell to a tensor; the caller supplies the weights."""
 
 
 class OperatorError(ValueError):
-    """A setting that an operator does not have, or a shape that it cannot take."""
+    """A setting or shape that an operator does not support."""
 
 
 class Operator(ABC):
-    """One kind of block."""
+    """One type of block."""
 
     name: ClassVar[str]
     place: ClassVar[Literal["front", "layer", "head"]] = "layer"
-    """Where it may stand: before the stem, as the stem or a searched layer, or at the end."""
+    """Allowed position: before the stem; stem or searched layer; end of the network."""
     settings: ClassVar[Mapping[str, tuple[Setting, ...]]]
-    """Every setting and the values it may take."""
+    """All settings and their allowed values."""
     defaults: ClassVar[Mapping[str, Setting]] = {}
-    """Settings that a space need not name. A block never stores one that is at its default."""
-    unsuited: ClassVar[Mapping[str, str]] = {}
-    """Backends that cannot build or run this operator, each with the reason that was seen."""
+    """Defaults of optional settings. A block never stores a default value."""
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Backends that do not support this operator, with the observed reason."""
 
     def setting(self, block: Block, name: str) -> Setting:
-        """The block's value of a setting, stored or by default."""
+        """The block's value of a setting, stored or default."""
         stored = block.options.get(name)
         return self.defaults[name] if stored is None else stored
 
     def number(self, block: Block, name: str) -> int:
-        """The block's value of a setting that is a whole number."""
+        """The block's value of an integer setting."""
         return int(self.setting(block, name))
 
-    def why_unsuited(self, block: Block, backend: str) -> str:
-        """Why a backend of this name cannot build or run `block`; empty if it can.
+    def unsupported_reason(self, block: Block, backend: str) -> str:
+        """Why a backend does not support `block`; empty if it does.
 
-        An operator whose settings matter for that says so here.
+        Override this where support depends on the settings.
         """
-        return self.unsuited.get(backend, "")
+        return self.unsupported.get(backend, "")
 
     @abstractmethod
     def cells(self, block: Block) -> dict[str, Cell]:
-        """The cells of `block` by name, in the order they run; the last Conv ends the block.
+        """The cells of `block` by name, in execution order; the last Conv produces the output.
 
         Raises:
-            OperatorError: the operator cannot be given the block's channels.
+            OperatorError: the operator does not support the block's shape.
         """
 
     @abstractmethod
     def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
-        """Compute the block, taking every weighted step through `run`."""
+        """Compute the block; every cell is applied through `run`."""

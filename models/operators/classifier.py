@@ -1,4 +1,4 @@
-"""The end of every network: widen with 1x1, average over the image, classify."""
+"""The head of every network: 1x1 convolution, global average pooling, linear classifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.operators.parts import ACTIVATIONS, activate
 class Classifier(Operator):
     """1x1 convolution to `width` channels, global average pooling, fully connected layer.
 
-    The pooled features are what the cell `linear` is run on.
+    The cell `linear` is applied to the pooled features.
     """
 
     name = "classifier"
@@ -27,7 +27,7 @@ class Classifier(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """The widening convolution and the fully connected layer."""
+        """The 1x1 convolution and the fully connected layer."""
         width = self.number(block, "width")
         return {
             "widen": Conv(block.in_channels, width, block.size),

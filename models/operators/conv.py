@@ -1,4 +1,4 @@
-"""A plain convolution with batch norm and activation: every network's stem."""
+"""A plain convolution with batch norm and activation, e.g. the stem."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from models.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_ex
 
 
 class DepthwiseSeparable(Operator):
-    """Filter each channel, then mix the channels with 1x1; both activated, no residual."""
+    """Depthwise, then pointwise convolution; both activated, no residual."""
 
     name = "depthwise_separable"
     settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {

@@ -1,4 +1,4 @@
-"""Inverted residual block whose expansion is a full convolution (EfficientNetV2, section 3.2)."""
+"""Inverted residual block whose expansion is a dense convolution (EfficientNetV2, section 3.2)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_ex
 
 
 class FusedMBConv(Operator):
-    """Expand with a k x k convolution, project with 1x1; a residual where shapes allow.
+    """Expand with a k x k convolution, project with 1x1; residual if the shape is kept.
 
-    At expansion 1 the k x k convolution is the whole block, and it is activated.
+    At expansion 1 the block is a single activated k x k convolution.
     """
 
     name = "fused_mbconv"
@@ -28,10 +28,10 @@ class FusedMBConv(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"squeeze_excite": 0, "activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """Expansion, gate, projection (left out at expansion 1)."""
+        """Expansion, gate, projection (omitted at expansion 1)."""
         kernel, expansion = self.number(block, "kernel"), self.number(block, "expansion")
         hidden = block.in_channels * expansion if expansion > 1 else block.out_channels
-        # One cell whatever the expansion, so that its weights are shared.
+        # The same cell for all expansions, so that weights are shared.
         cells: dict[str, Cell] = {
             "expand": Conv(block.in_channels, hidden, block.size, kernel, block.stride)
         }
@@ -48,5 +48,5 @@ class FusedMBConv(Operator):
             out = squeeze_excite(out, run)
         if self.number(block, "expansion") > 1:
             out = run("project", out)
-        # Not in place: at expansion 1 the activation's gradient may need `out` as it is.
+        # Not in place: at expansion 1 the activation's backward pass may need `out` unmodified.
         return out + x_NCHW if block.keeps_shape else out

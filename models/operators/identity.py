@@ -1,4 +1,4 @@
-"""The operator that does as little as the shapes allow (NAS-Bench-Macro's identity)."""
+"""Identity, or a linear 1x1 convolution where the shape changes (NAS-Bench-Macro)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from models.operators.base import Cell, Conv, Operator, Run
 
 
 class Identity(Operator):
-    """Nothing; where the shape changes a 1x1 convolution with the stride, not activated.
+    """Identity; a strided 1x1 convolution without activation where the shape changes.
 
-    One that does nothing is no layer: it has no batch norm, counts nothing in the depth, and
-    adds nothing to the BN indicator.
+    A plain identity has no batch norm and adds nothing to depth or BN indicator.
     """
 
     name = "identity"
     settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """No cell, or the convolution."""
+        """Empty, or the convolution."""
         if block.keeps_shape:
             return {}
         conv = Conv(block.in_channels, block.out_channels, block.size, stride=block.stride)
         return {"conv": conv}
 
     def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
-        """(N, in, H, W) to (N, out, H/stride, W/stride); the input itself where it fits."""
+        """(N, in, H, W) to (N, out, H/stride, W/stride)."""
         return x_NCHW if block.keeps_shape else run("conv", x_NCHW)

@@ -13,9 +13,9 @@ from models.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_ex
 
 
 class MBConv(Operator):
-    """Expand with 1x1, filter each channel, project with 1x1; a residual where shapes allow.
+    """1x1 expansion, depthwise, 1x1 projection; residual if the shape is kept.
 
-    Squeeze-excite stands before the projection, as in MobileNetV3 (section 4).
+    Squeeze-excite comes before the projection, as in MobileNetV3 (section 4).
     """
 
     name = "mbconv"
@@ -28,7 +28,7 @@ class MBConv(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"squeeze_excite": 0, "activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """Expansion (left out at 1), depthwise convolution, gate, projection."""
+        """Expansion (omitted at 1), depthwise convolution, gate, projection."""
         expansion = self.number(block, "expansion")
         hidden = block.in_channels * expansion
         cells: dict[str, Cell] = {}

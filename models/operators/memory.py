@@ -1,4 +1,4 @@
-"""How much memory a block's tensors need at once, found by following its own `forward`."""
+"""Peak activation memory of a block, found by tracing its `forward`."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from models.architecture import Block
 from models.operators.base import Cell, Operator
 
 _STAND_INS = (11, 13, 17, 19)
-"""Heights and widths of the tensors that are followed in place of the real ones."""
+"""Small heights and widths that replace the real ones while tracing."""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Note which storages every step touches; views and steps in place share their input's."""
+    """Record the storages used by every op; views and in-place ops share their input's."""
 
     def __init__(self, sizes: Mapping[int, int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._sizes = sizes  # by stand-in
         self.steps: list[set[int]] = []
         self.bytes: dict[int, int] = {}
-        self._kept: list[Tensor] = []  # or a later storage could get an earlier one's identity
+        self._kept: list[Tensor] = []  # keep alive, so that storage ids are not reused
 
     def touch(self, tensors: Iterable[Any]) -> set[int]:
-        """The storages of those values that are tensors."""
+        """Storages of the tensors among the values."""
         found = set()
         for tensor in tensors:
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 self._kept.append(tensor)
                 if storage._cdata not in self.bytes:
-                    # Only maps (N, C, H, W) have heights and widths: with other numbers of axes
-                    # the third may count splits, for example, and stands for itself.
+                    # Only 4-D tensors (N, C, H, W) have heights and widths.
                     sides = tensor.shape[2:] if tensor.dim() == 4 else ()
                     others = tensor.numel() // math.prod(sides)
                     real = math.prod(self._sizes.get(side, side) for side in sides)
@@ -58,17 +57,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def activation_bytes(operator: Operator, block: Block, cells: dict[str, Cell]) -> int:
-    """The largest sum of a block's simultaneously live tensors: float32, one image, inference.
+    """Peak bytes of a block's simultaneously live tensors: float32, one image, inference.
 
-    The rule: a cell (a convolution with its batch norm folded in, a fully connected layer) makes
-    one tensor, and so does every other step of `forward` that is neither a view nor done in
-    place, as activations and residual sums are. A tensor is live from the step that makes it to
-    the last step that reads it; the block's input from the start; its output to the end. Weights
-    and a runtime's own scratch memory do not count.
+    A cell (a convolution with folded batch norm, a fully connected layer) allocates one tensor, and
+    so does every other op of `forward` that is neither a view nor in place. A tensor is live from
+    the op that allocates it to the last op that reads it; the block's input from the start, its
+    output to the end. Weights and scratch memory of a runtime are not counted.
 
-    The tensors that are followed have a few pixels in place of the real ones: which are live does
-    not depend on heights and widths. Tensors without memory (torch's meta device) would take ten
-    times as long.
+    Tracing uses small heights and widths, on which liveness does not depend. The meta device would
+    be ten times slower.
     """
     free = (number for number in _STAND_INS if number not in (block.size, block.out_size))
     small = {size: next(free) for size in {block.size, block.out_size} - {1}}

@@ -1,4 +1,4 @@
-"""What several operators share: activations, and the gates that weigh channels.
+"""Shared parts of operators: activations, squeeze-excite and split attention.
 
 Axes: N images, C channels, H height, W width, S splits.
 """
@@ -22,7 +22,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 ACTIVATIONS: tuple[Setting, ...] = tuple(_ACTIVATIONS)
 UNFRIENDLY_ACTIVATIONS = frozenset({"hard_swish", "silu"})
-"""Activations that lose accuracy or speed in int8; FOX-NAS leaves hard-swish out for that."""
+"""Activations that lose accuracy or speed in int8 (FOX-NAS, section on quantisation)."""
 _REDUCTION, _LEAST = 4, 8
 
 
@@ -32,9 +32,9 @@ def activate(name: Setting, x: Tensor) -> Tensor:
 
 
 def gate_cells(channels: int, splits: int = 1) -> dict[str, Cell]:
-    """The cells of a gate over channels: squeeze to a quarter, then one excitation per split.
+    """The cells of a channel gate: one squeeze, then one excitation per split.
 
-    A quarter of the channels that are gated is MobileNetV3's choice (section 5.3).
+    The squeeze has a quarter of the gated channels, as in MobileNetV3 (section 5.3).
     """
     squeezed = max(_LEAST, channels // _REDUCTION)
     cells: dict[str, Cell] = {"squeeze": Pointwise(channels, squeezed)}
@@ -42,7 +42,7 @@ def gate_cells(channels: int, splits: int = 1) -> dict[str, Cell]:
 
 
 def squeeze_excite(x_NCHW: Tensor, run: Run) -> Tensor:
-    """Weigh each channel by a number in (0, 1) that depends on all channels' means.
+    """Scale each channel by a gate in (0, 1) computed from all channel means.
 
     Hu et al. 2018, "Squeeze-and-Excitation Networks", section 3.
     """
@@ -50,12 +50,12 @@ def squeeze_excite(x_NCHW: Tensor, run: Run) -> Tensor:
 
 
 def split_attention(splits_NCHW: Sequence[Tensor], run: Run) -> Tensor:
-    """The sum of several maps of equal shape, weighed per image, channel and split.
+    """Weighted sum of feature maps of equal shape, with weights per image, channel and split.
 
-    The weights come from the channel means of the maps' sum: a softmax over the splits, or, for
-    a single one, a sigmoid, which is squeeze-excite (Zhang et al. 2020, "ResNeSt", section 3).
+    The weights are computed from the channel means of the maps' sum: a softmax over the splits, or
+    a sigmoid for a single one (squeeze-excite; Zhang et al. 2020, "ResNeSt", section 3).
     """
-    # The mean of the sum, without making the sum.
+    # The mean of the sum, without allocating the sum.
     pooled_NC11 = splits_NCHW[0].mean((2, 3), keepdim=True)
     for split_NCHW in splits_NCHW[1:]:
         pooled_NC11 = pooled_NC11 + split_NCHW.mean((2, 3), keepdim=True)
@@ -63,7 +63,7 @@ def split_attention(splits_NCHW: Sequence[Tensor], run: Run) -> Tensor:
     logits_NC11 = [run(name, squeezed) for name in _excitations(len(splits_NCHW))]
     if len(logits_NC11) == 1:
         return splits_NCHW[0] * logits_NC11[0].sigmoid()
-    # Three axes and a softmax over the last: what every runtime offers.
+    # Softmax over the last of three axes, which every runtime supports.
     logits_NCS = torch.cat([logits.flatten(2) for logits in logits_NC11], 2)
     shares_NC11 = [share[..., None] for share in logits_NCS.softmax(2).chunk(len(logits_NC11), 2)]
     out_NCHW = splits_NCHW[0] * shares_NC11[0]

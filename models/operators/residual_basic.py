@@ -13,7 +13,7 @@ from models.operators.parts import ACTIVATIONS, activate
 
 
 class ResidualBasic(Operator):
-    """Two k x k convolutions beside a shortcut, which is a 1x1 where the shape changes."""
+    """Two k x k convolutions and a shortcut; a 1x1 convolution where the shape changes."""
 
     name = "residual_basic"
     settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
@@ -23,7 +23,7 @@ class ResidualBasic(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """The shortcut where it has weights, then the two convolutions."""
+        """The shortcut if it has weights, then the two convolutions."""
         before, after, kernel = block.in_channels, block.out_channels, self.number(block, "kernel")
         cells: dict[str, Cell] = {}
         if not block.keeps_shape:

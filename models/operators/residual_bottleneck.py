@@ -13,9 +13,9 @@ from models.operators.parts import ACTIVATIONS, activate
 
 
 class ResidualBottleneck(Operator):
-    """Reduce with 1x1, k x k, widen with 1x1, beside a shortcut as in the basic block.
+    """1x1 reduction, k x k convolution, 1x1 expansion, and a shortcut as in the basic block.
 
-    The stride is in the k x k convolution, where it loses least.
+    The stride is in the k x k convolution.
     """
 
     name = "residual_bottleneck"
@@ -27,11 +27,11 @@ class ResidualBottleneck(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """The shortcut where it has weights, then the three convolutions."""
+        """The shortcut if it has weights, then the three convolutions."""
         before, after, kernel = block.in_channels, block.out_channels, self.number(block, "kernel")
         reduced = after // self.number(block, "reduction")
         if reduced < 1:
-            raise OperatorError(f"'{block.key}': there is no channel left after the reduction.")
+            raise OperatorError(f"'{block.key}': the reduction leaves no channel.")
         cells: dict[str, Cell] = {}
         if not block.keeps_shape:
             cells["shortcut"] = Conv(before, after, block.size, stride=block.stride)

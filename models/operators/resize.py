@@ -1,4 +1,4 @@
-"""Resizing the image in front of the stem: the resolution, as something to search."""
+"""Resizing the image before the stem, for searchable resolutions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from models.operators.base import Cell, Operator, OperatorError, Run
 
 
 class Resize(Operator):
-    """Bilinear resize to `to` pixels; it has no weights."""
+    """Bilinear resize to `to` pixels, without weights."""
 
     name = RESIZE
     place = "front"
     settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {"to": tuple(range(8, 513))}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """None."""
+        """Empty: no weights."""
         if block.stride != 1 or block.in_channels != block.out_channels:
-            raise OperatorError(f"'{block.key}': a resize keeps the channels and has stride 1.")
+            raise OperatorError(f"'{block.key}': a resize needs equal channels and stride 1.")
         return {}
 
     def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
-        """(N, C, H, W) to (N, C, to, to); the input itself where it has that size."""
+        """(N, C, H, W) to (N, C, to, to); no-op for inputs of that size."""
         if block.out_size == block.size:
             return x_NCHW
         to = (block.out_size, block.out_size)

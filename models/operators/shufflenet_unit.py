@@ -14,12 +14,12 @@ from models.operators.parts import activate
 
 
 class ShuffleNetUnit(Operator):
-    """Half of the channels pass by, the other half is worked on; then both are joined.
+    """Channel split into a bypass and a residual branch, then concatenation.
 
-    The shuffle stands at the entrance: channels with an even index pass, the odd ones are worked
-    on. That equals a shuffle at the exit and a split in halves up to the channels' order, and
-    it takes any number of channels. Where the unit changes the shape, both branches see all
-    channels and the passing one has a depthwise separable convolution.
+    The shuffle is at the input: even channels bypass, odd channels are transformed. Up to channel
+    order this equals a split in halves with a shuffle at the output, and it supports odd numbers
+    of channels. Where the shape changes, both branches read all channels and the bypass is a
+    depthwise separable convolution.
     """
 
     name = "shufflenet_unit"
@@ -30,7 +30,7 @@ class ShuffleNetUnit(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"xception": 0}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """The passing branch's cells where it has some, then the working branch's."""
+        """The cells of the bypass, if any, then those of the main branch."""
         if min(block.in_channels, block.out_channels) < 2:
             raise OperatorError(f"'{block.key}': a shufflenet_unit needs at least 2 channels.")
         working = block.out_channels // 2

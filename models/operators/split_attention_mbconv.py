@@ -1,4 +1,4 @@
-"""Inverted residual block with split attention, whose number of splits is searched (FP-NAS)."""
+"""Inverted residual block with split attention and a searchable number of splits (FP-NAS)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.operators.parts import ACTIVATIONS, activate, gate_cells, split_atte
 
 
 class SplitAttentionMBConv(Operator):
-    """MBConv with several depthwise convolutions side by side and attention over them.
+    """MBConv with parallel depthwise convolutions and attention over them.
 
-    Each split has depthwise weights of its own, so that a slice means the same whatever the
-    number of splits. One split is an MBConv with squeeze-excite.
+    Each split has its own depthwise weights, so that slices are the same for all numbers of
+    splits. One split is an MBConv with squeeze-excite.
     """
 
     name = "split_attention_mbconv"
@@ -29,7 +29,7 @@ class SplitAttentionMBConv(Operator):
     defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
 
     def cells(self, block: Block) -> dict[str, Cell]:
-        """Expansion (left out at 1), one depthwise convolution a split, gate, projection."""
+        """Expansion (omitted at 1), one depthwise convolution per split, gate, projection."""
         expansion, splits = self.number(block, "expansion"), self.number(block, "splits")
         hidden = block.in_channels * expansion
         depthwise = Conv(

@@ -1,1 +1,1 @@
-"""Teachers from elsewhere: what they want to see, torchvision's classifiers, ONNX files."""
+"""External teachers: torchvision classifiers and ONNX files, and their input preprocessing."""

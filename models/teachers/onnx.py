@@ -1,4 +1,4 @@
-"""A user's own ONNX classifier as a teacher, run by ONNX Runtime.
+"""A user-supplied ONNX classifier as a teacher, run by ONNX Runtime.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -20,13 +20,13 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Signature:
-    """What an ONNX classifier reads and gives; None is a size that it leaves open.
+    """Input and output sizes of an ONNX classifier; None if dynamic.
 
     Attributes:
-        images: at once.
+        images: batch size.
         channels: of the image.
         pixels: height and width.
-        classes: logits or probabilities per image.
+        classes: number of outputs per image.
     """
 
     images: int | None
@@ -36,26 +36,28 @@ class Signature:
 
 
 class OnnxTeacher:
-    """An ONNX file that turns images into logits or probabilities.
+    """An ONNX model that computes logits or probabilities.
 
     Args:
-        file: the network, with one float32 input (N, C, H, W) and a first output (N, K).
-        options: ONNX Runtime's `SessionOptions`; the caller knows what this processor needs.
+        file: the model, with one float32 input (N, C, H, W) and a first output (N, K).
+        options: ONNX Runtime's `SessionOptions`.
 
     Raises:
-        TeacherError: it is missing, broken, or no such network.
+        TeacherError: the file is missing, invalid, or has other inputs or outputs.
     """
 
     def __init__(self, file: Path, options: Any) -> None:
         import onnxruntime
 
         if not file.is_file():
-            raise TeacherError(f"{file}: no such ONNX file. Set teacher.file to yours.")
+            raise TeacherError(
+                f"{file}: no such ONNX file. Set teacher.file to the path of the model."
+            )
         try:
             self._session = onnxruntime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]
             )
-        except _refusals() as error:
+        except _runtime_errors() as error:
             raise TeacherError(f"ONNX Runtime cannot load {file}: {error}") from error
         inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
@@ -66,7 +68,7 @@ class OnnxTeacher:
             )
         if output.type != "tensor(float)" or len(output.shape) != 2:
             raise TeacherError(
-                f"{file} must give float32 (images, classes) first; it gives {output.name}: "
+                f"{file} must have a first output float32 (images, classes); it has {output.name}: "
                 f"{output.type} {output.shape}."
             )
         self._input, self._output = inputs[0].name, output.name
@@ -74,24 +76,24 @@ class OnnxTeacher:
         self.gives_probabilities = _last_operator(file, output.name) == "Softmax"
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
-        """Logits (N, K); the logarithms of probabilities, where the network gives those."""
+        """Logits (N, K); log-probabilities if the model outputs probabilities."""
         images = np.ascontiguousarray(images_NCHW.numpy())
         size = self.signature.images or len(images)
         rows = [self._run(images[at : at + size], size) for at in range(0, len(images), size)]
         found_NK = torch.from_numpy(np.concatenate(rows))
-        # Softmax of log-probabilities gives the probabilities back: they are logits.
+        # Log-probabilities are valid logits: their softmax gives the probabilities.
         return found_NK.clamp(min=_LEAST).log() if self.gives_probabilities else found_NK
 
     def _run(self, images_NCHW: Any, size: int) -> Any:
         count = len(images_NCHW)
-        if count < size:  # the network's batch is fixed: fill it up, and drop what comes of that
-            filling = np.repeat(images_NCHW[-1:], size - count, 0)
-            images_NCHW = np.concatenate([images_NCHW, filling])
+        if count < size:  # fixed batch size: pad, and drop the padded rows
+            padding = np.repeat(images_NCHW[-1:], size - count, 0)
+            images_NCHW = np.concatenate([images_NCHW, padding])
         try:
             return self._session.run([self._output], {self._input: images_NCHW})[0][:count]
-        except _refusals() as error:
+        except _runtime_errors() as error:
             raise TeacherError(
-                f"the ONNX teacher refuses images of shape {images_NCHW.shape[1:]}: {error}"
+                f"the ONNX teacher does not accept images of shape {images_NCHW.shape[1:]}: {error}"
             ) from error
 
 
@@ -100,28 +102,30 @@ def _signature(file: Path, image: list[Any], output: list[Any]) -> Signature:
         size if isinstance(size, int) and size > 0 else None for size in (*image, output[1])
     )
     if height is not None and width is not None and height != width:
-        raise TeacherError(f"{file} reads images of {height} by {width} pixels, not square ones.")
+        raise TeacherError(
+            f"{file} reads images of {height} by {width} pixels; they must be square."
+        )
     return Signature(images, channels, height or width, classes)
 
 
 def _last_operator(file: Path, output: str) -> str:
-    """What computes an output.
+    """Type of the operator that computes an output.
 
     Raises:
-        TeacherError: weights lie in other files.
+        TeacherError: weights are stored in external files.
     """
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)
     if any(weights.data_location == weights.EXTERNAL for weights in model.graph.initializer):
         raise TeacherError(
-            f"{file} keeps weights in other files, which nobody would know of: save it as one."
+            f"{file} stores weights in external data files: save it as a single file."
         )
     operators = [node.op_type for node in model.graph.node if output in node.output]
     return str(operators[0]) if operators else ""
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def _runtime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (

@@ -1,7 +1,7 @@
-"""torchvision's classifiers, with weights from a file of the user's own.
+"""torchvision classifiers with weights from a user-supplied file.
 
-Weights are safetensors, or a state dict that `torch.load(weights_only=True)` reads: tensors under
-their names and nothing else. A file is never unpickled otherwise, because that runs its code.
+Weights are safetensors, or a state dict loaded by `torch.load(weights_only=True)`. Files are never
+unpickled otherwise, because that can execute code.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from models.teachers.view import TeacherError
 
 CHANNELS = 3
-"""Every classifier of torchvision reads red, green and blue."""
+"""torchvision classifiers have RGB inputs."""
 _COUNTERS = "num_batches_tracked"
 
 
 class Loaded(NamedTuple):
-    """A classifier of this data set's classes.
+    """A classifier for this data set's classes.
 
     Attributes:
         network: in evaluation mode.
-        fresh_layer: name of the last layer where the file's was for other classes, and so it has
-            fresh weights; None where the file's fits.
+        fresh_layer: name of the last layer if it was reinitialised for another number of classes;
+            else None.
     """
 
     network: nn.Module
@@ -36,21 +36,20 @@ class Loaded(NamedTuple):
 
 
 def names() -> list[str]:
-    """The classifiers that torchvision has."""
+    """Names of torchvision's classifiers."""
     from torchvision import models
 
     return [str(name) for name in models.list_models(module=models)]
 
 
 def build(name: str, classes: int, seed: int, device: str = "cpu") -> nn.Module:
-    """A classifier with fresh weights, in evaluation mode.
+    """Build a classifier with random weights, in evaluation mode.
 
     Args:
-        name: torchvision's.
-        classes: how many logits it gives.
-        seed: of the weights. torchvision draws them from torch's global generator, which is left
-            as it was.
-        device: where; on "meta" it has shapes and no weights, which takes no time.
+        name: of the torchvision model.
+        classes: number of logits.
+        seed: of the weights; the state of torch's global generator is restored.
+        device: "meta" builds shapes without weights.
     """
     from torchvision.models import get_model
 
@@ -61,17 +60,17 @@ def build(name: str, classes: int, seed: int, device: str = "cpu") -> nn.Module:
 
 
 def load(name: str, classes: int, file: Path, seed: int = 0) -> Loaded:
-    """A classifier with the weights of a file.
+    """Load a classifier with the weights of a file.
 
     Args:
-        name: torchvision's.
-        classes: of this data set. A file for another number of classes keeps all but its last
-            layer, which gets fresh weights.
+        name: of the torchvision model.
+        classes: of this data set. If the file has another number of classes, the last layer is
+            reinitialised.
         file: weights.
-        seed: of those fresh weights.
+        seed: of the reinitialised layer.
 
     Raises:
-        TeacherError: the file cannot be read, or is of another network.
+        TeacherError: the file cannot be read, or is of another model.
     """
     network = build(name, classes, seed)
     found = read_state(file)
@@ -83,16 +82,16 @@ def load(name: str, classes: int, file: Path, seed: int = 0) -> Loaded:
 
 
 def check(name: str, classes: int, file: Path, pixels: int) -> None:
-    """Refuse weights of another network, and images that are too small for it, without running it.
+    """Check weights and image size without running the network.
 
     Args:
-        name: torchvision's.
+        name: of the torchvision model.
         classes: of this data set.
         file: weights.
-        pixels: height and width of what it will see.
+        pixels: height and width of the input.
 
     Raises:
-        TeacherError: the message has the way out.
+        TeacherError: the weights are of another model, or the images are too small.
     """
     network = build(name, classes, seed=0, device="meta")
     differing_layer(network.state_dict(), read_state(file), name, file)
@@ -100,35 +99,35 @@ def check(name: str, classes: int, file: Path, pixels: int) -> None:
         network(torch.empty(1, CHANNELS, pixels, pixels, device="meta"))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise TeacherError(
-            f"torchvision's '{name}' cannot see images of {pixels} by {pixels} pixels ({error}). "
-            "Set teacher.input.pixels to what it was trained on."
+            f"torchvision's '{name}' cannot read images of {pixels} by {pixels} pixels ({error}). "
+            "Set teacher.input.pixels to the size it was trained on."
         ) from error
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, by name.
+    """Read the tensors of a weights file, by name.
 
     Raises:
-        TeacherError: it is missing, broken, or holds anything but tensors.
+        TeacherError: the file is missing, corrupt, or contains anything but tensors.
     """
     if not file.is_file():
-        raise TeacherError(f"{file}: no such weights. Set teacher.file to yours.")
+        raise TeacherError(f"{file}: no such weights. Set teacher.file to the path of the weights.")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise TeacherError(f"{file} is not a whole safetensors file: {error}") from error
+        raise TeacherError(f"{file} is not a valid safetensors file: {error}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise TeacherError(
-            f"{file} cannot be read as weights: it is broken, or holds more than tensors, which "
-            "could run its own code and is refused. Save the weights alone: "
+            f"{file} cannot be loaded as weights: it is corrupt, or contains more than tensors "
+            "and could execute code. Save only the weights: "
             "torch.save(network.state_dict(), FILE)."
         ) from error
     tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
     if not content or not tensors:
         raise TeacherError(
-            f"{file} holds no weights by name. Save them alone: "
+            f"{file} contains no state dict of tensors. Save only the weights: "
             "torch.save(network.state_dict(), FILE)."
         )
     return dict(content)
@@ -137,18 +136,18 @@ def read_state(file: Path) -> dict[str, Tensor]:
 def differing_layer(
     wanted: dict[str, Tensor], found: dict[str, Tensor], name: str, file: Path
 ) -> str | None:
-    """The one layer that a file has for other classes; None where all fits.
+    """The layer whose shape differs in the number of classes; None if all shapes match.
 
     Raises:
-        TeacherError: more than the last layer differs.
+        TeacherError: names differ, or shapes of more than the last layer.
     """
     missing = [k for k in wanted if k not in found and not k.endswith(_COUNTERS)]
     unknown = [key for key in found if key not in wanted]
     if missing or unknown:
         raise TeacherError(
-            f"{file} is not of torchvision's '{name}': {len(missing)} tensors are missing"
+            f"{file} does not match torchvision's '{name}': {len(missing)} tensors are missing"
             f"{_some(missing)} and {len(unknown)} unknown{_some(unknown)}. "
-            "Set teacher.torchvision.name to what the weights are of."
+            "Set teacher.torchvision.name to the model of the weights."
         )
     other = [key for key in found if found[key].shape != wanted[key].shape]
     layers = {key.rpartition(".")[0] for key in other}
@@ -156,7 +155,7 @@ def differing_layer(
     if len(layers) > 1 or not only_classes:
         raise TeacherError(
             f"{file} differs from torchvision's '{name}' in more than the classes of its last "
-            f"layer{_some(other)}: such a network cannot be adapted."
+            f"layer{_some(other)}: use weights of an unmodified model."
         )
     return next(iter(layers), None)
 

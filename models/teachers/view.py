@@ -1,4 +1,4 @@
-"""This data set's images as a teacher from elsewhere wants to see them.
+"""Preprocessing of this data set's images for an external teacher.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -13,24 +13,24 @@ from torch import Tensor
 from torch.nn import functional
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+"""RGB weights of luma (ITU-R BT.601)."""
 
 
 class TeacherError(ValueError):
-    """A teacher that cannot be used; the message says why and what to do."""
+    """A teacher that cannot be used; the message has the reason and the fix."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How images that are normalised for this data set become a teacher's input.
+    """Converts images normalised for this data set to a teacher's input.
 
     Attributes:
-        data_mean: of this data set, per channel, of pixels from 0 to 1.
+        data_mean: of this data set, per channel, for pixels from 0 to 1.
         data_std: likewise.
-        channels: that the teacher wants: as many as the images, or 3 for grey ones (repeated), or
-            1 for coloured ones (their luma).
-        pixels: its height and width; None takes the images as they are.
-        mean: by which it was normalised, per channel; None is this data set's.
+        channels: of the teacher: as many as the images, 3 for greyscale images (repeated), or 1
+            for colour images (luma).
+        pixels: height and width of the teacher's input; None keeps the size.
+        mean: the teacher's normalisation per channel; None uses this data set's.
         std: likewise.
     """
 
@@ -45,22 +45,22 @@ class View:
         have = len(self.data_mean)
         if self.channels not in {1, 3, have}:
             raise TeacherError(
-                f"the teacher wants {self.channels} channels and the images have {have}: only 1 "
-                "and 3 can be made of each other."
+                f"the teacher expects {self.channels} channels and the images have {have}: only "
+                "1 and 3 can be converted into each other."
             )
         if self.channels < have and self.mean is None:
             raise TeacherError(
-                "a teacher of grey images and coloured images here: say by what it normalises, "
+                "a greyscale teacher with colour images needs its own normalisation: set "
                 "teacher.input.mean and std."
             )
         if self.mean is not None and len(self.mean) != self.channels:
             raise TeacherError(
-                f"teacher.input.mean and std need {self.channels} numbers, one a channel of the "
-                f"teacher, not {len(self.mean)}."
+                f"teacher.input.mean and std need {self.channels} numbers, one per channel of "
+                f"the teacher, not {len(self.mean)}."
             )
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
-        """Normalised images of the data set (N, C, H, W) to what the teacher reads."""
+        """Normalised images of the data set (N, C, H, W) to the teacher's input."""
         x_NCHW = images_NCHW
         if self.channels != len(self.data_mean) or self.mean is not None:
             x_NCHW = _channels(x_NCHW * _axis(self.data_std) + _axis(self.data_mean), self.channels)
@@ -73,7 +73,7 @@ class View:
         return x_NCHW
 
     def _normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Mean and std per channel of the teacher."""
+        """The teacher's mean and std per channel."""
         if self.mean is not None and self.std is not None:
             return self.mean, self.std
         return self.data_mean * self.channels, self.data_std * self.channels
@@ -83,9 +83,9 @@ def _axis(values: Sequence[float]) -> Tensor:
     return torch.tensor(values)[:, None, None]
 
 
-def _channels(pixels_NCHW: Tensor, wanted: int) -> Tensor:
-    if pixels_NCHW.shape[1] == wanted:
+def _channels(pixels_NCHW: Tensor, count: int) -> Tensor:
+    if pixels_NCHW.shape[1] == count:
         return pixels_NCHW
-    if wanted == 1:
+    if count == 1:
         return (pixels_NCHW * _axis(_LUMA)).sum(1, keepdim=True)
-    return pixels_NCHW.expand(-1, wanted, -1, -1)
+    return pixels_NCHW.expand(-1, count, -1, -1)

@@ -1,1 +1,1 @@
-"""Stage `bundle`: everything one device needs, in one verifiable archive."""
+"""Stage `bundle`: all files that one device needs, in one verifiable archive."""

@@ -1,8 +1,8 @@
-"""One archive for one content: a `.tar.gz` whose every byte is determined by the files in it.
+"""Deterministic archives: a `.tar.gz` whose bytes depend only on the files in it.
 
-The gzip layer stores instead of compressing. Weights hardly compress; in exchange the bytes do
-not depend on a zlib version, and a reader can rebuild the archive from what it read and compare,
-so that not one changed bit anywhere, headers and padding included, goes unnoticed.
+The gzip layer stores without compression. Weights hardly compress, and stored bytes do not depend
+on the zlib version. A reader can rebuild the archive from its content and compare the bytes, which
+detects any changed bit, headers and padding included.
 Formats: gzip is RFC 1952 around RFC 1951, tar is POSIX.1-1988 (ustar).
 """
 
@@ -22,7 +22,7 @@ _STORED_MAX = 0xFFFF
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The archive of these files: sorted by name, owned by nobody, dated at the epoch.
+    """Return the archive of these files: sorted by name, owner 0, modification time 0.
 
     Args:
         files: content by name; names are plain ASCII without folders, at most 100 characters.

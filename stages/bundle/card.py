@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what a person wants to know before running the network."""
+"""Write `MODEL_CARD.md`: purpose, quality, latency, limits and provenance of the network."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from data.dataset import DatasetInfo
 from models.architecture import Block
-from stages.bundle.gate import MEGABYTE, judge_latency
+from stages.bundle.gate import MEGABYTE, check_latency
 from stages.bundle.ledger import MILLISECONDS
 from stages.bundle.results import Results
 
 
 def model_card(content: Mapping[str, Any], info: DatasetInfo, results: Results) -> str:
-    """The card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        content: of the manifest; see `content.manifest_content`.
+        content: content of the manifest; see `content.manifest_content`.
         info: the data set.
-        results: of the stages before.
+        results: results of the previous stages.
     """
     parts = [
         f"# {content['name']}: {info.name}, {len(info.classes)} classes",
@@ -151,7 +151,7 @@ def _candidates(content: Mapping[str, Any]) -> str:
 
 
 def _method(row: Mapping[str, Any]) -> str:
-    """How a candidate's scales were found; a mixed one's layers in float are counted."""
+    """Return how a candidate's scales were computed, with the float layer count if mixed."""
     if row["method"] == "qat":
         return f"{row['base_method']}, fine-tuned".replace("_", " ")
     if not row["in_float"]:
@@ -206,9 +206,9 @@ def _limits(content: Mapping[str, Any]) -> str:
         lines.append(f"Latency was not measured: {why}")
     latency = content["latency_ms"]
     if latency["measured"] is not None and latency["budget"] is not None:
-        verdict, said = judge_latency(latency["measured"], latency["interval"], latency["budget"])
+        verdict, text = check_latency(latency["measured"], latency["interval"], latency["budget"])
         if verdict == "undecided":
-            lines.append(f"Latency {said}.")
+            lines.append(f"Latency {text}.")
     if content["latency_ms"]["predicted"] is None:
         lines.append("Latency was not predicted: the device has no profile of such a file.")
     lines.append(

@@ -1,4 +1,4 @@
-"""From the stages' results to the content of a bundle's manifest.
+"""Build the content of a bundle's manifest from the stages' results.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -17,34 +17,34 @@ import numpy as np
 from data.dataset import FILE as DATASET_FILE
 from data.dataset import DatasetInfo, Split
 from data.stream import normalise
-from devices.bench import Bench
+from devices.bench import Target
 from devices.device import Device, Precision
 from devices.fingerprint import IDENTITY
 from devices.latency import LatencyTable
 from models.architecture import Architecture
 from models.costs import flops, parameters
 from stages.bundle.golden import Golden
-from stages.bundle.ledger import ledger, predicted_ms
+from stages.bundle.ledger import build_ledger, predicted_ms
 from stages.bundle.manifest import accuracy_of
 from stages.bundle.results import Results
 from stages.common.budgets import peak_memory_mb, with_milliseconds
 from stages.common.files import rounded, sha256_file
-from stages.common.hops import onnx_form, require_chain
+from stages.common.hops import onnx_name, require_checks
 
 PORTABLE = "model.onnx"
 PRIVATE = {"agent", "agent_token_env", "agent_patience_s", "table"}
-"""Fields of a device that stay at home."""
+"""Device fields that are excluded from bundles."""
 PACKAGES = ("netwright", "numpy", "onnx", "onnxruntime", "torch")
 
 
 def golden_indices(images: int, wanted: int) -> list[int]:
-    """Which test images travel with the bundle: evenly spread over the split."""
+    """Return the indices of the bundled test images, evenly spaced over the split."""
     count = min(images, wanted)
     return [index * images // count for index in range(count)]
 
 
 def make_golden(
-    bench: Bench,
+    target: Target,
     entry: Path,
     threads: int,
     split: Split,
@@ -52,21 +52,21 @@ def make_golden(
     wanted: int,
     allowed: Callable[[float], float],
 ) -> Golden:
-    """Run some test images through the delivered file.
+    """Run a sample of test images through the delivered file.
 
     Args:
-        bench: where it runs.
-        entry: the file.
+        target: execution target.
+        entry: the delivered file.
         threads: threads the runtime may use.
         split: the test split.
         info: its description.
-        wanted: how many images.
-        allowed: from the largest logit to the allowed difference of any.
+        wanted: number of images.
+        allowed: maps the largest absolute logit to the tolerance.
     """
     chosen = golden_indices(len(split), wanted)
     images_NHWC = np.asarray(split.images_NHWC[chosen])
     inputs_NCHW = np.ascontiguousarray(normalise(images_NHWC, info).numpy())
-    outputs_NK = bench.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), threads)
+    outputs_NK = target.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), threads)
     labels_N, largest = np.asarray(split.labels_N[chosen]), float(np.abs(outputs_NK).max())
     return Golden(images_NHWC, inputs_NCHW, outputs_NK, labels_N, allowed(largest))
 
@@ -78,23 +78,23 @@ def manifest_content(
     golden: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All fields of the manifest but `files`, `schema` and `digest`, as JSON values.
+    """Return all manifest fields except `files`, `schema` and `digest`, as JSON values.
 
     Args:
         name: the device's name.
         device: its description.
-        results: of the stages before.
+        results: results of the previous stages.
         golden: the manifest's field of that name.
         provenance: the manifest's field of that name.
     """
     architecture, export, quantize = results.architecture, results.export, results.quantize
     details = dict(export["details"])
-    told = with_milliseconds(device, LatencyTable.from_json(results.latency))
+    resolved = with_milliseconds(device, LatencyTable.from_json(results.latency))
     return {
         "name": name,
-        # Where the device can be reached is its owner's affair, and a stranger's bundle must never
-        # say whom to connect to.
-        "device": told.model_dump(mode="json", exclude=PRIVATE),
+        # The device's address is private, and an untrusted bundle must never name a host to
+        # connect to.
+        "device": resolved.model_dump(mode="json", exclude=PRIVATE),
         "architecture": architecture.to_json(),
         "architecture_id": architecture.id,
         "architecture_short": architecture.short(),
@@ -117,7 +117,7 @@ def manifest_content(
             "predicted": predicted_ms(results, export["built_from"]),
             "measured": export["measured_ms"],
             "interval": export.get("interval"),
-            "budget": told.budget.latency_ms,
+            "budget": resolved.budget.latency_ms,
             "share": device.budget.latency_share,
             "reference": _reference(results),
             "why_not_measured": export["why_not_measured"],
@@ -125,7 +125,7 @@ def manifest_content(
         "costs": _costs(architecture, device, export["precision"]),
         "candidates": quantize["candidates"],
         "choice": quantize["reason"],
-        "ledger": ledger(results),
+        "ledger": build_ledger(results),
         "hops": chain(results),
         "golden": dict(golden),
         "provenance": dict(provenance),
@@ -134,14 +134,14 @@ def manifest_content(
 
 
 def _processor(machine: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What of a machine decides which kernels it runs."""
+    """Return the machine fields that determine which kernels run."""
     if machine is None:
         return None
     return {name: machine.get(name) for name in ("processor", "system", "features")}
 
 
 def _reference(results: Results) -> dict[str, Any] | None:
-    """What the delivered file was measured against; None where it was not measured."""
+    """Return the reference network of the measurement; None if latency was not measured."""
     latency, measured = results.latency, results.export["measured_ms"] is not None
     if not measured or latency.get("reference") is None:
         return None
@@ -154,7 +154,7 @@ def _reference(results: Results) -> dict[str, Any] | None:
 
 
 def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:
-    """What the network costs by its shape; memory only where it has a budget."""
+    """Return FLOPs, parameters, and peak memory if the device has a memory budget."""
     limited = device.budget.memory_mb is not None
     memory_mb = rounded(peak_memory_mb(architecture, precision)) if limited else None
     return {
@@ -165,32 +165,32 @@ def _costs(architecture: Architecture, device: Device, precision: Precision) -> 
 
 
 def chain(results: Results) -> list[dict[str, Any]]:
-    """The hops from the supernet to the delivered file, in order, by way of the chosen form.
+    """Return the equivalence checks from supernet to delivered file, in order.
 
     Raises:
-        HopError: one is missing or broken; the message names it.
+        EquivalenceError: one is missing or broken; the message names it.
     """
     sources = {row["name"]: row["source"] for row in results.quantize["candidates"]}
     targets, name = set[str](), results.quantize["name"]
     while name is not None:
-        targets.add(onnx_form(name))
+        targets.add(onnx_name(name))
         name = sources[name]
-    forms = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
-    hops = [results.train["slice"], *forms, *results.export["hops"]]
-    require_chain(hops)
+    variants = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
+    hops = [results.train["slice"], *variants, *results.export["hops"]]
+    require_checks(hops)
     return hops
 
 
 def provenance_of(
     sections: Sequence[Any], data: Path, info: DatasetInfo, results: Results
 ) -> dict[str, Any]:
-    """Where the bundle comes from: hashes of params, data set and results.
+    """Return the provenance: hashes of params, data set and results.
 
     Args:
-        sections: the params that this stage reads, as JSON values.
+        sections: params read by this stage, as JSON values.
         data: the prepared data set's folder.
         info: its description.
-        results: of the stages before.
+        results: results of the previous stages.
     """
     canonical = json.dumps(list(sections), sort_keys=True, separators=(",", ":"))
     return {
@@ -202,13 +202,13 @@ def provenance_of(
 
 
 def _accuracy(results: Results) -> dict[str, Any]:
-    """Top-1 on the test split, per form; the portable file's where the delivered cannot run."""
+    """Return test-split top-1; of the portable file if the delivered file cannot run."""
     candidates = results.quantize["candidates"]
-    by_form = {row["name"]: row["accuracy"] for row in candidates}
+    by_name = {row["name"]: row["accuracy"] for row in candidates}
     delivered, runtime = results.export["accuracy"], results.export["runtime"]
     measured_on = f"the delivered file in {runtime}"
     if delivered is None:
-        delivered = by_form[results.quantize["name"]]
+        delivered = by_name[results.quantize["name"]]
         why = "is only emulated" if results.export["emulated"] else "does not run"
         measured_on = f"the portable ONNX file in ONNX Runtime, as {runtime} {why} here"
     return {

@@ -1,4 +1,4 @@
-"""The quality gate: does a bundle keep its device's limits?"""
+"""Quality gate: check a bundle against its device's limits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer.
+    """Result of the gate.
 
     Attributes:
-        passed: every limit that could be judged is kept.
-        reasons: each broken limit, then what is undecided or could not be judged, as sentences.
-        undecided: those of them that are about a limit within a measurement's interval.
-        kept: each limit that is kept, as sentences.
+        passed: no limit that could be checked is exceeded.
+        reasons: sentences on exceeded limits, then on undecided and unmeasured ones.
+        kept: sentences on limits that are met.
+        undecided: the reasons whose limit lies within the measurement's interval.
     """
 
     passed: bool
@@ -27,8 +27,8 @@ class Verdict:
     undecided: tuple[str, ...] = ()
 
 
-def judge(manifest: Manifest, size_bytes: int) -> Verdict:
-    """Hold a bundle's recorded numbers against its device's limits.
+def check_limits(manifest: Manifest, size_bytes: int) -> Verdict:
+    """Check a bundle's recorded numbers against its device's limits.
 
     Args:
         manifest: with accuracy, latency, costs, and the device's limits.
@@ -52,8 +52,8 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
     )
     if latency.measured is not None and budget.latency_ms is not None:
         where = {"within": kept, "over": broken, "undecided": undecided}
-        verdict, said = judge_latency(latency.measured, latency.interval, budget.latency_ms)
-        where[verdict].append(f"latency {said}")
+        verdict, sentence = check_latency(latency.measured, latency.interval, budget.latency_ms)
+        where[verdict].append(f"latency {sentence}")
     for what, found, limit, unit in limits:
         if limit is None or found is None:
             continue
@@ -65,23 +65,23 @@ def judge(manifest: Manifest, size_bytes: int) -> Verdict:
     notes = []
     if latency.measured is None:
         notes.append(f"latency was not measured: {latency.why_not_measured}")
-        # The same runtime would have measured both; the manifest says what did.
+        # The same runtime would have measured the accuracy; state what did instead.
         notes.append(f"accuracy was measured on {manifest.accuracy.measured_on}")
     return Verdict(not broken, (*broken, *undecided, *notes), tuple(kept), tuple(undecided))
 
 
-def judge_latency(
+def check_latency(
     ms: float, interval: tuple[float, float] | None, budget_ms: float
 ) -> tuple[Literal["within", "over", "undecided"], str]:
-    """Hold a measured latency against a budget in the same clock.
+    """Check a latency against a budget normalised to the same reference network.
 
     Args:
         ms: median milliseconds per image.
-        interval: its 95% confidence interval; None where none is known, and the median decides.
+        interval: its 95% confidence interval; None if unknown: the median is compared.
         budget_ms: the budget.
 
     Returns:
-        Whether all of the interval lies within the budget, all beyond, or neither; and a sentence.
+        Whether the whole interval is within the budget, over it, or neither; and a sentence.
     """
     low, high = interval or (ms, ms)
     found, budget = _number(ms, "ms"), f"the budget of {_number(budget_ms, 'ms')}"
@@ -89,7 +89,7 @@ def judge_latency(
         found += f" (95% interval {low:.4g} to {high:.4g})"
     if high <= budget_ms:
         return "within", f"{found} is within {budget}"
-    if not low <= budget_ms:  # so that what is not a number is over
+    if not low <= budget_ms:  # NaN counts as over
         return "over", f"{found} is over {budget}"
     return (
         "undecided",

@@ -1,8 +1,8 @@
-"""Golden inputs and outputs: `golden.npz`, and the numbers that turn an image into an input.
+"""Golden inputs and outputs (`golden.npz`) and preprocessing constants.
 
-`golden.npz` is a plain zip of `.npy` arrays, stored and dated at the epoch. It is read here by
-hand, never by NumPy's loader: types and shapes must be exactly the expected ones before a byte is
-interpreted. Axes: N images, H height, W width, C channels, K classes.
+`golden.npz` is an uncompressed zip of `.npy` arrays with a fixed date. It is parsed here, not by
+NumPy's loader: types and shapes must match exactly before any data is interpreted.
+Axes: N images, H height, W width, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ GOLDEN, PREPROCESS, LABELS = "golden.npz", "preprocess.json", "labels.json"
 Float32 = npt.NDArray[np.float32]
 
 MEAN_SHARE = 0.1
-"""Of the tolerance: the most that all logits may differ by on average.
+"""Largest mean logit difference, as a share of the tolerance.
 
-Where a value is rounded the other way on another processor, some logits of some images move by one
-step. A wrong network moves most of them.
+Different rounding on another processor changes some logits by one step; a wrong network changes
+most of them.
 """
 MARGIN = 1.5
-"""On the largest difference that was measured between two computations of one network."""
+"""Factor on the largest logit difference measured between ONNX and delivered file."""
 LEAST = {"float32": 2e-4, "float16": 2e-3, "int8": 0.012}
-"""Least tolerances, as shares of the largest logit: sums in another order; one step of int8."""
+"""Least tolerances, as shares of the largest logit: summation order; one int8 step."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _HEADER = re.compile(
@@ -46,7 +46,7 @@ _HEADER = re.compile(
 
 
 class Preprocess(BaseModel):
-    """From an image's bytes to the network's input, as data.stream.normalise does it."""
+    """Preprocessing from image to network input, equal to data.stream.normalise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -55,17 +55,17 @@ class Preprocess(BaseModel):
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
     fit: Fit
-    """How images of another shape are brought to this one."""
+    """How images of another shape are resized."""
     scale: float = Field(gt=0)
-    """Pixels are divided by it first."""
+    """Divisor of the pixel values, applied first."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     bits: int | None = Field(None, ge=8, le=16)
-    """Used bits of 16-bit images, which become min(pixel >> (bits - 8), 255) before all else;
-    None: the data set had none."""
+    """Used bits of 16-bit images, first converted to min(pixel >> (bits - 8), 255);
+    None: the data set has no such images."""
 
     def __call__(self, images_NHWC: npt.NDArray[np.uint8]) -> Float32:
-        """uint8 images (N, H, W, C) to float32 inputs (N, C, H, W): (x / scale - mean) / std."""
+        """Convert uint8 (N, H, W, C) to float32 (N, C, H, W): (x / scale - mean) / std."""
         scaled = images_NHWC.astype(np.float32) / np.float32(self.scale)
         normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
@@ -73,10 +73,10 @@ class Preprocess(BaseModel):
 
 @dataclass(frozen=True)
 class Golden:
-    """Real images with what they must give.
+    """Real images with their expected outputs.
 
     Attributes:
-        images_NHWC: uint8 originals.
+        images_NHWC: uint8 original images.
         inputs_NCHW: float32, normalised.
         outputs_NK: float32 logits.
         labels_N: int64 true labels.
@@ -93,15 +93,14 @@ class Golden:
 def tolerance_of(
     precision: str, largest: float, measured: float | None, most_share: float
 ) -> float:
-    """How far a logit may be from its golden value on another machine.
+    """Return the tolerance of a logit against its golden value on another machine.
 
     Args:
-        precision: that the network is delivered in.
-        largest: golden logit, absolute.
-        measured: largest difference of any logit between what the ONNX file states and what the
-            delivered file computes, over the test split; None where the file does not run here.
-        most_share: the largest tolerance, as a share of `largest`; it holds where nothing was
-            measured.
+        precision: delivered precision.
+        largest: largest absolute golden logit.
+        measured: largest logit difference between the ONNX file and the delivered file over the
+            test split; None if the delivered file cannot run on this machine.
+        most_share: upper limit as a share of `largest`; used alone without a measurement.
     """
     most = most_share * largest
     if measured is None:
@@ -110,29 +109,29 @@ def tolerance_of(
 
 
 def difference_of(path: Path, found_NK: Float32, golden: Golden, runtime: str) -> float:
-    """The largest difference of any logit from its golden value.
+    """Return the largest difference of any logit from its golden value.
 
     Raises:
-        BundleError: it is past the tolerance, or the mean over all logits is past its share.
+        BundleError: it exceeds the tolerance, or the mean over all logits exceeds its limit.
     """
     off_NK = np.abs(found_NK - golden.outputs_NK)
     largest, mean, most = float(off_NK.max()), float(off_NK.mean()), golden.tolerance
-    # Written so that a difference that is not a number fails.
+    # `not <=`, so that NaN fails.
     if not largest <= most:
         raise BundleError(
-            f"{path}: golden outputs differ by {largest:.4g}, and {most:.4g} is allowed, with "
-            f"{runtime}."
+            f"{path}: golden outputs differ by {largest:.4g}, more than the allowed {most:.4g}, "
+            f"with {runtime}."
         )
     if not mean <= MEAN_SHARE * most:
         raise BundleError(
-            f"{path}: golden outputs differ by {mean:.4g} on average, and {MEAN_SHARE * most:.4g} "
-            f"is allowed, with {runtime}."
+            f"{path}: golden outputs differ by {mean:.4g} on average, more than the allowed "
+            f"{MEAN_SHARE * most:.4g}, with {runtime}."
         )
     return largest
 
 
 def golden_bytes(golden: Golden) -> bytes:
-    """The file `golden.npz`: the same bytes for equal arrays."""
+    """Return the file `golden.npz`: equal bytes for equal arrays."""
     arrays = {
         "images.npy": golden.images_NHWC,
         "inputs.npy": golden.inputs_NCHW,
@@ -152,17 +151,17 @@ def golden_bytes(golden: Golden) -> bytes:
 def read_golden(
     path: Path, files: Mapping[str, bytes], count: int, shape: tuple[int, int, int], classes: int
 ) -> Golden:
-    """The golden arrays of a bundle.
+    """Read the golden arrays of a bundle.
 
     Args:
         path: the bundle, for messages.
         files: its files' bytes by name.
-        count: N, as the manifest says.
-        shape: (C, H, W), as `preprocess.json` says.
-        classes: K, as `labels.json` says.
+        count: N of the manifest.
+        shape: (C, H, W) of `preprocess.json`.
+        classes: K of `labels.json`.
 
     Raises:
-        BundleError: it is no zip of exactly the expected arrays.
+        BundleError: the file is not a zip of exactly the expected arrays.
     """
     channels, height, width = shape
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -176,7 +175,7 @@ def read_golden(
         with zipfile.ZipFile(io.BytesIO(files.get(GOLDEN, b""))) as file:
             found = sorted((i.filename, i.compress_type) for i in file.infolist())
             if found != [(name, zipfile.ZIP_STORED) for name in sorted(expected)]:
-                raise BundleError(f"{path}: {GOLDEN} holds other arrays than golden ones.")
+                raise BundleError(f"{path}: {GOLDEN} does not contain exactly the golden arrays.")
             rows = {n: _array(path, n, file.read(n), *expected[n]) for n in expected}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise BundleError(f"{path}: {GOLDEN} is missing or damaged ({error}).") from error
@@ -190,7 +189,7 @@ def read_golden(
 
 
 def read_preprocess(path: Path, files: Mapping[str, bytes]) -> Preprocess:
-    """The preprocessing of a bundle.
+    """Read the preprocessing of a bundle.
 
     Raises:
         BundleError: it is missing or malformed.
@@ -202,12 +201,12 @@ def read_preprocess(path: Path, files: Mapping[str, bytes]) -> Preprocess:
             f"{path}: {PREPROCESS} is malformed: {error.errors()[0]['msg']}."
         ) from error
     if not len(found.mean) == len(found.std) == found.image_shape[0] or 0 in found.std:
-        raise BundleError(f"{path}: {PREPROCESS} needs one mean and std, not 0, per channel.")
+        raise BundleError(f"{path}: {PREPROCESS} needs one mean and one non-zero std per channel.")
     return found
 
 
 def read_labels(path: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The class names of a bundle, in the order of the logits.
+    """Read the class names of a bundle, in the order of the logits.
 
     Raises:
         BundleError: they are missing or malformed.
@@ -221,7 +220,7 @@ def read_labels(path: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
 def _array(
     path: Path, name: str, content: bytes, kind: str, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
-    """One `.npy` of version 1.0, if it has exactly this type and shape."""
+    """Parse one `.npy` of version 1.0 with exactly this type and shape."""
     refusal = BundleError(f"{path}: {name} in {GOLDEN} is not {kind} of shape {shape}.")
     length = int.from_bytes(content[8:10], "little")
     match = _HEADER.fullmatch(content[10 : 10 + length].decode("latin-1"))

@@ -1,4 +1,4 @@
-"""What was predicted of a network before it was built, beside what was measured afterwards."""
+"""Compare predictions made before a network was built with later measurements."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stages.common.files import rounded
 MILLISECONDS, TOP1 = "ms", "top-1"
 
 
-def ledger(results: Results) -> list[dict[str, Any]]:
-    """The entries of the manifest's field of that name; a number nobody has is None.
+def build_ledger(results: Results) -> list[dict[str, Any]]:
+    """Return the entries of the manifest's field `ledger`; unknown numbers are None.
 
-    First the delivered file's latency, then that of every form that was tried, then accuracy.
+    First the delivered file's latency, then that of every candidate, then accuracy.
     """
     delivered = str(results.export["built_from"])
     rows = [_latency(results, "delivered file", delivered, results.export["measured_ms"])]
@@ -29,14 +29,14 @@ def ledger(results: Results) -> list[dict[str, Any]]:
 
 
 def predicted_ms(results: Results, file: str) -> float | None:
-    """What the device's latency model says of a form, by its file; None if it knows it not.
+    """Return the latency predicted for a candidate's file; None if the model does not cover it.
 
-    It knows the network in whole precisions, and none with some layers in another.
+    The latency model covers uniform precisions only, not mixed ones.
     """
     table = LatencyTable.from_json(results.latency)
     row = _candidate(results, file)
     if row["in_float"] or row["precision"] not in table.precisions:
-        return None  # a device that was not measured has no precision at all
+        return None  # the table of an unmeasured device has no precisions
     return rounded(predict_ms(table, results.architecture, row["precision"]))
 
 
@@ -60,7 +60,7 @@ def _latency(results: Results, what: str, file: str, measured: float | None) -> 
 
 
 def _accuracy(results: Results) -> dict[str, Any]:
-    """The supernet's word on the chosen network, before it was trained on its own."""
+    """Return the entry on supernet accuracy against accuracy after training."""
     return _entry(
         "accuracy of the trained network on validation images",
         TOP1,
@@ -68,7 +68,7 @@ def _accuracy(results: Results) -> dict[str, Any]:
         "its slice of the supernet",
         results.train["accuracy"]["val"],
         "the network after its own training",
-        None,  # a slice is judged for its order among others, not for its value
+        None,  # slices predict the order of networks, not their accuracy
     )
 
 

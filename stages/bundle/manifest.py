@@ -1,7 +1,7 @@
-"""`manifest.json`: what a bundle says of itself, closed to everything else.
+"""`manifest.json`: description of a bundle, with a closed schema.
 
-Its last line of defence is `digest`, a hash over all its other fields. Hashes show damage and
-careless edits; against a forger compare the archive's SHA-256 with the one in `release.json`.
+The field `digest` is a hash over all other fields. Hashes detect damage and simple edits; against
+deliberate forgery compare the archive's SHA-256 with the one in `release.json`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
 SCHEMA = "netwright/bundle/1"
 MAX_BYTES = 1 << 24
 DERIVED = {MANIFEST, CARD, SBOM, "schema", "digest", "files", "reproducible_sha256"}
-"""Fields and files that are made from the others."""
+"""Fields and files derived from the others."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
@@ -38,63 +38,63 @@ class Model(_Part):
     """The delivered network's files."""
 
     runtime: str
-    """The device's runtime, as people write it."""
+    """Display name of the device's runtime."""
     runtime_version: str
-    """The version the files were built and checked with."""
+    """Version that the files were built and verified with."""
     entry: str
     """The file that the runtime opens."""
     files: tuple[str, ...] = Field(min_length=1, strict=False)
-    """All files of the delivered form."""
+    """All files of the delivered model."""
     portable: str
-    """The same network as ONNX, for any machine."""
+    """The same network as an ONNX file."""
     not_reproducible: tuple[str, ...] = Field(strict=False)
-    """Files whose bytes differ from one build to the next: build, do not compare, them."""
+    """Files whose bytes differ between builds and cannot be compared."""
     built_from: str
     """The `file` of the candidate that all of them were built from."""
     built_from_sha256: Sha256
-    """Of that ONNX file, by which such files are known."""
+    """SHA-256 of that ONNX file; stands for the files in `not_reproducible`."""
     details: dict[str, Any]
-    """What the backend says of its files: inputs, outputs, how to rebuild."""
+    """Details from the backend: inputs, outputs, how to rebuild."""
     weight_bits: Literal[7, 8] | None = None
-    """Of an int8 file's weights: 7 where a processor's int8 kernels saturate at 8."""
+    """Bit width of int8 weights: 7 if the processor's int8 kernels saturate at 8."""
     measured_on: Processor | None = None
-    """None where the file does not run where the bundle was made."""
+    """None if the file could not run on the build machine."""
 
 
 class Processor(_Part):
-    """What the delivered file was run on when its numbers were measured."""
+    """Processor on which the delivered file was measured."""
 
     processor: str
-    """Its name."""
+    """Processor name."""
     system: str
     """Operating system and architecture."""
     features: tuple[str, ...] | None = Field(None, strict=False)
-    """Instructions that decide between kernels; None where the system does not say."""
+    """Instruction sets that select kernels; None if the system does not report them."""
 
 
 class Accuracy(_Part):
-    """Top-1 shares on the test split."""
+    """Top-1 accuracy on the test split."""
 
     float32: Share
     int8: Share | None
     delivered: Share
     measured_on: str
-    """What ran when `delivered` was measured."""
+    """The file and runtime that `delivered` was measured with."""
 
 
 class Reference(_Part):
     """The network that the device's latencies are normalised to; see stages.common.clock."""
 
     architecture: dict[str, Any]
-    """That network; its weights are random."""
+    """Architecture of the reference network; its weights are random."""
     ms: Milliseconds
-    """What it took per image in the device's profile."""
+    """Its latency per image in the device's profile."""
     machine: dict[str, Any]
-    """What that was measured on: the fingerprint of devices.fingerprint."""
+    """Machine fingerprint of that measurement; see devices.fingerprint."""
 
 
 class Latency(_Part):
-    """Milliseconds per image at batch 1, median; None for what was not measured."""
+    """Median milliseconds per image at batch 1; None if not measured."""
 
     predicted: Milliseconds | None
     measured: Milliseconds | None
@@ -102,24 +102,24 @@ class Latency(_Part):
     """95% confidence interval of `measured`."""
     budget: Milliseconds | None
     share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The budget as a share of the latency of the device's largest network, if so it was given."""
+    """The budget as a share of the largest network's latency, if specified so."""
     reference: Reference | None = None
     why_not_measured: str | None
 
 
 class Costs(_Part):
-    """What the network costs by its shape."""
+    """Costs determined by the architecture."""
 
     flops: int = Field(ge=0)
     """Multiply-accumulate operations per image."""
     parameters: int = Field(ge=0)
-    """Trainable numbers."""
+    """Number of trainable parameters."""
     memory_mb: float | None = Field(None, gt=0)
-    """Megabytes of activations alive at once, in the delivered precision; None without a budget."""
+    """Peak activation memory in MB, in the delivered precision; None without a budget."""
 
 
 class LedgerEntry(_Part):
-    """A prediction beside its measurement; None for what nobody predicted or measured."""
+    """A prediction and its measurement; None if not predicted or not measured."""
 
     what: str
     unit: str
@@ -130,57 +130,57 @@ class LedgerEntry(_Part):
     error: float | None
     """Predicted / measured - 1."""
     expected_error: float | None
-    """Mean relative error of that predictor on networks it had not seen."""
+    """Mean relative error of that predictor on held-out networks."""
 
 
-class HopLimits(_Part):
-    """What a hop may cost."""
+class EquivalenceLimits(_Part):
+    """Limits of an equivalence check."""
 
     max_difference: Annotated[float, Field(ge=0)] | None
     agreement: Share
     accuracy_drop: Share
 
 
-class Hop(_Part):
-    """One step of the identity chain; None for what was not measured."""
+class EquivalenceCheck(_Part):
+    """Equivalence check of one step; None if not measured."""
 
     source: str = Field(alias="from")
     target: str = Field(alias="to")
     max_difference: Annotated[float, Field(ge=0)] | None
     """Largest difference of any logit."""
     agreement: Share | None
-    """Share of images with the same answer."""
+    """Share of images with equal predictions."""
     accuracy: Share | None
     """Top-1 of the target on these images."""
     accuracy_before: Share | None
     """Top-1 of the source on them."""
     images: int = Field(ge=0)
-    """Real images on which the two were compared."""
-    limit: HopLimits
+    """Number of real images compared."""
+    limit: EquivalenceLimits
     passed: bool | None
     why_not_measured: str | None
 
 
 class Golden(_Part):
-    """Real inputs with the outputs they must give."""
+    """Real inputs with expected outputs."""
 
     images: int = Field(ge=1)
     tolerance: float = Field(gt=0)
     """Largest absolute difference of any logit."""
     computed_by: str
-    """What computed the outputs."""
+    """Runtime that computed the outputs."""
 
 
 class Provenance(_Part):
-    """What the bundle was made from."""
+    """Inputs that the bundle was built from."""
 
     params_sha256: Sha256
-    """Of the sections that this stage reads, as canonical JSON."""
+    """SHA-256 of the params sections read by this stage, as canonical JSON."""
     dataset: str
     dataset_sha256: Sha256
-    """Of `dataset.json`, which lists the arrays' own hashes."""
+    """SHA-256 of `dataset.json`, which lists the arrays' hashes."""
     inputs: dict[str, Sha256]
-    """The stages' results that it was made from."""
+    """SHA-256 of the stages' results, by file name."""
 
 
 class Manifest(_Part):
@@ -199,19 +199,19 @@ class Manifest(_Part):
     latency_ms: Latency
     costs: Costs
     candidates: tuple[dict[str, Any], ...] = Field(strict=False)
-    """Every form that was built, as the stage `quantize` judged it."""
+    """All candidates, as evaluated by the stage `quantize`."""
     choice: str
-    """Why this form was delivered."""
+    """Why this candidate was delivered."""
     ledger: tuple[LedgerEntry, ...] = Field(strict=False)
-    """What was predicted, beside what was measured."""
-    hops: tuple[Hop, ...] = Field(strict=False)
-    """The identity chain, from the supernet to the delivered file."""
+    """Predictions and measurements."""
+    hops: tuple[EquivalenceCheck, ...] = Field(strict=False)
+    """Equivalence checks from the supernet to the delivered file."""
     golden: Golden
     provenance: Provenance
     versions: dict[str, str]
-    """Packages that made the bundle."""
+    """Versions of the packages that built the bundle."""
     reproducible_sha256: Sha256
-    """The same for all bundles of equal inputs, whose engines may have other bytes."""
+    """Equal for all bundles with equal inputs, even if engine bytes differ."""
     files: dict[str, Sha256]
     """SHA-256 of every other file."""
     digest: Sha256
@@ -219,10 +219,10 @@ class Manifest(_Part):
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """The manifest's file, with schema and digest added.
+    """Serialise the manifest, adding schema and digest.
 
     Args:
-        content: all fields of `Manifest` but those two, as JSON values.
+        content: all other fields of `Manifest`, as JSON values.
     """
     whole = {"schema": SCHEMA, **content}
     whole["digest"] = _digest(whole)
@@ -230,14 +230,14 @@ def to_bytes(content: Mapping[str, Any]) -> bytes:
 
 
 def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
-    """The manifest among a bundle's files.
+    """Read the manifest of a bundle.
 
     Args:
         path: the bundle, for messages.
         files: its files' bytes by name.
 
     Raises:
-        BundleError: it is missing, of another schema, malformed, or was edited.
+        BundleError: it is missing, malformed, edited, or has another schema.
     """
     content = parse_json(path, MANIFEST, files)
     if content.get("schema") != SCHEMA:
@@ -259,17 +259,17 @@ def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
     if not named <= set(manifest.files):
         unknown = ", ".join(sorted(named - set(manifest.files)))
         raise BundleError(
-            f"{path}: its manifest names model files that it does not list: {unknown}."
+            f"{path}: its manifest names model files that are not in its file list: {unknown}."
         )
     return manifest
 
 
 def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-    """A hash that bundles of equal inputs share, also where their engines differ.
+    """Return a hash that is equal for bundles with equal inputs, even if engine bytes differ.
 
     Args:
-        content: all fields of `Manifest` but those in `DERIVED`, as JSON values.
-        files: the bundle's files by name; those in `DERIVED` count for nothing.
+        content: all fields of `Manifest` except those in `DERIVED`, as JSON values.
+        files: the bundle's files by name; those in `DERIVED` are ignored.
     """
     odd = set(content["model"]["not_reproducible"])
     built_from = content["model"]["built_from_sha256"]
@@ -286,14 +286,14 @@ def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) 
 def accuracy_of(
     precision: str, candidates: Sequence[Mapping[str, Any]], built_from: str
 ) -> float | None:
-    """Top-1 of a precision on the test split: of the delivered form, or else of the best one.
+    """Return test-split top-1 of a precision: of the delivered candidate, or else the best one.
 
-    Best on the validation split: the test split chooses nothing.
+    The best one is selected on the validation split.
 
     Args:
         precision: such as `int8`.
-        candidates: as the stage `quantize` judged them.
-        built_from: file of the delivered form.
+        candidates: as evaluated by the stage `quantize`.
+        built_from: file of the delivered candidate.
 
     Returns:
         None if there is no such candidate.
@@ -306,18 +306,18 @@ def accuracy_of(
 
 
 def relative_error(predicted: float, measured: float) -> float:
-    """How far a prediction was off: 0.1 is a tenth too high."""
+    """Return the relative error of a prediction: 0.1 is 10% too high."""
     return round(predicted / measured - 1, 6)
 
 
 def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """One of a bundle's JSON files, which must hold an object.
+    """Parse one of a bundle's JSON files, which must hold an object.
 
     Raises:
-        BundleError: it is missing, too large, or no JSON object.
+        BundleError: it is missing, too large, or not a JSON object.
     """
     if name not in files:
-        raise BundleError(f"{path} has no {name}; it is no bundle of Netwright's.")
+        raise BundleError(f"{path} has no {name}; it is not a Netwright bundle.")
     if len(files[name]) > MAX_BYTES:
         raise BundleError(f"{path}: {name} is larger than the {MAX_BYTES} bytes allowed.")
     try:
@@ -330,7 +330,7 @@ def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, A
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,10 +1,9 @@
-"""Latency of a bundle's delivered file, here or on its device, against the budget.
+"""Measure the latency of a bundle's delivered file and check it against the budget.
 
-Where the machine is of the kind that the device's profile was made on, the file is measured
-against the profile's reference network and told in the profile's milliseconds, so that a machine
-that is slower today holds nothing back. On another kind a ratio to that network says nothing of
-the budget: one in milliseconds is held against the other machine's own, and one that is a share
-of the largest network's latency on the first machine is not judged.
+On a machine with the same fingerprint as the device's profile, latency is normalised to the
+profile's reference network, which cancels changes of the machine's speed. On another machine
+the normalisation is not valid: a budget in milliseconds is compared with the raw latency, and a
+budget that is a share of the largest network's latency is not checked.
 """
 
 from __future__ import annotations
@@ -13,95 +12,96 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from devices.bench import Bench, HereBench
+from devices.bench import LocalTarget, Target
 from devices.fingerprint import differences
-from devices.measure import Measurement, MeasurementError, Protocol, pooled, repeated
+from devices.measure import Measurement, MeasurementError, Protocol, pool, replicate
 from models.architecture import Architecture
 from stages.bundle.errors import BundleError
-from stages.bundle.gate import judge_latency
+from stages.bundle.gate import check_latency
 from stages.bundle.manifest import Latency, Reference
 from stages.bundle.read import Bundle
 
 PROTOCOL = Protocol(blocks=9, calls=20)
-"""Nobody chose params here."""
+"""Fixed, as `verify` has no params."""
 _SEED = 0
 _MOST_PARAMETERS, _MOST_FLOPS = 10**8, 10**11
-"""Of a reference network, which is the smallest of a space."""
+"""Limits of a reference network, which is the smallest of a search space."""
 
 
-def measure_latency(path: Path, bundle: Bundle, bench: Bench | None = None) -> tuple[str, Any]:
-    """Measure the delivered file in processes of its own.
+def measure_latency(path: Path, bundle: Bundle, target: Target | None = None) -> tuple[str, Any]:
+    """Measure the delivered file in separate processes.
 
     Args:
         path: the archive, for messages.
         bundle: its content.
-        bench: where it is measured; None: on this machine.
+        target: execution target; None: this machine.
 
     Returns:
-        A sentence, and True: it is not over the budget, as far as that can be judged there.
+        A sentence, and True: latency is not over the budget, or cannot be compared with it.
 
     Raises:
-        BundleError: it is over the budget, or cannot be measured there.
+        BundleError: latency is over the budget, or cannot be measured on the target.
         DeviceError: the device's agent cannot be used.
     """
-    device, told = bundle.manifest.device, bundle.manifest.latency_ms
-    where = f"with {bench.runtime}" if bench is not None else "on this machine"
-    bench = bench or HereBench(device)
-    if bench.why_not_measured:
-        raise BundleError(f"{path}: latency cannot be measured here. {bench.why_not_measured}")
-    machine = bench.machine()
-    reference = told.reference
+    device, latency = bundle.manifest.device, bundle.manifest.latency_ms
+    where = f"with {target.runtime}" if target is not None else "on this machine"
+    target = target or LocalTarget(device)
+    if target.why_not_measured:
+        raise BundleError(f"{path}: latency cannot be measured. {target.why_not_measured}")
+    machine = target.machine()
+    reference = latency.reference
     changed = [] if reference is None else differences(reference.machine, machine)
     try:
-        found = _measured(bundle, bench, None if changed else reference)
+        found = _measure(bundle, target, None if changed else reference)
     except MeasurementError as error:
         raise BundleError(f"{path}: latency could not be measured: {error}") from error
-    said = f"{where} ({machine['runtime']} {machine['runtime_version']})"
+    context = f"{where} ({machine['runtime']} {machine['runtime_version']})"
     if changed:
-        said += f", another machine than the budget's ({'; '.join(changed)}),"
+        context += f", not the machine of the budget ({'; '.join(changed)}),"
     low, high = found.interval
-    span = f"{found.ms:.4g} ms (95% interval {low:.4g} to {high:.4g}) {said}"
+    span = f"{found.ms:.4g} ms (95% interval {low:.4g} to {high:.4g}) {context}"
     budget = device.budget.latency_ms
     if budget is None:
-        return f"{span}; the device has no latency budget{_recorded(told)}", True
-    if changed and told.share is not None:
+        return f"{span}; the device has no latency budget{_recorded(latency)}", True
+    if changed and latency.share is not None:
         return (
-            f"{span} is not judged: the budget is {told.share:g} of what the largest network takes "
-            f"on the machine of the profile{_recorded(told)}"
+            f"{span} is not compared: the budget is {latency.share:g} of the largest network's "
+            f"latency on the machine of the profile{_recorded(latency)}"
         ), True
-    verdict, judged = judge_latency(found.ms, found.interval, budget)
+    verdict, text = check_latency(found.ms, found.interval, budget)
     if verdict == "over":
-        raise BundleError(f"{path}: latency {said} {judged}{_recorded(told)}.")
-    return f"{said} {judged}{_recorded(told)}", True
+        raise BundleError(f"{path}: latency {context} {text}{_recorded(latency)}.")
+    return f"{context} {text}{_recorded(latency)}", True
 
 
-def _measured(bundle: Bundle, bench: Bench, reference: Reference | None) -> Measurement:
-    """The delivered file's latency: in the reference's milliseconds, or in the machine's own."""
+def _measure(bundle: Bundle, target: Target, reference: Reference | None) -> Measurement:
+    """Measure the delivered file, normalised to the reference if given."""
     with bundle.unpacked() as folder, tempfile.TemporaryDirectory() as beside:
         model = folder / bundle.manifest.model.entry
-        models = repeated(model)
+        models = replicate(model)
         if reference is None:
-            # A network beside itself: what counts is its own time.
-            return pooled(bench.measure(models, model, PROTOCOL))
+            # The model is its own reference: raw milliseconds.
+            return pool(target.measure(models, model, PROTOCOL))
         file = Path(beside) / "reference.onnx"
         _write_reference(reference, file)
-        found = bench.measure(models, file, PROTOCOL, quick_ms=reference.ms)
-        return pooled(found).in_clock(reference.ms)
+        found = target.measure(models, file, PROTOCOL, expected_ms=reference.ms)
+        return pool(found).rescale(reference.ms)
 
 
-def _recorded(told: Latency) -> str:
-    """What the manifest says was measured when the bundle was made."""
-    if told.measured is None:
+def _recorded(latency: Latency) -> str:
+    """Return a phrase on the latency recorded when the bundle was built."""
+    if latency.measured is None:
         return ""
-    span = "" if told.interval is None else f" ({told.interval[0]:.4g} to {told.interval[1]:.4g})"
-    return f"; {told.measured:.4g} ms{span} when it was made"
+    low, high = latency.interval or (None, None)
+    span = "" if low is None else f" ({low:.4g} to {high:.4g})"
+    return f"; {latency.measured:.4g} ms{span} when it was built"
 
 
 def _write_reference(reference: Reference, file: Path) -> None:
-    """Build the reference network anew, with random weights, on which latency hardly depends.
+    """Build the reference network with random weights; latency hardly depends on them.
 
     Raises:
-        BundleError: the manifest describes no network, or a huge one.
+        BundleError: the manifest's description is malformed or too large.
     """
     import torch
 
@@ -111,9 +111,9 @@ def _write_reference(reference: Reference, file: Path) -> None:
 
     try:
         architecture = Architecture.from_json(reference.architecture)
-        # A stranger's: it must not take the machine's memory or its day.
+        # Untrusted: bound memory and time.
         if parameters(architecture) > _MOST_PARAMETERS or flops(architecture) > _MOST_FLOPS:
-            raise BundleError("the manifest's reference network is too large to be one.")
+            raise BundleError("the manifest's reference network is too large for a reference.")
         torch.manual_seed(_SEED)
         content = to_onnx(Subnet(architecture), architecture.image_shape)
     except BundleError:

@@ -1,4 +1,4 @@
-"""The Python packages that a bundle needs on its device, as they are installed here."""
+"""Python packages that a bundle needs on its device, as installed on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 _LICENCE_CLASSIFIER = re.compile(r"License :: (?:OSI Approved :: )?(?P<name>.+)")
 _LONGEST_NAME = 100
-"""Some packages put the whole text of their licence where its name belongs."""
+"""Some packages put the whole licence text into the name field."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Package:
     """One distribution.
 
     Attributes:
-        name: as the package index spells it.
-        version: what is installed here; None where it is not.
-        expression: its licence as an SPDX expression, if it states one.
-        licence: otherwise its licence in its own words, if it states any.
-        requires: names of the packages it needs, of those in the same list.
+        name: canonical name.
+        version: installed version; None if not installed.
+        expression: licence as an SPDX expression, if stated.
+        licence: otherwise the licence as free text, if stated.
+        requires: names of required packages.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Package:
 
 
 def closure(roots: Iterable[str]) -> list[Package]:
-    """Packages and all they need to run on a machine like this one, sorted by name.
+    """Return the transitive dependencies on a machine like this one, sorted by name.
 
     Args:
-        roots: distribution names, or names of the modules that they hold.
+        roots: distribution names, or names of their modules.
     """
     found: dict[str, Package] = {}
     pending = [_distribution(root) for root in roots]
@@ -50,12 +50,12 @@ def closure(roots: Iterable[str]) -> list[Package]:
 
 
 def canonical(name: str) -> str:
-    """A distribution's name in the one spelling that all spellings share."""
+    """Normalise a distribution name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _distribution(root: str) -> str:
-    """The distribution of this name, or else the one that holds the module of this name."""
+    """Return the distribution of this name, or else the one that provides this module."""
     try:
         importlib.metadata.distribution(root)
     except importlib.metadata.PackageNotFoundError:
@@ -70,7 +70,7 @@ def _package(name: str) -> Package:
     except importlib.metadata.PackageNotFoundError:
         return Package(name, None, None, None, ())
     needed = [Requirement(text) for text in found.requires or ()]
-    # `extra` is empty: what only an option needs is not needed.
+    # An empty `extra` excludes optional dependencies.
     here = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     names = tuple(sorted({canonical(requirement.name) for requirement in here}))
     return Package(name, found.version, *_licence(found.metadata), names)

@@ -8,10 +8,10 @@ from stages.common.params import Params
 
 
 class Tolerance(Params):
-    """How far a bundle's outputs may be from its golden ones at most, on another machine.
+    """Upper limits of the golden-output tolerance, as shares of the largest golden logit.
 
-    Shares of the largest golden logit. What was measured of the delivered file decides below it;
-    these hold alone where the file does not run here.
+    The tolerance is derived from the measured difference of the delivered file up to these
+    limits; it equals them if the file cannot run on this machine.
     """
 
     float32: float = Field(0.001, gt=0, lt=1)
@@ -26,9 +26,9 @@ class BundleParams(Params):
     """Section `bundle` of `params.yaml`."""
 
     golden_images: int = Field(8, ge=1, le=1000)
-    """Test images that travel with the bundle, with the outputs they must give."""
+    """Number of test images stored in the bundle with their expected outputs."""
     tolerance: Tolerance = Tolerance()
-    """How far the outputs may be from those, per precision."""
+    """Upper limits of the tolerance of those outputs, per precision."""
     signing_key: str | None = Field(None, min_length=1)
-    """PEM file of an elliptic-curve private key by which `netwright run` signs what passed the
-    gate, from the repository's root; None: nothing is signed. No stage reads it."""
+    """PEM file of an elliptic-curve private key, relative to the repository root, with which
+    `netwright run` signs bundles that passed the gate; None: no signatures. Not read by stages."""

@@ -1,4 +1,4 @@
-"""What the stages before `bundle` found."""
+"""Results of the stages before `bundle`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from stages.common.schemas import EXPORT, LATENCY, QUANTIZE, TRAIN
 
 @dataclass(frozen=True)
 class Results:
-    """What the stages before found, read from their files.
+    """Results of the previous stages, read from their files.
 
     Attributes:
-        architecture: the network.
-        choice: why this network.
+        architecture: architecture of the network.
+        choice: the selection and its reason.
         latency: `latency.json` of the stage profile.
         certificate: `certificate.json` of the stage rank.
         train: `train.json`.
         quantize: `quantize.json`.
         export: `export.json`.
-        hashes: SHA-256 of each of these files, of `ranking.json`, of the trained weights and of
-            the ONNX file that was chosen, by name.
+        hashes: SHA-256 by name of these files, `ranking.json`, the trained weights and the
+            selected ONNX file.
     """
 
     architecture: Architecture
@@ -45,11 +45,11 @@ class Results:
 def read_results(
     profile: Path, rank: Path, choice: Path, train: Path, quantize: Path, export: Path
 ) -> Results:
-    """Read the results of the stages before, and check that they speak of one network.
+    """Read the results of the previous stages, and check that they belong to one network.
 
     Raises:
         FileFormatError: a file is missing or of another version.
-        BundleError: the stages' results are of different networks.
+        BundleError: the stages' results belong to different networks.
     """
     files = {
         "latency": (profile / "latency.json", LATENCY),
@@ -68,11 +68,11 @@ def read_results(
         "architecture.json": architecture.id,
     }
     if len(set(ids.values())) != 1:
-        raise BundleError(f"the stages' results are of different networks: {ids}. Run them again.")
+        raise BundleError(f"the stages' results have different networks: {ids}. Run them again.")
     if content["export"]["built_from"] != content["quantize"]["file"]:
-        raise BundleError("export and quantize are of different forms. Run export again.")
+        raise BundleError("export and quantize have different candidates. Run export again.")
     models = train / "model.safetensors", quantize / content["quantize"]["file"]
     paths = [*(path for path, _ in files.values()), rank / "ranking.json", *models]
     hashes = {path.name: sha256_file(path) for path in paths}
-    hashes["choice.json"] = sha256_file(choice)  # it is called as the device
+    hashes["choice.json"] = sha256_file(choice)  # its file name is the device's name
     return Results(architecture, chosen, **content, hashes=hashes)

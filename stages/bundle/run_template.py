@@ -4,7 +4,7 @@
     python run.py image.npy ...       classify uint8 arrays of shape (height, width, channels)
     python run.py --portable ...      the same, with the portable ONNX file in ONNX Runtime
 
-Exit codes: 0 done; 1 an output or a file is not what it was; 2 wrong use.
+Exit codes: 0 success; 1 an output or a file does not match; 2 usage error.
 Axes: N images (1 here), H height, W width, C channels, K classes.
 """
 
@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.agent.onnx_session import open_session  # in a bundle: the text of that module
+from devices.agent.onnx_session import open_session  # inlined in a bundle
 
 HERE = Path(__file__).resolve().parent
-MEAN_SHARE = 0.1  # of the tolerance: a wrong network moves most logits, another rounding few
+MEAN_SHARE = 0.1  # of the tolerance: a wrong network changes most logits, rounding few
 Float32 = npt.NDArray[np.float32]
 
 
 def main() -> int:
-    """Parse the command line, then check or classify."""
+    """Parse the command line, then verify or classify."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", nargs="*", type=Path, help="uint8 .npy files (H, W, C)")
     parser.add_argument("--portable", action="store_true", help="use the ONNX file")
     flags = parser.parse_args()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a label may have what the terminal lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal may not encode all labels
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         manifest = read("manifest.json")
@@ -51,13 +51,13 @@ def main() -> int:
 
 
 def read(name: str) -> dict[str, Any]:
-    """One of the bundle's JSON files."""
+    """Read one of the bundle's JSON files."""
     content: dict[str, Any] = json.loads((HERE / name).read_text(encoding="utf-8"))
     return content
 
 
 def check_files(manifest: dict[str, Any]) -> None:
-    """Refuse an edited manifest, and a file whose SHA-256 is not the manifest's."""
+    """Check the manifest's digest and every file's SHA-256."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != manifest["digest"]:
@@ -68,9 +68,9 @@ def check_files(manifest: dict[str, Any]) -> None:
 
 
 def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
-    """uint8 images (N, H, W, C) to the network's float32 input (N, C, H, W).
+    """Convert uint8 images (N, H, W, C) to the network's float32 input (N, C, H, W).
 
-    Where the data set had 16-bit images, uint16 ones are brought to 8 bits as they were.
+    If the data set has 16-bit images, uint16 images are converted to 8 bits in the same way.
     """
     how = read("preprocess.json")
     channels, height, width = how["image_shape"]
@@ -87,7 +87,7 @@ def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
 
 
 def classify(paths: list[Path], network: Any) -> None:
-    """Print the most probable class of every image, and its probability."""
+    """Print the most probable class of every image and its probability."""
     labels = read("labels.json")["labels"]
     for path in paths:
         image_HWC = np.load(path, allow_pickle=False)
@@ -98,20 +98,20 @@ def classify(paths: list[Path], network: Any) -> None:
 
 
 def check_golden(network: Any) -> None:
-    """Compare the network's outputs with those recorded when the bundle was made."""
+    """Compare the network's outputs with the golden outputs."""
     with np.load(HERE / "golden.npz", allow_pickle=False) as golden:
         tolerance = float(golden["tolerance"])
         inputs_NCHW = preprocess(golden["images"])
         if not np.abs(inputs_NCHW - golden["inputs"]).max() <= 1e-4:
-            raise ValueError("preprocessing gives other inputs than the golden ones")
+            raise ValueError("preprocessing does not reproduce the golden inputs")
         outputs_NK = np.concatenate([network(row[np.newaxis]) for row in golden["inputs"]])
         off_NK = np.abs(outputs_NK - golden["outputs"])
     difference, mean, allowed = off_NK.max(), off_NK.mean(), MEAN_SHARE * tolerance
-    # Written so that a difference that is not a number fails.
+    # `not <=`, so that NaN fails.
     if not difference <= tolerance:
         raise ValueError(f"golden outputs differ by {difference:.4g}; {tolerance:.4g} is allowed")
     if not mean <= allowed:
-        raise ValueError(f"golden outputs differ by {mean:.4g} on average, not {allowed:.4g}")
+        raise ValueError(f"golden outputs differ by {mean:.4g} on average, over {allowed:.4g}")
     print(
         f"{len(outputs_NK)} golden outputs within {tolerance:.4g} "
         f"(largest difference {difference:.4g}) with {network.runtime}"
@@ -119,7 +119,7 @@ def check_golden(network: Any) -> None:
 
 
 def load(manifest: dict[str, Any], portable: bool) -> Any:
-    """Open the delivered file in its runtime, or the portable one in ONNX Runtime."""
+    """Load the delivered file in its runtime, or the portable file in ONNX Runtime."""
     model, device = manifest["model"], manifest["device"]
     kind = OnnxRuntime if portable else Runtime
     file = HERE / (model["portable"] if portable else model["entry"])
@@ -133,7 +133,7 @@ def load(manifest: dict[str, Any], portable: bool) -> Any:
 
 
 class OnnxRuntime:
-    """The processor, by ONNX Runtime."""
+    """ONNX Runtime on the CPU."""
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import onnxruntime
@@ -147,7 +147,7 @@ class OnnxRuntime:
         return self.session.run(None, {self.name: images_1CHW})[0]
 
 
-Runtime: Any = OnnxRuntime  # of another backend: its module takes this line's place
+Runtime: Any = OnnxRuntime  # replaced by the backend's own module
 
 if __name__ == "__main__":
     sys.exit(main())

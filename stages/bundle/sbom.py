@@ -1,7 +1,7 @@
-"""`sbom.cdx.json`: what a bundle consists of and needs, as CycloneDX 1.6 (ECMA-424).
+"""`sbom.cdx.json`: software bill of materials of a bundle, as CycloneDX 1.6 (ECMA-424).
 
-Components are the network, the bundle's other files, and the packages that `run.py` needs. The
-same content gives the same bytes: there is no date, and the serial number is made from the rest.
+Components are the network, the bundle's other files, and the packages that `run.py` needs. Equal
+content gives equal bytes: there is no date, and the serial number is derived from the rest.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "netwright/bundle")
 
 
 def sbom(content: Mapping[str, Any], info: DatasetInfo, files: Mapping[str, bytes]) -> bytes:
-    """The file.
+    """Return the SBOM file.
 
     Args:
-        content: of the manifest; see `content.manifest_content`.
+        content: content of the manifest; see `content.manifest_content`.
         info: the data set.
-        files: the bundle's files by name, but for the manifest and this one.
+        files: the bundle's files by name, except the manifest and the SBOM.
     """
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     needed, only_portable = packages_of(content)
     references = {package.name: _purl(package) for package in (*needed, *only_portable)}
-    whole: dict[str, Any] = {
+    document: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -53,30 +53,30 @@ def sbom(content: Mapping[str, Any], info: DatasetInfo, files: Mapping[str, byte
             ),
         ],
     }
-    whole["serialNumber"] = serial_number(whole)
-    return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    document["serialNumber"] = serial_number(document)
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def serial_number(whole: Mapping[str, Any]) -> str:
-    """The serial number of a bill of materials, made from all the rest of it."""
-    rest = {key: value for key, value in whole.items() if key != "serialNumber"}
+def serial_number(document: Mapping[str, Any]) -> str:
+    """Return the serial number of an SBOM, derived from its other fields."""
+    rest = {key: value for key, value in document.items() if key != "serialNumber"}
     plain = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return f"urn:uuid:{uuid.uuid5(_NAMESPACE, plain)}"
 
 
-def listed_hashes(whole: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 by name of every file that a bill of materials lists.
+def listed_hashes(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return SHA-256 by name of every file that an SBOM lists.
 
     Raises:
-        LookupError, TypeError: it is not one of `sbom`'s.
+        LookupError, TypeError: it was not written by `sbom`.
     """
-    parts = [*whole["components"]]
+    parts = [*document["components"]]
     parts += [file for part in parts for file in part.get("components", ())]
     return {part["name"]: part["hashes"][0]["content"] for part in parts if part["type"] == "file"}
 
 
 def packages_of(content: Mapping[str, Any]) -> tuple[list[Package], list[Package]]:
-    """What `run.py` needs for the delivered file, and what only its portable file adds."""
+    """Return packages for the delivered file, and those needed only for the portable file."""
     runtime = backend(content["device"]["backend"]).package
     module = content["model"]["details"].get("provider", runtime)
     needed = closure(["numpy", module])

@@ -1,8 +1,8 @@
-"""Signatures of bundles by OpenSSF model-signing, with an elliptic-curve key of the user's own.
+"""Signatures of bundles with OpenSSF model-signing and the user's elliptic-curve key.
 
-A signature is a file of its own beside the archive: ECDSA draws a random number, so inside it
-would give equal inputs unequal bytes. It covers the archive's every byte, is a Sigstore bundle,
-and the project's own tool checks it too (`model_signing verify key`). Nothing is sent anywhere.
+A signature is a separate file beside the archive: ECDSA is randomised, so an embedded signature
+would make the archive non-deterministic. It is a Sigstore bundle, covers every byte of the
+archive, and can also be checked with `model_signing verify key`. Nothing is sent over the network.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 SUFFIX = ".sig"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 MAX_BYTES = 1 << 20
-"""A signature is about 1 kB; a larger file is none."""
+"""Size limit of a signature file; signatures have about 1 kB."""
 
 _MAKE = "openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem"
 _MAKE_PUBLIC = "openssl ec -in KEY.pem -pubout -out KEY.pub"
 
 
 class SignatureError(ValueError):
-    """A key that cannot be used, or a package that is missing; the message has the way out."""
+    """An unusable key or a missing package; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Whose signature counts.
+    """Verification settings of signatures.
 
     Attributes:
         public_key: PEM file of an elliptic-curve public key.
-        signature: the file; None for the one beside the bundle.
-        required: whether a bundle without a signature is refused.
+        signature: signature file; None for the one beside the bundle.
+        required: whether an unsigned bundle is refused.
     """
 
     public_key: Path
@@ -50,7 +50,7 @@ class Trust:
     required: bool = False
 
     def check_key(self) -> None:
-        """Refuse to begin without what checking needs.
+        """Check that signatures can be verified.
 
         Raises:
             SignatureError: model-signing is not installed, or the key cannot be used.
@@ -62,10 +62,10 @@ class Trust:
             _check_curve(load_pem_public_key(self.public_key.read_bytes()))
 
     def check(self, bundle: Path) -> str:
-        """Check a bundle's signature; a sentence on what was found.
+        """Verify a bundle's signature, and return a sentence on the result.
 
         Raises:
-            BundleError: the signature is missing where it is required, or does not hold.
+            BundleError: the signature is invalid, or required and missing.
         """
         signature = self.signature or signature_file(bundle)
         if not signature.is_file():
@@ -73,26 +73,26 @@ class Trust:
                 raise BundleError(f"{bundle} is not signed: there is no {signature}.")
             return f"not signed: there is no {signature}, and none was required"
         if signature.stat().st_size > MAX_BYTES:
-            raise BundleError(f"{signature} is larger than the {MAX_BYTES} bytes of a signature.")
+            raise BundleError(f"{signature} is larger than the {MAX_BYTES} bytes allowed.")
         _verify(bundle, signature, self.public_key)
         return f"signed by the owner of {self.public_key}"
 
 
 def signature_file(bundle: Path) -> Path:
-    """Where the signature of a bundle lies."""
+    """Return the path of a bundle's signature."""
     return bundle.with_name(bundle.name + SUFFIX)
 
 
 def require_package(what: str) -> None:
-    """Stop where signatures can be neither made nor checked.
+    """Check that the packages for signatures are installed.
 
     Args:
-        what: the setting that asks for it, for the message.
+        what: the setting that needs them, for the message.
 
     Raises:
         SignatureError: model-signing is not installed.
     """
-    # pyOpenSSL is used by model-signing 1.1.1, and not installed with it.
+    # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
     missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
     if missing:
         raise SignatureError(
@@ -102,10 +102,10 @@ def require_package(what: str) -> None:
 
 
 def check_private_key(path: Path) -> None:
-    """Refuse a key that cannot sign.
+    """Check that a key can sign.
 
     Raises:
-        SignatureError: model-signing or the file is missing, or it is no plain elliptic-curve key.
+        SignatureError: model-signing or the file is missing, or the key is not usable.
     """
     require_package("bundle.signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -115,7 +115,7 @@ def check_private_key(path: Path) -> None:
 
 
 def sign(bundle: Path, private_key: Path) -> Path:
-    """Sign an archive; the signature's file. The key is read and never copied.
+    """Sign an archive and return the signature file. The key is never copied.
 
     Raises:
         SignatureError: model-signing is missing or the key cannot be used.
@@ -131,7 +131,7 @@ def sign(bundle: Path, private_key: Path) -> Path:
 
 
 def signed_by(bundle: Path, private_key: Path) -> bool:
-    """Whether a bundle's signature is there, and of this very archive and key."""
+    """Whether a bundle has a valid signature by this key."""
     from cryptography.hazmat.primitives import serialization
 
     if not signature_file(bundle).is_file():
@@ -155,7 +155,7 @@ def _verify(bundle: Path, signature: Path, public_key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
-    # All that reading and checking a file of anybody's can raise.
+    # Errors raised when parsing and verifying untrusted files.
     refusals = (
         ValueError,
         TypeError,
@@ -166,14 +166,14 @@ def _verify(bundle: Path, signature: Path, public_key: Path) -> None:
         InvalidSignature,
     )
     try:
-        # model-signing prints remarks on older signatures, where JSON may be expected.
+        # model-signing prints remarks to stdout, which may be expected to be JSON.
         with contextlib.redirect_stdout(io.StringIO()):
             config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-            config.verify(bundle.resolve(), signature)  # it refuses links
+            config.verify(bundle.resolve(), signature)  # resolved, as it refuses links
     except refusals as error:
         why = str(error).split(":")[0] or type(error).__name__
         raise BundleError(
-            f"{bundle}: {signature.name} is no signature of this archive by the owner of "
+            f"{bundle}: {signature.name} is not a valid signature of this archive by the owner of "
             f"{public_key} ({why})."
         ) from error
 
@@ -186,13 +186,13 @@ def _check_curve(key: Any) -> None:
 
 
 @contextlib.contextmanager
-def _key_errors(path: Path, way_out: str) -> Iterator[None]:
+def _key_errors(path: Path, fix: str) -> Iterator[None]:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     if not path.is_file():
-        raise SignatureError(f"{path}: no such key. {way_out}")
+        raise SignatureError(f"{path}: no such key. {fix}")
     try:
         yield
     except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
-        # An encrypted key is a TypeError: no password was given.
-        raise SignatureError(f"{path} cannot be used as a key: {error}. {way_out}") from error
+        # An encrypted key raises TypeError, as no password is passed.
+        raise SignatureError(f"{path} cannot be used as a key: {error}. {fix}") from error

@@ -1,4 +1,4 @@
-"""Pack everything one device needs into one archive, and hold it against the device's limits."""
+"""Pack all files that one device needs into one archive, and check the device's limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from data.dataset import DatasetInfo, read_split
 from devices.agent import pack as packing
-from devices.agent.quiet import quiet
-from devices.bench import HereBench, bench_of
+from devices.agent.quiet import disable_telemetry
+from devices.bench import LocalTarget, open_target
 from devices.device import Device
 from stages.bundle.archive import pack
 from stages.bundle.card import model_card
@@ -22,7 +22,7 @@ from stages.bundle.content import (
     manifest_content,
     provenance_of,
 )
-from stages.bundle.gate import Verdict, judge
+from stages.bundle.gate import Verdict, check_limits
 from stages.bundle.golden import (
     GOLDEN,
     LABELS,
@@ -69,15 +69,15 @@ def main() -> None:
     params = read_section(flags.params, "bundle", BundleParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, 0)
-    quiet()
+    disable_telemetry()
     results = read_results(
         flags.profile, flags.rank, flags.choice, flags.train, flags.quantize, flags.export
     )
 
     info = DatasetInfo.read(flags.data)
     files = model_files(results, flags.quantize, flags.export)
-    golden, computed_by = golden_of(results, device, params, info, flags)
-    files |= {GOLDEN: golden_bytes(golden), **readable_files(info)}
+    golden, computed_by = compute_golden(results, device, params, info, flags)
+    files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
     files[RUN] = run_program(device.backend).encode()
     settings = params.model_dump(mode="json", exclude={"signing_key"})
     sections = [settings, device.model_dump(mode="json")]
@@ -96,7 +96,7 @@ def main() -> None:
     files[CARD] = model_card(content, info, results).encode()
     files[SBOM] = sbom(content, info, files)
     manifest, packed = assemble(content, files)
-    verdict = judge(manifest, len(packed))
+    verdict = check_limits(manifest, len(packed))
     archive = flags.out / f"{flags.device}.tar.gz"
     write_bytes(archive, packed)
     write_json(
@@ -107,34 +107,34 @@ def main() -> None:
 
 
 def model_files(results: Results, quantize: Path, export: Path) -> dict[str, bytes]:
-    """The delivered files, and the portable ONNX file where it is not among them."""
+    """Return the delivered files, and the portable ONNX file if it is not among them."""
     files = {name: (export / name).read_bytes() for name in results.export["files"]}
     if PORTABLE not in files:
         files[PORTABLE] = (quantize / results.export["built_from"]).read_bytes()
     return files
 
 
-def golden_of(
+def compute_golden(
     results: Results,
     device: Device,
     params: BundleParams,
     info: DatasetInfo,
     flags: argparse.Namespace,
 ) -> tuple[Golden, str]:
-    """Golden inputs and outputs, and what computed them.
+    """Compute golden inputs and outputs; also return the name of the runtime.
 
-    That is the delivered file in the device's runtime; where that does not run, the ONNX file
-    it was built from, in ONNX Runtime.
+    Runs the delivered file in the device's runtime; if that is not available, the ONNX file it
+    was built from in ONNX Runtime.
     """
     precision = str(results.export["precision"])
-    bench, entry = bench_of(flags.device, device), flags.export / results.export["entry"]
-    if bench.why_not_run:
+    target, entry = open_target(flags.device, device), flags.export / results.export["entry"]
+    if target.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
-        bench, entry = HereBench(portable), flags.quantize / results.export["built_from"]
+        target, entry = LocalTarget(portable), flags.quantize / results.export["built_from"]
     most = getattr(params.tolerance, precision)
     measured = results.export["hops"][0]["max_difference"]
     golden = make_golden(
-        bench,
+        target,
         entry,
         device.threads,
         read_split(flags.data, "test"),
@@ -143,15 +143,15 @@ def golden_of(
         lambda largest: tolerance_of(precision, largest, measured, most),
     )
     emulated = ", emulated" if results.export["emulated"] else ""
-    machine = bench.machine()
+    machine = target.machine()
     return golden, f"{machine['runtime']} {machine['runtime_version']}{emulated}"
 
 
 def run_program(backend_name: str) -> str:
-    """The bundle's `run.py`: the template, with the backend's own module in it."""
-    text = _with_imports(_TEMPLATE.read_text(encoding="utf-8"))
+    """Return the bundle's `run.py`: the template with the backend's module inlined."""
+    text = _inline_agent(_TEMPLATE.read_text(encoding="utf-8"))
     own = _RUNTIMES / f"{backend_name}.py"
-    if not own.is_file():  # the portable file's runtime is in the template
+    if not own.is_file():  # ONNX Runtime is in the template
         return text
     _, module = own.read_text(encoding="utf-8").split("from __future__ import annotations\n")
     before, line, after = text.partition(_OWN_RUNTIME)
@@ -159,18 +159,18 @@ def run_program(backend_name: str) -> str:
     return f"{before}{module.strip()}\n{after.partition(chr(10))[2]}"
 
 
-def _with_imports(text: str) -> str:
-    """A program with the agent's modules that it imports as part of its text."""
+def _inline_agent(text: str) -> str:
+    """Inline the agent's modules that a program imports."""
 
     def module(match: re.Match[str]) -> str:
         inner = (_AGENT / f"{match[1]}.py").read_text(encoding="utf-8")
-        return _with_imports(inner.split("from __future__ import annotations\n")[1]).strip() + "\n"
+        return _inline_agent(inner.split("from __future__ import annotations\n")[1]).strip() + "\n"
 
     return _OF_AGENT.sub(module, text)
 
 
-def readable_files(info: DatasetInfo) -> dict[str, bytes]:
-    """`preprocess.json` and `labels.json`."""
+def metadata_files(info: DatasetInfo) -> dict[str, bytes]:
+    """Return `preprocess.json` and `labels.json`."""
     preprocess = {
         "layout": "NCHW",
         "image_shape": list(info.image_shape),
@@ -188,15 +188,15 @@ def readable_files(info: DatasetInfo) -> dict[str, bytes]:
 
 
 def assemble(content: Mapping[str, Any], files: Mapping[str, bytes]) -> tuple[Manifest, bytes]:
-    """The manifest over these files, and the archive of both."""
+    """Build the manifest of these files, and the archive of both."""
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     whole = {**files, MANIFEST: to_bytes({**content, "files": hashes})}
-    # What was written is read back by the reader's own rules before it ships.
+    # The manifest is validated by the reader before it is delivered.
     return read_manifest(Path(MANIFEST), whole), pack(whole)
 
 
 def summary(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) -> dict[str, Any]:
-    """The device's entry of `release.json`, and what the release's picture shows beside it."""
+    """Return the device's entry of `release.json`, and the data of the release plot."""
     latency = manifest.latency_ms
     return {
         "device": manifest.name,

@@ -1,4 +1,4 @@
-"""Checking a bundle and predicting with it, from its archive alone. Axes: N images, K classes."""
+"""Verify a bundle and predict with it, from its archive alone. Axes: N images, K classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from data.images import load_image
 from devices.backends import Session, backend
-from devices.bench import Bench
+from devices.bench import Target
 from devices.device import DeviceError
 from devices.fingerprint import machine_state
 from devices.measure import MeasurementError
-from stages.bundle.consistency import contradictions
+from stages.bundle.consistency import find_contradictions
 from stages.bundle.errors import BundleError
-from stages.bundle.gate import judge
+from stages.bundle.gate import check_limits
 from stages.bundle.golden import (
     GOLDEN,
     Golden,
@@ -33,12 +33,12 @@ from stages.bundle.manifest import Manifest, read_manifest
 from stages.bundle.measured import measure_latency
 from stages.bundle.read import Bundle, Limits, check_hashes, read_archive, read_bundle
 from stages.bundle.signature import Trust
-from stages.common.hops import HopError, require_chain
+from stages.common.hops import EquivalenceError, require_checks
 
-FindBench = Callable[[Manifest], Bench | None]
+FindTarget = Callable[[Manifest], Target | None]
 
 PORTABLE = "onnxruntime"
-"""The backend that runs the portable file of a bundle whose own runtime is not here."""
+"""Backend of the portable file, used if the bundle's runtime is not available."""
 
 INPUT_TOLERANCE = 1e-4
 """Largest difference of a normalised input: only rounding may differ."""
@@ -46,20 +46,20 @@ INPUT_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked, its outcome, and a sentence."""
+    """One check, its result, and a sentence."""
 
     name: str
     passed: bool
     detail: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return JSON values."""
         return {"name": self.name, "passed": self.passed, "detail": self.detail}
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome of all checks in the order they ran; a refused archive ends the list."""
+    """Results of all checks in the order they ran; a refused archive ends the list."""
 
     checks: tuple[Check, ...]
 
@@ -69,29 +69,29 @@ class Verification:
         return all(check.passed for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `netwright verify --json`."""
+        """Return JSON values for `netwright verify --json`."""
         return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
 
 
 def verify(
     bundle: Path,
-    find_bench: FindBench | None = None,
+    find_target: FindTarget | None = None,
     trust: Trust | None = None,
     latency: bool = False,
 ) -> Verification:
-    """Check an archive that nobody vouches for: form, manifest, hashes, golden outputs, limits.
+    """Check an untrusted archive: format, manifest, hashes, golden outputs, limits.
 
-    A bad bundle is an outcome, not an exception.
+    An invalid bundle is a result, not an exception.
 
     Args:
         bundle: the archive.
-        find_bench: where the delivered file of a manifest is to be run, if not on this machine.
-            It must ask its caller's settings alone: the archive is a stranger's.
-        trust: whose signature counts; None: no signature is looked for.
-        latency: also measure the delivered file, and hold it against the device's budget.
+        find_target: returns the execution target of a manifest, if not this machine. It must use
+            only the caller's settings, because the archive is untrusted.
+        trust: signature settings; None: signatures are not checked.
+        latency: also measure the delivered file, and check it against the device's budget.
 
     Raises:
-        SignatureError: signatures cannot be checked at all with this key on this machine.
+        SignatureError: signatures cannot be checked with this key on this machine.
     """
     if trust is not None:
         trust.check_key()
@@ -106,7 +106,7 @@ def verify(
         done.append(Check(name, True, detail))
         return value
 
-    # Before a byte of the archive is interpreted.
+    # Before the archive is parsed.
     if trust is not None and step("signature", lambda: (trust.check(bundle), True)) is None:
         return Verification(tuple(done))
     archive = step("archive", lambda: _archive(bundle))
@@ -119,15 +119,15 @@ def verify(
     if step("hashes", lambda: _hashes(bundle, files, manifest)) is None:
         return Verification(tuple(done))
     whole = Bundle(manifest, *archive)
-    # Nothing is opened that contradicts itself.
+    # No model is loaded from an inconsistent bundle.
     if step("consistency", lambda: _consistency(bundle, whole)) is None:
         return Verification(tuple(done))
     step("hops", lambda: _hops(bundle, manifest))
-    step("golden", lambda: _golden(bundle, whole, find_bench))
-    step("processor", lambda: (_processor(manifest, find_bench), True))
+    step("golden", lambda: _golden(bundle, whole, find_target))
+    step("processor", lambda: (_processor(manifest, find_target), True))
     done.append(_limits(whole))
     if latency:
-        step("latency", lambda: _latency(bundle, whole, find_bench))
+        step("latency", lambda: _latency(bundle, whole, find_target))
     return Verification(tuple(done))
 
 
@@ -142,13 +142,13 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
         Per image the most probable label and its probability.
 
     Raises:
-        BundleError: the bundle is refused, or cannot run on this machine.
+        BundleError: the bundle is invalid, or cannot run on this machine.
         ValueError: an image cannot be read.
     """
     content = read_bundle(bundle)
     labels = read_labels(bundle, content.files)
     how = read_preprocess(bundle, content.files)
-    # All images are read first, so that a wrong one costs nothing.
+    # All images are read first, so that an invalid one fails early.
     shape = how.image_shape
     inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]
     with _session(content, (1, *shape)) as (session, _):
@@ -158,7 +158,7 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
 
 def _archive(path: Path) -> tuple[str, Any]:
     files, size = read_archive(path, Limits())
-    return f"{len(files)} files in {size:,} bytes, exactly as written", (files, size)
+    return f"{len(files)} files in {size:,} bytes, byte-identical", (files, size)
 
 
 def _manifest(path: Path, files: dict[str, bytes]) -> tuple[str, Any]:
@@ -173,27 +173,27 @@ def _hashes(path: Path, files: dict[str, bytes], manifest: Any) -> tuple[str, An
 
 
 def _consistency(path: Path, bundle: Bundle) -> tuple[str, Any]:
-    found = contradictions(path, bundle.manifest, bundle.files)
+    found = find_contradictions(path, bundle.manifest, bundle.files)
     if found:
-        raise BundleError(f"{path} contradicts itself: {'; '.join(found)}.")
-    return "what the bundle says twice, it says alike", True
+        raise BundleError(f"{path} is inconsistent: {'; '.join(found)}.")
+    return "redundant fields agree", True
 
 
 def _hops(path: Path, manifest: Manifest) -> tuple[str, Any]:
     try:
-        require_chain([hop.model_dump(by_alias=True) for hop in manifest.hops])
-    except HopError as error:
+        require_checks([hop.model_dump(by_alias=True) for hop in manifest.hops])
+    except EquivalenceError as error:
         raise BundleError(f"{path}: {error}") from error
-    judged = [hop for hop in manifest.hops if hop.passed]
+    passed = [hop for hop in manifest.hops if hop.passed]
     unknown = "".join(
         f"; {hop.source} to {hop.target} was not measured"
         for hop in manifest.hops
         if not hop.passed
     )
-    return f"{len(judged)} hops from supernet to device within their limits{unknown}", True
+    return f"{len(passed)} equivalence checks from supernet to device passed{unknown}", True
 
 
-def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[str, Any]:
+def _golden(path: Path, bundle: Bundle, find_target: FindTarget | None) -> tuple[str, Any]:
     how: Preprocess = read_preprocess(path, bundle.files)
     labels = read_labels(path, bundle.files)
     count = bundle.manifest.golden.images
@@ -201,19 +201,17 @@ def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[s
     _check_golden(path, golden, bundle.manifest.golden.tolerance, len(labels))
     off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
     if not off <= INPUT_TOLERANCE:
-        raise BundleError(
-            f"{path}: preprocessing gives other inputs than the golden ones ({off:g})."
-        )
-    bench = None if find_bench is None else find_bench(bundle.manifest)
+        raise BundleError(f"{path}: preprocessing does not reproduce the golden inputs ({off:g}).")
+    target = None if find_target is None else find_target(bundle.manifest)
     images = [row[np.newaxis] for row in golden.inputs_NCHW]
-    if bench is not None:
-        outputs_NK, runtime = _on_bench(bundle, bench, images), bench.runtime
+    if target is not None:
+        outputs_NK, runtime = _run_on_target(bundle, target, images), target.runtime
     else:
         with _session(bundle, (1, *how.image_shape)) as (session, runtime):
             rows = [_logits(path, session, image_1CHW, len(labels)) for image_1CHW in images]
         outputs_NK = np.concatenate(rows)
     if outputs_NK.shape != golden.outputs_NK.shape:
-        raise BundleError(f"{path}: {runtime} gives outputs of shape {outputs_NK.shape}.")
+        raise BundleError(f"{path}: {runtime} returns outputs of shape {outputs_NK.shape}.")
     difference = difference_of(path, outputs_NK, golden, runtime)
     return (
         f"{count} outputs within {golden.tolerance:.4g} (largest difference {difference:.4g}) "
@@ -221,87 +219,87 @@ def _golden(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[s
     ), True
 
 
-def _processor(manifest: Manifest, find_bench: FindBench | None) -> str:
-    """How the processor differs from the one the numbers were measured on; a note, no verdict.
+def _processor(manifest: Manifest, find_target: FindTarget | None) -> str:
+    """Compare the processor with the one of the measurements; informational only.
 
     Raises:
         DeviceError: the device's agent cannot be used.
     """
     then, device = manifest.model.measured_on, manifest.device
-    bench = None if find_bench is None else find_bench(manifest)
-    if bench is None:
+    target = None if find_target is None else find_target(manifest)
+    if target is None:
         now = machine_state(device.backend, device.threads, device.openvino_device)
     else:
-        now = bench.machine()
+        now = target.machine()
     name, known = now.get("processor"), now.get("features")
     here = f"{name} ({', '.join(known) if known else 'features unknown'})"
     if then is None:
-        return f"this is {here}; what the numbers were measured on was not recorded"
+        return f"this is {here}; the processor of the measurements was not recorded"
     if (then.system, [*(then.features or ())]) == (now.get("system"), [*(known or ())]):
-        return f"{here} has the features of the processor the numbers were measured on"
+        return f"{here} has the features of the processor of the measurements"
     features = ", ".join(then.features) if then.features else "features unknown"
     text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
-    saturating = backend(device.backend).on(device.openvino_device).weight_bits(now) == 7
+    saturating = backend(device.backend).for_unit(device.openvino_device).weight_bits(now) == 7
     if manifest.precision == "int8" and saturating and manifest.model.weight_bits != 7:
         text += (
-            "; int8 kernels saturate here and the weights have 8 bits, so answers differ too: "
+            "; its int8 kernels saturate with 8-bit weights, so predictions differ too: "
             "build the bundle on this kind of processor"
         )
     return text
 
 
-def _latency(path: Path, bundle: Bundle, find_bench: FindBench | None) -> tuple[str, Any]:
-    bench = None if find_bench is None else find_bench(bundle.manifest)
-    return measure_latency(path, bundle, bench)
+def _latency(path: Path, bundle: Bundle, find_target: FindTarget | None) -> tuple[str, Any]:
+    target = None if find_target is None else find_target(bundle.manifest)
+    return measure_latency(path, bundle, target)
 
 
 def _check_golden(path: Path, golden: Golden, tolerance: float, classes: int) -> None:
-    """Refuse golden arrays that would accept anything, or that are not the manifest's."""
+    """Check the golden arrays against the manifest, and that their tolerance is meaningful."""
     if golden.tolerance != tolerance:
-        raise BundleError(f"{path}: {GOLDEN} and manifest name two tolerances.")
+        raise BundleError(f"{path}: {GOLDEN} and manifest have different tolerances.")
     if not 0 < golden.tolerance < float(np.abs(golden.outputs_NK).max()):
         raise BundleError(
-            f"{path}: a tolerance of {golden.tolerance:.4g} would accept anything: it must lie "
-            "between 0 and the largest golden output."
+            f"{path}: the tolerance {golden.tolerance:.4g} is not between 0 and the largest golden "
+            "output."
         )
     if not np.isin(golden.labels_N, np.arange(classes)).all():
-        raise BundleError(f"{path}: {GOLDEN} has labels that are no classes.")
+        raise BundleError(f"{path}: {GOLDEN} has labels outside the classes.")
 
 
-def _on_bench(
-    bundle: Bundle, bench: Bench, images: Sequence[npt.NDArray[np.float32]]
+def _run_on_target(
+    bundle: Bundle, target: Target, images: Sequence[npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float32]:
     manifest = bundle.manifest
     with bundle.unpacked() as folder:
-        return bench.outputs(folder / manifest.model.entry, images, manifest.device.threads)
+        return target.outputs(folder / manifest.model.entry, images, manifest.device.threads)
 
 
 def _limits(bundle: Bundle) -> Check:
-    verdict = judge(bundle.manifest, bundle.size_bytes)
+    verdict = check_limits(bundle.manifest, bundle.size_bytes)
     return Check("limits", verdict.passed, "; ".join((*verdict.reasons, *verdict.kept)))
 
 
 @contextmanager
 def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, str]]:
-    """The delivered network in its runtime; where that is not here, its portable form, said so."""
+    """Open the delivered file, or the portable file if its runtime is not available."""
     manifest = bundle.manifest
-    runtime = backend(manifest.device.backend).on(manifest.device.openvino_device)
+    runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)
     entry = manifest.model.entry
-    away = runtime.why_not_run(manifest.device)
-    said = f"{runtime.runtime} {runtime.version()}"
-    if away:
+    why_not_run = runtime.why_not_run(manifest.device)
+    label = f"{runtime.runtime} {runtime.version()}"
+    if why_not_run:
         runtime, entry = backend(PORTABLE), manifest.model.portable
-        here = runtime.capabilities()
-        if not here.runs_here:
-            raise BundleError(f"the bundle cannot be run here. {away} {here.reason}")
-        said = f"{runtime.runtime} {runtime.version()} on {entry} ({away})"
+        found = runtime.capabilities()
+        if not found.can_run:
+            raise BundleError(f"the bundle cannot run here. {why_not_run} {found.reason}")
+        label = f"{runtime.runtime} {runtime.version()} on {entry} ({why_not_run})"
     with (
         bundle.unpacked() as folder,
         runtime.open(folder / entry, manifest.device.threads) as opened,
     ):
         if tuple(opened.input_shape) != shape:
-            raise BundleError(f"{entry} reads {opened.input_shape}, not {shape}.")
-        yield opened, said
+            raise BundleError(f"{entry} has input shape {opened.input_shape}, not {shape}.")
+        yield opened, label
 
 
 def _logits(
@@ -309,7 +307,7 @@ def _logits(
 ) -> npt.NDArray[np.float32]:
     logits_1K = session(input_1CHW)
     if logits_1K.shape != (1, classes):
-        raise BundleError(f"{path}: the network gives {logits_1K.shape}, not {(1, classes)}.")
+        raise BundleError(f"{path}: the output shape is {logits_1K.shape}, not {(1, classes)}.")
     return logits_1K
 
 

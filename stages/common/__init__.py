@@ -1,1 +1,1 @@
-"""What every stage needs: params, files, checkpoints, progress, and the machine's settings."""
+"""Shared by all stages: params, files, checkpoints, progress and process settings."""

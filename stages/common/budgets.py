@@ -1,4 +1,4 @@
-"""A device's budgets as costs of architectures: what is predicted, and what can be met at all."""
+"""A device's budgets as limits on predicted costs of architectures, and feasibility checks."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ UNITS = {
     "size_mb": "weights (MB)",
     "memory_mb": "peak activation memory (MB)",
 }
-"""What a budget's axis in a picture is called."""
+"""Axis label of each budget in plots."""
 _ATTEMPTS = 50
 
 Floats = npt.NDArray[np.float64]
 CostOf = Callable[[Architecture], float]
 BlockCost = Callable[[Block], float]
 ManyCosts = Callable[[SearchSpace], Callable[[ChoicesNG], Floats]]
-"""For a space, from the choices of N architectures, (N, G), to their costs, (N,)."""
+"""Maps a space to a function from choices (N, G) to costs (N,)."""
 
 
 class InfeasibleBudgetError(ValueError):
-    """No architecture of the space meets a device's budgets; the message names the nearest."""
+    """No architecture of the space meets a device's budgets; the message names the closest."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,11 @@ class Limit:
         budget: the largest cost allowed, in the key's unit.
         cost: an architecture's cost in that unit.
         block_cost: a block's share of it.
-        exact: whether the architecture with the smallest sum of shares has the smallest cost. A
-            latency regression is no such sum: there that architecture only bounds the smallest
-            cost from above.
-        peak: whether an architecture costs what its dearest block does, not the sum of shares.
-        many: the costs of many architectures of a space at once; None where that is not known.
-        setting: its name in the params where that is another: `latency_share`.
+        exact: whether the architecture with the smallest sum of block costs has the smallest cost.
+            False for a latency regression: there that architecture only gives an upper bound.
+        peak: whether the cost is the maximum over blocks instead of the sum.
+        many: vectorised costs of many architectures of a space; None if not available.
+        setting: its name in the params if it differs from `key`: `latency_share`.
         per_setting: the cost's unit per unit of that setting; 1 where it is the same.
     """
 
@@ -86,37 +85,37 @@ class Limit:
         """Its name in the params."""
         return self.setting or self.key
 
-    def in_words(self, cost: float, digits: str = ".4g") -> str:
-        """A cost as the params would name it; a share of latency with its milliseconds."""
+    def format_cost(self, cost: float, digits: str = ".4g") -> str:
+        """Format a cost in the params' unit; a share of latency also in milliseconds."""
         if self.setting is None:
             return f"{cost:{digits}}"
         return f"{cost / self.per_setting:{digits}} ({cost:.4g} ms)"
 
-    def cheapest(self, space: SearchSpace) -> Architecture:
-        """The architecture of the space with the smallest cost, as far as blocks tell."""
+    def smallest(self, space: SearchSpace) -> Architecture:
+        """The architecture of the space with the smallest cost according to its block costs."""
         return space.extreme(self.block_cost, peak=self.peak)
 
     def excess(self, architecture: Architecture) -> float:
-        """By what fraction of the budget the cost passes it; 0 within it."""
+        """Fraction of the budget by which the cost exceeds it; 0 within the budget."""
         return max(0.0, self.cost(architecture) / self.budget - 1.0)
 
 
 def read_latency_table(profile: Path) -> LatencyTable:
-    """The table that the stage `profile` left in a folder.
+    """Read the latency table written by the stage `profile`.
 
     Raises:
-        FileFormatError: `latency.json` is missing or of another kind.
+        FileFormatError: `latency.json` is missing or has another schema.
         LatencyError: it is incomplete.
     """
     return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY))
 
 
 def search_precision(device: Device) -> Precision:
-    """The precision whose latency and size are predicted before any exists.
+    """The precision in which latency and size are predicted during the search.
 
-    With `auto` it is the backend's first, float32 wherever it is offered: whether a lower
-    precision keeps the accuracy is known only after training, and without it float32 is what must
-    keep the budgets.
+    With `auto` it is the backend's first native precision (float32 where supported): whether a
+    lower precision keeps the accuracy is known only after training, so float32 must meet the
+    budgets.
     """
     if device.precision == "auto":
         return backend(device.backend).native_precisions[0]
@@ -133,7 +132,7 @@ def predict_ms(table: LatencyTable, architecture: Architecture, precision: str) 
     """Milliseconds per image of an architecture, by the model that the table uses.
 
     Raises:
-        LatencyError: a block or the precision was never profiled.
+        LatencyError: a block or the precision was not profiled.
     """
     keys = [block.key for block in architecture.present]
     if table.additive(precision):
@@ -142,29 +141,29 @@ def predict_ms(table: LatencyTable, architecture: Architecture, precision: str) 
 
 
 def latency_budget(device: Device, table: LatencyTable) -> float | None:
-    """The device's latency budget in milliseconds per image, in the clock of its profile.
+    """The device's latency budget in milliseconds per image, normalised to its profile's reference.
 
-    The one place where `budget.latency_share` becomes milliseconds.
+    The only place where `budget.latency_share` is converted to milliseconds.
 
     Returns:
-        None without a latency budget, and where a share is of a latency that was not measured.
+        None without a latency budget, or if it is a share and the device was not measured.
 
     Raises:
-        LatencyError: the profile does not say what the space's largest network takes.
+        LatencyError: the profile lacks the latency of the space's largest network.
     """
     share = device.budget.latency_share
     if share is None or not table.measured:
         return device.budget.latency_ms
     if table.largest_ms is None:
         raise LatencyError(
-            f"'{table.device}' was profiled without its largest network, of whose latency "
-            f"budget.latency_share is a share. Profile again: netwright profile {table.device}"
+            f"the profile of '{table.device}' lacks the latency of the largest network, which "
+            f"budget.latency_share refers to. Profile again: netwright profile {table.device}"
         )
     return rounded(share * table.largest_ms)
 
 
 def with_milliseconds(device: Device, table: LatencyTable) -> Device:
-    """The device with a latency budget in milliseconds in the place of its share, where known."""
+    """The device with its latency share replaced by milliseconds, if known."""
     budget_ms = latency_budget(device, table)
     if device.budget.latency_share is None or budget_ms is None:
         return device
@@ -173,17 +172,17 @@ def with_milliseconds(device: Device, table: LatencyTable) -> Device:
 
 
 def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> tuple[Limit, ...]:
-    """The device's budgets that can be predicted.
+    """The device's budgets as limits on predicted costs.
 
-    A latency budget is left out where the device was not measured. `size_mb` counts
-    the weights alone, their number times the bytes of the precision searched in; the gate weighs
-    the whole bundle.
+    The latency budget is omitted if the device was not measured. `size_mb` counts only the
+    weights: their number times the bytes of the search precision; the gate checks the size of the
+    whole bundle.
 
     Args:
-        device: whose budgets.
+        device: the device.
         table: its latency model.
-        latency_margin: fraction of the latency budget to leave free: of the networks predicted
-            to lie just within it, half would be measured beyond.
+        latency_margin: fraction of the latency budget to leave free, because half of the networks
+            predicted to lie just within the budget would be measured above it.
     """
     budget, precision, found = device.budget, search_precision(device), []
     budget_ms = latency_budget(device, table)
@@ -214,7 +213,7 @@ def limits(device: Device, table: LatencyTable, latency_margin: float = 0.0) -> 
 
 
 def _summed(key: str, budget: float, scale: float, cost: CostOf, block_cost: BlockCost) -> Limit:
-    """A limit on a sum over blocks times `scale`."""
+    """Build a limit on a sum over blocks times `scale`."""
 
     def many(space: SearchSpace) -> Callable[[ChoicesNG], Floats]:
         table = block_table(space, lambda _, block: block_cost(block))
@@ -230,7 +229,7 @@ def _summed(key: str, budget: float, scale: float, cost: CostOf, block_cost: Blo
 
 
 def _peak_memory(budget_mb: float, precision: Precision) -> Limit:
-    """The limit on activations alive at once: the dearest block's, for blocks run in turn."""
+    """Build the limit on peak activation memory: the maximum over blocks, which run in turn."""
     scale = _memory_scale(precision)
 
     def many(space: SearchSpace) -> Callable[[ChoicesNG], Floats]:
@@ -248,23 +247,23 @@ def _peak_memory(budget_mb: float, precision: Precision) -> Limit:
 
 
 def peak_memory_mb(architecture: Architecture, precision: Precision) -> float:
-    """Megabytes (10^6 bytes) of activations alive at once for one image, in a precision."""
+    """Peak activation memory for one image in megabytes (10^6 bytes), in a precision."""
     return peak_activation_bytes(architecture) * _memory_scale(precision)
 
 
 def _memory_scale(precision: Precision) -> float:
-    """Megabytes per byte as `models.costs` counts them, which is in float32."""
+    """Megabytes per byte counted by `models.costs`, which assumes float32."""
     return BYTES[precision] / BYTES["float32"] / 1e6
 
 
 def predicted_costs(
     device: Device, table: LatencyTable
 ) -> Callable[[Architecture], dict[str, float | None]]:
-    """What an architecture costs on the device; None for a latency that was not measured.
+    """Return a function for an architecture's costs on the device; latency None if not measured.
 
-    `size_mb` are the weights and `memory_mb` the activations alive at once, both in the precision
-    searched in and in megabytes (10^6 bytes). Memory is counted only where it has a budget: the
-    forward pass of every new block is followed for it.
+    `size_mb` is the weights and `memory_mb` the peak activation memory, both in the search
+    precision and in megabytes (10^6 bytes). Memory is computed only if it has a budget, because
+    every new block's forward pass is traced for it.
     """
     latency = predicted_latency(device, table) if table.measured else None
     precision = search_precision(device)
@@ -283,36 +282,36 @@ def predicted_costs(
 
 
 def total_excess(architecture: Architecture, limits: Sequence[Limit]) -> float:
-    """The sum over the limits of the fraction by which each is passed; 0 within all of them."""
+    """Sum over the limits of the fraction by which each is exceeded; 0 within all of them."""
     return sum(limit.excess(architecture) for limit in limits)
 
 
 def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], seed: int = 0) -> None:
-    """Stop at once when no architecture of the space can meet the device's budgets.
+    """Raise if no architecture of the space can meet the device's budgets.
 
-    A budget whose cost is `exact` is decided alone by its cheapest architecture. Others, and
-    several together, are searched for from many starts; finding none is reported as such.
+    A single budget with an `exact` cost is decided by the architecture with the smallest cost.
+    Other budgets, and combinations, are checked by a local search from many random starts.
 
     Args:
-        space: the architectures there are.
+        space: the search space.
         name: the device's name, for the message.
         limits: its budgets.
-        seed: of the starts.
+        seed: of the random starts.
 
     Raises:
         InfeasibleBudgetError: a budget, or all of them together, cannot be met.
     """
-    cheapest = [limit.cheapest(space) for limit in limits]
-    for limit, architecture in zip(limits, cheapest, strict=True):
+    smallest = [limit.smallest(space) for limit in limits]
+    for limit, architecture in zip(limits, smallest, strict=True):
         least = limit.cost(architecture)
         if limit.exact and least > limit.budget:
             raise InfeasibleBudgetError(
                 f"no architecture of space '{space.name}' keeps {limit.named} within "
-                f"{limit.in_words(limit.budget, 'g')} on '{name}': the nearest, {architecture.id} "
-                f"({architecture.short()}), needs {limit.in_words(least)}. Raise "
-                f"devices.{name}.budget.{limit.named} or add smaller options to the space."
+                f"{limit.format_cost(limit.budget, 'g')} on '{name}': the closest, "
+                f"{architecture.id} ({architecture.short()}), needs {limit.format_cost(least)}. "
+                f"Raise devices.{name}.budget.{limit.named} or add smaller options to the space."
             )
-    if not limits or any(total_excess(a, limits) == 0 for a in cheapest):
+    if not limits or any(total_excess(a, limits) == 0 for a in smallest):
         return
 
     def excess(choices: tuple[int, ...]) -> float:
@@ -322,12 +321,13 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     seen, over = nearest_within(space.groups, excess, rng, _ATTEMPTS)
     if over <= 0:
         return
-    nearest = min([space.architecture(seen), *cheapest], key=lambda a: total_excess(a, limits))
+    nearest = min([space.architecture(seen), *smallest], key=lambda a: total_excess(a, limits))
     costs = ", ".join(
-        f"{x.named} {x.in_words(x.cost(nearest))} of {x.in_words(x.budget, 'g')}" for x in limits
+        f"{x.named} {x.format_cost(x.cost(nearest))} of {x.format_cost(x.budget, 'g')}"
+        for x in limits
     )
     raises = " and ".join(
-        f"devices.{name}.budget.{x.named} to {x.in_words(x.cost(nearest))}"
+        f"devices.{name}.budget.{x.named} to {x.format_cost(x.cost(nearest))}"
         for x in limits
         if x.excess(nearest) > 0
     )
@@ -336,6 +336,6 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
     raise InfeasibleBudgetError(
         f"{alone}no architecture of space '{space.name}' that meets {what} was found in "
-        f"{_ATTEMPTS} searches; the nearest seen is {nearest.id} ({nearest.short()}) with {costs}. "
-        f"It asks to raise {raises}. Or add smaller options to the space."
+        f"{_ATTEMPTS} searches; the closest is {nearest.id} ({nearest.short()}) with {costs}. "
+        f"Either raise {raises}, or add smaller options to the space."
     )

@@ -1,4 +1,4 @@
-"""Checkpoints beside a stage's output, so that a killed run continues where it was."""
+"""Checkpoints beside a stage's output, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from stages.common.files import atomic_path
 class Checkpoint:
     """The last saved state of one long loop.
 
-    It lives in a hidden folder BESIDE the stage's output (DVC clears the output itself before
-    a stage runs) and carries a fingerprint of the stage's inputs: a state begun from other
-    inputs is never resumed.
+    It is stored in a hidden folder BESIDE the stage's output (DVC clears the output itself before
+    a stage runs) with a fingerprint of the stage's inputs: a state saved for other inputs is never
+    resumed.
 
     Args:
         output: the stage's declared output folder.
@@ -29,7 +29,7 @@ class Checkpoint:
         self.inputs = inputs
 
     def load(self) -> dict[str, Any] | None:
-        """The last state, or None when there is none for these inputs."""
+        """Return the last state, or None if there is none for these inputs."""
         file = self.folder / "state.pt"
         if not file.is_file():
             return None
@@ -55,5 +55,5 @@ def generator_state(generator: Any) -> str:
 
 
 def restore_generator(generator: Any, state: str) -> None:
-    """Put a NumPy generator back into a state that `generator_state` gave."""
+    """Restore a NumPy generator from `generator_state`."""
     generator.bit_generator.state = json.loads(state)

@@ -1,7 +1,7 @@
-"""The network that a device gets, and why: what stands between the ranking and the training.
+"""The network selected for a device, and the reason: output of ranking, input of training.
 
-The stage `rank` leaves one file a device, with the device's own best; the stage `fleet` another,
-with a network that several devices may share. Which of them is trained is `fleet.share`.
+The stage `rank` writes one file per device with its own best network; the stage `fleet` writes one
+with a network that several devices may share. `fleet.share` selects which of them is trained.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from stages.common.schemas import CHOICE
 
 @dataclass(frozen=True)
 class Choice:
-    """A device's network.
+    """The network selected for a device.
 
     Attributes:
         architecture: the network.
-        reason: why this one, as the end of a sentence that begins with the network.
-        supernet_accuracy: of its slice on validation images; None where nobody looked.
+        reason: why it was selected, as the end of a sentence that begins with the network.
+        supernet_accuracy: of its slice on validation images; None if not evaluated.
     """
 
     architecture: Architecture
@@ -33,7 +33,7 @@ class Choice:
         """Read what `write` wrote.
 
         Raises:
-            FileFormatError: the file is missing or of another kind.
+            FileFormatError: the file is missing or has another schema.
             ArchitectureError: its architecture is malformed.
         """
         content = read_json(file, CHOICE)
@@ -41,7 +41,7 @@ class Choice:
         return cls(architecture, content["reason"], content["supernet_accuracy"])
 
     def write(self, file: Path) -> None:
-        """Write the choice, whole or not at all."""
+        """Write the choice atomically."""
         content = {
             "architecture": self.architecture.to_json(),
             "architecture_id": self.architecture.id,

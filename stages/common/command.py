@@ -1,8 +1,8 @@
-"""The words of a stage's command that stand for something the user wrote.
+"""Placeholders in a stage's command that stand for params values.
 
-DVC hands a command to a shell as one text. Nothing that comes from `params.yaml` may be a part of
-it: a folder called `imgs;x` would run `x`. In `dvc.yaml` a command therefore has `@data.path` where
-the folder is meant, and the stage puts the value in, after the shell. By hand, plain values do.
+DVC passes a command to a shell as one string. No value of `params.yaml` may be part of it: a folder
+called `imgs;x` would run `x`. A command in `dvc.yaml` therefore contains `@data.path` in place of
+the folder, and the stage substitutes the value itself. Run by hand, plain values work too.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from stages.common.params import ParamsError, read_yaml
 
 DEVICE = "device"
 KEYS = ("data.path", "space.file", "teacher.file", "search.start_from", "fleet.share")
-"""Keys of the params that a command may stand for; besides, `@device`: the stage's own device."""
+"""Params keys allowed as placeholders, in addition to `@device`, the stage's own device."""
 
 _WORD = re.compile("@(" + "|".join(re.escape(key) for key in (DEVICE, *KEYS)) + ")")
 
 
 def fill_in(words: Sequence[str], stage: str | None) -> list[str]:
-    """A command's words with the params' values in them.
+    """Substitute params values for the placeholders in a command.
 
     Args:
-        words: of the command; `--params FILE` among them says which params.
+        words: the command's arguments, with `--params FILE` among them.
         stage: DVC's name of the stage, such as `train@edge-cpu`; None without DVC.
 
     Raises:
-        ParamsError: a value is missing, or is none that can stand in a path.
+        ParamsError: a value is missing, or cannot be used in a path.
     """
     if not any(_WORD.search(word) for word in words):
         return list(words)
@@ -47,19 +47,19 @@ def _params_file(words: Sequence[str]) -> Path:
     for word, following in pairwise(words):
         if word == "--params":
             return Path(following)
-    raise ParamsError("a command with @ in it needs --params FILE, where the values stand.")
+    raise ParamsError("a command with an @ placeholder needs --params FILE to read the value from.")
 
 
 def _device(stage: str | None) -> str:
     name = (stage or "").partition("@")[2]
     if not name:
         raise ParamsError(
-            "@device is the device of the stage that DVC runs: by hand, write the device's name."
+            "@device is only set when DVC runs the stage: by hand, write the device's name."
         )
     if "/" in name or not name.isprintable() or name.startswith((".", "-")):
         raise ParamsError(
-            f"devices: {name!r} cannot be a device's name: it is the name of folders, too. Use "
-            "lower-case letters, digits, - and _."
+            f"devices: {name!r} is not a valid device name, because folders are named after it. "
+            "Use lower-case letters, digits, - and _."
         )
     return name
 
@@ -71,5 +71,5 @@ def _value(content: Mapping[str, object], key: str, params: Path) -> str:
     if isinstance(value, bool):
         return str(value).lower()  # as DVC writes it into paths
     if not isinstance(value, str) or not value:
-        raise ParamsError(f"{params}: {key} must be a text (got {value!r}).")
+        raise ParamsError(f"{params}: {key} must be a string (got {value!r}).")
     return value

@@ -1,4 +1,4 @@
-"""The `data` section of `params.yaml`, which the fetch and prepare stages share."""
+"""The `data` section of `params.yaml`, shared by the fetch and prepare stages."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ def _known_source(name: str) -> str:
 
 
 class AugmentParams(Params):
-    """How training images are varied, in every stage that trains."""
+    """Augmentation of training images, in every stage that trains."""
 
     flip: bool | None = None
-    """Mirror images left to right; null: as suits the source (see `Source.flips`)."""
+    """Random horizontal flips; null: the source's default (see `Source.flips`)."""
     shift: int = Field(2, ge=0, le=64)
-    """Pixels an image moves at most, each way; black comes in."""
+    """Largest random shift in pixels in each direction; uncovered pixels are black."""
 
 
 class DataParams(Params):
-    """Which images, and how they become arrays."""
+    """Which images, and how they are turned into arrays."""
 
     source: Annotated[str, AfterValidator(_known_source)]
-    """A name from the table of data sources."""
+    """Name of a data source."""
     path: str = Field(min_length=1)
-    """Folder to read from; the fetch stage's own output means: get the data and put them there."""
+    """Folder to read from; if it is the fetch stage's output, the data are downloaded to it."""
     size: int = Field(ge=8, le=1024)
     """Height and width of the prepared images, in pixels."""
     fit: Literal["crop", "pad"] = "crop"
-    """How images that are not square become so: cut around the centre, or black bars."""
+    """How images are made square: centre crop, or padding with black."""
     val_fraction: float = Field(gt=0, le=0.5)
-    """Share of what is not test that choices are made on; unused where the source has a
-    validation split of its own."""
+    """Share of the non-test images used for validation; unused if the source has a validation
+    split of its own."""
     test_fraction: float = Field(gt=0, le=0.5)
-    """Share kept for the final numbers; unused where the source has a test split of its own."""
+    """Share of test images; unused if the source has a test split of its own."""
     max_corrupt: int = Field(ge=0)
-    """More unreadable images than this stop the run."""
+    """Most unreadable images allowed; more stop the run."""
     augment: AugmentParams = AugmentParams()
-    """How training images are varied."""
+    """Augmentation of training images."""
     seed: int = Field(ge=0)
-    """Where the splits are drawn from."""
+    """Seed of the splits."""

@@ -1,4 +1,4 @@
-"""What a device is searched in: the whole space, or without what its int8 does badly."""
+"""A device's search space: the whole space, or without operators unsuited to int8."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from devices.device import Device, DeviceError
 from models.space import SearchSpace
 from models.space_narrow import (
     allowable,
-    left_out,
     quantization_friendly,
+    removed_values,
     unfriendly_ends,
     unfriendly_names,
 )
@@ -22,12 +22,12 @@ INT8 = "int8"
 
 @dataclass(frozen=True)
 class DeviceSpace:
-    """The architectures that a device may get, all of them in the fleet's one space.
+    """The architectures allowed for a device, a subset of the supernet's space.
 
     Attributes:
-        space: what is measured, searched, and what budgets are judged on.
-        left_out: what the whole space has beside it, by the keys of the space's file.
-        remarks: sentences for the owner; none where the space is whole and suits the device.
+        space: the space that is profiled, searched and checked against budgets.
+        left_out: what is excluded from the whole space, by the keys of the space's file.
+        remarks: sentences for the user; empty if nothing is excluded and the space suits int8.
     """
 
     space: SearchSpace
@@ -36,31 +36,31 @@ class DeviceSpace:
 
 
 def check_allowed(device: Device) -> None:
-    """Refuse names in `allow` that allow nothing.
+    """Reject names in `allow` that have no effect.
 
     Raises:
-        DeviceError: a name is unknown, stands twice, or the device is not narrowed at all.
+        DeviceError: a name is unknown or repeated, or nothing is excluded for the device.
     """
     for name in device.allow:
         if name not in allowable():
             raise DeviceError(
-                f"allow: nothing called '{name}' is left out.{nearest(name, allowable())}"
+                f"allow: nothing called '{name}' is excluded.{nearest(name, allowable())}"
             )
         if device.allow.count(name) > 1:
-            raise DeviceError(f"allow: '{name}' stands there twice.")
+            raise DeviceError(f"allow: '{name}' is listed twice.")
     if device.allow and search_precision(device) != INT8:
         raise DeviceError(
-            "allow: nothing is left out for this device, which may run float32 or float16. Remove "
-            "it, or set precision: int8."
+            "allow: nothing is excluded for this device, which may run float32 or float16. Remove "
+            "`allow`, or set precision: int8."
         )
 
 
 def device_space(space: SearchSpace, name: str, device: Device) -> DeviceSpace:
-    """The part of a space that a device is searched in.
+    """The part of a space that is searched for a device.
 
-    A device that runs int8 (its precision is fixed to that, or its runtime's default is int8) is
-    searched without what loses accuracy or speed in int8, but for what its owner allows. With
-    `auto` and float32 at hand the measured choice decides, and the space stays whole.
+    For a device that runs int8 (its precision is int8, or its runtime's default is), operators that
+    lose accuracy or speed in int8 are excluded, unless `allow` names them. With `auto` and float32
+    available the space stays whole: precision is selected later from measurements.
 
     Args:
         space: the whole space, which the supernet holds.
@@ -68,7 +68,7 @@ def device_space(space: SearchSpace, name: str, device: Device) -> DeviceSpace:
         device: its settings.
 
     Raises:
-        DeviceError: `allow` has a wrong name, or a stage of the space would keep no operator.
+        DeviceError: `allow` has a wrong name, or a stage of the space would have no operator left.
     """
     try:
         check_allowed(device)
@@ -87,25 +87,25 @@ def device_space(space: SearchSpace, name: str, device: Device) -> DeviceSpace:
     remarks = [_ends_remark(name, space, ends)] if ends else []
     if narrowed == space.spec:
         return DeviceSpace(space, (), tuple(remarks))
-    # Another name, so that what is said of it is not taken for the whole space.
+    # Another name distinguishes it from the whole space in messages.
     renamed = narrowed.model_copy(update={"name": f"{space.name} for int8"})
     own = SearchSpace(renamed, space.image_shape, space.classes)
     return DeviceSpace(
-        own, left_out(space.spec, narrowed), (_remark(name, device, space, own), *remarks)
+        own, removed_values(space.spec, narrowed), (_remark(name, device, space, own), *remarks)
     )
 
 
 def _remark(name: str, device: Device, whole: SearchSpace, own: SearchSpace) -> str:
     out = [word for word in unfriendly_names(whole.spec) if word not in device.allow]
     return (
-        f"'{name}' runs int8, so it is searched without {', '.join(out)}: {own.count():.3g} of "
-        f"the {whole.count():.3g} networks of space '{whole.name}'. devices.{name}.allow brings "
-        "any of it back."
+        f"'{name}' runs int8, so its search excludes {', '.join(out)}: {own.count():.3g} of "
+        f"the {whole.count():.3g} networks of space '{whole.name}' remain. Use "
+        f"devices.{name}.allow to include any of it."
     )
 
 
 def _ends_remark(name: str, space: SearchSpace, ends: tuple[str, ...]) -> str:
     return (
-        f"every network of space '{space.name}' has what int8 does badly, and so has '{name}' "
-        f"({'; '.join(ends)}): change it in the space, for all devices, if that costs too much."
+        f"every network of space '{space.name}' has operators unsuited to int8, also for '{name}' "
+        f"({'; '.join(ends)}): change the space, for all devices, if they cost too much."
     )

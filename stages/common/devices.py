@@ -9,7 +9,7 @@ from stages.common.params import ParamsError, nearest, read_section
 
 
 def read_devices(params: Path) -> dict[str, Device]:
-    """Every device of the section `devices`, in the file's order.
+    """Read all devices of the section `devices`, in the file's order.
 
     Raises:
         ParamsError: a device's key or value is not allowed.
@@ -18,7 +18,7 @@ def read_devices(params: Path) -> dict[str, Device]:
 
 
 def pick_device(params: Path, name: str) -> Device:
-    """One device of the section `devices`.
+    """Read one device of the section `devices`.
 
     Raises:
         ParamsError: there is no such device, or a device's key or value is not allowed.

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and JSON that says what it is."""
+"""Atomic file writes, and JSON files with a schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 
 class FileFormatError(ValueError):
-    """A file that is not what its reader expects; the message names the file and the rule."""
+    """A file has an unexpected format; the message names the file and the rule."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield from _replacing(path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say which file it was
+        if error.filename is None:  # e.g. of a full disk
             error.filename = str(path)
         raise
 
@@ -50,7 +50,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a failed write knows no name
+        if error.filename is None:  # a failed write has none
             error.filename = str(path)
         raise
     finally:
@@ -58,29 +58,29 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
+    """Write `content` to `path` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that the user named, over nothing that is there already.
+    """Write a file named by the user, without overwriting an existing file.
 
     Raises:
-        FileFormatError: it exists, with another content.
+        FileFormatError: it exists with different content.
     """
     if path.exists() and not (path.is_file() and path.read_bytes() == content):
-        raise FileFormatError(f"{path} exists already: choose another name, or delete it first.")
+        raise FileFormatError(f"{path} already exists: choose another name, or delete it first.")
     write_bytes(path, content)
 
 
 def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:
-    """Write `content` with its schema, as JSON with sorted keys: the same bytes for equal content.
+    """Write `content` with its schema, as JSON with sorted keys: equal content gives equal bytes.
 
     Args:
         path: the file to write.
         schema: name and version, such as `netwright/release/1`.
-        content: JSON values; a number nobody measured is None, never NaN.
+        content: JSON values; a number that was not measured is None, never NaN.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -89,7 +89,7 @@ def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:
 
 
 def json_bytes(schema: str, content: Mapping[str, Any]) -> bytes:
-    """What `write_json` writes.
+    """The bytes that `write_json` writes.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -119,8 +119,8 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array as `.npy`, readable with `mmap_mode="r"`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        # No file to NumPy's eyes: to a real one it writes by itself, and says of a full disk
-        # only how many items were written.
+        # NumPy writes to a real file itself, and its error for a full disk names no file; a wrapper
+        # without a file descriptor avoids that.
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
@@ -131,9 +131,9 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of values and files: paths count by what they hold, everything else by its JSON.
+    """Hash values and files: paths by their content, everything else by its JSON.
 
-    Checkpoints carry it, so that a run resumes only what the same inputs had begun.
+    Checkpoints contain it, so that a run resumes only with the same inputs.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -147,7 +147,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
-    """`value` for a JSON file: rounded, and None when it is None or not finite."""
+    """Round `value` for a JSON file; None if it is None or not finite."""
     if value is None or not math.isfinite(value):
         return None
     return round(float(value), digits)

@@ -1,7 +1,7 @@
-"""The identity chain: at every hop from supernet to device the network must stay the same one.
+"""Equivalence checks: every step from supernet to device must preserve the network's function.
 
-A hop compares two forms of one network on the same real images: by their logits, by how often
-they give the same answer, and by how often that is the right one. Axes: N images, K classes.
+A check compares two variants of a network on the same real images: by their logits, by the
+agreement of their predictions, and by their accuracy. Axes: N images, K classes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy.typing as npt
 Logits = npt.NDArray[np.floating[Any]]
 
 
-class HopError(ValueError):
-    """A form of the network is not the network it was made from; the message names the hop."""
+class EquivalenceError(ValueError):
+    """A variant of the network differs from its source; the message names both."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a hop may cost.
+    """Limits of an equivalence check.
 
     Attributes:
-        max_difference: largest absolute difference of any logit; None where nobody could scale
-            it, because nothing was measured.
-        agreement: least share of images with the same answer.
-        accuracy_drop: most top-1 accuracy that may be lost, as a share of the images.
+        max_difference: largest absolute difference of any logit; None if it could not be scaled
+            because nothing was measured.
+        agreement: minimum share of images with the same prediction.
+        accuracy_drop: maximum loss of top-1 accuracy, as a share of the images.
     """
 
     max_difference: float | None
@@ -37,12 +37,12 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Hop:
-    """One step of the chain and how well it held.
+class EquivalenceCheck:
+    """The result of comparing two variants of a network.
 
     Attributes:
-        source: the form compared against, such as `subnet`.
-        target: the form made from it, such as `float32 ONNX`.
+        source: the variant compared against, such as `subnet`.
+        target: the variant made from it, such as `float32 ONNX`.
         max_difference: largest absolute difference of any logit.
         agreement: share of images whose most probable class is the same.
         source_accuracy: top-1 of the source on these images.
@@ -62,7 +62,7 @@ class Hop:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two forms answer alike, whatever the right answers are."""
+        """Whether logits and predictions agree within the limits, regardless of accuracy."""
         largest = self.limits.max_difference
         close = largest is None or self.max_difference <= largest
         return close and self.agreement >= self.limits.agreement
@@ -70,24 +70,24 @@ class Hop:
     @property
     def passed(self) -> bool:
         """Whether all three limits hold."""
-        # Recorded accuracies are rounded, and a limit met exactly is met.
+        # Recorded accuracies are rounded; a limit met exactly passes.
         lost = self.source_accuracy - self.target_accuracy
         return self.agrees and lost <= self.limits.accuracy_drop + 1e-6
 
     def require(self, way_out: str = "") -> None:
-        """Stop a broken chain.
+        """Raise if the check failed.
 
         Args:
-            way_out: what the user can do, as a sentence for the message's end.
+            way_out: what the user can do, as a sentence at the end of the message.
 
         Raises:
-            HopError: a limit does not hold.
+            EquivalenceError: a limit does not hold.
         """
         if not self.passed:
             largest = self.limits.max_difference
             allowed = "any" if largest is None else f"at most {largest:.4g}"
-            raise HopError(
-                f"the hop from {self.source} to {self.target} changes the network: on "
+            raise EquivalenceError(
+                f"the step from {self.source} to {self.target} changes the network: on "
                 f"{self.images} images the logits differ by up to {self.max_difference:.4g} "
                 f"({allowed} allowed), {self.agreement:.4f} of the predictions agree "
                 f"(at least {self.limits.agreement:g} needed), and accuracy goes from "
@@ -118,30 +118,30 @@ def compare(
     found_NK: Logits,
     labels_N: npt.NDArray[np.int64],
     limits: Limits,
-) -> Hop:
-    """Measure one hop.
+) -> EquivalenceCheck:
+    """Compare two variants of a network by their logits.
 
     Args:
-        source: name of the form that gave `expected_NK`.
-        target: name of the form that gave `found_NK`.
+        source: name of the variant that gave `expected_NK`.
+        target: name of the variant that gave `found_NK`.
         expected_NK: logits of the source.
         found_NK: logits of the target, for the same images in the same order.
         labels_N: the images' true classes.
         limits: what is allowed.
 
     Raises:
-        HopError: these are not logits of the same images.
+        EquivalenceError: the logits are not of the same images.
     """
     if expected_NK.shape != found_NK.shape or not len(expected_NK) == len(labels_N) > 0:
-        raise HopError(
-            f"the hop from {source} to {target} cannot be judged: logits of shape "
+        raise EquivalenceError(
+            f"the step from {source} to {target} cannot be checked: logits of shape "
             f"{expected_NK.shape} against {found_NK.shape}, for {len(labels_N)} labels."
         )
     difference = np.abs(expected_NK.astype(np.float64) - found_NK.astype(np.float64))
-    # A logit that is not a number is as wrong as can be, and must never compare as small.
+    # A NaN logit must never compare as a small difference.
     largest = float(np.where(np.isnan(difference), np.inf, difference).max())
     before_N, after_N = expected_NK.argmax(1), found_NK.argmax(1)
-    return Hop(
+    return EquivalenceCheck(
         source,
         target,
         min(largest, float(np.finfo(np.float32).max)),
@@ -153,24 +153,24 @@ def compare(
     )
 
 
-def onnx_form(name: str) -> str:
-    """What the chain calls the ONNX file of a form of the network, such as `int8-entropy`."""
+def onnx_name(name: str) -> str:
+    """Name of a variant's ONNX file in equivalence checks; a variant is e.g. `int8-entropy`."""
     return f"{name} ONNX"
 
 
 def scaled(share: float, logits_NK: Logits) -> float:
-    """A limit of the difference that grows with the logits: a share of the largest one."""
+    """A difference limit relative to the largest absolute logit."""
     return float(f"{share * float(np.abs(logits_NK).max()):.6g}")
 
 
-def unmeasured(source: str, target: str, limits: Limits, why: str) -> dict[str, Any]:
-    """The JSON of a hop that this machine cannot judge: no number, and why.
+def unmeasured_check(source: str, target: str, limits: Limits, why: str) -> dict[str, Any]:
+    """The JSON of a check that cannot run on this machine: no numbers, and the reason.
 
     Args:
-        source: the form compared against.
-        target: the form that cannot run here.
+        source: the variant compared against.
+        target: the variant that cannot run on this machine.
         limits: what would be allowed.
-        why: as a sentence.
+        why: the reason, as a sentence.
     """
     names = ("max_difference", "agreement", "accuracy", "accuracy_before", "passed")
     numbers = dict.fromkeys(names)
@@ -178,37 +178,39 @@ def unmeasured(source: str, target: str, limits: Limits, why: str) -> dict[str, 
     return {"from": source, "to": target, **numbers, **rest}
 
 
-def require_chain(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Stop unless hops lead from the first form to the last, each within its limits.
+def require_checks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise unless the checks connect the first variant to the last, each within its limits.
 
-    The numbers are held against the limits again; what a row says of itself counts for nothing.
+    The numbers are compared with the limits again; a row's own `passed` is not trusted.
 
     Args:
-        rows: hops as `Hop.to_json` and `unmeasured` write them.
+        rows: checks as written by `EquivalenceCheck.to_json` and `unmeasured_check`.
 
     Raises:
-        HopError: a hop is missing, broken, or says that it holds when it does not.
+        EquivalenceError: a check is missing, failed, or its `passed` is wrong.
     """
     if not rows:
-        raise HopError("the identity chain has no hop at all.")
+        raise EquivalenceError("there are no equivalence checks.")
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before["to"] != row["from"]:
-            raise HopError(
-                f"the identity chain has a gap: no hop from {before['to']} to {row['from']}."
+            raise EquivalenceError(
+                f"an equivalence check from {before['to']} to {row['from']} is missing."
             )
         if row["why_not_measured"] is not None:
             continue
         if row["max_difference"] is None:
-            raise HopError(f"the hop from {row['from']} to {row['to']} was not measured.")
-        hop = _from_json(row)
-        hop.require()
+            raise EquivalenceError(f"the step from {row['from']} to {row['to']} was not checked.")
+        check = _from_json(row)
+        check.require()
         if row["passed"] is not True:
-            raise HopError(f"the hop from {hop.source} to {hop.target} is marked as broken.")
+            raise EquivalenceError(
+                f"the step from {row['from']} to {row['to']} is marked as failed."
+            )
 
 
-def _from_json(row: Mapping[str, Any]) -> Hop:
+def _from_json(row: Mapping[str, Any]) -> EquivalenceCheck:
     limit = row["limit"]
-    return Hop(
+    return EquivalenceCheck(
         row["from"],
         row["to"],
         row["max_difference"],

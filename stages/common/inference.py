@@ -1,4 +1,4 @@
-"""A network's logits on a split's real images, one image at a time, as on the device.
+"""Logits of a network on a split's images, one image at a time as on the device.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -15,10 +15,10 @@ from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches
 from devices.backends import Backend
 from devices.backends.onnxruntime import open_reference
-from devices.bench import Bench
+from devices.bench import Target
 
 BATCH = 256
-"""Images normalised at once; each is run alone."""
+"""Images normalised per batch; inference is at batch size 1."""
 
 Images = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float32]
@@ -41,14 +41,14 @@ def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Lo
 
 
 def reference_logits(model: Path, split: Split, info: DatasetInfo) -> Logits:
-    """Logits (N, K) that an ONNX file states, whatever this processor's int8 kernels do."""
+    """Logits (N, K) of an ONNX file's reference semantics, whatever this CPU's int8 kernels do."""
     with open_reference(model) as session:
         return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
 
 
-def device_logits(bench: Bench, model: Path, split: Split, info: DatasetInfo) -> Logits:
-    """Logits (N, K) of a file where the device's files are run, on one thread."""
-    return bench.outputs(model, single_images(split, info), threads=1)
+def device_logits(target: Target, model: Path, split: Split, info: DatasetInfo) -> Logits:
+    """Logits (N, K) of a file on the device's target, on one thread."""
+    return target.outputs(model, single_images(split, info), threads=1)
 
 
 def accuracy(logits_NK: Logits, split: Split) -> float:

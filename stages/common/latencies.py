@@ -1,4 +1,4 @@
-"""A device's predicted latency for millions of architectures at once.
+"""Vectorised latency prediction for many architectures.
 
 Axes: N architectures, G groups.
 """
@@ -16,16 +16,16 @@ from models.space import SearchSpace
 from models.stage_feature_tables import StageFeatureTables
 
 Latencies = Callable[[ChoicesNG], npt.NDArray[np.float64]]
-"""From choices (N, G) to milliseconds per image (N,)."""
+"""Maps choices (N, G) to milliseconds per image (N,)."""
 
 
 def latencies(space: SearchSpace, table: LatencyTable, precision: str) -> Latencies:
-    """What `budgets.predict_ms` predicts of each architecture, by whichever model is in use.
+    """Vectorised `budgets.predict_ms`.
 
     Raises:
-        LatencyError: a block or the precision was never profiled.
+        LatencyError: a block or the precision was not profiled.
     """
-    # Also where the regression is in use: a space with unmeasured blocks has no latency.
+    # Also with the regression: raises if a block of the space was not measured.
     blocks = block_table(space, lambda _, block: table.block_cost(block.key, precision))
     if table.additive(precision):
         constant = table.corrections[precision].constant

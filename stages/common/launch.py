@@ -21,7 +21,7 @@ _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 def relaunch(module: str, arguments: Sequence[str], processes: int, threads: int) -> NoReturn:
     """Replace this process by torchrun with `processes` times `python -m module arguments`.
 
-    Replaced and not waited for: whoever kills this process kills the run.
+    It is replaced instead of waited for, so that killing this process kills the run.
 
     Args:
         module: a stage's package.
@@ -39,21 +39,21 @@ def relaunch(module: str, arguments: Sequence[str], processes: int, threads: int
 
 
 def die_with_parent() -> None:
-    """Let the system kill this process when torchrun is killed, which could not tell it."""
+    """Let the kernel kill this process when its parent torchrun is killed."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def meet(section: str, count: int, device: torch.device) -> Processes:
-    """Meet the other processes of a stage; alone where torchrun did not start this one.
+def join_processes(section: str, count: int, device: torch.device) -> Processes:
+    """Join the stage's process group; a single process if torchrun did not start this one.
 
     Args:
         section: of the params, whose `processes` is `count`.
-        count: how many processes there must be.
+        count: the expected number of processes.
         device: where they compute.
 
     Raises:
-        ParamsError: torchrun was started with another number than the params say.
+        ParamsError: torchrun started a different number of processes.
     """
     if launched():
         die_with_parent()
@@ -67,10 +67,10 @@ def meet(section: str, count: int, device: torch.device) -> Processes:
 
 
 def check_parts(batch: int, parts: int) -> None:
-    """Refuse a batch that has no `parts` equal parts of at least two images.
+    """Check that a batch divides into `parts` equal parts of at least two images.
 
     Raises:
-        ValueError: it has not; batch norms need two images.
+        ValueError: it does not; batch norm needs two images.
     """
     if batch % parts or batch // parts < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the stages that train share: params, data, resuming, progress, history."""
+"""Shared by the training stages: params, data, resuming, progress, history."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from stages.common.params import Params
 from stages.common.progress import Progress
 
 EVAL_BATCH = 500
-"""Images per forward pass where nothing is learned; results do not depend on it."""
+"""Images per forward pass in evaluation; results do not depend on it."""
 
 OWN_SUPERNET = "supernet.safetensors"
-"""What a search whose weights learn leaves beside its candidates."""
+"""Supernet weights written by a search that trains them."""
 
 
 class LearningParams(Params):
@@ -44,7 +44,7 @@ class LearningParams(Params):
     momentum: float = Field(ge=0, lt=1)
     """Of SGD, 0 for none; AdamW's beta1."""
     weight_decay: float = Field(ge=0)
-    """Of convolutions and fully connected layers; batch norms and biases have none."""
+    """Of convolutions and fully connected layers; not of batch norms and biases."""
     label_smoothing: float = Field(ge=0, lt=1)
     """Share of each target spread over all classes."""
     warmup_fraction: float = Field(ge=0, le=1)
@@ -77,11 +77,11 @@ class NetworkParams(LearningParams):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
     mixup_alpha: float = Field(0.0, ge=0)
-    """Of the Beta distribution from which pairs of images are mixed; 0 mixes none."""
+    """Alpha of mixup's Beta distribution; 0 disables mixup."""
     slice_share: float = Field(ge=0, le=1)
-    """Of the supernet's weights in the start, the rest being fresh: 1 the slice, 0 scratch."""
+    """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights."""
     ema_decay: float = Field(ge=0, lt=1)
-    """Of the moving average of the weights, which the stage delivers; 0: the last weights."""
+    """Of the moving average of the weights, which is the result; 0: the last weights."""
     recalibration_batches: int = Field(16, ge=1)
     """Training batches for the final batch norms' statistics."""
 
@@ -93,13 +93,13 @@ class NetworkParams(LearningParams):
 
     @property
     def mixup(self) -> Mixup | None:
-        """How batches are mixed; None where they are not."""
+        """Mixup settings; None if disabled."""
         return Mixup(self.mixup_alpha, self.seed) if self.mixup_alpha else None
 
 
 @dataclass(frozen=True)
 class Images:
-    """A prepared data set, opened."""
+    """An open prepared data set."""
 
     info: DatasetInfo
     train: Split
@@ -108,10 +108,10 @@ class Images:
 
     @classmethod
     def open(cls, folder: Path) -> Images:
-        """Open the folder that the prepare stage wrote.
+        """Open the folder written by the prepare stage.
 
         Raises:
-            DataError: something is missing or damaged.
+            DataError: something is missing or corrupt.
         """
         info = DatasetInfo.read(folder)
         train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))
@@ -122,11 +122,11 @@ class Images:
         return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
 
     def augmented(self, seed: int) -> Callable[[int], TrainStream]:
-        """Augmented training batches of any size, with a seed of their own."""
+        """Return a function from batch size to augmented training batches with this seed."""
         return lambda batch: TrainStream(self.train, self.info, batch, seed, True)
 
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
-        """Plain training images, for batch norms' statistics."""
+        """Training images without augmentation, for batch norm statistics."""
         stream = TrainStream(self.train, self.info, batch, seed, augment=False)
         return [stream.at(step).images_NCHW for step in range(batches)]
 
@@ -134,17 +134,17 @@ class Images:
         """Top-1 accuracy of a network in evaluation mode on one split.
 
         Args:
-            network: it is left in evaluation mode.
+            network: left in evaluation mode.
             split: the split.
-            limit: judge on at most this many images, spread evenly over the split.
+            limit: use at most this many images, spread evenly over the split.
         """
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
-        some = images if limit is None else spread(images, limit)
-        return accuracy(network.eval(), eval_batches(some, self.info, EVAL_BATCH))
+        subset = images if limit is None else spread(images, limit)
+        return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
 
 
 def supernet_file(shared: Path, search: Path) -> Path:
-    """The weights that a device's later stages slice: the search's own where it taught them.
+    """The supernet weights used after the search: the search's own if it trained them.
 
     Args:
         shared: the folder of the stage supernet.
@@ -163,13 +163,13 @@ def spread(split: Split, limit: int) -> Split:
 def inputs_fingerprint(
     stage: str, params: Params, *files: Path, packages: Sequence[ModuleType] = (models, data)
 ) -> str:
-    """What a training run depends on: params, files, this code and torch.
+    """Fingerprint of what a training run depends on: params, files, code and torch version.
 
     Args:
         stage: the stage's name.
-        params: its params; how often it saves is left out, for it changes nothing.
+        params: its params; `checkpoint_every` is excluded because results do not depend on it.
         files: the files and folders it reads.
-        packages: our own packages whose code it runs, besides the stages'.
+        packages: own packages whose code it runs, besides `stages`.
     """
     folders = [package.__path__[0] for package in packages]
     folders += [f"{stages.__path__[0]}/{name}" for name in ("common", stage)]
@@ -181,10 +181,10 @@ def inputs_fingerprint(
 def learn_with_checkpoints(
     title: str, run: Run, batches: Batches, learn: Learn, checkpoint: Checkpoint
 ) -> None:
-    """Take `run` to its end, from the checkpoint where there is one, with progress.
+    """Train `run` to its end with progress, resuming from the checkpoint if there is one.
 
-    The finished state is saved too, so that a kill during what follows costs no training. Of
-    several processes all read the checkpoint and the first alone writes and reports.
+    The final state is saved too, so that a later kill loses no training. All processes read the
+    checkpoint; only the first one writes and reports.
     """
     state = checkpoint.load()
     if state is not None:

@@ -1,4 +1,4 @@
-"""Reading `params.yaml`: every section binds to exactly one class, and every mistake is named."""
+"""Reading `params.yaml`: sections are validated against classes, and all errors are listed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 _POSITION = re.compile(r' in "<unicode string>", position (\d+)')
 _LARGEST = {"seed": 2**32 - 1}
 _LARGEST_OF_ALL = 2**53
-"""Up to which every program reads a whole number alike."""
+"""The largest integer that all programs read exactly."""
 
 
 class ParamsError(ValueError):
-    """Something in `params.yaml` that cannot be used; the message says what and what is allowed."""
+    """Invalid content of `params.yaml`; the message says what is wrong and what is allowed."""
 
 
 class Params(BaseModel):
-    """Base of every params section: immutable, strict about types, and closed to unknown keys."""
+    """Base of every params section: immutable, strictly typed, without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -42,8 +42,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, holds what other programs would read
-            otherwise, or is not a mapping at its top.
+        ParamsError: the file is missing, is not YAML, has content that other programs would read
+            differently, or is not a mapping.
     """
     text = _text(path)
     if _CONFLICT.search(text):
@@ -51,13 +51,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     try:
         content = yaml.load(text)
-        names = [] if _all_text(content) else _names_that_are_no_text(yaml.compose(text))
+        names = [] if _all_strings(content) else _non_string_keys(yaml.compose(text))
     except RecursionError as error:
-        raise ParamsError(f"{path} is nested too deeply, or an alias holds itself.") from error
+        raise ParamsError(f"{path} is nested too deeply, or an alias contains itself.") from error
     except (YAMLError, ValueError) as error:
         raise ParamsError(f"{path} is not valid YAML{_where(error)}: {_why(error)}.") from error
     if content is None:
-        raise ParamsError(f"{path} is empty: bring it back with `git checkout {path.name}`.")
+        raise ParamsError(f"{path} is empty: restore it with `git checkout {path.name}`.")
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must be a mapping of sections, not {type(content).__name__}.")
     if names:
@@ -66,22 +66,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def conflict_message(path: Path) -> str:
-    """What to do about a file with git's conflict markers."""
-    lines = f"{path} holds git's conflict markers (<<<<<<<, =======, >>>>>>>)"
+    """Error message for a file with git conflict markers."""
+    lines = f"{path} contains git's conflict markers (<<<<<<<, =======, >>>>>>>)"
     if path.suffix == ".lock":
         return (
-            f"{lines}: two branches ran different things. Take one side, `git checkout --ours "
+            f"{lines}: two branches have different results. Take one side, `git checkout --ours "
             f"{path.name}` or `git checkout --theirs {path.name}`, or delete it; then run "
-            "`netwright run`, which takes from DVC's cache what was made before."
+            "`netwright run`, which restores earlier results from DVC's cache."
         )
     return (
-        f"{lines}: choose one side of each in an editor, or take a whole one with `git checkout "
+        f"{lines}: resolve each in an editor, or take one side with `git checkout "
         f"--ours {path.name}` or `git checkout --theirs {path.name}`."
     )
 
 
 def has_conflict(path: Path) -> bool:
-    """Whether a file holds git's conflict markers; a missing one does not."""
+    """Whether a file contains git conflict markers; False if it is missing."""
     if not path.is_file():
         return False
     return _CONFLICT.search(path.read_text(encoding="utf-8", errors="replace")) is not None
@@ -89,9 +89,9 @@ def has_conflict(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     if path.is_symlink() and not path.exists():
-        raise ParamsError(f"{path} is a link to nothing: {path.readlink()} is not there.")
+        raise ParamsError(f"{path} is a broken link: {path.readlink()} does not exist.")
     if path.is_dir():
-        raise ParamsError(f"{path} is a folder, where a file is needed.")
+        raise ParamsError(f"{path} is a folder, but a file is needed.")
     if not path.exists():
         raise ParamsError(f"{path}: no such file. Run from the repository's root.")
     try:
@@ -105,15 +105,15 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _all_text(value: Any) -> bool:
-    """Whether all names of nested mappings are text."""
+def _all_strings(value: Any) -> bool:
+    """Whether all keys of nested mappings are strings."""
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _all_text(item) for key, item in value.items())
-    return all(map(_all_text, value)) if isinstance(value, list) else True
+        return all(isinstance(key, str) and _all_strings(item) for key, item in value.items())
+    return all(map(_all_strings, value)) if isinstance(value, list) else True
 
 
-def _names_that_are_no_text(node: Any) -> list[str]:
-    """Names of a mapping that YAML reads as a number, a truth value, a date or nothing."""
+def _non_string_keys(node: Any) -> list[str]:
+    """Errors for mapping keys that YAML reads as a number, a boolean, a date or null."""
     found: list[str] = []
     pending, seen = [("", node)], set()
     while pending:
@@ -128,7 +128,7 @@ def _names_that_are_no_text(node: Any) -> list[str]:
                 name = key.value if isinstance(key, ScalarNode) else "a list or mapping"
                 if key.tag.split(":")[-1] not in {"str", "merge"}:
                     found.append(
-                        f"line {key.start_mark.line + 1}: {where}{name} is no text to YAML "
+                        f"line {key.start_mark.line + 1}: {where}{name} is not a string in YAML "
                         f'({key.tag.split(":")[-1]}). Put the name in quotes: "{name}".'
                     )
                 pending.append((f"{where}{name}.", value))
@@ -141,12 +141,12 @@ def _where(error: Exception) -> str:
 
 
 def _why(error: Exception) -> str:
-    """A YAML library's reason in one line, without its advice to programmers."""
+    """The YAML library's reason in one line, without its advice to programmers."""
     if isinstance(error, DuplicateKeyError):
         return f"{str(error.problem).splitlines()[0]}: remove one of them"
     reason = getattr(error, "problem", None) or str(error)
     if "'\\t'" in reason:
-        return "a tab stands where blanks belong: indent with blanks"
+        return "indentation contains a tab: indent with spaces"
     if "4300 digits" in reason:
         return "a number is too long"
     return _POSITION.sub(r" (character \1)", " ".join(reason.split()))
@@ -156,8 +156,8 @@ def read_section(path: Path, section: str, kind: type[T]) -> T:
     """Read one section of a params file as `kind`, a params class or a mapping of them.
 
     Raises:
-        ParamsError: the section is missing, or holds an unknown key, a wrong type or an
-            impossible value.
+        ParamsError: the section is missing, or has an unknown key, a wrong type or an invalid
+            value.
     """
     content = read_yaml(path)
     if section not in content:
@@ -166,15 +166,15 @@ def read_section(path: Path, section: str, kind: type[T]) -> T:
 
 
 def bind(value: Any, where: str, kind: type[T]) -> T:
-    """Turn plain YAML values into `kind`, naming every mistake by its full key.
+    """Validate plain YAML values as `kind`, reporting every error with its full key.
 
     Args:
-        value: what the YAML held.
-        where: the key the value stood under, such as `search` or `devices`.
+        value: the YAML content.
+        where: the key of the value, such as `search` or `devices`.
         kind: a params class, or a type such as `dict[str, Device]`.
 
     Raises:
-        ParamsError: at least one key or value is not allowed; all of them are listed.
+        ParamsError: at least one key or value is not allowed; all errors are listed.
     """
     if excessive := list(_excessive(value, where)):
         raise ParamsError("\n".join(excessive))
@@ -207,7 +207,7 @@ def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
 
 
 def _excessive(value: Any, where: str) -> typing.Iterator[str]:
-    """Whole numbers that a library below would choke on."""
+    """Errors for integers too large for the libraries that read them."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _excessive(item, f"{where}.{key}")
@@ -226,7 +226,7 @@ def _short(value: Any) -> str:
 
 
 def _keys_beside(location: list[str], kind: Any) -> list[str]:
-    """The field names allowed where the last part of `location` stands."""
+    """The field names allowed at the last part of `location`."""
     for part in location[:-1]:
         kind = _step(kind, part)
     for option in _alternatives(kind):

@@ -1,4 +1,4 @@
-"""What each feature of a predictor adds, and its predictions beside the truth, as a picture."""
+"""Plot of a predictor's feature contributions and of predicted against measured values."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from models.predictor_explained import Explained
 
 MOST_BARS = 30
 _WIDTH = 46
-"""Letters in a line of a feature's name."""
+"""Characters per line of a feature's name."""
 
 
-def predictor_png(explained: Explained, called: Callable[[str], str] = str) -> bytes:
+def predictor_png(explained: Explained, label: Callable[[str], str] = str) -> bytes:
     """Draw a predictor; equal predictors give equal bytes.
 
     Args:
-        explained: the predictor, with what was found of it.
-        called: shortens a feature's name.
+        explained: the predictor with its error and feature contributions.
+        label: shortens a feature's name.
     """
     height = max(4.8, 0.24 * min(len(explained.added), MOST_BARS) + 1.6)
     # No pyplot: it keeps global state and looks for a display.
     figure = Figure(figsize=(13, height), layout="constrained")
     FigureCanvasAgg(figure)
     bars, scatter = figure.subplots(1, 2, width_ratios=[1.2, 1])
-    _bars(bars, explained, called)
+    _bars(bars, explained, label)
     _scatter(scatter, explained)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _bars(axes: Axes, explained: Explained, called: Callable[[str], str]) -> None:
-    """What each feature adds: by itself, and to all the others; the most needed ones first."""
+def _bars(axes: Axes, explained: Explained, label: Callable[[str], str]) -> None:
+    """R2 of each feature alone and R2 lost without it, largest loss first."""
     added = explained.added
     shown = sorted(added, key=lambda name: -added[name].lost)[:MOST_BARS]
     places = np.arange(len(shown))[::-1]
@@ -47,7 +47,7 @@ def _bars(axes: Axes, explained: Explained, called: Callable[[str], str]) -> Non
     lost = [added[name].lost for name in shown]
     axes.barh(places, lost, height=0.45, color="tab:blue", label="R2 lost without it")
     axes.axvline(0, color="0.4", linewidth=0.8)
-    names = [textwrap.fill(called(name), _WIDTH, max_lines=2) for name in shown]
+    names = [textwrap.fill(label(name), _WIDTH, max_lines=2) for name in shown]
     axes.set_yticks(places, names, fontsize=7 if any("\n" in name for name in names) else 10)
     rest = len(explained.predictor.features) - len(shown)
     more = f", {len(shown)} of {len(shown) + rest}" if rest else ""

@@ -1,6 +1,6 @@
-"""Progress of one stage: a bar on a terminal, sparse plain lines elsewhere.
+"""Progress of one stage: a bar on a terminal, sparse plain lines otherwise.
 
-The plain line is also what `netwright run` reads to draw its live view, so its form is fixed:
+`netwright run` parses the plain line for its live view, so its format is fixed:
 `progress 120/420 loss=0.532 images/s=1010 left=32s`.
 """
 
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 NOTE = "note: "
-"""How a line begins that `netwright run` shows as it is."""
+"""Prefix of lines that `netwright run` shows unchanged."""
 
 LINE = re.compile(r"progress (\d+)/(\d+)(?: (.*?))? left=(\d+|\?)s$")
 
@@ -35,7 +35,7 @@ class Update:
 
 
 def parse(line: str) -> Update | None:
-    """The update that a plain progress line carries, or None for any other line."""
+    """Parse a plain progress line; None for any other line."""
     match = LINE.search(line.strip())
     if match is None:
         return None
@@ -44,7 +44,7 @@ def parse(line: str) -> Update | None:
 
 
 def note_line(text: str) -> str:
-    """A line that the user sees in the middle of a run: what was found, decided or left out."""
+    """Format a line that is shown to the user during a run."""
     return NOTE + " ".join(text.split())
 
 
@@ -52,10 +52,10 @@ class Progress:
     """Report the steps of a loop: `with Progress("supernet", steps) as progress: ...`.
 
     Args:
-        title: what is under way.
-        steps: how many steps there are in all.
-        start: steps already done before (a resumed run).
-        interval: least seconds between two plain lines.
+        title: the task.
+        steps: total number of steps.
+        start: steps already done (a resumed run).
+        interval: minimum seconds between two plain lines.
     """
 
     def __init__(self, title: str, steps: int, start: int = 0, interval: float = 2.0) -> None:
@@ -73,7 +73,7 @@ class Progress:
             self._task = self._rich.add_task(title, total=steps, completed=start, values="")
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """Say that `step` steps are done; `values` (loss, accuracy, ...) are shown beside."""
+        """Report `step` finished steps, with `values` (loss, accuracy, ...)."""
         text = " ".join(f"{name}={value:.4g}" for name, value in (values or {}).items())
         if self._rich is not None:
             self._rich.update(self._task, completed=step, values=text)
@@ -101,7 +101,7 @@ class Progress:
             self._rich.stop()
 
 
-def counted(progress: Progress) -> Callable[[str], None]:
-    """A callback that takes one more step each time it is called, with the name of what is done."""
+def count_steps(progress: Progress) -> Callable[[str], None]:
+    """Return a callback that advances by one step per call; it ignores its argument."""
     steps = itertools.count(progress.start + 1)
     return lambda _: progress.update(next(steps))

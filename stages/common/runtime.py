@@ -1,4 +1,4 @@
-"""The machine's settings for a stage: threads, memory allocator, determinism; and its `main`."""
+"""Process settings of a stage: threads, memory allocator, determinism; and its `main`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from stages.common.command import fill_in
-from stages.common.system import explained
+from stages.common.system import describe_os_error
 from stages.common.terminal import show_any_text
 
 _M_TRIM_THRESHOLD = -1
@@ -22,7 +22,7 @@ _M_MMAP_MAX = -4
 
 
 def prepare_machine(threads: int, seed: int) -> None:
-    """Make this process reproducible and quick: thread count, seeds, allocator.
+    """Set thread count, seeds, determinism and allocator of this process.
 
     The thread count is part of a stage's params because floating-point sums depend on it.
     """
@@ -32,17 +32,16 @@ def prepare_machine(threads: int, seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 - libraries may still read the old global state
     random.seed(seed)
     torch.use_deterministic_algorithms(True)
-    # Otherwise every new tensor is filled with NaN first: a third of a training step.
+    # Otherwise every new tensor is filled with NaN first, which takes a third of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of handing it back to the kernel.
+    """Let glibc keep freed memory instead of returning it to the kernel.
 
-    A training step frees and allocates the same large activations again and again; with the
-    defaults most of its element-wise time goes into page faults. Other C libraries have no
-    `mallopt` and are left as they are.
+    A training step repeatedly frees and allocates the same large activations; with the defaults
+    most of its element-wise time is spent in page faults. No-op without `mallopt`.
     """
     library = ctypes.util.find_library("c")
     if library is None or not sys.platform.startswith("linux"):
@@ -54,7 +53,7 @@ def keep_freed_memory() -> None:
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Run a stage's `main`: what the user can mend is one clear message, not a traceback."""
+    """Run a stage's `main`; errors that the user can fix are printed without a traceback."""
     show_any_text()
     try:
         sys.argv[1:] = fill_in(sys.argv[1:], os.environ.get("DVC_STAGE"))
@@ -63,6 +62,6 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:  # a full disk, a missing permission
-        print(f"error: {explained(error)}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -1,7 +1,7 @@
-"""Names and versions of the JSON files by which stages meet; each file has one writer.
+"""Names and versions of the JSON files passed between stages; each file has one writer.
 
-Schemas of values that a lower room reads and writes itself (a data set, an architecture, a
-distribution, a certificate) stand there.
+Schemas of types defined in `data` and `models` (data set, architecture, distribution, certificate)
+are defined there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in words: which file, why, and what to do about it."""
+"""Messages for operating system errors: which file, the reason, and the fix."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _REMEDIES = {
     errno.ENOENT: "there is no such file or folder",
     errno.ENOTDIR: "a part of the path is a file, where a folder is needed",
     errno.EISDIR: "it is a folder, where a file is needed",
-    errno.ELOOP: "its links lead in a circle: remove one of them",
+    errno.ELOOP: "its symbolic links form a cycle: remove one of them",
     errno.EMFILE: "too many files are open at once: raise the limit (ulimit -n 4096)",
-    errno.ENFILE: "too many files are open on this machine: end other programs",
-    errno.ENOMEM: "the memory is full: end other programs",
-    errno.EIO: "the disk cannot be read or written: it may be broken",
-    errno.ESTALE: "the network disk lost it: mount that disk again",
+    errno.ENFILE: "too many files are open on this machine: close other programs",
+    errno.ENOMEM: "out of memory: close other programs",
+    errno.EIO: "the disk cannot be read or written: it may be defective",
+    errno.ESTALE: "the network file handle is stale: mount that disk again",
 }
 
 
-def explained(error: OSError) -> str:
-    """One sentence with the file, the reason and the remedy.
+def describe_os_error(error: OSError) -> str:
+    """Describe an error by file, reason and remedy.
 
     Args:
-        error: what the system said; with no number of its own, its message is kept.
+        error: the error; without a known errno, its own message is kept.
     """
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         reason = error.strerror or str(error) or type(error).__name__
         return f"{_named(error)}{reason}."
-    return f"{_named(error)}{remedy}. What was done stays done; run again then."
+    return f"{_named(error)}{remedy}. Finished work is kept; run again afterwards."
 
 
 def _named(error: OSError) -> str:
     files = [os.fsdecode(file) for file in (error.filename, error.filename2) if _is_path(file)]
-    # Surrogates stand for bytes that are no text; terminals refuse them.
+    # Surrogates stand for bytes that are not UTF-8; terminals reject them.
     shown = " to ".join(files).encode(errors="backslashreplace").decode()
     if not shown and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        shown = os.getcwd()  # noqa: PTH109 - a pathlib name would say no more
+        shown = os.getcwd()  # noqa: PTH109 - same string as pathlib's
     return f"{shown}: " if shown else ""
 
 

@@ -1,6 +1,6 @@
-"""A teacher's folder, opened again to be asked about images.
+"""Loading a teacher from the teacher stage's output.
 
-`teacher.json` says what the teacher is; this is how the train stage uses any of them.
+`teacher.json` describes the teacher; the train stage loads any kind of teacher with `open_teacher`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from data.dataset import DatasetInfo
 from devices.agent.onnx_session import session_options
 from models.architecture import SCHEMA, Architecture
-from models.evaluate import folded
+from models.evaluate import fold_batch_norms
 from models.subnet import Subnet
 from models.teachers.onnx import OnnxTeacher
 from models.teachers.torchvision import build
@@ -24,37 +24,37 @@ from stages.common.files import read_json
 from stages.common.schemas import TEACHER
 
 Teacher = Callable[[Tensor], Tensor]
-"""The data set's normalised images (N, C, H, W) to logits (N, K)."""
+"""Maps the data set's normalised images (N, C, H, W) to logits (N, K)."""
 WEIGHTS, ARCHITECTURE, NETWORK = "teacher.safetensors", "architecture.json", "teacher.onnx"
 
 
 def open_teacher(folder: Path, info: DatasetInfo, threads: int) -> Teacher:
-    """The teacher that the teacher stage left in a folder.
+    """Load the teacher written by the teacher stage.
 
     Args:
-        folder: of that stage.
-        info: the data set whose images it will be asked about.
-        threads: of ONNX Runtime, where that runs it.
+        folder: output of that stage.
+        info: the data set of the images.
+        threads: of ONNX Runtime, if it runs the teacher.
 
     Raises:
-        FileFormatError: the folder is not whole, or of another version.
+        FileFormatError: the folder is incomplete, or of another version.
     """
     content = read_json(folder / "teacher.json", TEACHER)
     if content["source"] == "space":
         architecture = Architecture.from_json(read_json(folder / ARCHITECTURE, SCHEMA))
         subnet = Subnet(architecture)
         load_into(subnet, folder / WEIGHTS)
-        return folded(subnet)
-    look = view_of(info, content["input"])
+        return fold_batch_norms(subnet)
+    view = view_of(info, content["input"])
     if content["source"] == "onnx":
-        return seeing(look, OnnxTeacher(folder / NETWORK, session_options(threads)))
+        return with_view(view, OnnxTeacher(folder / NETWORK, session_options(threads)))
     network = build(content["name"], len(info.classes), seed=0)
     load_into(network, folder / WEIGHTS)
-    return seeing(look, network.eval())
+    return with_view(view, network.eval())
 
 
 def view_of(info: DatasetInfo, wanted: Mapping[str, Any]) -> View:
-    """How a data set's images become a teacher's input.
+    """Build the preprocessing from a data set's images to a teacher's input.
 
     Args:
         info: the data set.
@@ -64,6 +64,6 @@ def view_of(info: DatasetInfo, wanted: Mapping[str, Any]) -> View:
     return View(info.mean, info.std, wanted["channels"], wanted["pixels"], mean, std)
 
 
-def seeing(look: View, teacher: Teacher) -> Teacher:
-    """A teacher that is shown the data set's images as it wants them."""
-    return lambda images_NCHW: teacher(look(images_NCHW))
+def with_view(view: View, teacher: Teacher) -> Teacher:
+    """Wrap a teacher with the preprocessing of its input."""
+    return lambda images_NCHW: teacher(view(images_NCHW))

@@ -1,4 +1,4 @@
-"""Text on terminals that lack some of its characters."""
+"""Output on terminals with a limited character set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def show_any_text() -> None:
-    """Let a terminal that lacks a character show its code: a label may be in any script."""
+    """Escape characters that the terminal's encoding lacks; a label may be in any script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,1 +1,1 @@
-"""The fetch stage: get the data set, or note that the user brings it."""
+"""The fetch stage: download the data set, or record the user's own folder."""

@@ -1,4 +1,4 @@
-"""Get the data set's originals, or note that they are read from the user's folder."""
+"""Download the original data set, or record the user's folder that it is read from."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SCHEMA = "netwright/source/1"
 
 
 def fetch(params: DataParams, out: Path) -> Originals:
-    """Get the originals, unless they are read from a folder other than `out`.
+    """Download the original files, unless they are read from a folder other than `out`.
 
     Raises:
-        DataError: they cannot be got.
+        DataError: the download failed.
     """
     if Path(params.path).resolve() != out.resolve():
         return Originals({}, f"read from {params.path}")
@@ -35,9 +35,9 @@ def fetch(params: DataParams, out: Path) -> Originals:
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier fetch wrote, and nothing else.
+    """Remove only the files written by an earlier fetch.
 
-    DVC does not empty this folder: people put images of their own into it.
+    DVC does not empty this folder, because users put images of their own into it.
     """
     record = out / "source.json"
     if not record.is_file():
@@ -45,7 +45,7 @@ def clear(out: Path) -> None:
     try:
         files = read_json(record, SCHEMA)["files"]
     except FileFormatError as error:
-        raise DataError(f"{record} is not of a fetch: move it away.") from error
+        raise DataError(f"{record} was not written by fetch: move it away.") from error
     record.unlink()
     for name, checksum in files.items():
         file = out / name
@@ -54,15 +54,15 @@ def clear(out: Path) -> None:
 
 
 def require_free(out: Path, files: Mapping[str, bytes]) -> None:
-    """Refuse to write over files that have another content.
+    """Check that no file with different content would be overwritten.
 
     Raises:
-        DataError: one is in the way; the message names it.
+        DataError: there is such a file; the message names it.
     """
     for name, content in files.items():
         file = out / name
         if file.exists() and not (file.is_file() and file.read_bytes() == content):
-            raise DataError(f"{file} is in the way, and no fetch wrote it: move it away.")
+            raise DataError(f"{file} already exists and was not written by fetch: move it away.")
 
 
 def main() -> None:
@@ -73,13 +73,13 @@ def main() -> None:
     flags = parser.parse_args()
     params = read_section(flags.params, "data", DataParams)
     if flags.out.is_file():
-        raise DataError(f"{flags.out} is a file; fetch writes a folder of this name. Move it away.")
+        raise DataError(f"{flags.out} is a file, but fetch writes a folder there. Move it away.")
     clear(flags.out)
     originals = fetch(params, flags.out)
     require_free(flags.out, originals.files)
     for name, content in originals.files.items():
         write_bytes(flags.out / name, content)
-    # Last: a folder with this file in it is complete.
+    # Written last: a folder with this file is complete.
     write_json(
         flags.out / "source.json",
         SCHEMA,

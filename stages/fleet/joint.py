@@ -1,4 +1,4 @@
-"""What all devices together can have: fronts, shared networks, and the price of sharing.
+"""Pareto fronts and shared networks of all devices, and the accuracy lost by sharing.
 
 Axes: N networks, D devices.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.architecture import Architecture
-from models.fleet import Flags, Floats, Shared, fewest_networks, least_losses, pareto_front
+from models.fleet import Assignment, Flags, Floats, fewest_networks, least_losses, pareto_front
 from stages.common.choice import Choice
 from stages.common.files import rounded
 from stages.fleet.members import Member
@@ -21,15 +21,15 @@ from stages.fleet.members import Member
 
 @dataclass(frozen=True)
 class Joint:
-    """A fleet, the networks it may have, and which of them are enough.
+    """A fleet, its candidate networks, and the smallest set that serves all devices.
 
     Attributes:
         members: the devices.
-        networks: all that were looked at.
+        networks: all candidates.
         accuracies_N: supernet accuracy of each.
         within_DN: whether a device allows a network.
-        most_lost: what sharing may cost a device.
-        shared: the fewest networks.
+        most_lost: accuracy that a device may lose by sharing.
+        shared: the smallest set of networks.
     """
 
     members: tuple[Member, ...]
@@ -37,7 +37,7 @@ class Joint:
     accuracies_N: Floats
     within_DN: Flags
     most_lost: float
-    shared: Shared
+    shared: Assignment
 
     @classmethod
     def of(
@@ -59,31 +59,31 @@ class Joint:
 
     @cached_property
     def prices(self) -> dict[int, float]:
-        """Per number of networks, the least that the worst-off device loses."""
+        """Per number of networks, the minimum of the largest accuracy loss of any device."""
         return least_losses(self.accuracies_N, self.within_DN)
 
     def costs(self, device: int) -> Floats:
-        """What every network costs on a device, on the axis of its front: (N,)."""
+        """Cost of every network on a device, on the axis of its Pareto front: (N,)."""
         member = self.members[device]
         return np.array([member.costs(network)[member.axis] for network in self.networks])
 
     def front(self, device: int) -> list[int]:
-        """The networks of a device's space that no other there beats in cost and accuracy.
+        """The Pareto-optimal networks of a device's space in cost and accuracy.
 
-        Those beyond its budget count: they show what a larger one would buy.
+        Networks above its budget are included, to show the effect of a larger budget.
         """
         member = self.members[device]
-        own = [n for n, network in enumerate(self.networks) if member.knows(network)]
+        own = [n for n, network in enumerate(self.networks) if member.contains(network)]
         found = pareto_front(self.costs(device)[own], self.accuracies_N[own])
         return [own[place] for place in found]
 
     def users(self, network: int) -> list[str]:
-        """The devices that the fewest networks give this one."""
+        """The devices that are assigned this network."""
         pairs = zip(self.members, self.shared.of_device, strict=True)
-        return [member.name for member, given in pairs if given == network]
+        return [member.name for member, assigned in pairs if assigned == network]
 
     def choice(self, device: int) -> Choice:
-        """A device's network among the fewest, and why."""
+        """The shared network assigned to a device, and the reason."""
         network, lost = self.shared.of_device[device], self.shared.losses[device]
         others = [n for n in self.users(network) if n != self.members[device].name]
         count, devices = len(self.shared.networks), len(self.members)

@@ -1,4 +1,4 @@
-"""The devices of a fleet: what each allows, what its search found, and networks for several."""
+"""The devices of a fleet, their search results, and networks drawn for several devices."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from stages.common.files import read_json
 from stages.common.schemas import CANDIDATES, RANKED
 
 _ROUNDING = 1e-5
-"""Excess that a margin read from a file, with six digits, may cause."""
+"""Excess that may result from a margin rounded to six digits in a file."""
 _ATTEMPTS = 30
-"""Draws for each network that several devices might share."""
+"""Draws per network for several devices."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Member:
 
     Attributes:
         name: its name.
-        device: its settings, a share of latency as milliseconds.
-        space: what it is searched in.
-        limits: its budgets, the latency's less the margin that its search kept.
-        costs: what a network costs on it.
+        device: its settings, with a latency share converted to milliseconds.
+        space: its search space.
+        limits: its budgets, the latency budget reduced by the margin of its search.
+        costs: costs of a network on it.
         ranked: networks of its ranking, best first.
-        distribution: content of `distribution.json`; None where its search has none.
+        distribution: content of `distribution.json`; None if its search has none.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Member:
     def open(
         cls, name: str, device: Device, whole: SearchSpace, profile: Path, search: Path, rank: Path
     ) -> Member:
-        """Read what the device's stages left in these folders.
+        """Read the outputs of the device's stages.
 
         Raises:
             FileFormatError: a file is missing or of another version.
@@ -85,11 +85,11 @@ class Member:
         )
 
     def allows(self, architecture: Architecture) -> bool:
-        """Whether a network lies in the device's space and keeps all its budgets."""
-        return self.knows(architecture) and total_excess(architecture, self.limits) <= _ROUNDING
+        """Whether a network is in the device's space and meets all its budgets."""
+        return self.contains(architecture) and total_excess(architecture, self.limits) <= _ROUNDING
 
-    def knows(self, architecture: Architecture) -> bool:
-        """Whether a network lies in the device's space, whatever it costs."""
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether a network is in the device's space, regardless of budgets."""
         try:
             self.space.choices(architecture)
         except SpaceError:
@@ -98,37 +98,37 @@ class Member:
 
     @property
     def axis(self) -> str:
-        """The cost that its front is drawn over: its first budget's, or FLOPs."""
+        """The cost axis of its Pareto front: that of its first budget, or FLOPs."""
         return self.limits[0].key if self.limits else "flops"
 
     @property
     def budget(self) -> float | None:
-        """The budget on that axis, whole; None where the device has none that is predicted."""
+        """The budget on that axis, without margin; None if there is no predicted one."""
         return getattr(self.device.budget, self.axis) if self.limits else None
 
 
 def joint_networks(
     members: Sequence[Member], count: int, known: Sequence[Architecture], rng: np.random.Generator
 ) -> list[Architecture]:
-    """New networks, each within the budgets of several devices at once.
+    """Draw new networks, each within the budgets of several devices at once.
 
-    They are drawn for all devices together and for each pair in turn, from the mean of what the
-    devices' searches learnt, and walk into the budgets where they lie outside.
+    They are drawn in turn for all devices and for each pair, from the mean of the distributions
+    learned by the devices' searches, and changed until they meet the budgets.
 
     Args:
         members: the devices.
-        count: how many networks at most; small spaces may have fewer.
-        known: networks that are none of them.
+        count: maximum number of networks; small spaces may have fewer.
+        known: networks to exclude.
         rng: of the draws.
     """
     groups = [tuple(members), *(combinations(members, 2) if len(members) > 2 else ())]
     several = [(group, _mean(group)) for group in groups]
     found: dict[str, Architecture] = {}
     seen = {architecture.id for architecture in known}
-    for group, learnt in islice(cycle(several), _ATTEMPTS * count if len(members) > 1 else 0):
+    for group, learned in islice(cycle(several), _ATTEMPTS * count if len(members) > 1 else 0):
         if len(found) == count:
             break
-        architecture = _draw(group, learnt, rng)
+        architecture = _draw(group, learned, rng)
         suits = all(member.allows(architecture) for member in group)
         if suits and architecture.id not in seen:
             seen.add(architecture.id)
@@ -136,28 +136,28 @@ def joint_networks(
     return list(found.values())
 
 
-def _draw(group: Sequence[Member], learnt: Distribution, rng: np.random.Generator) -> Architecture:
-    """One network, likely to suit all devices of the group."""
+def _draw(group: Sequence[Member], learned: Distribution, rng: np.random.Generator) -> Architecture:
+    """Draw one network that is likely within the budgets of all devices of the group."""
     space = _narrowest(group)
 
     def excess(choices: Choices) -> float:
         architecture = space.architecture(choices)
         return sum(total_excess(architecture, member.limits) for member in group)
 
-    return space.architecture(descend(space.groups, learnt.sample(rng), excess, rng))
+    return space.architecture(descend(space.groups, learned.sample(rng), excess, rng))
 
 
 def _narrowest(group: Sequence[Member]) -> SearchSpace:
-    """The space of the device with the fewest networks to choose from."""
+    """The smallest space among the devices."""
     return min((member.space for member in group), key=SearchSpace.count)
 
 
 def _mean(group: Sequence[Member]) -> Distribution:
-    """The mean, by logits, of what the searches learnt; uniform where none did."""
+    """The mean logits of the searches' distributions; uniform if there are none."""
     space = _narrowest(group)
     saved = [member.distribution for member in group if member.distribution is not None]
     uniform = Distribution(space.groups, "joint")
-    learnt = [Distribution.from_json(one, space.groups)[0].as_form("joint") for one in saved]
-    if not learnt:
+    learned = [Distribution.from_json(one, space.groups)[0].as_form("joint") for one in saved]
+    if not learned:
         return uniform
-    return uniform.with_logits(np.mean([one.logits for one in learnt], axis=0))
+    return uniform.with_logits(np.mean([one.logits for one in learned], axis=0))

@@ -8,17 +8,17 @@ from stages.common.params import Params
 
 
 class FleetParams(Params):
-    """How networks are found and judged that several devices might share."""
+    """How networks that several devices may share are found and evaluated."""
 
     share: bool
-    """Whether the devices' trainings take the shared networks. `dvc.yaml` reads it: the stage
-    finds the same either way."""
+    """Whether the shared networks are trained. Only `dvc.yaml` reads it; the result of this stage
+    does not depend on it."""
     most_lost: float = Field(ge=0, lt=1)
-    """Supernet accuracy that a device may lose against the best found within its budgets."""
+    """Largest loss of supernet accuracy against the best network within a device's budgets."""
     per_device: int = Field(ge=1)
-    """Networks of each device's ranking that are looked at, from the best on."""
+    """Top-k networks of each device's ranking that are candidates."""
     joint: int = Field(ge=0)
-    """Networks drawn besides, each within the budgets of several devices at once."""
+    """Additional networks, each drawn within the budgets of several devices at once."""
     images: int = Field(ge=1)
     """At most this many validation images per network, spread evenly over the split."""
     recalibration_batches: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""`fleet.png`: every device's front, what it would share, and what sharing costs."""
+"""`fleet.png`: Pareto front and shared network of every device, and accuracy lost by sharing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fleet_png(joint: Joint) -> bytes:
 
 
 def _front(axes: Axes, joint: Joint, device: int) -> None:
-    """All networks by cost and accuracy, the front, the device's own and its shared network."""
+    """All networks by cost and accuracy, the Pareto front, the device's own and shared network."""
     member, costs_N = joint.members[device], joint.costs(device)
     within_N = joint.within_DN[device]
     axes.scatter(costs_N[~within_N], joint.accuracies_N[~within_N], s=14, color="0.8")
@@ -46,7 +46,7 @@ def _front(axes: Axes, joint: Joint, device: int) -> None:
     axes.plot(costs_N[front], joint.accuracies_N[front], color="0.6", linewidth=1, zorder=0)
     if member.budget is not None:
         axes.axvline(member.budget, color="crimson", linestyle="--", linewidth=1)
-        # Less the margin that the search keeps, which decides what is grey.
+        # Reduced by the search's margin, which determines the grey points.
         axes.axvline(member.limits[0].budget, color="crimson", linestyle=":", linewidth=1)
     own = joint.networks.index(member.ranked[0])
     axes.scatter(
@@ -73,7 +73,7 @@ def _front(axes: Axes, joint: Joint, device: int) -> None:
 
 
 def _price(axes: Axes, joint: Joint) -> None:
-    """The least that the worst-off device loses, by the number of networks."""
+    """Minimum of the largest accuracy loss of any device, by number of networks."""
     prices = joint.prices
     axes.plot(list(prices), [100 * lost for lost in prices.values()], marker="o", color="0.2")
     axes.axhline(100 * joint.most_lost, color="crimson", linestyle="--", linewidth=1)

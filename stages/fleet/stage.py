@@ -1,4 +1,4 @@
-"""From every device's ranking to fronts, shared networks and, if wanted, what is trained."""
+"""Compute Pareto fronts and shared networks from the rankings of all devices."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from stages.fleet.picture import fleet_png
 
 
 def main() -> None:
-    """Parse the flags, gather networks, judge them, share them out, write."""
+    """Parse the flags, collect and evaluate networks, select shared ones, write."""
     flags = _flags()
     params = read_section(flags.params, "fleet", FleetParams)
     fleet = read_devices(flags.params)
@@ -52,20 +52,20 @@ def main() -> None:
     code = inputs_fingerprint("fleet", params, *read, packages=(models, data, devices))
     settings = {name: device.model_dump(mode="json") for name, device in fleet.items()}
     checkpoint = Checkpoint(flags.out, fingerprint(code, settings))
-    networks = gather(members, params)
+    networks = collect_networks(members, params)
     require_served(members, networks)
-    accuracies = judge(networks, supernet, images, params, checkpoint)
+    accuracies = evaluate_networks(networks, supernet, images, params, checkpoint)
     joint = Joint.of(members, networks, accuracies, params.most_lost)
     write_json(flags.out / "fleet.json", FLEET, joint.to_json())
     write_bytes(flags.out / "fleet.png", fleet_png(joint))
     for number, member in enumerate(members):
         joint.choice(number).write(flags.choices / f"{member.name}.json")
-    print(said(joint))
+    print(summary_line(joint))
     checkpoint.clear()
 
 
-def gather(members: Sequence[Member], params: FleetParams) -> list[Architecture]:
-    """The best of every ranking, and networks for several devices; none of them twice."""
+def collect_networks(members: Sequence[Member], params: FleetParams) -> list[Architecture]:
+    """Top-k networks of every ranking and networks drawn for several devices, without repeats."""
     ranked = [network for member in members for network in member.ranked[: params.per_device]]
     known = list({network.id: network for network in ranked}.values())
     rng = np.random.default_rng(params.seed)
@@ -73,46 +73,46 @@ def gather(members: Sequence[Member], params: FleetParams) -> list[Architecture]
 
 
 def require_served(members: Sequence[Member], networks: Sequence[Architecture]) -> None:
-    """Stop before any judging if a device allows none of the networks.
+    """Check before evaluation that every device allows one of the networks.
 
     Raises:
-        FleetError: the message names the device.
+        FleetError: a device allows none; the message names it.
     """
     for member in members:
         if not any(member.allows(network) for network in networks):
             raise FleetError(
-                f"'{member.name}' allows none of the {len(networks)} networks that the rankings "
-                "hold: its budget has changed since. Run its stages search and rank again."
+                f"'{member.name}' allows none of the {len(networks)} ranked networks: its budget "
+                "has changed since the ranking. Run its stages search and rank again."
             )
 
 
-def judge(
+def evaluate_networks(
     networks: Sequence[Architecture],
     supernet: Supernet,
     images: Images,
     params: FleetParams,
     checkpoint: Checkpoint,
 ) -> list[float]:
-    """The supernet accuracy of every network, all on the same images; each one is saved.
+    """Supernet accuracy of every network on the same images; a checkpoint follows each one.
 
-    A device whose search taught it weights of its own is judged by the common ones too: they are
-    the only ones in which networks of several devices can be compared.
+    The shared supernet is used even for devices whose search trained its own weights, because only
+    with it are networks of several devices comparable.
     """
     known: dict[str, float] = checkpoint.load() or {}
     calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
-    judged_on = list(eval_batches(spread(images.val, params.images), images.info, params.batch))
+    held_out = list(eval_batches(spread(images.val, params.images), images.info, params.batch))
     with Progress("fleet", len(networks), len(known)) as progress:
         for network in networks:
             if network.id not in known:
-                found = slice_accuracy(supernet, network, calibration, judged_on)
+                found = slice_accuracy(supernet, network, calibration, held_out)
                 known[network.id] = found
                 checkpoint.save(known)
                 progress.update(len(known), {"accuracy": found})
     return [known[network.id] for network in networks]
 
 
-def said(joint: Joint) -> str:
-    """The result in one line."""
+def summary_line(joint: Joint) -> str:
+    """Summarise the result in one line."""
     users = "; ".join(" and ".join(joint.users(n)) for n in joint.shared.networks)
     return (
         f"{len(joint.shared.networks)} of {len(joint.networks)} networks would serve all devices "

@@ -1,1 +1,1 @@
-"""The prepare stage: originals in, checked and split arrays out."""
+"""The prepare stage: from original files to checked and split arrays."""

@@ -1,4 +1,4 @@
-"""A quick look at the data's source before anything starts."""
+"""Quick checks of the data source before a run starts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from stages.common.data_params import DataParams
 
 
 def check_source(params: DataParams, fetched: Path | None = None) -> None:
-    """See whether `params.path` can hold the data set, without decoding it.
+    """Check whether `params.path` can hold the data set, without decoding it.
 
     Args:
         params: the `data` section.
-        fetched: where the fetch stage writes. A `data.path` equal to it is filled by that stage,
-            so it need not hold anything yet. None: unknown; then a folder that does not exist
-            yet, or that fetch has filled before, is left to that stage.
+        fetched: output folder of the fetch stage, which may still be empty if `data.path` is equal
+            to it. None: unknown; then a folder that does not exist, or was filled by an earlier
+            fetch, is not checked.
 
     Raises:
-        DataError: what is missing, and what to do about it.
+        DataError: something is missing; the message says what to do.
     """
     source, folder = SOURCES[params.source], Path(params.path)
     _require_plain(params.path)
@@ -32,18 +32,18 @@ def check_source(params: DataParams, fetched: Path | None = None) -> None:
         source.check(folder)
     elif not source.fetchable:
         raise DataError(
-            f"data.source '{params.source}' reads your own images, and data.path is '{folder}', "
-            "which holds none: set data.path to the folder with one subfolder for every class."
+            f"data.source '{params.source}' reads your own images, but data.path '{folder}' has "
+            "none: set data.path to the folder with one subfolder for every class."
         )
 
 
 def check_images(params: DataParams) -> None:
-    """Look at the user's own images before DVC hashes them: its messages would not name the file.
+    """Check the user's own images before DVC hashes them, whose errors would not name the file.
 
-    A folder that is not there, or that fetch has filled, is left to `check_source`.
+    A folder that is missing, or was filled by fetch, is left to `check_source`.
 
     Raises:
-        DataError: what is wrong with which file, and what to do about it.
+        DataError: the message names the file, the problem and the fix.
     """
     source, folder = SOURCES[params.source], Path(params.path)
     _require_plain(params.path)
@@ -52,29 +52,29 @@ def check_images(params: DataParams) -> None:
 
 
 def _may_be_fetched(folder: Path) -> bool:
-    """Whether nothing is there yet, or what fetch has put there."""
+    """Whether the folder does not exist yet, or was filled by fetch."""
     try:
         folder.lstat()
         return (folder / "source.json").is_file()
     except FileNotFoundError:
         return True
-    except OSError:  # closed, or no possible name: `check` says so
+    except OSError:  # no permission, or an invalid name: `check` reports it
         return False
 
 
 def _require_plain(path: str) -> None:
-    """Refuse a path that only a shell would understand."""
+    """Reject a path that only a shell would expand."""
     if path.startswith("~") and not os.path.lexists(path):
         raise DataError(
-            f"data.path '{path}': ~ is the shell's, and is not replaced in params.yaml. "
+            f"data.path '{path}': ~ is expanded by shells only, not in params.yaml. "
             f"Write {_home(path)}."
         )
     if "\0" in path:
-        raise DataError("data.path holds a zero byte, which no file's name can have.")
+        raise DataError("data.path contains a zero byte, which is not allowed in file names.")
 
 
 def _home(path: str) -> str:
     try:
         return str(Path(path).expanduser())
-    except RuntimeError:  # a user who is not known here
+    except RuntimeError:  # an unknown user
         return "the whole path"

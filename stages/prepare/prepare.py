@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from data.dataset import Augment, DatasetInfo, Split, SplitName
 from data.errors import DataError
-from data.image_walk import counted, some
+from data.image_walk import join_first, pluralise
 from data.sources import SOURCES
 from data.sources.base import Loaded
 from data.splits import Duplicates, Splits, find_duplicates, split
 from stages.common.data_params import DataParams
 
-_CHUNK = 4096  # images a histogram is taken of at once
+_CHUNK = 4096  # images per histogram update
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Prepared:
     Attributes:
         info: its description.
         splits: its arrays.
-        notes: what the user should know, a sentence each.
+        notes: messages for the user, one sentence each.
     """
 
     info: DatasetInfo
@@ -70,33 +70,33 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
 
 
 def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
-    """Say which labels contradict each other, and what was left out of which split."""
+    """Notes on contradicting labels and on images dropped from splits."""
     notes = []
     if duplicates.conflicts:
         listed = _pairs(loaded, duplicates.contradictions)
         notes.append(
-            "the same pixels in two classes, so that one of the labels is wrong: "
-            f"{counted(duplicates.conflicts, 'image')}{listed}."
+            "identical images with different labels: "
+            f"{pluralise(duplicates.conflicts, 'image')}{listed}."
         )
     if len(indices.dropped):
         groups_N = duplicates.groups_N
         kept = np.setdiff1d(np.arange(len(groups_N)), indices.dropped)
-        # Of equal images the ones in train are dropped before those in val.
+        # Of duplicates, those in train are dropped before those in val.
         owner = dict(zip(groups_N[kept].tolist(), kept.tolist(), strict=True))
         pairs = [(index, owner[int(groups_N[index])]) for index in indices.dropped.tolist()]
         notes.append(
-            "left out of train or val, as copies of test or validation images: "
-            f"{counted(len(pairs), 'image')}{_pairs(loaded, pairs)}."
+            "dropped from train or val as duplicates of test or validation images: "
+            f"{pluralise(len(pairs), 'image')}{_pairs(loaded, pairs)}."
         )
     return notes
 
 
 def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
-    """The files of some pairs; nothing where images have no files of their own."""
+    """Format the files of some pairs; empty if images have no files of their own."""
     if not loaded.files:
         return ""
     files = [f"{loaded.files[one]} = {loaded.files[other]}" for one, other in pairs]
-    return f" ({some(files)})"
+    return f" ({join_first(files)})"
 
 
 def channel_statistics(
@@ -104,7 +104,7 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of pixels / 255 per channel, exact to six digits.
 
-    A channel that hardly varies gets one grey level as its deviation, so that it can be divided by.
+    The deviation is at least one grey level (1/255), so that a constant channel can be normalised.
     """
     channels = images_NHWC.shape[-1]
     counts = np.zeros((channels, 256), np.int64)

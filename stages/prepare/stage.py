@@ -1,4 +1,4 @@
-"""Turn the originals into checked, split, memory-mappable arrays."""
+"""Convert the original files into checked, split, memory-mappable arrays."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(params: DataParams, folder: Path) -> Loaded:
 
 
 def write(prepared: Prepared, out: Path) -> DatasetInfo:
-    """Write the arrays, then their description; a folder with the description is complete."""
+    """Write the arrays, then the description last: a folder with it is complete."""
     arrays = {}
     for name, part in prepared.splits.items():
         for file, array in (

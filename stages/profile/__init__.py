@@ -1,1 +1,1 @@
-"""Stage `profile`: measure a device, so that any network's latency on it can be predicted."""
+"""Stage `profile`: measure a device and fit its latency model."""

@@ -1,16 +1,16 @@
-"""A device that somebody measures elsewhere: what they get, and what they send back."""
+"""Offline devices: export of models to measure, and import of the measured latency table."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from devices.agent.pack import packed
+from devices.agent.pack import build_zipapp
 from devices.backends import Backend
-from devices.bench import opened_as_it_is
+from devices.bench import build_if_needed
 from devices.device import Device
 from devices.latency import LatencyTable
-from devices.latency_fit import plain
+from devices.latency_fit import build_additive_table
 from models.operators import macs
 from models.space import SearchSpace
 from stages.common.budgets import search_precision
@@ -30,7 +30,7 @@ With Python, NumPy and {runtime} on the device, and nothing else running there:
 
 fills the column `ms`. By hand: milliseconds per image at batch 1, median of many calls after a
 warm-up, {threads} thread(s). Every block is needed; whole networks (kind `network`) in all of a
-precision or in none. Without them nobody knows how wrong the predictions are.
+precision or in none. Without them the error of the predictions is unknown.
 
 Back in the repository: netwright profile {name} --import table.csv
 """
@@ -45,19 +45,19 @@ def export_models(
     folder: Path,
     on_done: OnDone,
 ) -> None:
-    """Write what a device elsewhere needs to be measured: models, a table to fill in, an agent.
+    """Write the files for measuring an offline device: models, an empty table, an agent.
 
     Args:
-        space: whose blocks and networks.
+        space: the search space of the blocks and networks.
         name: the device's name.
         device: its settings.
         runtime: its backend.
         params: which networks.
         folder: must be empty or not exist.
-        on_done: called with each model's name as it is written.
+        on_done: called with each model's name when it is written.
 
     Raises:
-        TableError: the folder holds something already.
+        TableError: the folder is not empty.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise TableError(f"{folder} is not empty; name a new folder.")
@@ -67,11 +67,11 @@ def export_models(
     blocks, networks = write_models(wanted, space, runtime, params, models, on_done)
     onnx = {**blocks, **networks, REFERENCE_KEY: models / REFERENCE}
     files = {
-        key: opened_as_it_is(runtime, device, file, file.with_suffix(""))
+        key: build_if_needed(runtime, device, file, file.with_suffix(""))
         for key, file in onnx.items()
     }
     write_bytes(folder / TABLE, template(wanted, files, folder))
-    write_bytes(folder / AGENT, packed())
+    write_bytes(folder / AGENT, build_zipapp())
     text = _README.format(
         name=name,
         runtime=runtime.runtime,
@@ -82,7 +82,7 @@ def export_models(
     write_bytes(folder / "README.txt", text.encode())
 
 
-def imported_table(
+def import_table(
     space: SearchSpace,
     name: str,
     device: Device,
@@ -90,19 +90,19 @@ def imported_table(
     params: ProfileParams,
     file: Path,
 ) -> tuple[LatencyTable, Imported]:
-    """The latency model of a table that was measured elsewhere, and what the table says.
+    """Fit the latency model of a table that was measured offline.
 
     Args:
-        space: whose blocks it must hold.
+        space: the search space whose blocks the table must contain.
         name: the device's name.
         device: its settings.
         runtime: its backend.
-        params: which networks it may hold.
+        params: which networks it may contain.
         file: the table.
 
     Raises:
         TableError: the table is wrong or incomplete.
-        LatencyError: the model is past the device's `max_error`.
+        LatencyError: the model's error exceeds the device's `max_error`.
     """
     wanted = plan(space, device, runtime, params)
     imported = read_table(file, wanted)
@@ -111,22 +111,22 @@ def imported_table(
         table = fit_table(name, runtime, space, measured, imported.found)
     else:
         block_macs = {key: macs(block) for key, block in wanted.blocks.items()}
-        table = plain(name, runtime.name, imported.found.blocks, block_macs)
+        table = build_additive_table(name, runtime.name, imported.found.blocks, block_macs)
     needed = search_precision(device)
     if needed not in table.precisions:
         raise TableError(
-            f"{file}: '{name}' is searched for in {needed}, and whole networks were measured in "
-            f"{', '.join(imported.precisions) or 'no precision'}. Measure them in {needed}."
+            f"{file}: the search precision of '{name}' is {needed}, but whole networks were "
+            f"measured in {', '.join(imported.precisions) or 'none'}. Measure them in {needed}."
         )
     table.check_error(device.max_error)
     return with_largest(table, space, device, imported.found.networks), imported
 
 
 def check_unchanged(name: str, device: Device, file: Path) -> None:
-    """Refuse a table that is not the one that was imported.
+    """Check that the table is unchanged since its import.
 
     Raises:
-        TableError: it is missing or another.
+        TableError: it is missing or was changed.
     """
     assert device.table is not None
     way_out = f"Import it again: netwright profile {name} --import {device.table.file}"
@@ -134,5 +134,5 @@ def check_unchanged(name: str, device: Device, file: Path) -> None:
         raise TableError(f"devices.{name}.table: {device.table.file} is missing. {way_out}")
     if hashlib.sha256(file.read_bytes()).hexdigest() != device.table.sha256:
         raise TableError(
-            f"devices.{name}.table: {device.table.file} was changed since its import. {way_out}"
+            f"devices.{name}.table: {device.table.file} has changed since its import. {way_out}"
         )

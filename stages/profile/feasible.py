@@ -1,4 +1,4 @@
-"""Whether a device's budget can be met at all, asked before anything is trained."""
+"""Feasibility checks of a device's budget, run before any training."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.agent_client import Patience
+from devices.agent_client import Timeouts
 from devices.backends import backend
-from devices.bench import bench_of
+from devices.bench import open_target
 from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
 from devices.measure import Measurement, Protocol
@@ -33,7 +33,7 @@ class Ends:
     """The space's smallest network, measured against its largest in interleaved blocks.
 
     Attributes:
-        smallest: the measurement; its `ratio` is the least share of latency there can be, about.
+        smallest: the measurement; its `ratio` is about the smallest feasible share of latency.
     """
 
     smallest: Measurement
@@ -44,10 +44,10 @@ class Ends:
         return self.smallest.reference_ms
 
     def least(self, key: str) -> tuple[float, Interval]:
-        """What the smallest network needs of a latency budget, with its 95% interval.
+        """The smallest network's latency in a budget's unit, with its 95% interval.
 
         Args:
-            key: `latency_ms` or `latency_share`, whose unit is meant.
+            key: the unit: `latency_ms` or `latency_share`.
         """
         if key == "latency_ms":
             return self.smallest.ms, self.smallest.interval
@@ -58,46 +58,47 @@ class Ends:
 def check_feasible(
     space: SearchSpace, device_name: str, device: Device, table: LatencyTable | None
 ) -> None:
-    """Stop if no architecture of the space meets the device's budget.
+    """Raise if no architecture of the space meets the device's budget.
 
     Args:
-        space: the architectures there are.
+        space: the search space.
         device_name: for the message.
-        device: whose budget counts.
-        table: its latency model; None leaves the latency out, and the rest is exact.
+        device: its settings, with the budget.
+        table: its latency model; None skips the latency budget.
 
     Raises:
-        InfeasibleBudgetError: names the nearest feasible budget and the way out.
+        InfeasibleBudgetError: the message names the closest feasible budget and the fix.
     """
     known = table or LatencyTable.unmeasured(device_name, device.backend)
     require_feasible(space, device_name, limits(device, known))
 
 
 def measure_ends(
-    space: SearchSpace, name: str, device: Device, patience: Patience | None = None
+    space: SearchSpace, name: str, device: Device, patience: Timeouts | None = None
 ) -> Ends:
     """Measure the space's smallest network against its largest, in about two seconds.
 
-    Both in the precision searched in, with random weights.
+    Both in the search precision, with random weights.
 
     Raises:
-        DeviceError: the device cannot be measured from here, or its runtime refuses a network.
+        DeviceError: the device cannot be measured from this machine, or its runtime rejects a
+            network.
         MeasurementError: a network cannot be measured.
     """
-    bench = bench_of(name, device, patience)
-    if bench.why_not_measured:
-        raise DeviceError(bench.why_not_measured)
+    target = open_target(name, device, patience)
+    if target.why_not_measured:
+        raise DeviceError(target.why_not_measured)
     with tempfile.TemporaryDirectory() as folder:
         smallest, largest = (
-            _written(space.extreme(macs, largest=end), device, Path(folder), word)
+            _write(space.extreme(macs, largest=end), device, Path(folder), word)
             for end, word in ((False, "smallest"), (True, "largest"))
         )
-        found = bench.measure({"smallest": smallest}, largest, _QUICK)
+        found = target.measure({"smallest": smallest}, largest, _QUICK)
     return Ends(found["smallest"])
 
 
-def _written(network: Architecture, device: Device, folder: Path, word: str) -> Path:
-    """A network's file in the precision searched in."""
+def _write(network: Architecture, device: Device, folder: Path, word: str) -> Path:
+    """Write a network in the search precision."""
     file, precision = folder / f"{word}.onnx", search_precision(device)
     write_network(network, file, seed=0)
     if precision == _FLOAT32:

@@ -1,4 +1,4 @@
-"""The space's largest network on a device, of whose latency `budget.latency_share` is a share."""
+"""Latency of the space's largest network, which `budget.latency_share` refers to."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def with_largest(
     device: Device,
     found: Mapping[str, float | Measurement],
 ) -> LatencyTable:
-    """The table with the latency of the space's largest network in the precision searched in.
+    """Add the latency of the space's largest network, in the search precision, to the table.
 
     Args:
         table: the device's latency model.
-        space: the device's own.
+        space: the device's search space.
         device: its settings.
-        found: measured networks by `network_key`: milliseconds, or with their intervals. Where
-            the largest is not among them (an imported table may hold blocks alone), its latency
-            is predicted, and nothing is known of an interval.
+        found: measured networks by `network_key`: milliseconds, or with their intervals. If the
+            largest is missing (an imported table may contain only blocks), its latency is
+            predicted, without an interval.
     """
     largest, precision = space.extreme(macs, largest=True), search_precision(device)
     measured = found.get(network_key(largest, precision))

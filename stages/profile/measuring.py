@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from devices.backends import Backend
-from devices.bench import Bench
+from devices.bench import Target
 from devices.device import Device
 from devices.latency import LatencyTable
 from devices.latency_fit import MeasuredNetwork, fit
@@ -35,14 +35,14 @@ OnDone = Callable[[str], None]
 
 
 def precisions_of(device: Device, runtime: Backend) -> tuple[str, ...]:
-    """Precisions whose latency matters on a device; float32 always does."""
+    """Precisions measured on a device; always includes float32."""
     if device.precision == "auto":
         return runtime.native_precisions
     return tuple(dict.fromkeys((FLOAT32, device.precision)))
 
 
 def steps(space: SearchSpace, device: Device, runtime: Backend, params: ProfileParams) -> int:
-    """How many steps a profile has: every model is made, then measured."""
+    """Number of progress steps of a profile: every model is exported, then measured."""
     networks = (params.networks + params.held_out) * len(precisions_of(device, runtime))
     return 2 * (len(space.blocks()) + networks)
 
@@ -53,9 +53,9 @@ class Plan:
 
     Attributes:
         blocks: every block of the space, by its key.
-        networks: whole networks, from the cheapest to the dearest.
+        networks: whole networks, from the fewest to the most MACs.
         precisions: in which the networks are measured, float32 first.
-        held_out: how many of the networks are kept for judging.
+        held_out: number of networks held out for evaluating the model.
     """
 
     blocks: Mapping[str, Block]
@@ -66,14 +66,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """What was measured: of blocks by key, of networks by `network_key`."""
+    """Measured latencies of blocks by key and of networks by `network_key`."""
 
     blocks: Mapping[str, float]
     networks: Mapping[str, float]
 
 
 def plan(space: SearchSpace, device: Device, runtime: Backend, params: ProfileParams) -> Plan:
-    """What has to be measured; equal params draw equal networks."""
+    """Select what to measure; equal params draw equal networks."""
     rng = np.random.default_rng(params.seed)
     networks = draw_networks(space, params.networks + params.held_out, rng)
     blocks = {block.key: block for block in space.blocks()}
@@ -108,7 +108,7 @@ def profile(
     name: str,
     device: Device,
     runtime: Backend,
-    bench: Bench,
+    target: Target,
     params: ProfileParams,
     work: Path,
     on_done: OnDone,
@@ -116,18 +116,18 @@ def profile(
     """Measure every block and some whole networks, and fit the device's latency model.
 
     Args:
-        space: the architectures whose latency is to be predicted.
+        space: the search space.
         name: the device's name.
         device: its settings.
         runtime: its backend.
-        bench: where it is measured.
-        params: how to measure.
+        target: where it is measured.
+        params: measurement settings.
         work: an existing folder for the models.
         on_done: called with a name after each of the `steps`.
 
     Returns:
-        The latency model, the milliseconds of the reference network that `work` then holds, and
-        every measurement: blocks by key, networks by `network_key`.
+        The latency model, the milliseconds of the reference network written to `work`, and all
+        measurements: blocks by key, networks by `network_key`.
 
     Raises:
         MeasurementError: a model cannot be measured.
@@ -135,26 +135,27 @@ def profile(
     wanted = plan(space, device, runtime, params)
     files, whole = write_models(wanted, space, runtime, params, work, on_done)
     reference = work / REFERENCE
-    alone = bench.measure(files, reference, params.block_protocol, on_done)
-    quick_ms = next(row.reference_ms for row in alone.values())
-    together = bench.measure(whole, reference, params.network_protocol, on_done, quick_ms)
-    # One clock for both sessions: the second one's, which is the longer.
-    reference_ms = next(row.reference_ms for row in together.values())
-    alone = {key: row.in_clock(reference_ms) for key, row in alone.items()}
+    block_rows = target.measure(files, reference, params.block_protocol, on_done)
+    expected_ms = next(row.reference_ms for row in block_rows.values())
+    network_rows = target.measure(whole, reference, params.network_protocol, on_done, expected_ms)
+    # Normalise both to the reference latency of the second measurement, which is the longer one.
+    reference_ms = next(row.reference_ms for row in network_rows.values())
+    block_rows = {key: row.rescale(reference_ms) for key, row in block_rows.items()}
     found = Milliseconds(
-        {key: row.ms for key, row in alone.items()},
-        {key: row.ms for key, row in together.items()},
+        {key: row.ms for key, row in block_rows.items()},
+        {key: row.ms for key, row in network_rows.items()},
     )
     table = fit_table(name, runtime, space, wanted, found)
-    return with_largest(table, space, device, together), reference_ms, alone | together
+    table = with_largest(table, space, device, network_rows)
+    return table, reference_ms, block_rows | network_rows
 
 
 def fit_table(
     name: str, runtime: Backend, space: SearchSpace, plan: Plan, found: Milliseconds
 ) -> LatencyTable:
-    """The latency model of what was measured, fitted on some networks and judged on others."""
+    """Fit the latency model on some of the measured networks and evaluate it on the others."""
     sizes = stage_sizes(space.groups)
-    fitted, judged = (
+    fitted, held_out = (
         [
             MeasuredNetwork(
                 tuple(block.key for block in architecture.present),
@@ -167,7 +168,7 @@ def fit_table(
     )
     block_ms = {key: found.blocks[key] for key in plan.blocks}
     block_macs = {key: macs(block) for key, block in plan.blocks.items()}
-    return fit(name, runtime.name, block_ms, block_macs, fitted, judged, sizes)
+    return fit(name, runtime.name, block_ms, block_macs, fitted, held_out, sizes)
 
 
 def _write_networks(

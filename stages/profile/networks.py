@@ -1,4 +1,4 @@
-"""Which whole networks are measured, and how blocks and networks become files to measure.
+"""Selection of the networks to measure, and export of blocks and networks to files.
 
 Axes: C channels, H height, W width.
 """
@@ -25,18 +25,18 @@ _ATTEMPTS = 100
 def draw_networks(
     space: SearchSpace, count: int, rng: np.random.Generator
 ) -> tuple[Architecture, ...]:
-    """Different architectures, in order from the cheapest to the dearest.
+    """Draw different architectures, sorted from the fewest to the most MACs.
 
-    Uniform samples crowd around the middle of a space, while budgets often lie near its ends. So
-    each network leans towards one end: a group takes that end's candidate with a probability
-    that runs from 1 (the cheapest) over 0 (uniform) to 1 (the dearest).
+    Uniform samples concentrate around the middle of a space, while budgets often lie near its ends.
+    So each network is biased towards one end: a group takes that end's candidate with a
+    probability from 1 (smallest) over 0 (uniform) to 1 (largest).
 
     Raises:
-        SpaceError: the space does not hold that many.
+        SpaceError: the space does not contain that many.
     """
     ends = [space.choices(space.extreme(macs, largest=largest)) for largest in (False, True)]
     found: dict[Architecture, float] = {}
-    # The ends come first, or another network that leans there could have taken their place.
+    # The ends are drawn first, so that no other network biased towards them takes their place.
     for lean in sorted(np.linspace(-1, 1, count), key=lambda lean: -abs(lean)):
         for attempt in range(_ATTEMPTS):
             strength = abs(lean) * (1 - attempt / _ATTEMPTS)
@@ -59,14 +59,14 @@ def draw_networks(
 def split_networks(
     networks: tuple[Architecture, ...], held_out: int
 ) -> tuple[tuple[Architecture, ...], tuple[Architecture, ...]]:
-    """Networks to fit on and to judge on, the latter spread evenly between the two ends."""
-    judged = set(np.linspace(1, len(networks) - 2, held_out).round().astype(int).tolist())
-    fitted = tuple(n for i, n in enumerate(networks) if i not in judged)
-    return fitted, tuple(networks[i] for i in sorted(judged))
+    """Split into networks to fit on and held-out ones, which are evenly spaced by MACs."""
+    chosen = set(np.linspace(1, len(networks) - 2, held_out).round().astype(int).tolist())
+    fitted = tuple(n for i, n in enumerate(networks) if i not in chosen)
+    return fitted, tuple(networks[i] for i in sorted(chosen))
 
 
 def network_key(architecture: Architecture, precision: str) -> str:
-    """The name of one network in one precision."""
+    """Key of a network in a precision."""
     return f"{precision}-{architecture.id}"
 
 
@@ -78,7 +78,7 @@ def write_block(block: Block, file: Path, seed: int) -> None:
 
 
 def write_network(architecture: Architecture, file: Path, seed: int) -> None:
-    """Export one network in float32 with random weights, on whose values latency hardly depends."""
+    """Export a network in float32 with random weights, which hardly affect latency."""
     torch.manual_seed(seed)
     file.write_bytes(to_onnx(Subnet(architecture), architecture.image_shape))
 

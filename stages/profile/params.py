@@ -9,24 +9,24 @@ from stages.common.params import Params
 
 
 class ProfileParams(Params):
-    """How a device is measured."""
+    """How a device is profiled."""
 
     networks: int = Field(ge=4)
     """Whole networks the latency model is fitted on."""
     held_out: int = Field(ge=1)
-    """Whole networks it is judged on."""
+    """Whole networks held out for its evaluation."""
     blocks: int = Field(ge=1)
-    """Least interleaved blocks of calls for each of the space's building blocks."""
+    """Minimum interleaved blocks of calls for each of the space's building blocks."""
     network_blocks: int = Field(ge=1)
-    """Likewise for each whole network; their errors do not average out."""
+    """The same for each whole network; their errors do not average out."""
     calls: int = Field(ge=1)
-    """Least calls per block; quick models get more."""
+    """Minimum calls per block; fast models use more."""
     max_interval: float = Field(0.02, gt=0)
     """Blocks are added until half of a latency's 95% interval is at most this share of it."""
     time_limit_s: float = Field(5.0, gt=0)
-    """Seconds per model after which no more are added, and the interval stays as it is."""
+    """Seconds per model after which no more blocks are added."""
     seed: int = Field(ge=0)
-    """Of the networks that are drawn."""
+    """Seed of the drawn networks."""
 
     @property
     def block_protocol(self) -> Protocol:

@@ -1,4 +1,4 @@
-"""A picture of how well a latency model predicts networks it has not seen."""
+"""Plot of a latency model's predictions on held-out networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.common.files import atomic_path
 
 
 def draw_held_out(table: LatencyTable, path: Path) -> None:
-    """Scatter of predicted against measured milliseconds, one colour a precision.
+    """Scatter plot of predicted against measured milliseconds, one colour per precision.
 
     Equal tables give equal bytes.
     """
@@ -39,5 +39,5 @@ def draw_held_out(table: LatencyTable, path: Path) -> None:
     axes.legend()
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
-        # Without its own metadata a PNG names the library's version.
+        # The default metadata contains matplotlib's version.
         figure.savefig(temporary, format="png", metadata={"Software": None})

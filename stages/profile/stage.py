@@ -1,4 +1,4 @@
-"""Measure a device, or say why it cannot be measured here; and check its budget either way."""
+"""Profile a device, or record why it cannot be measured, and check its budget in both cases."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from data.dataset import DatasetInfo
-from devices.agent.quiet import quiet
+from devices.agent.quiet import disable_telemetry
 from devices.backends import Backend, backend
-from devices.bench import Bench, bench_of
+from devices.bench import Target, open_target
 from devices.device import Device, DeviceError
 from devices.latency import LatencyTable
 from devices.measure import Measurement
@@ -25,10 +25,10 @@ from stages.common.device_space import device_space
 from stages.common.devices import pick_device
 from stages.common.files import rounded, write_bytes, write_json
 from stages.common.params import read_section
-from stages.common.progress import Progress, counted
+from stages.common.progress import Progress, count_steps
 from stages.common.runtime import prepare_machine
 from stages.common.schemas import LATENCY
-from stages.profile.elsewhere import check_unchanged, imported_table
+from stages.profile.elsewhere import check_unchanged, import_table
 from stages.profile.feasible import check_feasible
 from stages.profile.measuring import FLOAT32, profile, steps
 from stages.profile.networks import write_lower, write_network
@@ -48,47 +48,47 @@ def main() -> None:
     params = read_section(flags.params, "profile", ProfileParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
-    quiet()
+    disable_telemetry()
     runtime = usable_backend(flags.device, device)
     info = DatasetInfo.read(flags.data)
     whole = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
     space = device_space(whole, flags.device, device).space
     check_feasible(space, flags.device, device, None)
 
-    bench = bench_of(flags.device, device)
+    target = open_target(flags.device, device)
     if device.table is not None:
         file = flags.params.parent / device.table.file
         check_unchanged(flags.device, device, file)
-        table, imported = imported_table(space, flags.device, device, runtime, params, file)
+        table, imported = import_table(space, flags.device, device, runtime, params, file)
         print(f"{flags.device}: {len(table.block_ms)} blocks from {device.table.file}")
         about: dict[str, Any] = {"machine": imported.machine}
-    elif bench.why_not_measured:
+    elif target.why_not_measured:
         with tempfile.TemporaryDirectory() as folder:
             try_build(space, device, runtime, Path(folder))
         table, about = LatencyTable.unmeasured(flags.device, runtime.name), {}
-        print(f"{flags.device} is not measured: {bench.why_not_measured}")
+        print(f"{flags.device} is not measured: {target.why_not_measured}")
     else:
         with tempfile.TemporaryDirectory() as folder:
-            table, about = measured(
-                space, flags.device, device, runtime, bench, params, Path(folder)
+            table, about = measure_device(
+                space, flags.device, device, runtime, target, params, Path(folder)
             )
             reference = (Path(folder) / REFERENCE).read_bytes()
         table.check_error(device.max_error)
         write_bytes(flags.out / REFERENCE, reference)
-    say_error(flags.device, table)
-    say_budget(flags.device, device, table)
+    print_error(flags.device, table)
+    print_budget(flags.device, device, table)
     check_feasible(space, flags.device, device, table)
     if table.error:
         draw_held_out(table, flags.out / "latency.png")
-    content = describe(table, device, bench.why_not_measured) | about
+    content = describe(table, device, target.why_not_measured) | about
     write_json(flags.out / "latency.json", LATENCY, content)
 
 
 def usable_backend(name: str, device: Device) -> Backend:
-    """The device's backend, once it has accepted the device's settings.
+    """The device's backend, after checking the device's settings.
 
     Raises:
-        DeviceError: a setting does not suit; the message has the full key.
+        DeviceError: a setting is invalid; the message has the full key.
     """
     try:
         runtime = backend(device.backend)
@@ -99,10 +99,10 @@ def usable_backend(name: str, device: Device) -> Backend:
 
 
 def try_build(space: SearchSpace, device: Device, runtime: Backend, work: Path) -> None:
-    """Build the space's largest network, to learn before training what the runtime refuses.
+    """Build the space's largest network, to find runtime errors before training.
 
     Raises:
-        DeviceError: the runtime cannot build it; the message has the runtime's own.
+        DeviceError: the runtime cannot build it; the message includes the runtime's error.
     """
     network = work / "largest.onnx"
     write_network(space.extreme(macs, largest=True), network, seed=0)
@@ -113,26 +113,26 @@ def try_build(space: SearchSpace, device: Device, runtime: Backend, work: Path) 
     runtime.build(network, precision, work, device)
 
 
-def measured(
+def measure_device(
     space: SearchSpace,
     name: str,
     device: Device,
     runtime: Backend,
-    bench: Bench,
+    target: Target,
     params: ProfileParams,
     work: Path,
 ) -> tuple[LatencyTable, dict[str, Any]]:
     """Profile the device with progress on the terminal.
 
     Returns:
-        The latency model, and what to tell of the measurement in `latency.json`.
+        The latency model, and the measurement's entries for `latency.json`.
     """
-    before = bench.machine()  # also says at once whether an agent answers
+    before = target.machine()  # fails early if an agent does not answer
     with Progress("profile", steps(space, device, runtime, params)) as progress:
         table, reference_ms, found = profile(
-            space, name, device, runtime, bench, params, work, counted(progress)
+            space, name, device, runtime, target, params, work, count_steps(progress)
         )
-    say_intervals(name, found, params.max_interval)
+    print_intervals(name, found, params.max_interval)
     return table, {
         "machine": before,
         "protocol": params.model_dump(mode="json"),
@@ -151,20 +151,20 @@ def measured(
     }
 
 
-def say_intervals(name: str, found: Mapping[str, Measurement], max_interval: float) -> None:
-    """Print how exactly the latencies are known."""
+def print_intervals(name: str, found: Mapping[str, Measurement], max_interval: float) -> None:
+    """Print the widths of the latencies' confidence intervals."""
     widths = [row.half_width for row in found.values()]
     wide = sum(width > max_interval for width in widths)
     undisturbed = float(np.mean([row.undisturbed for row in found.values()]))
     print(
-        f"{name}: 95% intervals of {len(widths)} latencies are {np.median(widths):.1%} of them to "
-        f"either side (median; the widest {max(widths):.1%}); {wide} are wider than max_interval "
+        f"{name}: half-widths of the 95% intervals of {len(widths)} latencies: median "
+        f"{np.median(widths):.1%}, largest {max(widths):.1%}; {wide} are wider than max_interval "
         f"{max_interval:.1%}; {undisturbed:.0%} of the blocks were undisturbed."
     )
 
 
-def say_error(name: str, table: LatencyTable) -> None:
-    """Print how far off the latency model is, and which model it is."""
+def print_error(name: str, table: LatencyTable) -> None:
+    """Print the latency model's kind and error."""
     for precision, error in table.error.items():
         model = "sum of blocks" if table.additive(precision) else "regression on stage features"
         print(
@@ -173,11 +173,11 @@ def say_error(name: str, table: LatencyTable) -> None:
             f"({model})"
         )
     if table.measured and not table.error:
-        print(f"{name}: no whole network was measured, so the predictions' error is unknown.")
+        print(f"{name}: no whole network was measured, so the prediction error is unknown.")
 
 
-def say_budget(name: str, device: Device, table: LatencyTable) -> None:
-    """Print what a share of latency is in milliseconds on this device."""
+def print_budget(name: str, device: Device, table: LatencyTable) -> None:
+    """Print the device's latency share in milliseconds."""
     share, budget_ms = device.budget.latency_share, latency_budget(device, table)
     if share is not None and budget_ms is not None:
         print(
@@ -186,18 +186,18 @@ def say_budget(name: str, device: Device, table: LatencyTable) -> None:
         )
 
 
-def describe(table: LatencyTable, device: Device, away: str) -> dict[str, Any]:
-    """The content of `latency.json`, with null for what only a measurement can tell.
+def describe(table: LatencyTable, device: Device, reason: str) -> dict[str, Any]:
+    """The content of `latency.json`, with null for what was not measured.
 
     Args:
-        table: the latency model; without blocks where nobody measured the device.
+        table: the latency model; without blocks if the device was not measured.
         device: its settings.
-        away: why it was not measured from here, or "".
+        reason: why it was not measured, or "".
     """
     return {
         **table.to_json(),
         "budget_ms": latency_budget(device, table),
-        "why_not_measured": away or None,
+        "why_not_measured": reason or None,
         "imported": None if device.table is None else device.table.model_dump(),
         "machine": None,
         "protocol": None,

@@ -1,10 +1,10 @@
-"""A device's latencies as a CSV file, for devices that no pipeline can reach.
+"""A device's latencies as a CSV file, for offline devices.
 
 One row is a building block or a whole network: `kind` (reference, block or network), `key`,
 `precision`, `file` (the model), `ms` (milliseconds per image at batch 1, median), `low_ms` and
 `high_ms` (its 95% confidence interval), `spread`. Lines that begin with # are remarks;
-`# machine: {...}` says what it was measured on. Every block is needed, in float32; whole networks
-are needed in all of a precision or in none of it. Of the measurement `ms` alone is read.
+`# machine: {...}` says what it was measured on. Every block is required, in float32; for each
+precision either all whole networks or none are required. Of the measurement only `ms` is read.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _SHOWN = 8
 
 
 class TableError(ValueError):
-    """A table that cannot be imported; the message lists all that is wrong with it."""
+    """A table that cannot be imported; the message lists all problems."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a table holds, once it is complete.
+    """The content of a complete table.
 
     Attributes:
         found: milliseconds of blocks and networks.
-        precisions: in which whole networks were measured, float32 first; none: blocks alone.
-        machine: what it was measured on, if it says so.
+        precisions: in which whole networks were measured, float32 first; empty: only blocks.
+        machine: what it was measured on, if given.
     """
 
     found: Milliseconds
@@ -51,12 +51,12 @@ class Imported:
 
 
 def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
-    """A table with every row and no milliseconds.
+    """Build a table with every row and empty milliseconds.
 
     Args:
         plan: what has to be measured.
         files: the models by block key, `network_key`, or `reference`.
-        folder: which the files are named from.
+        folder: base of the relative file names.
     """
     rows = [("reference", REFERENCE_KEY, FLOAT32, files[REFERENCE_KEY])]
     rows += [("block", key, FLOAT32, files[key]) for key in plan.blocks]
@@ -73,14 +73,14 @@ def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
 
 
 def read_table(path: Path, plan: Plan) -> Imported:
-    """Read a filled table and check it completely.
+    """Read and validate a filled table.
 
     Args:
         path: the CSV file.
-        plan: what has to be in it.
+        plan: what it has to contain.
 
     Raises:
-        TableError: something is wrong or missing; all of it is listed.
+        TableError: something is wrong or missing; all problems are listed.
     """
     lines = _lines(path)
     remarks = [line for line in lines if line.startswith("#")]
@@ -109,7 +109,7 @@ def read_table(path: Path, plan: Plan) -> Imported:
 
 @dataclass
 class _Reading:
-    """The rows so far, and what is wrong with them."""
+    """Rows read so far, and their problems."""
 
     plan: Plan
     blocks: dict[str, float] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class _Reading:
         self._ids = {architecture.id: architecture for architecture in self.plan.networks}
 
     def take(self, number: int, row: Mapping[str, str | None]) -> None:
-        """One row; an empty `ms` is a row that is missing."""
+        """Read one row; an empty `ms` counts as a missing row."""
         kind, key, precision, text = ((row.get(name) or "").strip() for name in _NEEDED)
         if kind == "reference" or not text:
             return
@@ -129,14 +129,14 @@ class _Reading:
             ms = float(text)
         except ValueError:
             ms = math.nan
-        if not 0 < ms < _SLOWEST_MS:  # also refuses what is not a number
+        if not 0 < ms < _SLOWEST_MS:  # also rejects NaN
             self.problems.append(
                 f"{where}: ms is {text!r}, and must be a number between 0 and {_SLOWEST_MS:g}"
             )
             return
         if kind == "block":
             if precision != FLOAT32:
-                self.problems.append(f"{where}: blocks are measured in {FLOAT32} alone")
+                self.problems.append(f"{where}: blocks are only measured in {FLOAT32}")
             elif key not in self.plan.blocks:
                 self.problems.append(f"{where}: the space has no such block")
             else:
@@ -146,7 +146,7 @@ class _Reading:
                 known = ", ".join(self.plan.precisions)
                 self.problems.append(f"{where}: the device's precisions are {known}")
             elif key not in self._ids:
-                self.problems.append(f"{where}: not one of the networks that were asked for")
+                self.problems.append(f"{where}: not one of the requested networks")
             else:
                 self._put(self.networks, network_key(self._ids[key], precision), ms, where)
         else:
@@ -155,7 +155,7 @@ class _Reading:
 
     def _put(self, table: dict[str, float], key: str, ms: float, where: str) -> None:
         if key in table:
-            self.problems.append(f"{where}: stands twice")
+            self.problems.append(f"{where}: listed twice")
         table[key] = ms
 
     def measured_in(self, precision: str) -> bool:
@@ -163,7 +163,7 @@ class _Reading:
         return any(network_key(a, precision) in self.networks for a in self.plan.networks)
 
     def check_complete(self) -> None:
-        """Name what is missing."""
+        """Report missing rows."""
         self._missing("block", [key for key in self.plan.blocks if key not in self.blocks])
         for precision in self.plan.precisions:
             if self.measured_in(precision):
@@ -183,7 +183,7 @@ class _Reading:
 def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise TableError(f"{path} is larger than any table: {path.stat().st_size:,} bytes.")
+            raise TableError(f"{path} is too large for a table: {path.stat().st_size:,} bytes.")
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} cannot be read as a text file: {error}") from error

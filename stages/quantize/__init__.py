@@ -1,1 +1,1 @@
-"""Stage `quantize`: lower precisions of one network, judged by accuracy and by measured speed."""
+"""Stage `quantize`: lower precisions of one network, selected by accuracy and measured latency."""

@@ -1,4 +1,4 @@
-"""What one network can be delivered as: its forms, and what is known of each."""
+"""Variants of one network that can be delivered, and their evaluation results."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 from devices.measure import Measurement
 from stages.common.files import rounded
-from stages.common.hops import Hop
+from stages.common.hops import EquivalenceCheck
 
 FLOAT32 = "float32"
 NO_METHOD, MIXED, QAT = "none", "mixed", "qat"
 
 
 @dataclass(frozen=True)
-class Form:
-    """One ONNX file of the network, before anything is known of it.
+class Variant:
+    """One ONNX file of the network, not yet evaluated.
 
     Attributes:
-        name: what the file and the identity chain call it, such as `int8-entropy`.
+        name: its name in files and equivalence checks, such as `int8-entropy`.
         precision: `float32`, `float16` or `int8`.
-        method: how its scales were found: a calibration method, `weights_only`, `mixed`, or
-            `qat` where the network was fine-tuned for them; `none` where nothing has scales.
-        source: name of the form that it is compared with; None for the trained network's own.
-            It was made from that form too, but where it was fine-tuned.
-        base_method: the calibration method of a `mixed` or `qat` form.
-        in_float: layers of a `mixed` form that stay in float, the most sensitive first.
+        method: how its scales were computed: a calibration method, `weights_only`, `mixed`, or
+            `qat` after quantisation-aware fine-tuning; `none` without scales.
+        source: name of the variant that it is compared with; None for the trained network's own.
+            It was also built from that variant, unless it was fine-tuned.
+        base_method: the calibration method of a `mixed` or `qat` variant.
+        in_float: float layers of a `mixed` variant, the most sensitive first.
     """
 
     name: str
@@ -37,43 +37,43 @@ class Form:
 
     @property
     def file(self) -> str:
-        """Name of its ONNX file."""
+        """File name of the ONNX model."""
         return f"{self.name}.onnx"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One form, judged.
+    """An evaluated variant.
 
     Attributes:
-        form: the file.
-        accuracy: top-1 on the test split; only reported, never used to choose.
+        variant: the evaluated file.
+        accuracy: top-1 on the test split; reported only, never used for selection.
         val_accuracy: top-1 on the validation split.
-        agreement: share of test images on which it predicts what its source does.
-        latency_ms: measured median per image, None where nobody measured it.
+        agreement: share of test images with the same prediction as its source.
+        latency_ms: measured median per image, None if not measured.
         spread: relative spread of that measurement.
-        interval: its 95% confidence interval, milliseconds.
+        interval: 95% confidence interval of the latency, milliseconds.
         size_bytes: size of the ONNX file.
-        hop: how it compares with the form it was made from.
+        check: equivalence with its source variant.
     """
 
-    form: Form
+    variant: Variant
     accuracy: float
     val_accuracy: float
     agreement: float
     latency_ms: float | None
     spread: float | None
     size_bytes: int
-    hop: Hop
+    check: EquivalenceCheck
     interval: tuple[float, float] | None = None
 
-    def timed(self, found: Measurement) -> Candidate:
-        """The candidate with its measured latency."""
+    def with_latency(self, found: Measurement) -> Candidate:
+        """Return the candidate with its measured latency."""
         return replace(self, latency_ms=found.ms, spread=found.spread, interval=found.interval)
 
     @property
     def noise(self) -> float:
-        """Share of its latency by which that may be off: its spread, or half its interval."""
+        """Relative latency uncertainty: the larger of the spread and half the interval."""
         if self.interval is None or self.latency_ms is None:
             return self.spread or 0.0
         low, high = self.interval
@@ -81,23 +81,23 @@ class Candidate:
 
     @property
     def precision(self) -> str:
-        """Of its form."""
-        return self.form.precision
+        """Precision of its variant."""
+        return self.variant.precision
 
     def to_json(self, rejected: str | None) -> dict[str, Any]:
-        """Plain values for `quantize.json`.
+        """Return JSON values for `quantize.json`.
 
         Args:
             rejected: why it cannot be delivered, or None.
         """
         return {
-            "name": self.form.name,
+            "name": self.variant.name,
             "precision": self.precision,
-            "method": self.form.method,
-            "base_method": self.form.base_method,
-            "in_float": list(self.form.in_float),
-            "source": self.form.source,
-            "file": self.form.file,
+            "method": self.variant.method,
+            "base_method": self.variant.base_method,
+            "in_float": list(self.variant.in_float),
+            "source": self.variant.source,
+            "file": self.variant.file,
             "accuracy": rounded(self.accuracy),
             "val_accuracy": rounded(self.val_accuracy),
             "agreement": rounded(self.agreement),

@@ -1,4 +1,4 @@
-"""Building and judging the network's forms.
+"""Build and evaluate the network's variants.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -23,11 +23,11 @@ from devices.quantization import (
     to_float16,
 )
 from stages.common.files import write_bytes
-from stages.common.hops import Limits, compare, onnx_form, scaled
+from stages.common.hops import Limits, compare, onnx_name, scaled
 from stages.common.inference import Images, Logits
 from stages.common.progress import Progress
-from stages.quantize.candidate import FLOAT32, NO_METHOD, Candidate, Form
-from stages.quantize.evaluate import calibration_images, judge_onnx
+from stages.quantize.candidate import FLOAT32, NO_METHOD, Candidate, Variant
+from stages.quantize.evaluate import calibration_images, evaluate_onnx
 from stages.quantize.params import QuantizeParams
 
 _AT_ONCE = 2
@@ -35,17 +35,17 @@ _AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Work:
-    """What every step of the stage needs.
+    """Shared inputs of all steps of the stage.
 
     Attributes:
-        folder: where the forms' files are.
-        runtime: the device's backend, which decides on the family of int8 files.
-        splits: the data's, by name.
+        folder: output folder of the variants' files.
+        runtime: the device's backend, which determines the int8 quantisation scheme.
+        splits: data splits by name.
         info: the data set.
-        params: the stage's.
-        weight_bits: of int8 files; see `Backend.weight_bits`.
-        logits: of every form judged so far, on the test split; that of the trained network
-            itself has the name None.
+        params: params of the stage.
+        weight_bits: bit width of int8 weights; see `Backend.weight_bits`.
+        logits: test-split logits of every variant evaluated so far; the key None is the trained
+            network.
     """
 
     folder: Path
@@ -56,28 +56,28 @@ class Work:
     weight_bits: WeightBits
     logits: dict[str | None, Logits] = field(default_factory=dict)
 
-    def path(self, form: Form) -> Path:
-        """A form's file."""
-        return self.folder / form.file
+    def path(self, variant: Variant) -> Path:
+        """Return the path of a variant's file."""
+        return self.folder / variant.file
 
     def calibration_images(self) -> list[Images]:
-        """The same random training images for every purpose, each (1, C, H, W)."""
+        """Return the random training images, always the same, each (1, C, H, W)."""
         rng = np.random.default_rng(self.params.seed)
         count = self.params.calibration_images
         return list(calibration_images(self.splits["train"], self.info, count, rng))
 
 
-def halved(work: Work, source: Form) -> list[Form]:
-    """The float16 form of a float32 one, where the runtime offers it."""
+def build_float16(work: Work, source: Variant) -> list[Variant]:
+    """Build the float16 variant of a float32 one, if the runtime supports it."""
     if "float16" not in work.runtime.native_precisions:
         return []
-    form = Form("float16", "float16", NO_METHOD, source.name)
-    to_float16(work.path(source), work.path(form))
-    return [form]
+    variant = Variant("float16", "float16", NO_METHOD, source.name)
+    to_float16(work.path(source), work.path(variant))
+    return [variant]
 
 
-def calibrated(work: Work, source: Form) -> Calibrated | None:
-    """A float32 form ready to be quantised; None where the runtime has no int8."""
+def calibrate_variant(work: Work, source: Variant) -> Calibrated | None:
+    """Calibrate a float32 variant for quantisation; None if the runtime has no int8."""
     if "int8" not in work.runtime.native_precisions:
         return None
     images, params = work.calibration_images(), work.params
@@ -98,62 +98,62 @@ def calibrated(work: Work, source: Form) -> Calibrated | None:
         )
 
 
-def quantised(work: Work, source: Form, ready: Calibrated) -> list[Form]:
-    """The int8 forms of a float32 one, by every method that its family knows."""
-    suffix = source.name.removeprefix(FLOAT32)  # so that forms of two sources have two names
-    forms = []
-    for method in methods_of(ready.activations, work.params.methods):
-        form = Form(f"int8{suffix}-{method}", "int8", method, source.name)
-        write_bytes(work.path(form), quantize(ready, method))
-        forms.append(form)
-    return forms
+def build_int8(work: Work, source: Variant, calibrated: Calibrated) -> list[Variant]:
+    """Build the int8 variants of a float32 one, one per calibration method."""
+    suffix = source.name.removeprefix(FLOAT32)  # keeps names of different sources distinct
+    variants = []
+    for method in methods_of(calibrated.activations, work.params.methods):
+        variant = Variant(f"int8{suffix}-{method}", "int8", method, source.name)
+        write_bytes(work.path(variant), quantize(calibrated, method))
+        variants.append(variant)
+    return variants
 
 
-def judged(work: Work, forms: Sequence[Form]) -> list[Candidate]:
-    """Accuracy and identity hop of forms; their sources must have been judged before.
+def evaluate(work: Work, variants: Sequence[Variant]) -> list[Candidate]:
+    """Compute accuracy and equivalence of variants; their sources must be evaluated before.
 
-    The trained network is compared with its float32 file, and that file with each lower one.
+    The float32 file is compared with the trained network, each lower precision with that file.
     """
     found = []
-    # Each runs on one thread, so that its sums do not depend on the machine; two run at a time.
+    # Each uses one thread, so that floating-point sums do not depend on the machine.
     with (
-        Progress("judge forms", len(forms)) as progress,
+        Progress("evaluate variants", len(variants)) as progress,
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
-        for number, candidate in enumerate(pool.map(lambda form: _judged(work, form), forms)):
+        for number, candidate in enumerate(pool.map(lambda v: _evaluate(work, v), variants)):
             found.append(candidate)
             progress.update(number + 1, {"accuracy": candidate.accuracy})
     return found
 
 
-def _judged(work: Work, form: Form) -> Candidate:
-    model = work.path(form)
-    test, val = (judge_onnx(model, work.splits[name], work.info) for name in ("test", "val"))
-    expected_NK = work.logits[form.source]
-    hop = compare(
-        "subnet" if form.source is None else onnx_form(form.source),
-        onnx_form(form.name),
+def _evaluate(work: Work, variant: Variant) -> Candidate:
+    model = work.path(variant)
+    test, val = (evaluate_onnx(model, work.splits[name], work.info) for name in ("test", "val"))
+    expected_NK = work.logits[variant.source]
+    check = compare(
+        "subnet" if variant.source is None else onnx_name(variant.source),
+        onnx_name(variant.name),
         expected_NK,
         test.logits_NK,
         np.asarray(work.splits["test"].labels_N),
-        hop_limits(work.params, form, expected_NK),
+        equivalence_limits(work.params, variant, expected_NK),
     )
-    work.logits[form.name] = test.logits_NK
+    work.logits[variant.name] = test.logits_NK
     return Candidate(
-        form=form,
+        variant=variant,
         accuracy=test.accuracy,
         val_accuracy=val.accuracy,
-        agreement=1.0 if form.source is None else hop.agreement,
+        agreement=1.0 if variant.source is None else check.agreement,
         latency_ms=None,
         spread=None,
         size_bytes=model.stat().st_size,
-        hop=hop,
+        check=check,
     )
 
 
-def hop_limits(params: QuantizeParams, form: Form, expected_NK: Logits) -> Limits:
-    """What a hop may cost: only rounding where the precision stays, more below it."""
-    if form.source is None:
+def equivalence_limits(params: QuantizeParams, variant: Variant, expected_NK: Logits) -> Limits:
+    """Limits of an equivalence check: strict for float32, wider for lower precisions."""
+    if variant.source is None:
         return Limits(params.max_difference, params.float32_agreement, params.float32_accuracy_drop)
     largest = scaled(params.lower_difference, expected_NK)
     return Limits(largest, params.min_agreement, params.lower_accuracy_drop)

@@ -1,13 +1,13 @@
-"""Mixed precision: int8 with the most sensitive layers in float, as few as keep the accuracy.
+"""Mixed precision: int8 with as few of the most sensitive layers in float as the budget needs.
 
-A layer's sensitivity is what it does to the output when it ALONE is int8: the mean
-Kullback-Leibler divergence, in nats per image, between the float network's answers and those. So
-each layer is seen without the others' rounding, which would hide it the other way round, with the
-layer alone in float. Labels take no part, and the images are the calibration images.
+A layer's sensitivity is the effect on the output when it ALONE is int8: the mean
+Kullback-Leibler divergence, in nats per image, from the float network's predictions. This isolates
+each layer; with one layer in float and all others in int8, their rounding would mask it.
+Labels are not used, and the images are the calibration images.
 
-How many layers stay in float is found by bisection over that order, on validation accuracy. That
-accuracy need not rise with every layer, so another number might do as well; the number found was
-tried, and keeps the budget.
+The number of float layers is found by bisection over that order, on validation accuracy. That
+accuracy need not be monotonic, so a smaller number may exist; the number found was evaluated and
+meets the budget.
 Axes: N images, C channels, H height, W width, K classes.
 """
 
@@ -26,29 +26,29 @@ from devices.quantization import Calibrated, QuantizationMethod, quantize
 from stages.common.files import rounded, write_bytes
 from stages.common.inference import Images, Logits
 from stages.common.progress import Progress
-from stages.quantize.candidate import MIXED, Candidate, Form
-from stages.quantize.evaluate import judge_onnx
+from stages.quantize.candidate import MIXED, Candidate, Variant
+from stages.quantize.evaluate import evaluate_onnx
 from stages.quantize.forms import Work
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """The mixed form, and how it was found.
+    """The mixed variant and the search for it.
 
     Attributes:
-        form: the file; its layers in float keep the budget if `kept`, or are as many as allowed.
+        variant: meets the budget if `kept`, else has the largest allowed number of float layers.
         sensitivity: nats per image by layer, the most sensitive first.
-        tried: number of layers in float, and validation accuracy, in the order of trial.
-        kept: whether the budget holds.
+        tried: number of float layers and validation accuracy, in order of evaluation.
+        kept: whether the accuracy budget is met.
     """
 
-    form: Form
+    variant: Variant
     sensitivity: dict[str, float]
     tried: tuple[tuple[int, float], ...]
     kept: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `quantize.json`."""
+        """Return JSON values for `quantize.json`."""
         return {
             "sensitivity": [
                 {"layer": name, "nats": float(f"{value:.6g}")}
@@ -61,42 +61,43 @@ class Mixed:
         }
 
 
-def mix(work: Work, base: Candidate, ready: Calibrated, least_accuracy: float) -> Mixed:
-    """Write an int8 file that keeps an accuracy with as few layers in float as were found to do.
+def build_mixed(work: Work, base: Candidate, calibrated: Calibrated, min_accuracy: float) -> Mixed:
+    """Build an int8 file that reaches an accuracy with few layers in float.
 
     Args:
-        work: the stage's.
-        base: the int8 candidate to start from, whose method it is.
-        ready: the float network that candidate was made from.
-        least_accuracy: top-1 on validation images that it must reach.
+        work: shared inputs of the stage.
+        base: the int8 candidate whose calibration method is used.
+        calibrated: the calibrated float network of that candidate.
+        min_accuracy: required top-1 on validation images.
     """
-    method = next(m for m in ready.methods if m == base.form.method)
-    sensitivity = sensitivities(ready, method, work.calibration_images())
+    method = next(m for m in calibrated.methods if m == base.variant.method)
+    sensitivity = compute_sensitivities(calibrated, method, work.calibration_images())
     order, tried = list(sensitivity), dict[int, float]()
     most = max(1, int(work.params.max_float_share * len(order)))
-    name = base.form.name.removesuffix(method) + MIXED
+    name = base.variant.name.removesuffix(method) + MIXED
 
-    def form(count: int) -> Form:
-        source, in_float = base.form.source, tuple(order[:count])
-        return Form(name, "int8", MIXED, source, method, in_float)
+    def variant(count: int) -> Variant:
+        source, in_float = base.variant.source, tuple(order[:count])
+        return Variant(name, "int8", MIXED, source, method, in_float)
 
     def keeps(count: int) -> bool:
-        write_bytes(work.path(form(count)), quantize(ready, method, order[:count]))
-        tried[count] = judge_onnx(work.path(form(count)), work.splits["val"], work.info).accuracy
-        return tried[count] >= least_accuracy
+        file = work.path(variant(count))
+        write_bytes(file, quantize(calibrated, method, order[:count]))
+        tried[count] = evaluate_onnx(file, work.splits["val"], work.info).accuracy
+        return tried[count] >= min_accuracy
 
-    count = fewest(most, keeps)
-    found = form(most if count is None else count)
-    write_bytes(work.path(found), quantize(ready, method, found.in_float))
+    count = find_fewest(most, keeps)
+    found = variant(most if count is None else count)
+    write_bytes(work.path(found), quantize(calibrated, method, found.in_float))
     return Mixed(found, sensitivity, tuple(tried.items()), count is not None)
 
 
-def fewest(most: int, keeps: Callable[[int], bool]) -> int | None:
-    """A small number, from 1 to `most`, that keeps; None if `most` does not.
+def find_fewest(most: int, keeps: Callable[[int], bool]) -> int | None:
+    """Find a small number from 1 to `most` that meets the budget; None if `most` does not.
 
     Args:
         most: the largest number.
-        keeps: whether a number does; asked about log2(most) + 1 times.
+        keeps: whether a number meets the budget; called about log2(most) + 1 times.
     """
     with Progress("layers in float", most.bit_length() + 1) as progress:
         if not keeps(most):
@@ -110,25 +111,25 @@ def fewest(most: int, keeps: Callable[[int], bool]) -> int | None:
     return high
 
 
-def sensitivities(
-    ready: Calibrated, method: QuantizationMethod, images: Sequence[Images]
+def compute_sensitivities(
+    calibrated: Calibrated, method: QuantizationMethod, images: Sequence[Images]
 ) -> dict[str, float]:
-    """Nats per image by layer, the most sensitive first; equal ones in the network's order."""
+    """Compute nats per image by layer, sorted descending; ties keep the network's order."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="netwright-") as name:
         model = Path(name) / "model.onnx"
-        model.write_bytes(ready.model)
+        model.write_bytes(calibrated.model)
         expected_NK = _logits(model, images)
-        with Progress("sensitivity of layers", len(ready.layers)) as progress:
-            for number, layer in enumerate(ready.layers):
-                model.write_bytes(quantize(ready, method, only=[layer]))
+        with Progress("sensitivity of layers", len(calibrated.layers)) as progress:
+            for number, layer in enumerate(calibrated.layers):
+                model.write_bytes(quantize(calibrated, method, only=[layer]))
                 found[layer] = divergence(expected_NK, _logits(model, images))
                 progress.update(number + 1)
     return dict(sorted(found.items(), key=lambda row: -row[1]))
 
 
 def divergence(expected_NK: Logits, found_NK: Logits) -> float:
-    """Mean over images of KL(softmax of the expected || softmax of the found logits), in nats."""
+    """Return the mean over images of KL(softmax(expected) || softmax(found)), in nats."""
     from scipy.special import log_softmax
 
     log_p_NK, log_q_NK = (

@@ -1,1 +1,1 @@
-"""Order a device's candidates, choose one, and say how far the order can be trusted."""
+"""Rank a device's candidates, select one, and certify the quality of the ranking."""

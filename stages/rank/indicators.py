@@ -1,7 +1,7 @@
-"""The table of ranking indicators. A new one is one function and one line in the table.
+"""The table of ranking indicators. To add one, add a function and a line in the table.
 
-An indicator scores one architecture by itself. `aggregate`, which joins the ranks of several, is
-none of the table: it needs all candidates' scores (`models.ranking.mean_ranks`).
+An indicator scores one architecture at a time. `aggregate`, the mean rank over several indicators,
+is not in the table: it needs all candidates' scores (`models.ranking.mean_ranks`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ PREDICTED = "accuracy_predictor"
 
 
 class UnavailableError(ValueError):
-    """An indicator that was asked for and has nothing to go by; the message says why."""
+    """A requested indicator has no data; the message says why."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What indicators may look at.
+    """Inputs of the indicators.
 
     Attributes:
-        supernet: trained; it is only read.
-        calibration: batches of training images, for batch norms' statistics.
+        supernet: trained; not modified.
+        calibration: batches of training images, for batch norm statistics.
         held_out: batches of validation images.
-        predictor: of held-out NLL, fitted on the architectures that the search evaluated; or why
-            there is none.
-        sizes: layers per stage of the space, from which the predictor's features are counted.
+        predictor: of held-out NLL, fitted on the architectures evaluated by the search; or the
+            reason why there is none.
+        sizes: layers per stage of the space, for the predictor's features.
     """
 
     supernet: Supernet
@@ -57,30 +57,30 @@ def supernet_accuracy(evidence: Evidence, architecture: Architecture) -> float:
 
 
 def bn_sum(evidence: Evidence, architecture: Architecture) -> float:
-    """The BN indicator as the paper has it: a sum over layers."""
+    """The BN indicator of the paper: a sum over layers."""
     return bn_indicator(evidence.supernet, architecture)
 
 
 def bn_mean(evidence: Evidence, architecture: Architecture) -> float:
-    """The BN indicator per layer that is present."""
+    """The BN indicator divided by the number of present layers."""
     return bn_indicator(evidence.supernet, architecture, per_layer=True)
 
 
 def predicted(evidence: Evidence, architecture: Architecture) -> float:
-    """The negative NLL that the search's architectures predict by their readable features.
+    """The negative NLL predicted from the architecture's features.
 
-    Each was seen on one batch alone; what they have in common is seen on all of them.
+    Single evaluations are on one batch each; the predictor averages over all of them.
 
     Raises:
         UnavailableError: there is no predictor.
     """
     if isinstance(evidence.predictor, str):
-        raise UnavailableError(f"indicator {PREDICTED} cannot be had: {evidence.predictor}")
+        raise UnavailableError(f"indicator {PREDICTED} is not available: {evidence.predictor}")
     return -evidence.predictor.predict(stage_features(architecture, evidence.sizes))
 
 
 def available(evidence: Evidence) -> dict[str, Indicator]:
-    """The indicators for which there is evidence."""
+    """The indicators whose data are available."""
     missing = {PREDICTED} if isinstance(evidence.predictor, str) else set()
     return {name: score for name, score in INDICATORS.items() if name not in missing}
 

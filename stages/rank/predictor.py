@@ -1,4 +1,4 @@
-"""An accuracy predictor from the architectures that a search evaluated (FOX-NAS).
+"""An accuracy predictor fitted on the architectures evaluated by a search (FOX-NAS).
 
 Axes: N evaluations, F features.
 """
@@ -20,17 +20,17 @@ from models.space import SearchSpace
 from models.stage_features import stage_features, stage_sizes
 from stages.common.files import FileFormatError
 
-LEAST = 30
-"""Different architectures: fewer say little of some forty features."""
+MIN_ARCHITECTURES = 30
+"""Different architectures; fewer are too few for about forty features."""
 FOLDS = 5
 TARGET = "nll"
-# Differences within a step have no products and no logarithm of their own.
+# Features and targets are centred per step, so products and logarithms are not meaningful.
 _OPTIONS = Options("none", log=False)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a search evaluated in steps of several architectures."""
+    """Evaluations of a search, from steps with several architectures."""
 
     examples: Examples
     steps_N: npt.NDArray[np.int64]
@@ -38,44 +38,44 @@ class _Seen:
 
 
 def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Explained | str:
-    """A predictor of held-out NLL from readable features, explained; or why there is none.
+    """Fit a predictor of held-out NLL on interpretable features; or the reason why there is none.
 
-    Its notes hold its error and what its features add, on steps that it has not seen.
+    Its notes contain its error and feature contributions on held-out steps.
 
     Args:
         history: `history.csv` of the stage search.
-        space: whose choices it holds.
-        seed: of the folds behind the error.
+        space: the search space of its choices.
+        seed: of the cross-validation folds.
 
     Raises:
-        FileFormatError: the history is there but is not of this space.
+        FileFormatError: the history is not of this space.
     """
     if not history.is_file():
         return "the search left no history.csv."
     seen = _read(history, space)
-    if seen is None or seen.architectures < LEAST:
+    if seen is None or seen.architectures < MIN_ARCHITECTURES:
         count = 0 if seen is None else seen.architectures
         return (
-            f"the search compared {count} different architectures within its steps, and {LEAST} "
-            "are needed."
+            f"the search compared {count} different architectures within its steps, but "
+            f"{MIN_ARCHITECTURES} are needed."
         )
     examples = seen.examples
     parts = folds(examples, FOLDS, np.random.default_rng(seed), seen.steps_N.tolist())
     found = explain(examples, _OPTIONS, parts)
-    told = {"folds": FOLDS, "error": found.error.to_json(), "added": found.added_json()}
-    noted = replace(found.predictor, notes={**found.predictor.notes, **told})
+    notes = {"folds": FOLDS, "error": found.error.to_json(), "added": found.added_json()}
+    noted = replace(found.predictor, notes={**found.predictor.notes, **notes})
     return replace(found, predictor=noted)
 
 
 def _read(history: Path, space: SearchSpace) -> _Seen | None:
-    """The evaluations, cleared of what a step's architectures share.
+    """Read the evaluations and remove per-step effects.
 
-    A step judges its architectures on one batch, easier or harder than others; that moves their
-    NLL far more than they differ. So features and NLL are counted from their step's means, which
-    leaves what differs within steps (the within estimator), and put around the overall means.
+    All architectures of a step are evaluated on one batch, whose difficulty changes their NLL far
+    more than they differ from each other. So features and NLL are centred per step (the within
+    estimator) and shifted to the overall means.
     """
     with history.open(encoding="utf-8", newline="") as file:
-        # A search by an indicator looks at no image, and leaves this empty.
+        # A search by an indicator evaluates no images and leaves this empty.
         rows = [row for row in csv.DictReader(file) if row.get(TARGET) != ""]
     sizes = stage_sizes(space.groups)
     try:
@@ -84,7 +84,7 @@ def _read(history: Path, space: SearchSpace) -> _Seen | None:
         networks = [space.architecture([*map(int, row["choices"].split())]) for row in rows]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise FileFormatError(
-            f"{history} is no history of space '{space.name}': {error!r}. Search again."
+            f"{history} is not a history of space '{space.name}': {error!r}. Search again."
         ) from error
     several = [at for at, step in enumerate(steps) if steps.count(step) > 1]
     if not several:
@@ -99,7 +99,7 @@ def _read(history: Path, space: SearchSpace) -> _Seen | None:
 
 
 def _within(values_NF: Values, steps_N: npt.NDArray[np.int64]) -> Values:
-    """Values counted from their step's mean, around the overall mean."""
+    """Centre values per step and add the overall mean."""
     found: Values = values_NF + values_NF.mean(0)
     for step in np.unique(steps_N):
         found[steps_N == step] -= values_NF[steps_N == step].mean(0)

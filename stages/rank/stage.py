@@ -1,4 +1,4 @@
-"""From a search's candidates to the chosen architecture and the ranking's certificate."""
+"""Rank a search's candidates, select an architecture, and certify the ranking."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from stages.rank.indicators import (
 )
 from stages.rank.params import RankParams
 from stages.rank.predictor import accuracy_predictor
-from stages.rank.truth import evenly_spaced, train_alone
+from stages.rank.truth import evenly_spaced, train_from_scratch
 
-# Separate the generators of one seed.
+# Separate random streams of one seed.
 _RANDOM_BASELINE, _BOOTSTRAP = 0, 1
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture of the search, and what the search says it costs."""
+    """An architecture found by the search, with its predicted costs."""
 
     architecture: Architecture
     costs: Mapping[str, float | None]
@@ -72,19 +72,19 @@ def main() -> None:
     load_into(supernet, supernet_file(flags.supernet, flags.search))
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
-    judged_on = spread(images.val, params.images)
+    held_out = spread(images.val, params.images)
     predictor = accuracy_predictor(flags.search / "history.csv", space, params.seed)
     evidence = Evidence(
         supernet,
         images.calibration(params.recalibration_batches, params.batch, params.seed),
-        list(eval_batches(judged_on, images.info, params.batch)),
+        list(eval_batches(held_out, images.info, params.batch)),
         predictor if isinstance(predictor, str) else predictor.predictor,
         stage_sizes(space.groups),
     )
     require_available(evidence, params)
     if isinstance(evidence.predictor, str):
-        print(f"the indicator {PREDICTED} is left out: {evidence.predictor}")
-    ranked, truth = judge(candidates, evidence, images, params, checkpoint)
+        print(f"the indicator {PREDICTED} is not available: {evidence.predictor}")
+    ranked, truth = evaluate_candidates(candidates, evidence, images, params, checkpoint)
     write(flags.out, ranked, truth, params)
     choice(ranked, params.indicator).write(flags.choice)
     if not isinstance(predictor, str):
@@ -94,21 +94,21 @@ def main() -> None:
 
 
 def require_available(evidence: Evidence, params: RankParams) -> None:
-    """Refuse indicators that were asked for and have nothing to go by.
+    """Check that the data of all requested indicators are available.
 
     Raises:
-        UnavailableError: the accuracy predictor orders or joins in the order, and there is none.
+        UnavailableError: the accuracy predictor is requested, but there is none.
     """
-    asked = (params.indicator, *params.aggregate)
-    if PREDICTED in asked and isinstance(evidence.predictor, str):
+    requested = (params.indicator, *params.aggregate)
+    if PREDICTED in requested and isinstance(evidence.predictor, str):
         raise UnavailableError(
-            f"the section rank asks for the indicator {PREDICTED}, and {evidence.predictor} "
-            "Raise search.steps, or take another indicator."
+            f"the section rank uses the indicator {PREDICTED}, but {evidence.predictor} "
+            "Raise search.steps, or select another indicator."
         )
 
 
 def with_aggregate(ranked: Sequence[Ranked], names: Sequence[str]) -> list[Ranked]:
-    """The same candidates, in the same order, with the mean rank of some of their scores."""
+    """Add the mean rank of the named scores to each candidate, keeping the order."""
     joined = mean_ranks({name: [one.scores[name] for one in ranked] for name in names})
     return [
         Ranked(one.candidate, {**one.scores, AGGREGATE: score})
@@ -117,20 +117,20 @@ def with_aggregate(ranked: Sequence[Ranked], names: Sequence[str]) -> list[Ranke
 
 
 def rank(candidates: Sequence[Ranked], indicator: str) -> list[Ranked]:
-    """Order candidates from best to worst; ties keep the input order."""
+    """Sort candidates from best to worst; ties keep the input order."""
     return sorted(candidates, key=lambda ranked: -ranked.scores[indicator])
 
 
-def judge(
+def evaluate_candidates(
     candidates: Sequence[Candidate],
     evidence: Evidence,
     images: Images,
     params: RankParams,
     checkpoint: Checkpoint,
 ) -> tuple[list[Ranked], dict[str, float]]:
-    """Score and order all candidates, then train some on their own.
+    """Score and rank all candidates, then train some from scratch.
 
-    Every score and every training is saved, so that a killed run repeats at most one of them.
+    A checkpoint follows every score and training, so a killed run repeats at most one of them.
 
     Returns:
         The candidates, best first, and the accuracy of each one trained, by architecture id.
@@ -150,7 +150,7 @@ def judge(
         scored = [Ranked(c, scores[c.architecture.id]) for c in candidates]
         ranked = rank(with_aggregate(scored, params.aggregate), params.indicator)
         for architecture in _missing([r.candidate for r in evenly_spaced(ranked, trained)], truth):
-            truth[architecture.id] = train_alone(
+            truth[architecture.id] = train_from_scratch(
                 architecture, stream, evidence.calibration, evidence.held_out, params
             )
             checkpoint.save(state)
@@ -159,7 +159,7 @@ def judge(
 
 
 def _missing(candidates: Sequence[Candidate], known: Mapping[str, Any]) -> list[Architecture]:
-    """The architectures that a resumed run still has to do."""
+    """The architectures that a resumed run still has to process."""
     return [c.architecture for c in candidates if c.architecture.id not in known]
 
 
@@ -182,7 +182,7 @@ def write(
 
 
 def choice(ranked: Sequence[Ranked], indicator: str) -> Choice:
-    """The best candidate, as the network of this device alone."""
+    """The best candidate as the device's own network."""
     return Choice(
         ranked[0].candidate.architecture,
         f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
@@ -193,12 +193,12 @@ def choice(ranked: Sequence[Ranked], indicator: str) -> Choice:
 def certificate(
     ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
 ) -> dict[str, Any]:
-    """What ground truth says about each indicator, beside the baselines."""
-    judged = [one for one in ranked if one.candidate.architecture.id in truth]
-    architectures = [one.candidate.architecture for one in judged]
+    """Evaluate each indicator and the baselines against ground truth."""
+    trained = [one for one in ranked if one.candidate.architecture.id in truth]
+    architectures = [one.candidate.architecture for one in trained]
     rng = np.random.default_rng([params.seed, _RANDOM_BASELINE])
     scores: dict[str, list[float]] = {
-        name: [one.scores[name] for one in judged] for name in ranked[0].scores
+        name: [one.scores[name] for one in trained] for name in ranked[0].scores
     } | {
         "depth": [depth(architecture) for architecture in architectures],
         "flops": [flops(architecture) for architecture in architectures],
@@ -211,7 +211,7 @@ def certificate(
     )
     return found.to_json() | {
         "statement": found.statement(params.indicator),
-        "evidence": _evidence(len(judged), params),
+        "evidence": _evidence(len(trained), params),
         "truth": [
             {"architecture_id": architecture.id, "accuracy": rounded(accuracy)}
             for architecture, accuracy in zip(architectures, accuracies, strict=True)
@@ -220,10 +220,10 @@ def certificate(
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """The candidates that the search left, its own answer first.
+    """Read the search's candidates, its best one first.
 
     Raises:
-        FileFormatError: the file is missing or of another kind.
+        FileFormatError: the file is missing or has another schema.
         ArchitectureError: one of its architectures is malformed.
     """
     rows = read_json(path, CANDIDATES)["candidates"]

@@ -1,4 +1,4 @@
-"""Ground truth for a ranking: architectures trained on their own, from scratch."""
+"""Ground truth for a ranking: architectures trained from scratch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from data.stream import Batch, TrainStream
 from models.architecture import Architecture
 from models.evaluate import accuracy, recalibrate
 from models.subnet import Subnet
-from models.training import Objective, Recipe, Run, supervised, train
+from models.training import Objective, Recipe, Run, supervised_step, train
 from stages.rank.params import RankParams
 
 T = TypeVar("T")
 
 
 def evenly_spaced(ordered: Sequence[T], count: int) -> list[T]:
-    """`count` items at even distances, first and last among them; all when there are fewer."""
+    """`count` evenly spaced items, including first and last; all if there are fewer."""
     if count >= len(ordered):
         return list(ordered)
     if count == 1:
@@ -27,21 +27,21 @@ def evenly_spaced(ordered: Sequence[T], count: int) -> list[T]:
     return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
 
 
-def train_alone(
+def train_from_scratch(
     architecture: Architecture,
     stream: TrainStream,
     calibration: Sequence[Tensor],
     held_out: Sequence[Batch],
     params: RankParams,
 ) -> float:
-    """The held-out accuracy of an architecture after `truth_steps` steps from scratch.
+    """Train for `truth_steps` steps from scratch and return the held-out accuracy.
 
-    A short training orders architectures by how fast they learn as much as by how good they
-    become, so it is weak evidence; but it owes nothing to the supernet.
+    A short training ranks architectures by learning speed as much as by final accuracy, so it is
+    weak evidence, but it is independent of the supernet.
     """
     generator = torch.Generator().manual_seed(params.seed)
     network = Subnet(architecture, generator).to(memory_format=torch.channels_last)
     run = Run(network, Recipe(params.truth_steps, params.truth_learning_rate))
-    train(run, stream.at, supervised(network, Objective(architecture.classes)))
+    train(run, stream.at, supervised_step(network, Objective(architecture.classes)))
     recalibrate(network, calibration)
     return accuracy(network.eval(), held_out)

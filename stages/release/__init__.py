@@ -1,1 +1,1 @@
-"""Stage `release`: the index of all bundles, and the picture of what they trade."""
+"""Stage `release`: index of all bundles, and plot of accuracy against latency."""

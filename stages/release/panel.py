@@ -1,4 +1,4 @@
-"""One panel of a release's picture: devices over one kind of cost, with labels that can be read."""
+"""One panel of the release plot: accuracy of devices over one cost."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import IdentityTransform
 
-from stages.release.labels import Pixels, Places, along, around, settle
+from stages.release.labels import Pixels, Positions, along, around, settle
 
 MILLION = 1e6
 MARKERS = {"float32": "o", "float16": "s", "int8": "D"}
 Summary = Mapping[str, Any]
 _DELIVERED, _OTHER = 9, 6
-"""Sizes of marks, in points."""
+"""Marker sizes in points."""
 _SHARED = "#606060"
 _LEADER = 16.0
-"""A label further from its mark than so many pixels is tied to it by a line."""
+"""Distance in pixels from which a label has a leader line to its marker."""
 _MARGIN = 2.0
-"""Pixels that a label keeps free around it."""
+"""Margin around a label in pixels."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Devices over one kind of cost.
+    """Accuracy of devices over one cost.
 
     Attributes:
-        figure: of the panel.
-        axes: where they are drawn.
-        group: their summaries.
-        colours: by device.
+        figure: figure of the panel.
+        axes: axes to draw on.
+        group: summaries by device.
+        colours: colours by device.
         over_time: whether the cost is measured milliseconds; else million FLOPs.
     """
 
@@ -46,16 +46,16 @@ class Panel:
     over_time: bool
 
     def place(self, summary: Summary) -> tuple[float, float]:
-        """Where a delivered model stands."""
+        """Return the data coordinates of a delivered model."""
         accuracy = float(summary["accuracy"]["delivered"])
         if self.over_time:
             return float(summary["latency_ms"]["measured"]), accuracy
         return summary["costs"]["flops"] / MILLION, accuracy
 
     def others(self, summary: Summary) -> list[Summary]:
-        """The forms that were measured and not delivered.
+        """Return the measured candidates that were not delivered.
 
-        Those of the delivered precision are left out: they would lie on top of it.
+        Those of the delivered precision are omitted, as they would overlap it.
         """
         return [
             row
@@ -66,7 +66,7 @@ class Panel:
         ]
 
     def budgets(self) -> dict[float, list[str]]:
-        """The devices that have each budget, from the smallest on."""
+        """Return the devices by budget, in ascending order."""
         found: dict[float, list[str]] = {}
         for name, summary in self.group.items():
             limit = summary["budget"]["latency_ms" if self.over_time else "flops"]
@@ -75,7 +75,7 @@ class Panel:
         return dict(sorted(found.items()))
 
     def draw(self) -> None:
-        """Everything but the labels; marks lie above what might hide them."""
+        """Draw everything except the labels, markers on top."""
         for name, summary in self.group.items():
             here, colour = self.place(summary), self.colours[name]
             for row in self.others(summary):
@@ -96,24 +96,25 @@ class Panel:
         self.axes.set_xlim(right=self.axes.get_xlim()[1] * 1.12)
 
     def label(self) -> list[Text]:
-        """Name budgets and devices, clear of each other and of the marks; the labels.
+        """Draw and return the labels of budgets and devices, without overlaps.
 
-        The layout must be final, because places are pixels.
+        The layout must be final, because positions are pixels.
         """
         x0, y0, x1, y1 = self.axes.bbox.extents
         notes: list[Text] = []
-        places: list[Places] = []
+        positions: list[Positions] = []
         for limit, names in self.budgets().items():
-            notes.append(self._note(self._told(limit, names), self._colour(names), rotation=90))
-            places.append(along(self._pixels(limit, 0)[0], y0, y1, *self._size(notes[-1])))
+            text = self._budget_label(limit, names)
+            notes.append(self._note(text, self._colour(names), rotation=90))
+            positions.append(along(self._pixels(limit, 0)[0], y0, y1, *self._size(notes[-1])))
         marks = {name: self._pixels(*self.place(one)) for name, one in self.group.items()}
         for name, summary in self.group.items():
             held = "" if summary["passed"] else "\nheld back"
             words = f"{name}\n{summary['accuracy']['delivered']:.3f}{held}"
             notes.append(self._note(words, self.colours[name]))
-            places.append(around(*marks[name], *self._size(notes[-1])))
-        chosen = settle(places, self._marks(), np.array([x0, y0, x1, y1]))
-        boxes = [where.boxes_P4[at] for where, at in zip(places, chosen, strict=True)]
+            positions.append(around(*marks[name], *self._size(notes[-1])))
+        chosen = settle(positions, self._marks(), np.array([x0, y0, x1, y1]))
+        boxes = [where.boxes_P4[at] for where, at in zip(positions, chosen, strict=True)]
         for note, box_4 in zip(notes, boxes, strict=True):
             note.set_position((float(box_4[::2].mean()), float(box_4[1::2].mean())))
         for name, box_4 in zip(self.group, boxes[len(boxes) - len(self.group) :], strict=True):
@@ -121,11 +122,11 @@ class Panel:
         return notes
 
     def _colour(self, names: Sequence[str]) -> str:
-        """A budget's: its device's, or grey where several share it."""
+        """Return a budget's colour: its device's, or grey if several share it."""
         return self.colours[names[0]] if len(names) == 1 else _SHARED
 
-    def _told(self, limit: float, names: Sequence[str]) -> str:
-        """A budget's label; it says whose it is where the colour does not."""
+    def _budget_label(self, limit: float, names: Sequence[str]) -> str:
+        """Return a budget's label, with the device if the colour is ambiguous."""
         if len(names) > 1:
             return f"budget {limit:.3g}, {len(names)} devices"
         colours = list(self.colours.values())
@@ -133,7 +134,7 @@ class Panel:
         return f"budget {limit:.3g}" if alone else f"budget {limit:.3g}, {names[0]}"
 
     def _note(self, words: str, colour: str, rotation: float = 0) -> Text:
-        """A label somewhere."""
+        """Create a label, not yet placed."""
         return self.axes.text(
             0,
             0,
@@ -149,7 +150,7 @@ class Panel:
         )
 
     def _tie(self, mark: tuple[float, float], box_4: Pixels, colour: str) -> None:
-        """A line from a mark to its label, where that is not beside it."""
+        """Draw a leader line from a marker to its label if they are far apart."""
         near = np.clip(mark, box_4[:2], box_4[2:])
         if np.hypot(*(near - mark)) > _LEADER:
             ends = zip(mark, near.tolist(), strict=True)
@@ -160,7 +161,7 @@ class Panel:
         return float(left), float(bottom)
 
     def _marks(self) -> Pixels:
-        """What labels should not hide, in pixels: marks, and the lines of budgets."""
+        """Return boxes to keep visible, in pixels: markers and budget lines."""
         boxes = []
         for summary in self.group.values():
             others = [(row["latency_ms"], row["accuracy"]) for row in self.others(summary)]
@@ -175,6 +176,6 @@ class Panel:
         return np.array(boxes)
 
     def _size(self, note: Text) -> tuple[float, float]:
-        """Width and height of a label with its margin, in pixels."""
+        """Return width and height of a label with its margin, in pixels."""
         box = note.get_window_extent(FigureCanvasAgg(self.figure).get_renderer())  # type: ignore[no-untyped-call]
         return box.width + 2 * _MARGIN, box.height + 2 * _MARGIN

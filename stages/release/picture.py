@@ -1,4 +1,4 @@
-"""The picture of a release: accuracy against measured latency, and what was not measured apart."""
+"""Release plot: accuracy against latency, or FLOPs for devices without measured latency."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from stages.release.panel import MARKERS, Panel, Summary
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Colour-blind safe palette of Okabe and Ito."""
 ROOMY = 5
-"""Devices in a panel from which on panels grow, so that all can be named."""
+"""Largest number of devices in a panel of normal size; larger panels grow."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
     "font.size": 10,
@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw(summaries: Mapping[str, Summary]) -> bytes:
-    """The picture as PNG, the same bytes for the same summaries.
+    """Return the plot as PNG, deterministic for equal summaries.
 
     Args:
         summaries: `bundle.json` by device.
@@ -44,10 +44,10 @@ def draw(summaries: Mapping[str, Summary]) -> bytes:
 
 
 def figure_of(summaries: Mapping[str, Summary]) -> Figure:
-    """The picture, not yet rendered.
+    """Build the figure, not yet rendered.
 
-    Devices whose latency was measured stand in one panel over milliseconds; those where it was
-    not stand in another over FLOPs, because a guess beside a measurement would look like one.
+    Devices with measured latency are plotted in one panel over milliseconds, the others in another
+    panel over FLOPs.
     """
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(summaries)}
     measured = {n: s for n, s in summaries.items() if s["latency_ms"]["measured"] is not None}
@@ -61,7 +61,7 @@ def figure_of(summaries: Mapping[str, Summary]) -> Figure:
     axes[0].set_ylabel("top-1 accuracy, test split")
     panels = [
         Panel(figure, panel, group, colours, over_time=group is measured)
-        for panel, group in zip(axes, groups, strict=False)  # without devices one stays empty
+        for panel, group in zip(axes, groups, strict=False)  # without devices one is empty
     ]
     for panel in panels:
         panel.draw()
@@ -70,7 +70,7 @@ def figure_of(summaries: Mapping[str, Summary]) -> Figure:
     figure.suptitle("Delivered models", x=0.02, ha="left", weight="bold")
     figure.legend(handles=_legend(summaries), loc="lower center", ncols=6, fontsize=8)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
-    for panel in panels:  # only now is it known where everything is
+    for panel in panels:  # needs the final layout
         panel.label()
     return figure
 

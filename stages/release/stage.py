@@ -1,7 +1,6 @@
-"""Gather every device's bundle into one index and one picture.
+"""Collect the bundles of all devices into one index and one plot.
 
-A bundle that its gate held back is listed like the others, with its reasons: who reads the index
-decides what to do about it.
+A bundle that failed its quality gate is listed too, with the reasons.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ENTRY = (
     "reasons",
     "undecided",
 )
-"""The fields of one device's entry."""
+"""Fields of one device's entry."""
 
 
 def main() -> None:
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def read_summary(folder: Path, device: str) -> dict[str, Any]:
-    """What the stage `bundle` says of one device, with the archive's path and hash checked.
+    """Read the summary of one device's bundle, and check the archive's hash.
 
     Raises:
         FileFormatError: the device has no bundle, or the archive is not the one described.
@@ -57,7 +56,7 @@ def read_summary(folder: Path, device: str) -> dict[str, Any]:
     if not file.is_file():
         raise FileFormatError(
             f"device '{device}' has no bundle: {file} is missing. Run the stage bundle@{device}, "
-            "or take the device out of params.yaml."
+            "or remove the device from params.yaml."
         )
     found = read_json(file, BUNDLE_SUMMARY)
     archive = folder / f"{device}.tar.gz"
@@ -70,5 +69,5 @@ def read_summary(folder: Path, device: str) -> dict[str, Any]:
 
 
 def release(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The content of `release.json`, from the summaries by device."""
+    """Return the content of `release.json`."""
     return {"devices": {name: {key: row[key] for key in ENTRY} for name, row in summaries.items()}}

@@ -16,45 +16,44 @@ from models.supernet import Supernet, extract
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What held-out images say of an architecture.
+class Evaluation:
+    """Result of evaluating an architecture on held-out images.
 
     Attributes:
-        nll: mean cross-entropy, in nats per image; what algorithms observe.
-        accuracy: share of the images that it answers rightly; for people.
+        nll: mean cross-entropy, in nats per image; observed by algorithms.
+        accuracy: top-1 accuracy; only reported.
     """
 
     nll: float
     accuracy: float
 
 
-Evaluate = Callable[[int, Sequence[Architecture]], list[Judgement]]
-"""The step's number and its architectures, to what is found of each."""
+Evaluate = Callable[[int, Sequence[Architecture]], list[Evaluation]]
+"""Maps a step number and its architectures to their evaluations."""
 
 
 def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
-    """Judge architectures by slices of the supernet; every step has a batch of its own.
+    """Evaluate architectures as slices of the supernet, with a different batch in each step.
 
-    Batch norms use the batch's statistics, because the running ones belong to no single
-    architecture. Neither weights nor statistics of the supernet change.
+    Batch norms use batch statistics, because running statistics are not specific to an
+    architecture. Weights and statistics of the supernet do not change.
 
     Args:
-        supernet: trained; it is put into training mode.
+        supernet: trained; set to training mode.
         held_out: batches of the validation split, without augmentation.
     """
     supernet.train()
 
     @torch.no_grad()
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
         batch = held_out.at(step)
-        known: dict[str, Judgement] = {}
+        known: dict[str, Evaluation] = {}
         for architecture in architectures:
             if architecture.id not in known:
                 logits_NK = supernet(batch.images_NCHW, architecture, update_statistics=False)
                 nll = float(cross_entropy(logits_NK, batch.labels_N))
-                known[architecture.id] = Judgement(
-                    nll, _right(logits_NK, batch) / len(batch.labels_N)
-                )
+                accuracy = _correct(logits_NK, batch) / len(batch.labels_N)
+                known[architecture.id] = Evaluation(nll, accuracy)
         return [known[architecture.id] for architecture in architectures]
 
     return evaluate
@@ -63,39 +62,39 @@ def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
 def recalibrated_evaluation(
     supernet: Supernet, calibration: Sequence[Tensor], held_out: Sequence[Batch]
 ) -> Evaluate:
-    """Judge architectures on the same images in every step, each with batch norms of its own.
+    """Evaluate architectures on the same images in every step, with recalibrated batch norms.
 
-    What one step finds compares with what another found. Nothing of the supernet changes.
+    Results of different steps are comparable. The supernet does not change.
 
     Args:
         supernet: trained.
-        calibration: training images, from which every architecture's statistics are recomputed.
+        calibration: training images, from which each architecture's statistics are recomputed.
         held_out: batches of the validation split; the mean is over all their images.
     """
-    known: dict[str, Judgement] = {}
+    known: dict[str, Evaluation] = {}
 
     @torch.no_grad()
-    def judge(architecture: Architecture) -> Judgement:
+    def evaluate_one(architecture: Architecture) -> Evaluation:
         subnet = extract(supernet, architecture)
         recalibrate(subnet, calibration)
         subnet.eval()
-        total, right, images = 0.0, 0, 0
+        total, correct, images = 0.0, 0, 0
         for batch in held_out:
             logits_NK = subnet(batch.images_NCHW)
             total += float(cross_entropy(logits_NK, batch.labels_N, reduction="sum"))
-            right += _right(logits_NK, batch)
+            correct += _correct(logits_NK, batch)
             images += len(batch.labels_N)
-        return Judgement(total / images, right / images)
+        return Evaluation(total / images, correct / images)
 
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
         for architecture in architectures:
             if architecture.id not in known:
-                known[architecture.id] = judge(architecture)
+                known[architecture.id] = evaluate_one(architecture)
         return [known[architecture.id] for architecture in architectures]
 
     return evaluate
 
 
-def _right(logits_NK: Tensor, batch: Batch) -> int:
-    """How many images are answered rightly."""
+def _correct(logits_NK: Tensor, batch: Batch) -> int:
+    """Number of correct predictions."""
     return int((logits_NK.argmax(1) == batch.labels_N).sum())

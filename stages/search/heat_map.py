@@ -1,8 +1,9 @@
-"""Part of `search.png`: what each layer is likely to be, one row a choice, one column an option.
+"""Heat map in `search.png`: option probabilities, one row per group, one column per option.
 
-A layer's candidate takes an option of each of its variables, and there may be dozens of candidates;
-so what is shown is how likely (or how frequent in a population) every option of every variable is,
-whichever form the distribution has. Axes: G choices (groups of candidates), O options.
+A layer's candidate takes one option of each of its variables, and there may be dozens of
+candidates; so the marginal probability (or frequency in a population) of every option of every
+variable is shown, for factorised and joint distributions alike. Axes: G groups of candidates, O
+options.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from models.space import Group
 
 _SMALL = 8
 _LETTER = 0.075
-"""Inches that a small letter is wide, at most."""
+"""Maximum width of a small character in inches."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Columns:
 
     Attributes:
         variable: its name.
-        values: the options of all groups; None where each group has its own (as channels do), of
-            which the first is drawn in the first column, and so on.
-        width: how many columns there are.
+        values: the options of all groups; None if each group has its own (such as channels), drawn
+            from the first column on.
+        width: number of columns.
     """
 
     variable: str
@@ -40,7 +41,7 @@ class Columns:
 
     @property
     def words(self) -> list[str]:
-        """What stands below each column."""
+        """The label below each column."""
         return [""] * self.width if self.values is None else [*map(str, self.values)]
 
     def place(self, options: Sequence[Setting], option: Setting) -> int:
@@ -50,14 +51,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What is drawn.
+    """Content of the heat map.
 
     Attributes:
-        groups: the choices that there are: of one candidate nothing is to be said.
-        blocks: the variables in which they differ.
-        shares_GO: how likely each option is, which may be 0 because its operator is not taken; NaN
-            where the group has no such option.
-        own_GO: what stands in a cell, where the column does not say it; else empty.
+        groups: the groups with more than one candidate.
+        blocks: the variables with more than one option.
+        shares_GO: probability of each option, which may be 0 because its operator is not taken; NaN
+            if the group has no such option.
+        own_GO: label of a cell if its column has none; otherwise empty.
     """
 
     groups: tuple[Group, ...]
@@ -67,7 +68,7 @@ class HeatMap:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height in inches at which everything can be read."""
+        """Width and height in inches at which all labels are readable."""
         rows, columns = self.shares_GO.shape
         names = max(len(group.name) for group in self.groups)
         above = max(len(block.variable) for block in self.blocks)
@@ -79,7 +80,7 @@ class HeatMap:
 
     @classmethod
     def of(cls, groups: Sequence[Group], shares: Sequence[Vector]) -> HeatMap:
-        """Arrange the candidates' shares, one vector a group."""
+        """Arrange the candidates' probabilities, one vector per group."""
         pairs = list(zip(groups, shares, strict=True))
         shown = [pair for pair in pairs if len(pair[0].candidates) > 1] or pairs
         kept = tuple(group for group, _ in shown)
@@ -99,13 +100,13 @@ class HeatMap:
 
 
 def _share(group: Group, share: Vector, variable: str, option: Setting) -> float:
-    """How likely one of the candidates with this option is."""
+    """Summed probability of the candidates with this option."""
     has = [c for c in range(len(share)) if group.values(c).get(variable) == option]
     return float(share[has].sum())
 
 
 def _names(groups: Sequence[Group]) -> list[str]:
-    """The variables of all groups, each once."""
+    """The distinct variables of all groups."""
     return list(dict.fromkeys(v.name for group in groups for v in group.variables))
 
 
@@ -120,12 +121,12 @@ def _columns(name: str, groups: Sequence[Group]) -> Columns:
 
 
 def draw(axes: Axes, shown: HeatMap, title: str, meaning: str) -> None:
-    """Draw it; a number or name in a cell is the option, where columns have no name.
+    """Draw the heat map; cells are labelled where columns are not.
 
     Args:
         axes: to draw in.
-        shown: what.
-        title: of the picture.
+        shown: the content.
+        title: of the plot.
         meaning: of the colours.
     """
     image = axes.imshow(shown.shares_GO, vmin=0, vmax=1, aspect="auto", cmap="viridis")
@@ -145,7 +146,7 @@ def draw(axes: Axes, shown: HeatMap, title: str, meaning: str) -> None:
 
 
 def _separate(axes: Axes, shown: HeatMap, names: Sequence[str]) -> None:
-    """Lines between variables, whose names stand above, and between stages."""
+    """Draw lines between variables, with their names above, and between stages."""
     edges = np.cumsum([0, *(block.width for block in shown.blocks)]) - 0.5
     for edge in edges[1:-1]:
         axes.axvline(edge, color="white", linewidth=4)

@@ -1,4 +1,4 @@
-"""`history.csv`: one line for every evaluated architecture."""
+"""`history.csv`: one row per evaluated architecture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def history_csv(
     space: SearchSpace,
     costs: Callable[[Architecture], dict[str, float | None]],
 ) -> bytes:
-    """The evaluated architectures in order, as CSV; what was not measured is an empty field."""
+    """The evaluated architectures in order, as CSV; fields not measured are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

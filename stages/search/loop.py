@@ -16,26 +16,26 @@ from stages.search.algorithms.base import Algorithm, Result
 from stages.search.evaluation import Evaluate
 from stages.search.problem import Problem, Scores, many_excesses, pool_of, space_features
 
-# Separate the generators of one seed: a step's samples, and the final answer.
+# Separate random streams of one seed: a step's samples, and the final answer.
 _PROPOSE, _ANSWER = 0, 1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated architecture: a line of `history.csv`.
+    """One evaluated architecture: a row of `history.csv`.
 
     Attributes:
         step: counted from 0.
         architecture_id: the architecture's id.
-        nll: mean cross-entropy on held-out images, nats per image; None where the algorithm looks
-            at none.
-        accuracy: share of the same images that it answered rightly; None likewise.
+        nll: mean cross-entropy on held-out images, nats per image; None if the algorithm
+            evaluates none.
+        accuracy: top-1 accuracy on the same images, or None.
         value: what the algorithm minimises: the NLL, or an indicator's negative.
         weight: omega, its share in the step's update.
-        excess: summed fractions by which budgets are passed.
-        entropy: of the distribution it was drawn from, in nats; None where there is none.
-        samples: how many architectures the step drew.
-        choices: the architecture as the space numbers it, separated by spaces.
+        excess: summed fractions by which budgets are exceeded.
+        entropy: of the distribution it was drawn from, in nats; None if there is none.
+        samples: number of architectures of the step.
+        choices: the architecture's candidate numbers, separated by spaces.
     """
 
     step: int
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A loop between two steps: what its checkpoint holds."""
+    """State of the loop between two steps, as saved in checkpoints."""
 
     algorithm: dict[str, Any]
     rows: list[Row]
@@ -63,7 +63,7 @@ class Snapshot:
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> Snapshot:
-        """What `state` gave."""
+        """Restore from `state`."""
         return cls(state["algorithm"], [Row(*row) for row in state["rows"]])
 
 
@@ -73,13 +73,13 @@ def problem_of(
     images: int,
     indicators: Mapping[str, Scores] | None = None,
 ) -> Problem:
-    """What an algorithm may know of a space and a device's budgets.
+    """Build the search problem of a space and a device's budgets.
 
     Args:
-        space: the architectures there are.
+        space: the search space.
         limits: the device's budgets.
-        images: held-out images behind every NLL.
-        indicators: scores that need no image, by name.
+        images: held-out images per NLL.
+        indicators: training-free scores by name.
     """
     known: dict[Choices, float] = {}
 
@@ -109,14 +109,14 @@ def search(
     """Run the algorithm to its last step.
 
     Args:
-        algorithm: what proposes and learns; it is left in its final state.
-        architecture: the architecture of a tuple of choices.
-        evaluate: judges a step's architectures.
-        resume: continue from here.
-        after_step: is given the state after every step, to save or show.
+        algorithm: the search algorithm; left in its final state.
+        architecture: from a tuple of choices to the architecture.
+        evaluate: evaluates a step's architectures.
+        resume: state to continue from.
+        after_step: called with the state after every step, to save or report.
 
     Returns:
-        One row an evaluated architecture, in order.
+        One row per evaluated architecture, in order.
 
     Raises:
         InfeasibleBudgetError: nothing within the budgets was found, before the first step.
@@ -124,7 +124,7 @@ def search(
     rows = list(resume.rows) if resume else []
     if resume is not None:
         algorithm.restore(resume.algorithm)
-    else:  # an impossible search stops here, not after hours
+    else:  # fail before the first step if nothing is feasible
         algorithm.random_feasible(np.random.default_rng([algorithm.params.seed, _ANSWER]))
     while not algorithm.finished:
         rows += one_step(algorithm, architecture, evaluate)
@@ -136,14 +136,14 @@ def search(
 def one_step(
     algorithm: Algorithm, architecture: Callable[[Choices], Architecture], evaluate: Evaluate
 ) -> list[Row]:
-    """Propose, evaluate, observe once; the step's rows."""
+    """Propose, evaluate, observe once; return the step's rows."""
     step, before = algorithm.step, algorithm.distribution
-    # A generator of its own for every step: resuming needs no generator's state.
+    # A separate generator per step: resuming needs no generator state.
     excess = algorithm.problem.excess
     proposed = algorithm.propose(np.random.default_rng([algorithm.params.seed, _PROPOSE, step]))
     architectures = [architecture(choices) for choices in proposed]
-    unseen = algorithm.judged == "unseen"
-    found = [None] * len(proposed) if unseen else evaluate(step, architectures)
+    no_images = algorithm.evaluation_mode == "no_images"
+    found = [None] * len(proposed) if no_images else evaluate(step, architectures)
     results = [
         Result(choices, None if one is None else float(one.nll), float(excess(choices)))
         for choices, one in zip(proposed, found, strict=True)
@@ -154,7 +154,7 @@ def one_step(
             step=step,
             architecture_id=one.id,
             nll=result.nll,
-            accuracy=None if judged is None else float(judged.accuracy),
+            accuracy=None if score is None else float(score.accuracy),
             value=algorithm.value(result),
             weight=weight,
             excess=result.excess,
@@ -162,12 +162,12 @@ def one_step(
             samples=len(results),
             choices=" ".join(map(str, result.choices)),
         )
-        for one, judged, result, weight in zip(architectures, found, results, weights, strict=True)
+        for one, score, result, weight in zip(architectures, found, results, weights, strict=True)
     ]
 
 
 def answer(algorithm: Algorithm) -> list[Choices]:
-    """The finished algorithm's candidates; the first is its own answer."""
+    """The finished algorithm's candidates, best first."""
     params = algorithm.params
     rng = np.random.default_rng([params.seed, _ANSWER])
     return algorithm.answer(params.candidates, rng)

@@ -15,11 +15,11 @@ from stages.search.algorithms.hurricane import HurricaneSettings
 from stages.search.weights import WeightsSettings
 
 LEARN_WEIGHTS = ("fp_nas", "parsec")
-"""Algorithms that can teach the supernet what they sample."""
+"""Algorithms that can train the supernet on their samples."""
 
 
 class SearchParams(Params):
-    """How architectures are searched for; the same for every device."""
+    """How architectures are searched; the same for every device."""
 
     algorithm: str
     """Name in the algorithm table: fp_nas, parsec, random, evolution, exhaustive, annealing,
@@ -29,41 +29,41 @@ class SearchParams(Params):
     batch: int = Field(ge=1)
     """Held-out images per step; at most the whole validation split (fp_nas, parsec, random)."""
     fitness_images: int = Field(1000, ge=1)
-    """Held-out images on which the others judge, the same in every step."""
+    """Held-out images of the other algorithms, the same in every step."""
     recalibration_batches: int = Field(2, ge=1)
-    """Training batches of `batch` images for the batch norms of what the others judge."""
+    """Training batches of `batch` images for batch norm recalibration (the other algorithms)."""
     learn_from: Literal["step", "all"] = "step"
     """What fp_nas learns from in each step: the step's samples, by gradient ascent, as in the
     paper; or all evaluations so far, by a regression."""
     learning_rate: float = Field(gt=0)
     """Step of plain gradient ascent on the distribution's logits (parsec; fp_nas from `step`)."""
     inverse_temperature: float = Field(gt=0)
-    """beta: scales the batch's log-likelihood, `-images * NLL`; 1 is PARSEC's form (as above)."""
+    """beta: scales the batch's log-likelihood, `-images * NLL`; 1 as in PARSEC (as above)."""
     control_variate: bool = True
-    """Subtract the samples' mean gradient (expectation 0) from the estimate: far less noise."""
+    """Subtract the samples' mean gradient (expectation 0) from the estimate to reduce variance."""
     cost_weight: float = Field(ge=0)
-    """eta: weight of the hinge on each budget, per fraction of the budget passed."""
+    """eta: weight of the hinge on each budget, per fraction by which it is exceeded."""
     stop_when_sharp: bool = False
-    """End before `steps` once the distribution is as sharp as one over `candidates` architectures:
-    rank judges those better than more samples would (fp_nas)."""
+    """End before `steps` once the entropy is at most that of `candidates` equally likely networks:
+    ranking them is more accurate than more samples (fp_nas)."""
     start_from: str = Field("stages/search/uniform.json", min_length=1)
-    """A saved `distribution.json` to start from, by names (fp_nas, parsec). `dvc.yaml` hands the
+    """A saved `distribution.json` to start from, by names (fp_nas, parsec). `dvc.yaml` passes the
     file to the stage. The default is the uniform distribution."""
     start_weight: float = Field(0.5, ge=0, le=1)
-    """What a start's logits are multiplied by, so that the search can still change its mind."""
+    """Factor of the start's logits; smaller values let the search move further from the start."""
     latency_margin: float = Field(0.0, ge=0, lt=1)
-    """Fraction of a latency budget the search leaves free, because predictions err.
+    """Fraction of a latency budget the search leaves free, because predictions have an error.
 
-    A wish: where no architecture can leave so much, the search leaves what it can.
+    Reduced to the largest feasible margin if no architecture can leave so much.
     """
     samples_per_nat: float = Field(gt=0)
     """lambda: architectures drawn per nat of the distribution's entropy (fp_nas)."""
     min_samples: int = Field(ge=2)
-    """Fewest architectures a step (fp_nas)."""
+    """Minimum architectures per step (fp_nas)."""
     max_samples: int = Field(ge=2)
-    """Most architectures a step (fp_nas)."""
+    """Maximum architectures per step (fp_nas)."""
     fixed_samples: int = Field(ge=2)
-    """Architectures a step (all but fp_nas)."""
+    """Architectures per step (all but fp_nas)."""
     coarse_fraction: float = Field(ge=0, le=1)
     """Share of the steps with the factorised distribution, before it becomes joint (fp_nas)."""
     evolution: EvolutionSettings = EvolutionSettings()
@@ -75,9 +75,9 @@ class SearchParams(Params):
     hurricane: HurricaneSettings = HurricaneSettings()
     """Settings of the algorithm `hurricane`; others do not read them."""
     weights: WeightsSettings = WeightsSettings()
-    """Whether the supernet learns in turn with the distribution, and how."""
+    """Whether and how the supernet is trained alternately with the distribution."""
     candidates: int = Field(ge=1)
-    """Architectures handed to rank; fewer only if the budgets leave fewer."""
+    """Architectures passed to rank; fewer only if fewer meet the budgets."""
     checkpoint_every: int = Field(ge=1)
     """Steps between checkpoints."""
     threads: int = Field(ge=1)
@@ -89,7 +89,7 @@ class SearchParams(Params):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in ALGORITHMS:
-            raise ValueError(f"there is no such algorithm.{nearest(name, ALGORITHMS)}")
+            raise ValueError(f"unknown algorithm.{nearest(name, ALGORITHMS)}")
         return name
 
     @model_validator(mode="after")

@@ -1,9 +1,8 @@
-"""`search.png`: what was evaluated, how the search went on, and what it settled on.
+"""`search.png`: evaluated architectures, progress of the search, and its final state.
 
-What was evaluated stands as accuracy over cost, with the front of the best accuracies; a search
-that looked at no image shows the indicator that it went by. An algorithm with a distribution shows
-its entropy, its samples and its probabilities; another one the best so far and how its population
-shares out the options.
+Evaluated architectures are plotted as accuracy over cost with their Pareto front; a search without
+images shows its indicator. An algorithm with a distribution shows its entropy, samples and
+probabilities; others show the best so far and the option frequencies of the population.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from stages.search.heat_map import HeatMap, draw
 from stages.search.loop import Row
 
 _LEFT = 6.4
-"""Inches for what was evaluated and how it went on."""
+"""Width in inches of the left column: evaluated architectures and progress."""
 
 
 def search_png(
     rows: Sequence[Row],
     space: SearchSpace,
-    searched: Algorithm,
+    algorithm: Algorithm,
     costs: Callable[[Architecture], dict[str, float | None]],
     limits: Sequence[Limit],
 ) -> bytes:
     """Draw the search; the same search gives the same bytes."""
     # No pyplot: it keeps global state and looks for a display.
-    heat = HeatMap.of(space.groups, searched.shares())
+    heat = HeatMap.of(space.groups, algorithm.shares())
     width, height = heat.size
     figure = Figure(figsize=(_LEFT + width, height), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[_LEFT, width])[0]
     scatter, curves = left.subplots(2, 1)
-    shown = Shown.of(rows, searched)
+    shown = Shown.of(rows, algorithm)
     _scatter(scatter, rows, shown, space, costs, limits)
-    if searched.distribution is None:
+    if algorithm.distribution is None:
         _best_so_far(curves, rows, shown)
     else:
         _entropy(curves, rows)
-    _final(right.subplots(), heat, searched.distribution)
+    _final(right.subplots(), heat, algorithm.distribution)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
@@ -58,10 +57,10 @@ def search_png(
 
 @dataclass(frozen=True)
 class Shown:
-    """One number of every evaluated architecture, where higher is better.
+    """The plotted value of every evaluated architecture; higher is better.
 
     Attributes:
-        values_N: the held-out accuracies; the indicator where no image was looked at.
+        values_N: held-out accuracies; the indicator if no images were evaluated.
         meaning: of the values.
     """
 
@@ -69,13 +68,13 @@ class Shown:
     meaning: str
 
     @classmethod
-    def of(cls, rows: Sequence[Row], searched: Algorithm) -> Shown:
-        """What these rows show."""
+    def of(cls, rows: Sequence[Row], algorithm: Algorithm) -> Shown:
+        """Select the plotted value of the rows."""
         accuracies = [row.accuracy for row in rows if row.accuracy is not None]
         if len(accuracies) < len(rows):
             return cls(np.array([-row.value for row in rows]), "BN indicator")
-        # The luck of a batch is no merit of what was judged on it: whoever looks should know.
-        batch = ", a batch for each step" if searched.judged == "batch" else ""
+        # Accuracies on different batches are not comparable: say so in the label.
+        batch = ", a batch for each step" if algorithm.evaluation_mode == "batch" else ""
         return cls(np.array(accuracies), f"held-out accuracy{batch}")
 
 
@@ -87,7 +86,7 @@ def _scatter(
     costs: Callable[[Architecture], dict[str, float | None]],
     limits: Sequence[Limit],
 ) -> None:
-    """What was found over the first budget's cost, coloured by step, and the front of the best."""
+    """Values over the first budget's cost, coloured by step, with the Pareto front."""
     budgets = {limit.key: limit.budget for limit in limits if limit.key in UNITS}
     key = next(iter(budgets), "flops")
     architectures = [space.architecture([int(w) for w in row.choices.split()]) for row in rows]
@@ -104,7 +103,7 @@ def _scatter(
 
 
 def front(cost_N: Vector, value_N: Vector) -> list[int]:
-    """The numbers of those that are better than everything as cheap, from the cheapest on."""
+    """Indices of the Pareto front, from the smallest cost on."""
     found: list[int] = []
     for at in np.lexsort((-value_N, cost_N)).tolist():
         if not found or value_N[at] > value_N[found[-1]]:
@@ -113,7 +112,7 @@ def front(cost_N: Vector, value_N: Vector) -> list[int]:
 
 
 def _best_so_far(axes: Axes, rows: Sequence[Row], shown: Shown) -> None:
-    """The best within the budgets after each evaluated architecture, and all that were found."""
+    """All values, and the best within the budgets after each evaluated architecture."""
     within_N = np.where([row.excess <= 0 for row in rows], shown.values_N, -np.inf)
     numbers = range(1, len(rows) + 1)
     axes.scatter(numbers, shown.values_N, s=8, color="0.75")
@@ -140,7 +139,7 @@ def _entropy(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _final(axes: Axes, heat: HeatMap, distribution: Distribution | None) -> None:
-    """How likely, or how frequent in the population, every option of every choice is."""
+    """Probability, or frequency in the population, of every option of every group."""
     if distribution is None:
         draw(axes, heat, "final population", "share of its networks")
     else:

@@ -1,4 +1,4 @@
-"""What a search algorithm is told of the space, the device and the supernet: values and callables.
+"""The search problem as seen by an algorithm: values and callables only.
 
 Axes: N architectures, G groups, F features.
 """
@@ -25,7 +25,7 @@ from stages.common.budgets import Limit
 from stages.common.params import nearest
 
 Scores = Callable[[ChoicesNG], Vector]
-"""One number of each of many architectures: choices (N, G) to (N,)."""
+"""Scores of many architectures: choices (N, G) to (N,)."""
 
 
 def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
@@ -34,15 +34,15 @@ def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
 
 
 class IndicatorError(ValueError):
-    """A score that this problem does not know; the message names it and those there are."""
+    """Unknown score; the message names it and the available ones."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Readable numbers of architectures, for predictors.
+    """Interpretable features of architectures, for predictors.
 
     Attributes:
-        names: gives the names of the F features.
+        names: returns the names of the F features.
         of: choices (N, G) to features (N, F).
     """
 
@@ -51,14 +51,14 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What one candidate of a layer offers and costs there, over the widths the layer may have.
+class OperatorCosts:
+    """Costs of one candidate of a layer, averaged over the widths the layer may have.
 
     Attributes:
         label: the candidate's name.
         cost: mean cost, in the unit of `Pool.unit`.
-        flops: mean multiply-accumulates; 0 for a layer left out.
-        parameters: mean trainable numbers.
+        flops: mean multiply-accumulates; 0 for a skipped layer.
+        parameters: mean trainable parameters.
     """
 
     label: str
@@ -69,30 +69,30 @@ class Offer:
 
 @dataclass(frozen=True)
 class Pool:
-    """The operators of every layer, as measured on the device or counted.
+    """Costs of the operators of every layer, as measured on the device or counted.
 
     Attributes:
         unit: of the costs: the budget's key, such as `latency_ms`.
-        offers: per group, one a candidate; empty for groups that are no layer's.
+        operators: per group, one per candidate; empty for groups that are not a layer.
     """
 
     unit: str
-    offers: tuple[tuple[Offer, ...], ...]
+    operators: tuple[tuple[OperatorCosts, ...], ...]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched.
+    """A search problem.
 
     Attributes:
         groups: the space's groups; an architecture takes one candidate of each.
-        excess: 0 within all budgets, otherwise the sum of the fractions they are passed by.
-        images: how many held-out images each step's NLLs are means over.
-        excesses: `excess` of many architectures at once; None asks for them one by one.
-        indicators: scores that need no image, by name; higher is better.
-        described: features of architectures; None describes them by their candidates alone.
-        pool: what operators offer and cost in each layer; None where that is not known.
-        start: a distribution over these groups to start from; None starts from the uniform one.
+        excess: 0 within all budgets, otherwise the summed fractions by which they are exceeded.
+        images: number of held-out images per NLL.
+        excesses: vectorised `excess`; None: it is called one by one.
+        indicators: training-free scores by name; higher is better.
+        described: features of architectures; None: one-hot candidates.
+        pool: costs of the operators in each layer; None if not known.
+        start: initial distribution over these groups; None: uniform.
     """
 
     groups: tuple[Group, ...]
@@ -106,7 +106,7 @@ class Problem:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many candidates each group has."""
+        """Number of candidates per group."""
         return tuple(len(group.candidates) for group in self.groups)
 
     def excess_of(self, choices_NG: ChoicesNG) -> Vector:
@@ -116,7 +116,7 @@ class Problem:
         return np.array([self.excess(tuple(row)) for row in choices_NG.tolist()], dtype=np.float64)
 
     def indicator(self, name: str) -> Scores:
-        """A score by its name.
+        """Look up a score by name.
 
         Raises:
             IndicatorError: the problem has no such score.
@@ -124,19 +124,19 @@ class Problem:
         if name not in self.indicators:
             known = ", ".join(self.indicators) or "none"
             raise IndicatorError(
-                f"this search has no score '{name}', which is read from a supernet; it knows "
+                f"this search has no score '{name}', which requires a supernet; known: "
                 f"{known}.{nearest(name, self.indicators)}"
             )
         return self.indicators[name]
 
     @property
     def features(self) -> Features:
-        """The features in use: the space's own, or which candidate each group takes."""
+        """The space's features if given, otherwise one-hot candidates."""
         return self.described or candidate_features(self.groups)
 
 
 def candidate_features(groups: tuple[Group, ...]) -> Features:
-    """One number per candidate of every group: 1 where it is taken."""
+    """One-hot features of the candidates of every group."""
     names = [f"{g.name}: {g.label(c)}" for g in groups for c in range(len(g.candidates))]
     starts = np.cumsum([0, *(len(group.candidates) for group in groups)])
 
@@ -149,10 +149,10 @@ def candidate_features(groups: tuple[Group, ...]) -> Features:
 
 
 def space_features(space: SearchSpace) -> Features:
-    """The readable features of a space's stages, and which candidate each group takes.
+    """Stage features of a space plus one-hot candidates.
 
-    The first say what networks have in common, the second what no count of kernels and expansions
-    can: that one operator is better than another at one place. Tables are made when first needed.
+    The former generalise over networks; the latter capture that one operator is better than another
+    in one layer. Tables are built when first needed.
     """
     tables, candidates = cache(lambda: StageFeatureTables(space)), candidate_features(space.groups)
     example = space.architecture([0] * len(space.groups))
@@ -166,11 +166,11 @@ def space_features(space: SearchSpace) -> Features:
 
 
 def bn_indicators(supernet: Supernet, space: SearchSpace) -> dict[str, Scores]:
-    """The BN indicators of a supernet, which is read when a score is first asked for.
+    """The BN indicators of a supernet, computed when first needed.
 
     Args:
-        supernet: of this space, trained for a while.
-        space: the architectures there are.
+        supernet: of this space, trained.
+        space: the search space.
     """
     table = cache(lambda: bn_table(supernet, space))
     return {
@@ -180,50 +180,50 @@ def bn_indicators(supernet: Supernet, space: SearchSpace) -> dict[str, Scores]:
 
 
 def pool_of(space: SearchSpace, limits: Sequence[Limit]) -> Pool | None:
-    """What every operator offers and costs in every layer; None without any budget.
+    """Costs of every operator in every layer; None without any budget.
 
-    The cost is the latency, where it has a budget and was measured, otherwise that of the first
-    budget there is. It is the mean over the widths and sizes that the layer may have.
+    The cost is the latency if it has a budget and was measured, otherwise that of the first budget.
+    It is the mean over the widths and sizes that the layer may have.
     """
     if not limits:
         return None
     limit = next((one for one in limits if one.key == "latency_ms"), limits[0])
-    offers: list[tuple[Offer, ...]] = [()] * len(space.groups)
+    operators: list[tuple[OperatorCosts, ...]] = [()] * len(space.groups)
     possible = space.possible()[-len(space.layers) - 1 : -1]
     for layer, blocks in zip(space.layers, possible, strict=True):
         settings: dict[tuple[object, ...], list[Block]] = {}
         for block in blocks:
             settings.setdefault((block.operator, block.settings), []).append(block)
         group = space.groups[layer.group]
-        offers[layer.group] = tuple(
-            _offer(
-                _words(group, candidate),
+        operators[layer.group] = tuple(
+            _operator_costs(
+                _label(group, candidate),
                 [] if option is None else settings[option.operator, option.settings],
                 limit,
             )
             for candidate, option in enumerate(layer.menu.options)
         )
-    return Pool(limit.key, tuple(offers))
+    return Pool(limit.key, tuple(operators))
 
 
-def _words(group: Group, candidate: int) -> str:
-    """A candidate as a person would say it: `mbconv kernel=3 expansion=6`."""
+def _label(group: Group, candidate: int) -> str:
+    """Readable label of a candidate: `mbconv kernel=3 expansion=6`."""
     values = group.values(candidate)
     operator = str(values.pop("operator"))
     settings = (f"{name.removeprefix(f'{operator}.')}={value}" for name, value in values.items())
     return " ".join((operator, *settings))
 
 
-def _offer(label: str, blocks: Sequence[Block], limit: Limit) -> Offer:
-    """The means over the blocks that one candidate may be; nothing for a layer left out."""
+def _operator_costs(label: str, blocks: Sequence[Block], limit: Limit) -> OperatorCosts:
+    """Mean costs over the blocks that a candidate may be; 0 for a skipped layer."""
     costs = [
         (limit.block_cost(block), block_flops(block), block_parameters(block)) for block in blocks
     ] or [(0.0, 0, 0)]
-    return Offer(label, *(float(np.mean(column)) for column in zip(*costs, strict=True)))
+    return OperatorCosts(label, *(float(np.mean(column)) for column in zip(*costs, strict=True)))
 
 
 def many_excesses(space: SearchSpace, limits: Sequence[Limit]) -> Scores | None:
-    """The summed excess of many architectures at once; None where a limit has no such form."""
+    """Vectorised summed excess; None if a limit is not vectorised."""
     makers = [limit.many for limit in limits if limit.many is not None]
     if len(makers) < len(limits):
         return None

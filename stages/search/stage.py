@@ -1,4 +1,4 @@
-"""From a trained supernet and a device's latency table to candidate architectures."""
+"""Search candidate architectures with a trained supernet and a device's latency table."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def main() -> None:
     for remark in own.remarks:
         print(remark)
     space, table = own.space, read_latency_table(flags.profile)
-    asked = kept_budgets(space, flags.device, device, table, params.latency_margin)
-    say_what_is_left(flags.device, device, table, asked, params)
-    supernet = Supernet(whole)  # of which every network of `space` is a slice
+    budgets = search_budgets(space, flags.device, device, table, params.latency_margin)
+    print_relaxed_budgets(flags.device, device, table, budgets, params)
+    supernet = Supernet(whole)  # contains every network of `space`
     load_into(supernet, flags.supernet / "supernet.safetensors")
     images = Images.open(flags.data)
     read = (flags.space, flags.data, flags.supernet, flags.profile, flags.start)
@@ -79,106 +79,106 @@ def main() -> None:
     checkpoint = Checkpoint(flags.out, inputs)
     batch = min(params.batch, len(images.val))
     start = Start.read(flags.start, space.groups, params.start_weight)
-    problem = problem_of(space, asked.limits, batch, bn_indicators(supernet, space))
+    problem = problem_of(space, budgets.limits, batch, bn_indicators(supernet, space))
     problem = replace(problem, start=start.distribution)
-    searched = ALGORITHMS[params.algorithm](problem, params)
-    print(start.said(searched.reads_start) or "starting from the uniform distribution.")
+    algorithm = ALGORITHMS[params.algorithm](problem, params)
+    print(start.describe(algorithm.reads_start) or "starting from the uniform distribution.")
     weights = shared_weights(supernet, images.augmented(params.seed), params)
-    judge = evaluation(searched, supernet, images)
+    evaluate = evaluation(algorithm, supernet, images)
     if weights is not None:
-        judge = weights.before(judge)
-    rows = run(searched, space, judge, checkpoint, weights)
-    found = Found(searched, answer(searched), rows)
-    write(flags.out, own, found, device, table, asked)
-    write_json(flags.out / "start.json", START, start.report(searched.reads_start))
-    (flags.out / OWN_SUPERNET).unlink(missing_ok=True)  # of an earlier search, without DVC
+        evaluate = weights.train_before(evaluate)
+    rows = run(algorithm, space, evaluate, checkpoint, weights)
+    found = Found(algorithm, answer(algorithm), rows)
+    write(flags.out, own, found, device, table, budgets)
+    write_json(flags.out / "start.json", START, start.report(algorithm.reads_start))
+    (flags.out / OWN_SUPERNET).unlink(missing_ok=True)  # left by an earlier search run without DVC
     if weights is not None:
         write_bytes(flags.out / OWN_SUPERNET, to_bytes(supernet))
     checkpoint.clear()
 
 
-def say_what_is_left(
-    name: str, device: Device, table: LatencyTable, asked: Asked, params: SearchParams
+def print_relaxed_budgets(
+    name: str, device: Device, table: LatencyTable, budgets: SearchBudgets, params: SearchParams
 ) -> None:
-    """Say which wishes of the device's owner the search cannot keep."""
-    if asked.margin is not None and asked.margin < params.latency_margin:
+    """Print which of the device's budgets and margins the search relaxes."""
+    if budgets.margin is not None and budgets.margin < params.latency_margin:
         print(
-            f"no architecture leaves search.latency_margin {params.latency_margin:.1%} of the "
-            f"latency budget of '{name}' free: searching with {asked.margin:.1%}."
+            f"no architecture meets the latency budget of '{name}' with search.latency_margin "
+            f"{params.latency_margin:.1%}: searching with {budgets.margin:.1%}."
         )
     if device.budget.latency_key is not None and not table.measured:
         print(
-            f"'{name}' was not measured on this machine: its latency budget is left to "
-            "whoever can measure it."
+            f"'{name}' was not measured on this machine: its latency budget is not applied, and "
+            "latency must be checked on the device."
         )
 
 
-def evaluation(searched: Algorithm, supernet: Supernet, images: Images) -> Evaluate:
-    """How the algorithm's architectures are judged, as it wants them judged."""
-    params = searched.params
-    if searched.judged == "batch":
+def evaluation(algorithm: Algorithm, supernet: Supernet, images: Images) -> Evaluate:
+    """Build the evaluation that the algorithm requires."""
+    params = algorithm.params
+    if algorithm.evaluation_mode == "batch":
         held_out = TrainStream(images.val, images.info, params.batch, params.seed, augment=False)
         return supernet_evaluation(supernet, held_out)
-    some = spread(images.val, params.fitness_images)
+    subset = spread(images.val, params.fitness_images)
     return recalibrated_evaluation(
         supernet,
         images.calibration(params.recalibration_batches, params.batch, params.seed),
-        list(eval_batches(some, images.info, EVAL_BATCH)),
+        list(eval_batches(subset, images.info, EVAL_BATCH)),
     )
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The budgets a search keeps.
+class SearchBudgets:
+    """The budgets of a search.
 
     Attributes:
-        limits: one a budget, the margin taken off the latency's.
-        margin: fraction of the latency budget left free; None where no latency is limited.
+        limits: one per budget, the latency budget reduced by the margin.
+        margin: fraction of the latency budget left free; None without a latency limit.
     """
 
     limits: tuple[Limit, ...]
     margin: float | None
 
 
-def kept_budgets(
-    space: SearchSpace, name: str, device: Device, table: LatencyTable, wished: float
-) -> Asked:
-    """The device's budgets, with as much of the wished margin as some architecture can leave.
+def search_budgets(
+    space: SearchSpace, name: str, device: Device, table: LatencyTable, target_margin: float
+) -> SearchBudgets:
+    """The device's budgets, with the largest feasible part of the target margin.
 
-    The margin makes it likelier that the measured latency is within the budget; it never makes a
-    budget impossible that an architecture is predicted to meet.
+    The margin makes it more likely that the measured latency is within the budget; it never makes a
+    feasible budget infeasible.
 
     Args:
-        space: the architectures there are.
+        space: the search space.
         name: the device's name, for the message.
-        device: whose budgets.
+        device: its settings, with the budgets.
         table: its latency model.
-        wished: fraction of the latency budget to leave free.
+        target_margin: fraction of the latency budget to leave free.
 
     Raises:
-        InfeasibleBudgetError: the budgets cannot be met without any margin.
+        InfeasibleBudgetError: the budgets cannot be met even without margin.
     """
-    owners = limits(device, table)
-    require_feasible(space, name, owners)
-    latency = next((limit for limit in owners if limit.key == "latency_ms"), None)
+    full = limits(device, table)
+    require_feasible(space, name, full)
+    latency = next((limit for limit in full if limit.key == "latency_ms"), None)
     if latency is None:
-        return Asked(owners, None)
-    least = latency.cost(latency.cheapest(space))
-    # A hair less, so that rounding does not exclude the cheapest architecture itself.
+        return SearchBudgets(full, None)
+    least = latency.cost(latency.smallest(space))
+    # Slightly less, so that rounding does not exclude the fastest architecture itself.
     largest = max(0.0, 1 - least / latency.budget - 1e-9)
-    for margin in dict.fromkeys((wished, min(wished, largest))):
+    for margin in dict.fromkeys((target_margin, min(target_margin, largest))):
         tightened = limits(device, table, margin)
         try:
             require_feasible(space, name, tightened)
         except InfeasibleBudgetError:
             continue
-        return Asked(tightened, margin)
-    return Asked(owners, 0.0)  # another budget keeps the cheapest architectures out
+        return SearchBudgets(tightened, margin)
+    return SearchBudgets(full, 0.0)  # another budget excludes the fastest architectures
 
 
 @dataclass(frozen=True)
 class Found:
-    """A finished search: the algorithm, its answer (best first), and what it evaluated."""
+    """A finished search: the algorithm, its answer (best first), and the evaluated rows."""
 
     algorithm: Algorithm
     answer: list[Choices]
@@ -186,14 +186,14 @@ class Found:
 
 
 def run(
-    searched: Algorithm,
+    algorithm: Algorithm,
     space: SearchSpace,
     evaluate: Evaluate,
     checkpoint: Checkpoint,
     weights: SharedWeights | None = None,
 ) -> list[Row]:
-    """Search from the checkpoint on, saving and reporting on the way."""
-    params = searched.params
+    """Run the search from the checkpoint, saving and reporting progress."""
+    params = algorithm.params
     state = checkpoint.load()
     resume = None if state is None else Snapshot.restored(state)
     if weights is not None and state is not None:
@@ -204,21 +204,21 @@ def run(
         def after_step(snapshot: Snapshot) -> None:
             step = int(snapshot.algorithm["step"])
             if step % params.checkpoint_every == 0:
-                learnt = {} if weights is None else {"weights": weights.state()}
-                checkpoint.save(snapshot.state() | learnt)
+                extra = {} if weights is None else {"weights": weights.state()}
+                checkpoint.save(snapshot.state() | extra)
             progress.update(step, summary(snapshot.rows))
 
-        return search(searched, space.architecture, evaluate, resume, after_step)
+        return search(algorithm, space.architecture, evaluate, resume, after_step)
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """What the last step's progress line shows."""
+    """Values of the last step for its progress line."""
     last = [row for row in rows if row.step == rows[-1].step]
     values = [row.value if row.nll is None else row.nll for row in last]
-    said = {"value" if last[0].nll is None else "nll": sum(values) / len(values)}
+    shown = {"value" if last[0].nll is None else "nll": sum(values) / len(values)}
     if last[0].entropy is not None:
-        said["entropy"] = last[0].entropy
-    return said | {
+        shown["entropy"] = last[0].entropy
+    return shown | {
         "samples": len(rows),
         "over_budget": sum(row.excess for row in last) / len(last),
     }
@@ -230,43 +230,45 @@ def write(
     found: Found,
     device: Device,
     table: LatencyTable,
-    asked: Asked,
+    budgets: SearchBudgets,
 ) -> None:
     """Write the stage's files; equal searches give equal bytes.
 
-    `distribution.json` is there only where the algorithm has one.
+    `distribution.json` is only written if the algorithm has one.
     """
     space, costs = own.space, predicted_costs(device, table)
-    searched = found.algorithm
+    algorithm = found.algorithm
     write_json(
         out / "candidates.json",
         CANDIDATES,
         {
-            "algorithm": searched.name,
+            "algorithm": algorithm.name,
             "space": space.name,
             "left_out": list(own.left_out),
-            "candidates": [_candidate(choices, space, searched, costs) for choices in found.answer],
-            "latency_margin": rounded(asked.margin),
-            "sampled_architectures": searched.samples,
+            "candidates": [
+                _candidate(choices, space, algorithm, costs) for choices in found.answer
+            ],
+            "latency_margin": rounded(budgets.margin),
+            "sampled_architectures": algorithm.samples,
         },
     )
-    if searched.distribution is not None:
-        saved = searched.distribution.to_json()
+    if algorithm.distribution is not None:
+        saved = algorithm.distribution.to_json()
         write_json(out / "distribution.json", DISTRIBUTION_SCHEMA, saved)
     write_bytes(out / "history.csv", history_csv(found.rows, space, costs))
-    for name, content in searched.artifacts().items():
+    for name, content in algorithm.artifacts().items():
         write_bytes(out / name, content)
-    picture = search_png(found.rows, space, searched, costs, asked.limits)
+    picture = search_png(found.rows, space, algorithm, costs, budgets.limits)
     write_bytes(out / "search.png", picture)
 
 
 def _candidate(
     choices: Choices,
     space: SearchSpace,
-    searched: Algorithm,
+    algorithm: Algorithm,
     costs: Callable[[Architecture], dict[str, float | None]],
 ) -> dict[str, Any]:
-    architecture, drawn_from = space.architecture(choices), searched.distribution
+    architecture, drawn_from = space.architecture(choices), algorithm.distribution
     return {
         "architecture": architecture.to_json(),
         "architecture_id": architecture.id,

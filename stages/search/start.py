@@ -1,9 +1,9 @@
-"""Where a search starts: the uniform distribution, or one that another search learnt.
+"""Initial distribution of a search: uniform, or saved by another search.
 
-A distribution is saved by NAMES of groups, variables and options, so it starts searches in other
-spaces too: what has the same name is taken over, everything else starts uniform, and
-`start.json` says which was which. The file `uniform.json` beside this one knows no name: it is the
-uniform start, and a file, because DVC needs one to depend on.
+A distribution is saved by NAMES of groups, variables and options, so it also starts searches in
+other spaces: logits with the same name are copied, all others start uniform, and `start.json`
+records which. The file `uniform.json` in this folder contains no names: it is the uniform start,
+needed because DVC requires a file as a dependency.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from stages.common.files import read_json
 
 @dataclass(frozen=True)
 class Start:
-    """A start and how much of it fitted.
+    """An initial distribution and which of its logits matched.
 
     Attributes:
-        distribution: over the groups of the space; None is the uniform one.
-        saved_form: the file's.
-        matched: what was taken over by name.
-        weight: what its logits were multiplied by.
+        distribution: over the groups of the space; None: uniform.
+        saved_form: the form in the file.
+        matched: logits matched by name.
+        weight: factor of the logits.
     """
 
     distribution: Distribution | None
@@ -37,13 +37,13 @@ class Start:
 
     @classmethod
     def read(cls, file: Path, groups: Sequence[Group], weight: float) -> Start:
-        """Take over what a saved distribution knows of these groups.
+        """Read a saved distribution and match it to these groups.
 
-        A saved one may be so sharp that evidence would never move it: `weight` flattens it.
+        A saved one may be too sharp for the search to change it: `weight` flattens it.
 
         Raises:
-            FileFormatError: the file is missing or of another kind.
-            DistributionError: its content is not names and numbers.
+            FileFormatError: the file is missing or has another schema.
+            DistributionError: its content is malformed.
         """
         content = read_json(file, DISTRIBUTION_SCHEMA)
         saved, matched = Distribution.from_json(content, groups)
@@ -54,7 +54,7 @@ class Start:
         """The content of `start.json`.
 
         Args:
-            used: whether the algorithm starts from a distribution at all.
+            used: whether the algorithm uses an initial distribution.
         """
         return {
             "used": used and self.distribution is not None,
@@ -66,12 +66,12 @@ class Start:
             "unused": list(self.matched.unused),
         }
 
-    def said(self, used: bool) -> str:
-        """One line for people; empty where nothing was asked for."""
+    def describe(self, used: bool) -> str:
+        """One-line summary; empty if no start was requested."""
         if self.distribution is None and not self.matched.unused:
             return ""
         if not used:
-            return "search.start_from is not read by this algorithm: it has no distribution."
+            return "search.start_from is ignored: this algorithm has no distribution."
         if self.distribution is None:
-            return "nothing in search.start_from has a name of this space: starting uniform."
+            return "no name in search.start_from matches this space: starting uniform."
         return f"starting from a saved distribution: {self.matched}."

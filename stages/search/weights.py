@@ -1,13 +1,13 @@
-"""The supernet's weights learn in turn with the distribution, as PARSEC and FP-NAS have it.
+"""Training of the supernet's weights alternately with the distribution, as in PARSEC and FP-NAS.
 
 Each step, before the distribution's own update (Casale et al., "PARSEC", section 3):
 
-    w climbs along  sum_k omega_k * grad_w log p(y_train | X_train, w, A_k)
+    w ascends along  sum_k omega_k * grad_w log p(y_train | X_train, w, A_k)
 
 over the step's K sampled architectures, with omega_k proportional to p(y_train|X_train,w,A_k)^beta
-on the same batch of TRAINING images. The architectures take turns, so the memory is that of one
-network. This tailors the weights to one device's distribution; `docs/decisions` says why it is off
-unless asked for.
+on the same batch of TRAINING images. The architectures are processed in turn, so the memory is that
+of one network. This adapts the weights to one device's distribution; see `docs/decisions` for why
+it is off by default.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from models.supernet import Supernet
 from models.training import Outcome, Recipe, Run, outcome
 from stages.common.params import Params
 from stages.search.algorithms.fp_nas import importance_weights
-from stages.search.evaluation import Evaluate, Judgement
+from stages.search.evaluation import Evaluate, Evaluation
 
 if TYPE_CHECKING:
     from stages.search.params import SearchParams
 
-_NOTHING = 1e-4
-"""An omega below this changes no weight that anybody could tell; its backward pass is spared."""
+_MIN_OMEGA = 1e-4
+"""The backward pass is skipped for a smaller omega, whose effect is negligible."""
 
 
 class WeightsSettings(Params):
-    """How the supernet's weights learn during the search."""
+    """How the supernet's weights are trained during the search."""
 
     learn: bool = False
-    """Whether they do at all (parsec, fp_nas)."""
+    """Whether they are trained (parsec, fp_nas)."""
     batch: int = Field(128, ge=2)
     """Training images per step."""
     learning_rate: float = Field(0.02, gt=0)
-    """Of SGD with momentum, after a warm-up; it falls to zero along a cosine."""
+    """Of SGD with momentum, with warm-up and cosine decay to zero."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Of SGD."""
     weight_decay: float = Field(0.00005, ge=0)
@@ -52,12 +52,12 @@ class WeightsSettings(Params):
 
 
 class SharedWeights:
-    """A supernet that learns from the architectures a search samples.
+    """Trains a supernet on the architectures sampled by a search.
 
     Args:
         supernet: changed in place.
-        train: augmented training batches, one a step.
-        settings: how it learns.
+        train: augmented training batches, one per step.
+        settings: training settings.
         steps: of the search.
         inverse_temperature: beta.
     """
@@ -79,26 +79,26 @@ class SharedWeights:
         )
         self.run = Run(supernet, recipe)
 
-    def before(self, evaluate: Evaluate) -> Evaluate:
-        """Learn from every step's architectures, then judge them."""
+    def train_before(self, evaluate: Evaluate) -> Evaluate:
+        """Wrap an evaluation to train on each step's architectures before evaluating them."""
 
-        def judge(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+        def wrapped(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
             self.learn(architectures)
             return evaluate(step, architectures)
 
-        return judge
+        return wrapped
 
     def learn(self, architectures: Sequence[Architecture]) -> None:
         """One optimiser step on one training batch; repeats count as often as they were drawn.
 
         Raises:
-            DivergedError: the loss left every useful range.
+            DivergedError: the loss diverged.
         """
         self.supernet.train()
         self.run.advance(self.train.at, lambda _, batch: self._gradients(architectures, batch))
 
     def _gradients(self, drawn: Sequence[Architecture], batch: Batch) -> Outcome:
-        """Add every architecture's gradients, by its omega."""
+        """Accumulate the architectures' gradients, weighted by omega."""
         distinct = {architecture.id: architecture for architecture in drawn}
         nll = {known: float(self._loss(one, batch)[0]) for known, one in distinct.items()}
         omega = importance_weights(
@@ -111,9 +111,9 @@ class SharedWeights:
         shares = dict.fromkeys(distinct, 0.0)
         for one, weight in zip(drawn, omega, strict=True):
             shares[one.id] += float(weight)
-        taught = {known: share for known, share in shares.items() if share > _NOTHING}
-        total, losses, accuracies = sum(taught.values()), [], []
-        for known, share in taught.items():
+        trained = {known: share for known, share in shares.items() if share > _MIN_OMEGA}
+        total, losses, accuracies = sum(trained.values()), [], []
+        for known, share in trained.items():
             loss, logits_NK = self._loss(distinct[known], batch, learning=True)
             (share * loss).backward()  # type: ignore[no-untyped-call]
             found = outcome(loss, logits_NK, batch)
@@ -124,28 +124,28 @@ class SharedWeights:
     def _loss(
         self, architecture: Architecture, batch: Batch, learning: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy and logits; running statistics move only while learning."""
+        """Mean cross-entropy and logits; running statistics are only updated while learning."""
         with torch.set_grad_enabled(learning):
             logits_NK = self.supernet(batch.images_NCHW, architecture, update_statistics=learning)
             return cross_entropy(logits_NK, batch.labels_N), logits_NK
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """Checkpoint state."""
         return self.run.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         self.run.restore(state)
 
 
 def shared_weights(
     supernet: Supernet, train: Callable[[int], TrainStream], params: SearchParams
 ) -> SharedWeights | None:
-    """What learns beside the distribution; None where the weights stay as they are.
+    """Build the training of the shared weights; None if it is disabled.
 
     Args:
         supernet: trained.
-        train: gives training batches of so many images.
+        train: returns training batches of a given size.
         params: the section `search`.
     """
     if not params.weights.learn:

@@ -1,7 +1,7 @@
-"""After a training without labels: the classifier's last layer alone learns them.
+"""Training of only the classifier's last layer, after a training without labels.
 
-The rest of the pipeline asks the supernet for logits (the search's likelihood, the ranking's
-accuracy, the slices that teacher and students start from); after `pi` alone they would be those
+The rest of the pipeline needs the supernet's logits (the search's likelihood, the ranking's
+accuracy, the slices from which teacher and students start); after `pi` alone they would be those
 of random weights. This is the usual linear evaluation, on random paths instead of one network.
 """
 
@@ -17,11 +17,11 @@ from stages.supernet.strategies.base import Task
 from stages.supernet.strategies.spos import SinglePath
 
 LEARNING_RATE = 1.0
-"""High, because pooled features are small and the problem is convex (MoCo's evaluation has 30)."""
+"""High, because pooled features are small and the problem is convex (MoCo uses 30)."""
 
 
 class LastLayer(SinglePath):
-    """Single random paths, of which the last fully connected layer alone learns."""
+    """Single random paths, of which only the last fully connected layer is trained."""
 
     name = "last_layer"
 
@@ -41,7 +41,7 @@ def fit_last_layer(task: Task, batches: Batches, steps: int) -> None:
     Args:
         task: the supernet, its space and the objective on labels.
         batches: labelled training images of each step.
-        steps: how many.
+        steps: number of steps.
     """
     learner = LastLayer(task)
     learnable = [p for p in task.supernet.parameters() if p.requires_grad]

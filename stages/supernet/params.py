@@ -20,31 +20,31 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class SupernetParams(LearningParams):
-    """How the supernet is trained, and how much of it is looked at afterwards."""
+    """How the supernet is trained, and how it is evaluated afterwards."""
 
     strategy: str
-    """Which paths a step trains, and on what: a name in the table of strategies."""
+    """Name of the training strategy."""
     sandwich: SandwichSettings = SandwichSettings()
     """Settings of the strategy `sandwich`; others do not read them."""
     pi: PiSettings = PiSettings()
     """Settings of the strategy `pi`; others do not read them."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """In which networks compute (autocast); weights, statistics and losses stay float32."""
+    """Compute precision (autocast); weights, statistics and losses stay float32."""
     channels_last: bool = True
-    """Keep a pixel's channels side by side in memory: quicker for most networks and processors."""
+    """Use the channels-last memory format, which is faster on most CPUs and networks."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where it is trained; with cuda every process has a graphics card of its own."""
+    """Where it is trained; with cuda every process has its own GPU."""
     processes: int = Field(1, ge=1)
     """Processes that share every batch (data parallelism); each has `threads` threads."""
     accumulate: int = Field(1, ge=1)
-    """Parts into which every process divides its batch to need less memory. The step is that of
-    the undivided batch, except that batch norms see one part at a time."""
+    """Gradient accumulation: parts per process and batch, to reduce memory. The step is that of the
+    whole batch, except that batch norms see one part at a time."""
     report_subnets: int = Field(8, ge=0)
     """Random networks whose validation accuracy goes into the history."""
     report_images: int = Field(1000, ge=1)
     """Validation images for each of them."""
     probe_images: int = Field(2000, ge=2)
-    """Training images for their linear probes, where the classifier learned nothing."""
+    """Training images for their linear probes, if the classifier was not trained."""
     recalibration_batches: int = Field(4, ge=1)
     """Training batches for those networks' batch norms."""
 
@@ -52,7 +52,7 @@ class SupernetParams(LearningParams):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in STRATEGIES:
-            raise ValueError(f"no strategy '{name}'.{nearest(name, STRATEGIES)}")
+            raise ValueError(f"unknown strategy '{name}'.{nearest(name, STRATEGIES)}")
         return name
 
     @field_validator("processes", "accumulate")
@@ -67,7 +67,7 @@ class SupernetParams(LearningParams):
 
     @property
     def settings(self) -> Params | None:
-        """Those of the chosen strategy, where it has any."""
+        """Settings of the selected strategy, if it has any."""
         found = getattr(self, self.strategy, None)
         return found if isinstance(found, Params) else None
 

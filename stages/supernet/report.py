@@ -1,4 +1,4 @@
-"""What the history says of a trained supernet, besides its losses."""
+"""Evaluation of a trained supernet for the history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.common.learning import EVAL_BATCH, Images, spread
 from stages.supernet.params import SupernetParams
 
 _REPORT = 3
-"""Keeps the generator of the reported networks apart from that of the trained paths."""
+"""Separates the random stream of the reported networks from that of the trained paths."""
 
 
 def sampled_accuracies(
@@ -29,15 +29,15 @@ def sampled_accuracies(
 ) -> list[dict[str, Any]]:
     """Validation accuracy of random networks with recalibrated batch norms.
 
-    It says whether the supernet learned; no choice is made from it.
+    A diagnostic only; no selection depends on it.
 
     Args:
         supernet: trained.
         space: its architectures.
         images: the data set.
-        params: how many networks, judged on what.
-        classifies: whether the supernet's own classifier learned; else a linear probe on each
-            network's features takes its place.
+        params: number of networks and images.
+        classifies: whether the supernet's classifier was trained; otherwise a linear probe on each
+            network's features replaces it.
     """
     rng = np.random.default_rng([params.seed, _REPORT])
     calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
@@ -49,7 +49,7 @@ def sampled_accuracies(
         if classifies:
             accuracy = images.accuracy(subnet, "val", params.report_images)
         else:
-            accuracy = probed(subnet, images, params)
+            accuracy = probe_accuracy(subnet, images, params)
         rows.append(
             {
                 "architecture_id": architecture.id,
@@ -60,7 +60,7 @@ def sampled_accuracies(
     return rows
 
 
-def probed(subnet: Subnet, images: Images, params: SupernetParams) -> float:
+def probe_accuracy(subnet: Subnet, images: Images, params: SupernetParams) -> float:
     """Validation accuracy of a linear classifier on the network's frozen features."""
     train = spread(images.train, params.probe_images)
     held_out = spread(images.val, params.report_images)

@@ -1,4 +1,4 @@
-"""The supernet stage: images and a space in, shared weights out."""
+"""The supernet stage: train shared weights for a search space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.space import SearchSpace
 from models.weights import to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.files import write_bytes, write_json
-from stages.common.launch import check_parts, meet, relaunch
+from stages.common.launch import check_parts, join_processes, relaunch
 from stages.common.learning import (
     Images,
     history_rows,
@@ -38,11 +38,11 @@ def main() -> None:
     images = Images.open(args.data)
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
     check_parts(min(params.batch, len(images.train)), params.processes * params.accumulate)
-    device = place(params)
+    device = select_device(params)
     if params.processes > 1 and not launched():
         relaunch("stages.supernet", sys.argv[1:], params.processes, params.threads)
     prepare_machine(params.threads, params.seed)
-    processes = meet("supernet", params.processes, device)
+    processes = join_processes("supernet", params.processes, device)
     inputs = inputs_fingerprint("supernet", params, args.space, args.data)
     checkpoint = Checkpoint(args.out, inputs)
 
@@ -64,11 +64,11 @@ def main() -> None:
     checkpoint.clear()
 
 
-def place(params: SupernetParams) -> torch.device:
-    """Where this process computes.
+def select_device(params: SupernetParams) -> torch.device:
+    """Select the device on which this process computes.
 
     Raises:
-        ParamsError: there are not enough graphics cards.
+        ParamsError: there are not enough GPUs.
     """
     if params.device == "cpu":
         return torch.device("cpu")
@@ -76,10 +76,10 @@ def place(params: SupernetParams) -> torch.device:
     if found < params.processes:
         raise ParamsError(
             f"supernet.device: cuda with supernet.processes: {params.processes} needs "
-            f"{params.processes} graphics card(s); torch finds {found} here. Use device: cpu or "
-            "fewer processes."
+            f"{params.processes} GPU(s), but torch finds {found}. Use device: cpu or fewer "
+            "processes."
         )
-    # cuBLAS repeats its sums in the same order only when it is told so before it starts.
+    # Required for deterministic cuBLAS; must be set before it is initialised.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)

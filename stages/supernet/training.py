@@ -1,4 +1,4 @@
-"""From params to a trained supernet: the pieces of a run put together."""
+"""Training a supernet from params."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def train_supernet(
     device: torch.device = CPU,
     processes: Processes = ALONE,
 ) -> tuple[Supernet, Run, Strategy]:
-    """Train a supernet from random weights, or from where `checkpoint` stands.
+    """Train a supernet from random weights, or resume from `checkpoint`.
 
     Args:
-        space: the architectures it must hold.
+        space: the search space.
         images: the data set.
-        params: how.
+        params: training settings.
         checkpoint: of this run.
-        device: where.
+        device: where it is trained.
         processes: those that share each batch; each calls this.
 
     Returns:
-        The supernet in this machine's memory, the finished run, and the strategy.
+        The supernet on the CPU, the finished run, and the strategy.
     """
     strategy = build(space, images, params, device, processes)
     stream = images.stream(params, (processes.rank, processes.count))
@@ -49,7 +49,7 @@ def train_supernet(
     batches = feed(stream, strategy.views, params, device)
     learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
     if not strategy.classifies:
-        # A kill from here on costs these few steps alone: the checkpoint has the features.
+        # A kill from here on repeats only these few steps: the checkpoint has the features.
         steps = max(1, round(params.pi.classifier_epochs * stream.steps_per_epoch))
         fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
@@ -62,7 +62,7 @@ def build(
     device: torch.device = CPU,
     processes: Processes = ALONE,
 ) -> Strategy:
-    """The strategy of the params, on a supernet with the initial weights of the seed."""
+    """Build the selected strategy on a supernet with the seed's initial weights."""
     supernet = Supernet(space, torch.Generator().manual_seed(params.seed)).to(device)
     supernet.to(memory_format=memory_format(params))
     task = Task(
@@ -81,33 +81,33 @@ def build(
 def feed(
     stream: TrainStream, views: int, params: SupernetParams, device: torch.device = CPU
 ) -> Batches:
-    """The batches of a stream where and how the network wants them."""
+    """Batches of a stream on the device and in the memory format of the network."""
 
     def at(step: int) -> Batch:
         batch = stream.at(step, views)
         second_NCHW = batch.second_NCHW
         return batch._replace(
-            images_NCHW=laid(batch.images_NCHW),
+            images_NCHW=moved(batch.images_NCHW),
             labels_N=batch.labels_N.to(device),
-            second_NCHW=None if second_NCHW is None else laid(second_NCHW),
+            second_NCHW=None if second_NCHW is None else moved(second_NCHW),
         )
 
-    def laid(images_NCHW: Tensor) -> Tensor:
+    def moved(images_NCHW: Tensor) -> Tensor:
         return images_NCHW.to(device, memory_format=memory_format(params))
 
     return at
 
 
 def memory_format(params: SupernetParams) -> torch.memory_format:
-    """In which order a tensor's numbers lie in memory."""
+    """Memory format of images and weights."""
     return torch.channels_last if params.channels_last else torch.contiguous_format
 
 
 def peak_step_bytes(space: SearchSpace, images: Images, params: SupernetParams) -> int:
-    """The most memory that the first step's gradients take at once, besides weights and batch.
+    """Peak memory of the first step's forward and backward passes, besides weights and batch.
 
-    It is that of the architectures the step samples one after the other; what the supernet holds
-    beside them adds nothing. Measured on a supernet of its own, in one process.
+    It depends on the architectures that the step samples one after the other, not on the size of
+    the supernet. Measured on a separate supernet, in one process.
     """
     strategy = build(space, images, params)
     batch = feed(images.stream(params, (0, params.processes)), strategy.views, params)(0)

@@ -1,1 +1,1 @@
-"""Train the space's largest network, whose soft labels every device's network learns from."""
+"""Train or load the teacher whose soft labels are distilled into every device's network."""

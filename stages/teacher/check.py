@@ -1,4 +1,4 @@
-"""A look at a teacher from elsewhere before any long work."""
+"""Checks of an external teacher before a run starts."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _ANY_CLASSES = 10
 
 
 def check_teacher(params: TeacherParams, file: Path, pixels: int, info: DatasetInfo | None) -> None:
-    """Refuse a teacher whose file is missing, broken, or does not suit the data set.
+    """Check that a teacher's file exists, is valid and fits the data set.
 
     Args:
         params: the section `teacher`.
-        file: `params.file`, found.
+        file: path of `params.file`.
         pixels: height and width of the images.
-        info: the prepared data set; None while there is none, when neither classes nor colours
-            are known. The stage itself checks again.
+        info: the prepared data set; None if there is none yet, when classes and channels are
+            unknown. The stage itself checks again.
 
     Raises:
-        TeacherError: the message has the way out.
+        TeacherError: a check failed; the message has the fix.
     """
     if not file.is_file():
         raise TeacherError(
-            f"teacher.file: {file} is no file. Name your teacher's, or stages/teacher/README.md "
-            "where the teacher comes from the space."
+            f"teacher.file: {file} is not a file. Set it to your teacher's file, or to "
+            "stages/teacher/README.md if the teacher comes from the space."
         )
     if params.source == "onnx":
         onnx_input(OnnxTeacher(file, session_options(1)), file, params.input, info)
@@ -47,29 +47,29 @@ def check_teacher(params: TeacherParams, file: Path, pixels: int, info: DatasetI
 def onnx_input(
     teacher: OnnxTeacher, file: Path, wanted: InputParams, info: DatasetInfo | None
 ) -> dict[str, Any]:
-    """What an ONNX teacher sees, as `teacher.json` says it.
+    """Determine an ONNX teacher's input, as recorded in `teacher.json`.
 
     Args:
         teacher: the network.
-        file: where it came from.
-        wanted: what the params say of its input.
-        info: the data set; None if it is not known yet.
+        file: its ONNX file.
+        wanted: the params of its input.
+        info: the data set; None if not known yet.
 
     Raises:
-        TeacherError: it was made for other images or classes.
+        TeacherError: it does not fit the data set's images or classes.
     """
     signature = teacher.signature
     if wanted.pixels is not None and signature.pixels not in {None, wanted.pixels}:
         raise TeacherError(
-            f"{file} reads images of {signature.pixels} pixels, and teacher.input.pixels is "
+            f"{file} has an input of {signature.pixels} pixels, but teacher.input.pixels is "
             f"{wanted.pixels}: set it to null."
         )
     channels = signature.channels
     if info is not None:
         if signature.classes not in {None, len(info.classes)}:
             raise TeacherError(
-                f"{file} tells {signature.classes} classes apart and the data set has "
-                f"{len(info.classes)}: a teacher's classes must be the data set's, in its order."
+                f"{file} has {signature.classes} classes, but the data set has "
+                f"{len(info.classes)}: the classes must be the data set's, in the same order."
             )
         channels = channels or len(info.mean)
     found = wanted.model_dump() | {"channels": channels}

@@ -1,4 +1,4 @@
-"""Teachers that a user brings: torchvision's classifiers with weights, and ONNX files."""
+"""External teachers: torchvision classifiers with the user's weights, and ONNX files."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from models.evaluate import recalibrate
 from models.teachers.onnx import OnnxTeacher
 from models.teachers.torchvision import CHANNELS, Loaded, load
 from models.teachers.view import View
-from models.training import Learn, Objective, Outcome, Run, supervised
+from models.training import Learn, Objective, Outcome, Run, supervised_step
 from models.weights import to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.learning import Images, learn_with_checkpoints
-from stages.common.teachers import NETWORK, WEIGHTS, seeing, view_of
+from stages.common.teachers import NETWORK, WEIGHTS, view_of, with_view
 from stages.teacher.check import onnx_input
 from stages.teacher.params import TeacherParams
-from stages.teacher.source import Given, Taught
+from stages.teacher.source import Inputs, Result
 
 BATCH = 50
-"""Images at once: networks from elsewhere may be large, and so may what they see."""
+"""Images per batch; external networks and their inputs may be large."""
 
 
-def from_onnx(given: Given, params: TeacherParams, _: Checkpoint) -> Taught:
-    """A user's own ONNX classifier, as it is."""
-    info = given.images.info
-    teacher = OnnxTeacher(given.file, session_options(params.threads))
-    wanted = onnx_input(teacher, given.file, params.input, info)
+def from_onnx(inputs: Inputs, params: TeacherParams, _: Checkpoint) -> Result:
+    """Use an ONNX classifier unchanged."""
+    info = inputs.images.info
+    teacher = OnnxTeacher(inputs.file, session_options(params.threads))
+    wanted = onnx_input(teacher, inputs.file, params.input, info)
     summary = {
         "input": wanted,
         "outputs": "probabilities" if teacher.gives_probabilities else "logits",
     }
-    look = view_of(info, wanted)
-    return Taught(seeing(look, teacher), summary, {NETWORK: given.file.read_bytes()}, BATCH)
+    view = view_of(info, wanted)
+    return Result(with_view(view, teacher), summary, {NETWORK: inputs.file.read_bytes()}, BATCH)
 
 
-def from_torchvision(given: Given, params: TeacherParams, checkpoint: Checkpoint) -> Taught:
-    """One of torchvision's classifiers with the user's weights, trained where that is needed."""
-    images, settings = given.images, params.torchvision
-    loaded = load(settings.name, len(images.info.classes), given.file, params.seed)
+def from_torchvision(inputs: Inputs, params: TeacherParams, checkpoint: Checkpoint) -> Result:
+    """Load a torchvision classifier with the user's weights, and train it if needed."""
+    images, settings = inputs.images, params.torchvision
+    loaded = load(settings.name, len(images.info.classes), inputs.file, params.seed)
     wanted: dict[str, Any] = params.input.model_dump() | {"channels": CHANNELS}
-    look = view_of(images.info, wanted)
+    view = view_of(images.info, wanted)
     run = None
     if settings.fine_tune or loaded.fresh_layer is not None:
-        run = fine_tune(loaded, look, images, params, checkpoint)
+        run = fine_tune(loaded, view, images, params, checkpoint)
     network = loaded.network.eval()
     summary = {
         "name": settings.name,
@@ -57,15 +57,15 @@ def from_torchvision(given: Given, params: TeacherParams, checkpoint: Checkpoint
         "new_layer": loaded.fresh_layer,
         "epochs": None if run is None else params.epochs,
     }
-    return Taught(seeing(look, network), summary, {WEIGHTS: to_bytes(network)}, BATCH, run)
+    return Result(with_view(view, network), summary, {WEIGHTS: to_bytes(network)}, BATCH, run)
 
 
 def fine_tune(
-    loaded: Loaded, look: View, images: Images, params: TeacherParams, checkpoint: Checkpoint
+    loaded: Loaded, view: View, images: Images, params: TeacherParams, checkpoint: Checkpoint
 ) -> Run:
-    """Train a classifier on this data set, in place: all of it, or its new last layer.
+    """Train a classifier in place: all layers, or only its new last layer.
 
-    What is not trained keeps its batch norms' statistics too.
+    Frozen layers also keep their batch norm statistics.
     """
     network, layer = loaded.network, loaded.fresh_layer
     everything = params.torchvision.fine_tune or layer is None
@@ -75,29 +75,31 @@ def fine_tune(
     stream = images.stream(params)
     run = Run(network, params.recipe(stream.steps_per_epoch), learning.parameters())
     objective = Objective(len(images.info.classes), params.label_smoothing)
-    learn = supervised(_model(network, look, everything), objective, params.mixup)
-    learn_with_checkpoints("teacher", run, stream.at, seeded(learn, params.seed), checkpoint)
+    learn = supervised_step(_model(network, view, everything), objective, params.mixup)
+    learn_with_checkpoints(
+        "teacher", run, stream.at, seed_each_step(learn, params.seed), checkpoint
+    )
     run.use_average()
     if everything:
         plain = images.calibration(params.recalibration_batches, params.batch, params.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.seed)
-            recalibrate(network, map(look, plain))
+            recalibrate(network, map(view, plain))
     return run
 
 
-def _model(network: nn.Module, look: View, everything: bool) -> Any:
+def _model(network: nn.Module, view: View, everything: bool) -> Any:
     def model(images_NCHW: Tensor) -> Tensor:
-        out: Tensor = network.train(everything)(look(images_NCHW))
+        out: Tensor = network.train(everything)(view(images_NCHW))
         return out
 
     return model
 
 
-def seeded(learn: Learn, seed: int) -> Learn:
-    """The same, with torch's global generator set for each step.
+def seed_each_step(learn: Learn, seed: int) -> Learn:
+    """Wrap `learn` to seed torch's global generator in each step.
 
-    Dropout and stochastic depth draw from nothing else; so a resumed run repeats their draws.
+    Dropout and stochastic depth draw only from it, so a resumed run repeats their draws.
     """
 
     def again(step: int, batch: Batch) -> Outcome:

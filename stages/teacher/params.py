@@ -15,21 +15,21 @@ class TorchvisionParams(Params):
     """One of torchvision's classifiers; its weights are `teacher.file`."""
 
     name: str = "resnet18"
-    """torchvision's name of it, such as resnet18."""
+    """Its name in torchvision, such as resnet18."""
     fine_tune: bool = False
-    """Whether all of it is trained for `epochs`. Otherwise only a last layer for other classes
-    is, and a network for as many classes is taken as it is."""
+    """Whether all layers are trained for `epochs`. Otherwise only a replaced last layer is trained,
+    and a network with the right number of classes is used unchanged."""
 
 
 class InputParams(Params):
-    """What images a teacher from elsewhere was trained on."""
+    """Input of an external teacher."""
 
     pixels: int | None = Field(None, ge=1)
-    """Height and width; null: as its ONNX file says, else as the data set's images are."""
+    """Height and width; null: from its ONNX file, else the data set's image size."""
     mean: tuple[float, ...] | None = Field(None, strict=False)
-    """By which its input was normalised, per channel; null, with std: by the data set's own."""
+    """Normalisation mean per channel; null (together with std): the data set's own."""
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(None, strict=False)
-    """Likewise."""
+    """Normalisation standard deviation per channel."""
 
     @model_validator(mode="after")
     def _both(self) -> Self:
@@ -40,21 +40,21 @@ class InputParams(Params):
 
 
 class TeacherParams(NetworkParams):
-    """Which teacher, and how it is trained where it is."""
+    """Which teacher, and how it is trained."""
 
     source: Literal["space", "torchvision", "onnx"] = "space"
     """The space's largest network, one of torchvision's, or an ONNX file."""
     file: str = Field("stages/teacher/README.md", min_length=1)
-    """Weights for `torchvision` or the network for `onnx`, from the repository's root; `space`
-    does not read it. It always names a file, because DVC has to watch one."""
+    """Weights for `torchvision` or the network for `onnx`, relative to the repository root; `space`
+    does not read it. It must always name a file, because it is a DVC dependency."""
     torchvision: TorchvisionParams = TorchvisionParams()
     """Settings of that source."""
     input: InputParams = InputParams()
-    """What the teacher sees; `space` does not read it."""
+    """The teacher's input; `space` does not read it."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.source == "torchvision":  # to know its networks takes a second
+        if self.source == "torchvision":  # listing its networks takes a second
             known, name = torchvision.names(), self.torchvision.name
             if name not in known:
                 raise ValueError(

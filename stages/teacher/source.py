@@ -1,4 +1,4 @@
-"""What a source of teachers is given, and what it gives."""
+"""Inputs and result of a teacher source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stages.common.teachers import Teacher
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """The inputs of the stage.
 
     Attributes:
         images: the data set.
         space: file of the search space.
         supernet: folder of the supernet stage.
-        file: the user's own.
+        file: the user's file.
     """
 
     images: Images
@@ -30,15 +30,15 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Taught:
-    """A teacher that is ready.
+class Result:
+    """A finished teacher.
 
     Attributes:
-        teacher: to be asked.
-        summary: what `teacher.json` says of it besides its source and accuracy.
-        files: from which `open_teacher` makes it again, by name.
-        batch: images it is asked about at once.
-        run: its training; None if nothing was trained.
+        teacher: from images to logits.
+        summary: content of `teacher.json` besides source and accuracy.
+        files: by name, from which `open_teacher` loads it.
+        batch: images per inference batch.
+        run: its training; None if it was not trained.
     """
 
     teacher: Teacher

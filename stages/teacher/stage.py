@@ -1,4 +1,4 @@
-"""The teacher stage: a network that knows the data set, and its opinion of every training image."""
+"""The teacher stage: a teacher network and its logits for every training image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY, TEACHER
 from stages.teacher.elsewhere import from_onnx, from_torchvision
 from stages.teacher.params import TeacherParams
-from stages.teacher.source import Given, Taught
-from stages.teacher.space import largest
+from stages.teacher.source import Inputs, Result
+from stages.teacher.space import from_space
 
-SOURCES: Mapping[str, Callable[[Given, TeacherParams, Checkpoint], Taught]] = {
-    "space": largest,
+SOURCES: Mapping[str, Callable[[Inputs, TeacherParams, Checkpoint], Result]] = {
+    "space": from_space,
     "torchvision": from_torchvision,
     "onnx": from_onnx,
 }
@@ -39,31 +39,31 @@ def main() -> None:
     if params.source != "space":
         read.append(args.file)
     checkpoint = Checkpoint(args.out, inputs_fingerprint("teacher", params, *read))
-    given = Given(images, args.space, args.supernet, args.file)
-    write(args.out, params, images, SOURCES[params.source](given, params, checkpoint))
+    inputs = Inputs(images, args.space, args.supernet, args.file)
+    write(args.out, params, images, SOURCES[params.source](inputs, params, checkpoint))
     checkpoint.clear()
 
 
-def write(out: Path, params: TeacherParams, images: Images, taught: Taught) -> None:
-    """Ask the teacher about every image, and write it down with the teacher.
+def write(out: Path, params: TeacherParams, images: Images, result: Result) -> None:
+    """Evaluate the teacher and write it with its logits for the training images.
 
     Raises:
-        FileFormatError: it does not answer in the data set's classes.
+        FileFormatError: its number of outputs is not the number of classes.
     """
     found = {}
-    for split, some in (("val", images.val), ("test", images.test)):
-        batches = eval_batches(some, images.info, taught.batch)
-        found[split] = rounded(accuracy(taught.teacher, batches))
-    train_logits_NK = logits(taught.teacher, eval_batches(images.train, images.info, taught.batch))
+    for split, data in (("val", images.val), ("test", images.test)):
+        batches = eval_batches(data, images.info, result.batch)
+        found[split] = rounded(accuracy(result.teacher, batches))
+    train_logits_NK = logits(result.teacher, eval_batches(images.train, images.info, result.batch))
     if train_logits_NK.shape != (len(images.train), len(images.info.classes)):
         raise FileFormatError(
-            f"the teacher answers with {train_logits_NK.shape[1]} numbers an image, and the data "
-            f"set has {len(images.info.classes)} classes."
+            f"the teacher has {train_logits_NK.shape[1]} outputs per image, but the data set has "
+            f"{len(images.info.classes)} classes."
         )
-    for name, content in taught.files.items():
+    for name, content in result.files.items():
         write_bytes(out / name, content)
-    summary = {"source": params.source, "accuracy": found, **taught.summary}
+    summary = {"source": params.source, "accuracy": found, **result.summary}
     write_json(out / "teacher.json", TEACHER, summary)
     write_array(out / "train_logits.npy", train_logits_NK)
-    steps = [] if taught.run is None else history_rows(taught.run)
+    steps = [] if result.run is None else history_rows(result.run)
     write_json(out / "history.json", HISTORY, {"steps": steps})

@@ -18,18 +18,18 @@ class TrainParams(NetworkParams):
     distill_weight: float = Field(ge=0, le=1)
     """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
     temperature: float = Field(gt=0)
-    """Softens teacher and student alike; 1 leaves them as they are."""
+    """Softmax temperature of teacher and student; 1 leaves them unchanged."""
     soft_labels: Literal["cached", "live"] = "cached"
-    """Cached: what the teacher said of the plain images, which costs nothing. Live: it is asked
-    again at every step, about the images as they were augmented and mixed."""
+    """cached: the teacher's stored logits of the images without augmentation, at no cost. live: its
+    forward pass at every step on the augmented and mixed images."""
     slice_images: int = Field(1000, ge=1)
     """Test images on which the slice is compared with the supernet."""
     slice_difference: float = Field(0.001, gt=0)
     """Largest difference of any logit between the two, as a share of the largest logit."""
     slice_agreement: float = Field(0.99, ge=0, le=1)
-    """Share of those images on which the two must give the same answer."""
+    """Minimum share of those images with the same prediction of both."""
     slice_accuracy_drop: float = Field(0.01, ge=0, le=1)
-    """Most top-1 accuracy the slice may lose against the supernet."""
+    """Largest loss of top-1 accuracy of the slice against the supernet."""
 
     @field_validator("processes")
     @classmethod

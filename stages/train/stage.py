@@ -1,4 +1,4 @@
-"""The train stage: a chosen architecture in, the weights that its device will run out."""
+"""The train stage: from a selected architecture to trained weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from models.processes import ALONE, Processes, launched
 from models.space import SearchSpace
 from models.subnet import Subnet
 from models.supernet import Supernet, extract
-from models.training import Objective, Run, supervised
+from models.training import Objective, Run, supervised_step
 from models.warm_start import shrink_and_perturb
 from models.weights import load_into, to_bytes
 from stages.common.checkpoint import Checkpoint
 from stages.common.choice import Choice
 from stages.common.files import FileFormatError, fingerprint, rounded, write_bytes, write_json
-from stages.common.hops import Hop, Limits, compare, scaled
-from stages.common.launch import check_parts, meet, relaunch
+from stages.common.hops import EquivalenceCheck, Limits, compare, scaled
+from stages.common.launch import check_parts, join_processes, relaunch
 from stages.common.learning import (
     EVAL_BATCH,
     Images,
@@ -44,7 +44,7 @@ from stages.common.runtime import prepare_machine
 from stages.common.schemas import HISTORY, TRAIN
 from stages.common.teachers import open_teacher
 from stages.train.params import TrainParams
-from stages.train.twins import copy_twin, leave_mark, one_at_a_time
+from stages.train.twins import copy_finished_run, lock_inputs, record_inputs
 
 
 def train_network(
@@ -57,8 +57,8 @@ def train_network(
 ) -> Run:
     """Train a network in place, from the weights it has.
 
-    It ends with the averaged weights, and batch norms recalibrated for them: the average is
-    never worse by much, often better, and choosing between the two would overfit `val`.
+    The result has the averaged weights and recalibrated batch norms: the average is often better
+    and never much worse, and selecting between the two would overfit `val`.
 
     Args:
         start: the network.
@@ -70,7 +70,7 @@ def train_network(
     """
     stream = images.stream(params, (processes.rank, processes.count))
     run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
-    learn = supervised(start, objective, params.mixup)
+    learn = supervised_step(start, objective, params.mixup)
     with joint_norms(start, processes):
         learn_with_checkpoints("train", run, stream.at, learn, checkpoint)
     run.use_average()
@@ -79,8 +79,8 @@ def train_network(
     return run
 
 
-def objective_of(params: TrainParams, images: Images, teacher: Path) -> Objective:
-    """The loss that a teacher's folder and the params make.
+def build_objective(params: TrainParams, images: Images, teacher: Path) -> Objective:
+    """Build the loss from the params and a teacher's folder.
 
     Raises:
         FileFormatError: the teacher's soft labels are missing, or of another data set.
@@ -96,11 +96,13 @@ def objective_of(params: TrainParams, images: Images, teacher: Path) -> Objectiv
     )
 
 
-def compare_slice(supernet: Supernet, subnet: Subnet, images: Images, params: TrainParams) -> Hop:
-    """The first hop of the identity chain: the slice against the supernet, on test images.
+def compare_slice(
+    supernet: Supernet, subnet: Subnet, images: Images, params: TrainParams
+) -> EquivalenceCheck:
+    """Equivalence check of the slice against the supernet, on test images.
 
     Raises:
-        HopError: they differ by more than rounding.
+        EquivalenceError: they differ by more than rounding.
     """
     test = spread(images.test, params.slice_images)
     architecture = subnet.architecture
@@ -115,13 +117,13 @@ def compare_slice(supernet: Supernet, subnet: Subnet, images: Images, params: Tr
         params.slice_accuracy_drop,
     )
     labels_N = np.asarray(test.labels_N)
-    hop = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
-    hop.require("Run the stage supernet again: its weights may be damaged.")
-    return hop
+    check = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
+    check.require("Run the stage supernet again: its weights may be damaged.")
+    return check
 
 
 def read_teacher(folder: Path, images: Images) -> npt.NDArray[np.float32]:
-    """The teacher's logits for every training image.
+    """Read the teacher's logits for every training image.
 
     Raises:
         FileFormatError: they are missing, or of another data set.
@@ -160,7 +162,7 @@ def main() -> None:
     if params.processes > 1 and not launched():
         relaunch("stages.train", sys.argv[1:], params.processes, params.threads)
     prepare_machine(params.threads, params.seed)
-    processes = meet("train", params.processes, torch.device("cpu"))
+    processes = join_processes("train", params.processes, torch.device("cpu"))
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
     architecture = Choice.read(args.choice).architecture
     supernet = Supernet(space)
@@ -168,20 +170,22 @@ def main() -> None:
     load_into(supernet, own)
     files = (args.space, args.data, own, args.teacher)
     inputs = fingerprint(inputs_fingerprint("train", params, *files), architecture.to_json())
-    # Several processes do not look: one might find a twin that another just missed.
-    alone = nullcontext() if processes.count > 1 else one_at_a_time(args.out, inputs)
-    with alone:
-        twin = copy_twin(args.out, inputs) if processes.count == 1 else None
-        if twin is not None:
-            print(f"the same training was done for '{twin.name}': its network is taken.")
+    # Not with several processes: one might find a finished run that another one just missed.
+    lock = nullcontext() if processes.count > 1 else lock_inputs(args.out, inputs)
+    with lock:
+        finished = copy_finished_run(args.out, inputs) if processes.count == 1 else None
+        if finished is not None:
+            print(f"the same training was already run for '{finished.name}': reusing its network.")
         else:
-            objective = objective_of(params, images, args.teacher)
-            make(supernet, architecture, images, objective, params, args.out, inputs, processes)
+            objective = build_objective(params, images, args.teacher)
+            slice_and_train(
+                supernet, architecture, images, objective, params, args.out, inputs, processes
+            )
         if processes.first:
-            leave_mark(args.out, inputs)
+            record_inputs(args.out, inputs)
 
 
-def make(
+def slice_and_train(
     supernet: Supernet,
     architecture: Architecture,
     images: Images,
@@ -194,7 +198,7 @@ def make(
     """Slice, train, and write the stage's files."""
     checkpoint = Checkpoint(out, inputs)
     network = extract(supernet, architecture)
-    hop = compare_slice(supernet, network, images, params)
+    check = compare_slice(supernet, network, images, params)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(params.seed))
     run = train_network(network, images, objective, params, checkpoint, processes)
     processes.leave()
@@ -202,7 +206,7 @@ def make(
         return
     write_bytes(out / "model.safetensors", to_bytes(network))
     write_json(out / "architecture.json", SCHEMA, architecture.to_json())
-    write_json(out / "train.json", TRAIN, summary(network, images, params, hop))
+    write_json(out / "train.json", TRAIN, summary(network, images, params, check))
     write_json(out / "history.json", HISTORY, {"steps": history_rows(run)})
     checkpoint.clear()
 
@@ -211,14 +215,14 @@ def summary(
     network: Subnet,
     images: Images,
     params: TrainParams,
-    hop: Hop,
+    check: EquivalenceCheck,
 ) -> dict[str, Any]:
-    """What `train.json` says of the trained network."""
+    """The content of `train.json`."""
     return {
         "architecture_id": network.architecture.id,
         "short": network.architecture.short(),
         "accuracy": {split: rounded(images.accuracy(network, split)) for split in ("val", "test")},
-        "slice": hop.to_json(),
+        "slice": check.to_json(),
         "epochs": params.epochs,
         "flops": flops(network.architecture),
         "parameters": parameters(network.architecture),

@@ -1,9 +1,9 @@
-"""A network that another device has already trained from the same inputs is not trained twice.
+"""Deduplicated training runs: a network is not trained again from the same inputs.
 
-Devices that share a network train it from the same inputs to the same bytes. The first one leaves a
-mark BESIDE its output (DVC watches the output itself), with the fingerprint of the inputs and the
-hashes of the files; another one with the same fingerprint copies them. While one is at work, the
-others with its fingerprint wait for it.
+Devices that share a network train it from the same inputs to the same bytes. The first run writes a
+record BESIDE its output (DVC tracks the output itself) with the fingerprint of the inputs and the
+hashes of the files; later runs with the same fingerprint copy the files. Concurrent runs with the
+same fingerprint wait for the first.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from filelock import FileLock, Timeout
 from stages.common.files import atomic_path, sha256_file, write_bytes
 
 _SOON = 0.1
-"""Seconds after which a stage says that it waits for another one."""
+"""Seconds after which a stage reports that it is waiting."""
 
 
-def leave_mark(output: Path, inputs: str) -> None:
-    """Say of what inputs a finished output was made.
+def record_inputs(output: Path, inputs: str) -> None:
+    """Record the inputs of a finished output.
 
     Args:
-        output: the stage's output folder, complete.
+        output: the stage's complete output folder.
         inputs: fingerprint of everything it depends on.
     """
-    # What a killed run left half-written is hidden.
-    whole = [file for file in sorted(output.iterdir()) if not file.name.startswith(".")]
-    files = {file.name: sha256_file(file) for file in whole}
-    write_bytes(_mark(output), json.dumps({"inputs": inputs, "files": files}).encode())
+    # Files left half-written by a killed run are hidden.
+    complete = [file for file in sorted(output.iterdir()) if not file.name.startswith(".")]
+    files = {file.name: sha256_file(file) for file in complete}
+    write_bytes(_record(output), json.dumps({"inputs": inputs, "files": files}).encode())
 
 
-def copy_twin(output: Path, inputs: str) -> Path | None:
-    """Copy the output that a neighbour made of the same inputs.
+def copy_finished_run(output: Path, inputs: str) -> Path | None:
+    """Copy another device's output made from the same inputs.
 
     Args:
-        output: the stage's own output folder; its neighbours lie beside it.
+        output: the stage's own output folder; those of other devices are its siblings.
         inputs: fingerprint of everything the output depends on.
 
     Returns:
-        The neighbour's folder; None where no neighbour has it, whole and unchanged.
+        The other device's folder; None if none has a complete and unchanged output.
     """
-    for mark in sorted(output.parent.glob(".*.inputs")):
-        twin = mark.with_name(mark.name.removeprefix(".").removesuffix(".inputs"))
-        files = _files(mark, inputs)
-        if twin == output or not files or not all(_is(twin / n, h) for n, h in files.items()):
+    for record in sorted(output.parent.glob(".*.inputs")):
+        other = record.with_name(record.name.removeprefix(".").removesuffix(".inputs"))
+        files = _files(record, inputs)
+        if other == output or not files or not all(_is(other / n, h) for n, h in files.items()):
             continue
         for name in files:
             with atomic_path(output / name) as temporary:
-                shutil.copyfile(twin / name, temporary)
-        return twin
+                shutil.copyfile(other / name, temporary)
+        return other
     return None
 
 
 @contextmanager
-def one_at_a_time(output: Path, inputs: str) -> Iterator[None]:
-    """Hold the only right to make an output of these inputs; a killed holder loses it.
+def lock_inputs(output: Path, inputs: str) -> Iterator[None]:
+    """Hold the lock for these inputs; it is released if its holder is killed.
 
     Args:
         output: the stage's output folder.
@@ -71,23 +71,23 @@ def one_at_a_time(output: Path, inputs: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=_SOON)
     except Timeout:
-        print("another device trains this very network: waiting for it.", flush=True)
+        print("another device is training the same network: waiting for it.", flush=True)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-        # Whoever still waits holds the old file, and would at worst do the same work once more.
+        # A waiting process has the old file open, and at worst repeats the same work.
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _mark(output: Path) -> Path:
+def _record(output: Path) -> Path:
     return output.with_name(f".{output.name}.inputs")
 
 
-def _files(mark: Path, inputs: str) -> dict[str, str]:
-    """The files of a mark, by name with their hashes; empty if it is of other inputs."""
-    content: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
+def _files(record: Path, inputs: str) -> dict[str, str]:
+    """Hashes of the recorded files by name; empty if the record is of other inputs."""
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
     return content["files"] if content["inputs"] == inputs else {}
 
 

@@ -151,7 +151,7 @@ def test_a_table_that_cannot_be_used_is_named(
         (("--target", "latenzy"), "Did you mean 'latency'?"),
         (("--target", "latency", "--features", "latency"), "cannot be a feature as well"),
         (("--target", "latency", "--features", "name"), "'net0' in column 'name'"),
-        (("--target", "latency", "--folds", "50"), "cannot be dealt into 50 folds"),
+        (("--target", "latency", "--folds", "50"), "cannot be split into 50 folds"),
     ],
 )
 def test_a_wrong_question_ends_with_2_and_one_line(

@@ -5,8 +5,8 @@ import torch
 from benchmarks.quantize import cells, lost, report
 from benchmarks.quantize_forms import Row
 from benchmarks.quantize_networks import KNOWN, adapted
-from models.evaluate import folded
-from models.fake_quantization import FakeQuantize, fake_quantised
+from models.evaluate import fold_batch_norms
+from models.fake_quantization import FakeQuantize, fake_quantize
 
 
 def row(form: str, accuracy: float | None, runtime: str = "openvino", **given: object) -> Row:
@@ -40,11 +40,11 @@ def test_torchvisions_networks_take_small_images_and_can_be_fine_tuned() -> None
         torch.manual_seed(0)
         network = adapted(name, channels=1, classes=10).eval()
         images_NCHW = torch.randn(1, 1, 28, 28)
-        plain = folded(network)
+        plain = fold_batch_norms(network)
         with torch.no_grad():
             torch.testing.assert_close(
                 plain(images_NCHW), network(images_NCHW), rtol=1e-3, atol=1e-4
             )
-        rounded = fake_quantised(plain, "affine")
+        rounded = fake_quantize(plain, "affine")
         assert sum(isinstance(module, FakeQuantize) for module in rounded.modules()) > 50
         assert rounded(images_NCHW).shape == (1, 10)

@@ -1,4 +1,4 @@
-"""One small trained network on real digits, taken through quantize, export and bundle."""
+"""Fixtures: one small network trained on digits, quantised, exported and bundled."""
 
 import sys
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ NOT_MEASURED = ("gpu", "dsp")
 
 @dataclass(frozen=True)
 class World:
-    """A folder with everything the stages before `quantize` leave behind, and their runner."""
+    """A folder with the outputs of the stages before `quantize`, and methods to run stages."""
 
     root: Path
 
@@ -74,7 +74,7 @@ class World:
         return self.root / "params.yaml"
 
     def run(self, main, *flags: object) -> None:
-        """Call a stage's `main` as its command line would."""
+        """Call a stage's `main` with command-line flags."""
         before = sys.argv
         sys.argv = ["stage", "--params", str(self.params), *map(str, flags)]
         try:
@@ -113,7 +113,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> World:
-    """Data, a trained network, and what profile and rank would say; nothing quantised yet."""
+    """Data, a trained network, and outputs of profile and rank; nothing quantised yet."""
     root = tmp_path_factory.mktemp("world")
     torch.set_num_threads(1)
     info, train = write_digits(root / "data")
@@ -154,7 +154,7 @@ def write_params(path: Path, devices: dict) -> None:
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load(ROOT / "params.yaml")
     content["devices"] = devices
-    # Not by entropy, which takes seconds a network; tests/devices has it.
+    # Without entropy, which takes seconds per network; tested in tests/devices.
     methods = ["minmax", "percentile"]
     content["quantize"] |= QUICK | {"calibration_images": 64, "methods": methods}
     content["export"] |= QUICK | {"emulated_images": 40}
@@ -235,7 +235,7 @@ def train_json(architecture: Architecture) -> dict:
 
 
 def profiled(architecture: Architecture) -> LatencyTable:
-    """A table by which every block takes 0.1 ms in float32, and 0.05 ms in int8.
+    """A table with 0.1 ms per block in float32, and 0.05 ms in int8.
 
     The space's largest network takes 100 ms.
     """

@@ -1,4 +1,4 @@
-"""Making bundles that are not what they say: by a careless forger, and by a thorough one."""
+"""Build forged bundles, inconsistent or consistent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.bundle.read import read_bundle
 from stages.bundle.sbom import serial_number
 
 Change = Callable[[dict[str, Any], dict[str, bytes]], object]
-"""Changes a manifest's content and the files in place."""
+"""Modifies a manifest's content and the files in place."""
 
 
 def files_of(bundle: Path) -> dict[str, bytes]:
@@ -22,7 +22,7 @@ def files_of(bundle: Path) -> dict[str, bytes]:
 
 
 def careless(bundle: Path, change: Change) -> bytes:
-    """The manifest edited and its digest made anew, and nothing else."""
+    """Edit the manifest and recompute only its digest."""
     files = files_of(bundle)
     content = json.loads(files[MANIFEST])
     change(content, files)
@@ -31,7 +31,7 @@ def careless(bundle: Path, change: Change) -> bytes:
 
 
 def hashed(bundle: Path, change: Change) -> bytes:
-    """Edited, and every file's hash made anew too."""
+    """Edit, and recompute digest and file hashes."""
 
     def both(content: dict[str, Any], files: dict[str, bytes]) -> None:
         change(content, files)
@@ -41,7 +41,7 @@ def hashed(bundle: Path, change: Change) -> bytes:
 
 
 def thorough(bundle: Path, change: Change) -> bytes:
-    """Edited, and everything that follows from the edit rewritten: nothing contradicts itself."""
+    """Edit, and rewrite all derived fields, so that the bundle is consistent."""
 
     def everywhere(content: dict[str, Any], files: dict[str, bytes]) -> None:
         change(content, files)
@@ -65,7 +65,7 @@ def hashes_of(files: dict[str, bytes]) -> dict[str, str]:
 
 
 def leaves(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every plain value of nested JSON stands."""
+    """Return the paths of all scalar values of nested JSON."""
     if isinstance(content, dict):
         rows = [(key, value) for key, value in content.items() if place or key not in DERIVED]
     elif isinstance(content, list):
@@ -76,7 +76,7 @@ def leaves(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def replace_leaf(content: Any, place: tuple[Any, ...]) -> None:
-    """Change one plain value to another of its kind."""
+    """Replace one scalar value by another of its type."""
     *path, last = place
     for key in path:
         content = content[key]

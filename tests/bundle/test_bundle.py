@@ -17,11 +17,11 @@ from models.costs import peak_activation_bytes
 from models.space import SearchSpace
 from stages.bundle.archive import pack
 from stages.bundle.errors import BundleError
-from stages.bundle.gate import judge
+from stages.bundle.gate import check_limits
 from stages.bundle.read import read_bundle
 from stages.common.choice import Choice
 from stages.common.files import read_json
-from stages.common.hops import HopError
+from stages.common.hops import EquivalenceError
 from tests.bundle.forging import thorough
 
 DEVICES = ["cpu", "edge", "gpu", "dsp", "phone"]
@@ -33,7 +33,7 @@ def unpack(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_archive_is_a_plain_tar_gz_with_nobodys_name_and_no_time(tmp_path):
+def test_an_archive_is_a_plain_tar_gz_without_owner_and_time(tmp_path):
     packed = pack({"b.txt": b"two", "a.txt": b"one" * 50_000})
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
         members = archive.getmembers()
@@ -81,7 +81,7 @@ def test_golden_inputs_are_real_test_images_and_outputs_come_from_the_delivered_
         assert float(golden["tolerance"]) > 0
 
 
-def test_the_identity_chain_is_complete_from_the_supernet_to_the_delivered_file(bundles):
+def test_the_equivalence_checks_are_complete_from_supernet_to_delivered_file(bundles):
     chain = read_bundle(bundles["edge"]).manifest.hops
     names = [chain[0].source] + [hop.target for hop in chain]
     assert names == [
@@ -99,7 +99,7 @@ def test_the_identity_chain_is_complete_from_the_supernet_to_the_delivered_file(
     assert chain[-1].accuracy == read_bundle(bundles["edge"]).manifest.accuracy.delivered
 
 
-def test_a_hop_that_cannot_be_judged_here_has_no_numbers_and_says_why(bundles):
+def test_an_unmeasured_check_has_no_numbers_and_a_reason(bundles):
     *judged, last = read_bundle(bundles["gpu"]).manifest.hops
     assert all(hop.passed for hop in judged)
     assert (last.source, last.target) == ("float32 ONNX", "delivered file in TensorRT")
@@ -109,7 +109,7 @@ def test_a_hop_that_cannot_be_judged_here_has_no_numbers_and_says_why(bundles):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_broken_hop_stops_the_bundle_and_is_named(world, bundles, tmp_path, number):
+def test_a_failed_check_stops_the_bundle_and_is_named(world, bundles, tmp_path, number):
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
     files = [root / "train/train.json", root / "quantize/edge/quantize.json"]
@@ -126,7 +126,9 @@ def test_a_broken_hop_stops_the_bundle_and_is_named(world, bundles, tmp_path, nu
     hop = content[key] if key == "slice" else content["hops"][key]
     hop["agreement"] = 0.2  # and still marked as passed
     file.write_text(json.dumps(content))
-    with pytest.raises(HopError, match=f"from {hop['from']} to {hop['to']} changes the network"):
+    with pytest.raises(
+        EquivalenceError, match=f"from {hop['from']} to {hop['to']} changes the network"
+    ):
         type(world)(root).bundle("edge", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -138,14 +140,14 @@ def test_the_predicted_latency_is_the_tables_for_the_delivered_precision(world, 
     assert manifest.latency_ms.predicted == pytest.approx(blocks * per_block)
 
 
-def test_files_that_no_two_builds_make_alike_are_named(bundles):
+def test_non_reproducible_files_are_listed(bundles):
     assert read_bundle(bundles["gpu"]).manifest.model.not_reproducible == ("model.engine",)
     assert read_bundle(bundles["cpu"]).manifest.model.not_reproducible == ()
     binaries = ("model_v73_qnn.bin", "model_v81_qnn.bin")
     assert read_bundle(bundles["dsp"]).manifest.model.not_reproducible == binaries
 
 
-def test_what_was_not_measured_on_the_device_is_null_or_said_in_words(world, bundles):
+def test_what_was_not_measured_on_the_device_is_null_or_explained(world, bundles):
     summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
     assert set(summary["latency_ms"].values()) == {None}
     assert any("latency was not measured: No NVIDIA GPU" in r for r in summary["reasons"])
@@ -156,7 +158,7 @@ def test_what_was_not_measured_on_the_device_is_null_or_said_in_words(world, bun
     assert "SM86, SM89" in card
 
 
-def test_an_emulated_devices_accuracy_and_golden_outputs_say_what_computed_them(bundles):
+def test_accuracy_and_golden_outputs_of_an_emulated_device_name_the_runtime(bundles):
     manifest = read_bundle(bundles["dsp"]).manifest
     assert manifest.latency_ms.measured is None
     assert "emulated" in manifest.latency_ms.why_not_measured
@@ -168,7 +170,7 @@ def test_an_emulated_devices_accuracy_and_golden_outputs_say_what_computed_them(
     )
 
 
-def test_a_broken_budget_holds_the_bundle_back_with_a_sentence(world, bundles):
+def test_an_exceeded_budget_fails_the_gate_with_a_reason(world, bundles):
     summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
     assert not summary["passed"]
     assert "over the budget of 10" in summary["reasons"][0]
@@ -190,10 +192,10 @@ def test_a_bundle_within_its_limits_passes_without_reasons(world, bundles):
         (None, True, False, "latency 0.9 ms is within the budget of 1 ms"),
     ],
 )
-def test_a_budget_within_the_interval_is_undecided_and_holds_nothing_back(
+def test_a_budget_within_the_interval_is_undecided_and_passes_the_gate(
     bundles, interval, passed, undecided, words
 ):
-    verdict = judge(with_latency(bundles["cpu"], 0.9, interval, 1.0), 1000)
+    verdict = check_limits(with_latency(bundles["cpu"], 0.9, interval, 1.0), 1000)
     assert verdict.passed == passed
     assert bool(verdict.undecided) == undecided
     assert set(verdict.undecided) == set(verdict.reasons)
@@ -201,14 +203,14 @@ def test_a_budget_within_the_interval_is_undecided_and_holds_nothing_back(
 
 
 @pytest.mark.parametrize("interval", [(1.01, 1.2), None])
-def test_latency_wholly_over_its_budget_is_held_back(bundles, interval):
-    verdict = judge(with_latency(bundles["cpu"], 1.1, interval, 1.0), 1000)
+def test_latency_entirely_over_its_budget_fails_the_gate(bundles, interval):
+    verdict = check_limits(with_latency(bundles["cpu"], 1.1, interval, 1.0), 1000)
     assert (verdict.passed, verdict.undecided) == (False, ())
     assert "is over the budget of 1 ms" in verdict.reasons[0]
 
 
 def with_latency(bundle, measured, interval, budget):
-    """A bundle's manifest as if its latency had been measured so."""
+    """Return a bundle's manifest with another measured latency."""
     manifest = read_bundle(bundle).manifest
     device = manifest.device.model_copy(update={"budget": Budget(latency_ms=budget)})
     changes = {"measured": measured, "interval": interval, "budget": budget}
@@ -216,7 +218,7 @@ def with_latency(bundle, measured, interval, budget):
     return manifest.model_copy(update={"device": device, "latency_ms": latency})
 
 
-def test_peak_memory_is_that_of_the_delivered_precision_and_held_against_its_budget(bundles):
+def test_peak_memory_of_the_delivered_precision_is_compared_with_its_budget(bundles):
     bundle = read_bundle(bundles["cpu"])
     manifest = bundle.manifest
     share = {"float32": 1, "float16": 0.5, "int8": 0.25}[manifest.precision]
@@ -226,12 +228,12 @@ def test_peak_memory_is_that_of_the_delivered_precision_and_held_against_its_bud
         f"| peak activation memory | {peak:.4g} MB | 1 MB |"
         in bundle.files["MODEL_CARD.md"].decode()
     )
-    assert any("peak activation memory" in text for text in judge(manifest, 1000).kept)
+    assert any("peak activation memory" in text for text in check_limits(manifest, 1000).kept)
     tight = manifest.device.model_copy(update={"budget": Budget(memory_mb=peak * 0.9)})
-    verdict = judge(manifest.model_copy(update={"device": tight}), 1000)
+    verdict = check_limits(manifest.model_copy(update={"device": tight}), 1000)
     assert not verdict.passed
     assert verdict.reasons[0].startswith("peak activation memory")
-    assert read_bundle(bundles["dsp"]).manifest.costs.memory_mb is None  # it has no such budget
+    assert read_bundle(bundles["dsp"]).manifest.costs.memory_mb is None  # no memory budget
 
 
 def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
@@ -261,7 +263,7 @@ BANNED = {"torch", "PIL", "sklearn", "scipy", "pydantic", "stages", "devices", "
 
 
 def run_alone(folder: Path, *arguments: str):
-    """Run a bundle's run.py where nothing of ours can be imported; see also test_isolated.py."""
+    """Run a bundle's run.py without access to this repository; see also test_isolated.py."""
     code = BLOCK.format(banned=BANNED)
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -284,7 +286,7 @@ def test_run_py_classifies_arrays(bundles, tmp_path):
     assert [line.split()[1] for line in done.stdout.splitlines()] == expected
 
 
-def test_run_py_prints_a_label_that_the_terminal_lacks(bundles, tmp_path, monkeypatch):
+def test_run_py_prints_a_label_that_the_terminal_cannot_encode(bundles, tmp_path, monkeypatch):
     def with_apples(content, files):
         labels = json.loads(files["labels.json"])
         labels["labels"] = [f"\U0001f34e{label}" for label in labels["labels"]]
@@ -300,7 +302,7 @@ def test_run_py_prints_a_label_that_the_terminal_lacks(bundles, tmp_path, monkey
     assert done.stdout.startswith("0.npy: \\U0001f34e")
 
 
-def test_run_py_runs_the_portable_file_where_there_is_no_gpu_and_says_how(bundles, tmp_path):
+def test_run_py_without_a_gpu_suggests_the_portable_file(bundles, tmp_path):
     folder = unpack(bundles["gpu"], tmp_path)
     refused = run_alone(folder)
     assert refused.returncode == 1
@@ -324,7 +326,7 @@ def edit_manifest(folder: Path) -> None:
     ],
     ids=["changed file", "wrong shape", "edited manifest"],
 )
-def test_run_py_refuses_with_a_sentence(bundles, tmp_path, spoil, message):
+def test_run_py_refuses_invalid_input_with_a_message(bundles, tmp_path, spoil, message):
     folder = unpack(bundles["cpu"], tmp_path)
     spoil(folder)
     done = run_alone(folder, *(["x.npy"] if (folder / "x.npy").exists() else []))

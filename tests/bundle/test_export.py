@@ -1,7 +1,7 @@
 import pytest
 
 from stages.common.files import read_json
-from stages.common.hops import HopError
+from stages.common.hops import EquivalenceError
 
 
 def exported(world, device):
@@ -52,12 +52,12 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
     assert hop["passed"]
 
 
-def test_a_delivered_file_that_is_another_network_fails_the_stage_by_the_hops_name(
+def test_a_delivered_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, bundles, monkeypatch
 ):
     from stages.export import stage
 
-    honest = stage.device_logits
-    monkeypatch.setattr(stage, "device_logits", lambda *given: honest(*given)[::-1])
-    with pytest.raises(HopError, match=r"int8-\w+ ONNX to delivered file in OpenVINO"):
+    original = stage.device_logits
+    monkeypatch.setattr(stage, "device_logits", lambda *given: original(*given)[::-1])
+    with pytest.raises(EquivalenceError, match=r"int8-\w+ ONNX to delivered file in OpenVINO"):
         world.export("edge")

@@ -1,4 +1,4 @@
-"""Fine-tuning as a step of the stage `quantize`: when it runs, what it writes, and after a kill."""
+"""Fine-tuning in the stage `quantize`: when it runs, its outputs, and resuming."""
 
 import subprocess
 import sys
@@ -13,12 +13,12 @@ from ruamel.yaml import YAML
 from data.dataset import DatasetInfo, read_split
 from devices.quantization import quantize_static
 from models.equalization import equalise
-from models.evaluate import folded
+from models.evaluate import fold_batch_norms
 from models.onnx_export import to_onnx
 from models.weights import to_bytes
 from stages.common.files import read_json, sha256_file
 from stages.common.inference import Logits
-from stages.quantize.evaluate import calibration_images, judge_onnx
+from stages.quantize.evaluate import calibration_images, evaluate_onnx
 from stages.quantize.stage import main, read_network
 
 SPREAD = 1.5
@@ -27,7 +27,7 @@ STEPS = 63  # three passes over 1400 images in batches of 64
 
 @pytest.fixture(scope="module")
 def uneven(world, tmp_path_factory) -> Path:
-    """A trained network whose channels differ wildly where one scale serves all of them.
+    """A trained network with very different channel ranges under per-tensor scales.
 
     A convolution's channel times s, before a ReLU, and the next one's weights for it divided by
     s: in float nothing changes.
@@ -56,7 +56,7 @@ def uneven(world, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def flags(world, uneven: Path, tmp_path_factory):
-    """The stage's flags with params that always fine-tune, changed as asked."""
+    """Flags of the stage with params that always fine-tune, plus changes."""
     content = YAML(typ="safe", pure=True).load(world.params)
     root = tmp_path_factory.mktemp("finetune")
 
@@ -82,7 +82,7 @@ def flags(world, uneven: Path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(flags, tmp_path_factory) -> Path:
-    """The stage's output, fine-tuned without a break."""
+    """Output of the stage, fine-tuned without interruption."""
     out = tmp_path_factory.mktemp("whole") / "cpu"
     run(flags(out))
     return out
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> None:
         sys.argv = before
 
 
-def test_a_fine_tuned_form_is_compared_with_the_trained_networks_float32(whole: Path):
+def test_a_fine_tuned_variant_is_compared_with_the_trained_networks_float32(whole: Path):
     found = read_json(whole / "quantize.json", "netwright/quantize/1")
     names = [row["name"] for row in found["candidates"]]
     assert names == ["float32", "int8-minmax", "int8-qat-minmax"]
@@ -112,21 +112,21 @@ def test_a_fine_tuned_form_is_compared_with_the_trained_networks_float32(whole: 
     assert not whole.with_name(".cpu.partial").exists()
 
 
-def test_fine_tuning_wins_back_what_rounding_loses(world, uneven: Path, whole: Path):
+def test_fine_tuning_recovers_accuracy_lost_by_rounding(world, uneven: Path, whole: Path):
     found = read_json(whole / "quantize.json", "netwright/quantize/1")
     exact, rounded, tuned = (row["accuracy"] for row in found["candidates"])
     assert rounded < exact - 0.1
     assert tuned > exact - 0.03
-    # Evening channels out does most of it; learning with rounding does some more.
+    # Channel equalisation recovers most of it, fine-tuning some more.
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
-    even = folded(read_network(uneven))
+    even = fold_batch_norms(read_network(uneven))
     equalise(even)
     (whole / "even.onnx").write_bytes(to_onnx(even, info.image_shape))
     rows = calibration_images(train, info, 64, np.random.default_rng(0))
     quantize_static(whole / "even.onnx", whole / "int8-even.onnx", rows, "uint8")
 
     def logits(name: str) -> Logits:
-        return judge_onnx(
+        return evaluate_onnx(
             whole / f"{name}.onnx", read_split(world.root / "data", "test"), info
         ).logits_NK
 
@@ -158,21 +158,21 @@ def test_a_killed_stage_resumes_to_the_same_bytes(flags, whole: Path, tmp_path: 
     assert [sha256_file(out / name) for name in names] == [sha256_file(whole / n) for n in names]
 
 
-def test_it_runs_only_where_nothing_cheaper_keeps_the_accuracy(
+def test_it_runs_only_if_no_earlier_variant_meets_the_accuracy_budget(
     world, flags, tmp_path: Path, monkeypatch
 ):
     from stages.quantize import stage
 
-    class AskedError(Exception):
+    class CalledError(Exception):
         pass
 
     def refuse(*_):
-        raise AskedError
+        raise CalledError
 
-    monkeypatch.setattr(stage, "finetuned", refuse)
+    monkeypatch.setattr(stage, "build_finetuned", refuse)
     run(flags(tmp_path / "kept", "gpu", world.root / "train", when="needed"))
     found = read_json(tmp_path / "kept" / "quantize.json", "netwright/quantize/1")
     assert found["finetuned"] is None
-    with pytest.raises(AskedError):
+    with pytest.raises(CalledError):
         run(flags(tmp_path / "lost", "gpu", when="needed"))
     run(flags(tmp_path / "never", "gpu", when="never"))

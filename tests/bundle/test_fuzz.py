@@ -1,7 +1,6 @@
-"""Hundreds of damaged and forged bundles: all refused, none crashing, nothing written elsewhere.
+"""Hundreds of damaged and forged bundles: all refused without a crash or a stray write.
 
-What cannot be found without a signature, a bundle rewritten in every place alike, is in
-test_signature.py.
+Consistent forgeries, which only a signature detects, are in test_signature.py.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def genuine(bundles) -> bytes:
     return content
 
 
-# Every write of this process while a test listens. An audit hook cannot be taken away again.
+# Records all writes of this process during a test. An audit hook cannot be removed.
 WRITES: list[str] | None = None
 
 
@@ -65,7 +64,7 @@ def writes() -> Iterator[list[str]]:
 
 
 def regions(bundle: bytes) -> list[tuple[str, int, int]]:
-    """Every part of an archive: name, first byte, byte after its last."""
+    """Yield every part of an archive: name, first byte, end."""
     plain, size, second = gzip.decompress(bundle), len(bundle), at(0xFFFF)
     found = [
         ("gzip header", 0, 10),
@@ -86,7 +85,7 @@ def regions(bundle: bytes) -> list[tuple[str, int, int]]:
 
 
 def at(position: int) -> int:
-    """Where a byte of the tar lies in the archive: ten bytes before all, five before each block."""
+    """Map a tar offset to an archive offset: 10 header bytes, and 5 per stored block."""
     return 10 + position + 5 * (position // 0xFFFF + 1)
 
 
@@ -107,7 +106,7 @@ def truncations(bundle: bytes) -> Iterator[Case]:
 
 
 def damaged_tar_headers(bundle: bytes) -> Iterator[Case]:
-    """Hostile values in every field of two headers; the checksums are right."""
+    """Yield hostile values in every field of two headers, with valid checksums."""
     plain = gzip.decompress(bundle)
     first = tarfile.TarInfo.frombuf(plain[:BLOCK], "ascii", "strict")
     second = BLOCK + -(-first.size // BLOCK) * BLOCK
@@ -155,7 +154,7 @@ def damaged_gzip(bundle: bytes) -> Iterator[Case]:
 
 
 def swapped_files(path: Path) -> Iterator[Case]:
-    """The content of any two files exchanged: hashes as they were, and hashes made anew."""
+    """Swap the content of every two files, with old and with recomputed hashes."""
     names = sorted(set(files_of(path)) - {MANIFEST})
     for first, second in itertools.combinations(names, 2):
 
@@ -167,14 +166,14 @@ def swapped_files(path: Path) -> Iterator[Case]:
 
 
 def forged_manifests(path: Path) -> Iterator[Case]:
-    """Every single value of the manifest changed, its digest made anew."""
+    """Change every single manifest value, with a recomputed digest."""
     for place in leaves(json.loads(files_of(path)[MANIFEST])):
         name = "manifest." + ".".join(map(str, place))
         yield name, careless(path, lambda content, _, place=place: replace_leaf(content, place))
 
 
 def forged_files(path: Path) -> Iterator[Case]:
-    """A bit of every file flipped, all hashes in the manifest made anew."""
+    """Flip a bit of every file, with recomputed hashes in the manifest."""
     rng = np.random.default_rng(1)
     for name in sorted(set(files_of(path)) - {MANIFEST}):
         for _ in range(3):
@@ -189,7 +188,7 @@ def forged_files(path: Path) -> Iterator[Case]:
 
 
 def refused(path: Path, cases: Iterator[Case], writes: list[str], least: int) -> None:
-    """Every case is a refusal that names the file, and no byte is written meanwhile."""
+    """Check that every case is refused with the file's name and without writes."""
     seen: set[str] = set()
     for name, content in cases:
         path.write_bytes(content)

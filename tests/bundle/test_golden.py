@@ -1,4 +1,4 @@
-"""Golden outputs find a wrong network by themselves, where hashes were made anew."""
+"""Golden outputs detect a wrong network even if all hashes were recomputed."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.bundle.forging import thorough
 
 
 def outputs(model: bytes, golden: Golden, folder) -> np.ndarray:
-    """What a network gives for the golden inputs."""
+    """Outputs of a network for the golden inputs."""
     file = folder / "network.onnx"
     file.write_bytes(model)
     with backend("onnxruntime").open(file, 1) as session:
@@ -28,7 +28,7 @@ def golden_of(bundle) -> Golden:
 
 
 @pytest.mark.parametrize(("precision", "noise"), [("float32", 0.01), ("int8", 0.03)])
-def test_noise_in_one_layer_is_noticed_and_was_not_at_a_tenth_of_the_largest_logit(
+def test_noise_in_one_layer_is_detected_but_not_with_the_former_tolerance(
     world, bundles, tmp_path, precision, noise
 ):
     golden, names = golden_of(bundles["cpu"]), {"float32": "float32", "int8": "int8-minmax"}
@@ -41,11 +41,11 @@ def test_noise_in_one_layer_is_noticed_and_was_not_at_a_tenth_of_the_largest_log
     wrong = [outputs(other, golden, tmp_path) for other in perturbed(model, noise)]
     assert len(wrong) > 10
     assert np.mean([refused(wrong_NK, golden) for wrong_NK in wrong]) >= 0.9
-    # As it was: a tenth of the largest logit for any of them.
+    # The former tolerance: a tenth of the largest logit.
     assert np.mean([np.abs(wrong_NK - right_NK).max() > 0.1 * largest for wrong_NK in wrong]) < 0.5
 
 
-def test_a_wrong_network_is_refused_by_verify_though_every_hash_was_made_anew(bundles, tmp_path):
+def test_verify_refuses_a_wrong_network_with_recomputed_hashes(bundles, tmp_path):
     def wrong(content, files):
         files["model.onnx"] = list(perturbed(files["model.onnx"], 0.03))[2]
 
@@ -59,7 +59,7 @@ def test_a_wrong_network_is_refused_by_verify_though_every_hash_was_made_anew(bu
 
 
 @pytest.mark.parametrize("device", ["cpu", "edge", "phone"])
-def test_the_tolerance_is_what_was_measured_of_the_delivered_file(world, bundles, device):
+def test_the_tolerance_follows_the_measured_difference(world, bundles, device):
     content = read_bundle(bundles[device])
     golden, last = golden_of(bundles[device]), content.manifest.hops[-1]
     largest = float(np.abs(golden.outputs_NK).max())
@@ -68,14 +68,14 @@ def test_the_tolerance_is_what_was_measured_of_the_delivered_file(world, bundles
     assert golden.tolerance < 0.05 * largest
 
 
-def test_where_nothing_was_measured_the_params_decide():
+def test_without_a_measurement_the_tolerance_is_the_param():
     assert tolerance_of("int8", 20.0, None, 0.1) == pytest.approx(2.0)
     assert tolerance_of("int8", 20.0, 5.0, 0.1) == pytest.approx(2.0)
     assert tolerance_of("int8", 20.0, 0.4, 0.1) == pytest.approx(0.6)
     assert tolerance_of("int8", 20.0, 0.0, 0.1) == pytest.approx(0.24)
 
 
-def test_many_small_differences_are_a_wrong_network_and_one_is_not(bundles):
+def test_many_small_differences_fail_and_one_does_not(bundles):
     golden = golden_of(bundles["cpu"])
     one_NK = golden.outputs_NK.copy()
     one_NK[0, 0] += 0.9 * golden.tolerance

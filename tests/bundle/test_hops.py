@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.common.hops import Hop, HopError, Limits, compare, require_chain, scaled, unmeasured
+from stages.common.hops import (
+    EquivalenceCheck,
+    EquivalenceError,
+    Limits,
+    compare,
+    require_checks,
+    scaled,
+    unmeasured_check,
+)
 
 # No subnormal numbers: a stage run before in this process has told the processor to flush them.
 ELEMENTS = st.floats(-9, 9, width=32, allow_subnormal=False)
@@ -28,7 +36,7 @@ def test_one_wrong_logit_is_found_wherever_it_is(logits_NK, place, error):
     other_NK.flat[place] += np.float32(error)
     hop = compare("a", "b", logits_NK, other_NK, LABELS_N, Limits(0.25, 0.0, 1.0))
     assert hop.max_difference == pytest.approx(error, abs=1e-5)
-    with pytest.raises(HopError, match="from a to b"):
+    with pytest.raises(EquivalenceError, match="from a to b"):
         hop.require()
 
 
@@ -41,7 +49,7 @@ def test_a_logit_that_is_not_a_number_breaks_the_hop():
 
 @pytest.mark.parametrize(("rows", "labels"), [(3, 2), (2, 3), (2, 0)])
 def test_logits_of_different_images_cannot_be_compared(rows, labels):
-    with pytest.raises(HopError, match="shape"):
+    with pytest.raises(EquivalenceError, match="shape"):
         compare("a", "b", np.zeros((2, 3)), np.zeros((rows, 3)), LABELS_N[:labels], STRICT)
 
 
@@ -51,7 +59,7 @@ def test_answers_that_agree_less_than_allowed_break_the_hop():
     hop = compare("a", "b", expected_NK, found_NK, LABELS_N[:3], Limits(None, 0.9, 1.0))
     assert hop.agreement == pytest.approx(2 / 3)
     assert not hop.agrees
-    with pytest.raises(HopError, match=r"0.6667 of the predictions agree \(at least 0.9"):
+    with pytest.raises(EquivalenceError, match=r"0.6667 of the predictions agree \(at least 0.9"):
         hop.require()
 
 
@@ -62,7 +70,7 @@ def test_lost_accuracy_breaks_a_hop_whose_answers_agree_enough_and_gained_accura
     lost = compare("a", "b", right_NK, wrong_NK, LABELS_N[:3], limits)
     assert lost.agrees
     assert not lost.passed
-    with pytest.raises(HopError, match=r"accuracy goes from 1.0000 to 0.6667"):
+    with pytest.raises(EquivalenceError, match=r"accuracy goes from 1.0000 to 0.6667"):
         lost.require()
     assert compare("a", "b", wrong_NK, right_NK, LABELS_N[:3], limits).passed
 
@@ -74,7 +82,7 @@ def test_a_limit_can_grow_with_the_logits():
     assert not hop.passed
 
 
-GOOD = Hop("a", "b", 0.1, 0.99, 0.9, 0.89, 100, Limits(0.5, 0.9, 0.02))
+GOOD = EquivalenceCheck("a", "b", 0.1, 0.99, 0.9, 0.89, 100, Limits(0.5, 0.9, 0.02))
 
 
 def chain(**second):
@@ -82,8 +90,8 @@ def chain(**second):
 
 
 def test_a_whole_chain_of_good_hops_stands_and_an_unmeasured_end_is_no_break():
-    end = unmeasured("c", "engine", Limits(None, 0.9, 0.05), "no GPU answers.")
-    require_chain([*chain(), end])
+    end = unmeasured_check("c", "engine", Limits(None, 0.9, 0.05), "no GPU answers.")
+    require_checks([*chain(), end])
     assert end["passed"] is end["agreement"] is end["accuracy"] is None
 
 
@@ -93,17 +101,17 @@ def test_a_whole_chain_of_good_hops_stands_and_an_unmeasured_end_is_no_break():
         ({"max_difference": 0.6}, "from b to c changes the network"),
         ({"agreement": 0.8}, "from b to c changes the network"),
         ({"accuracy": 0.87}, "from b to c changes the network"),
-        ({"passed": False}, "from b to c is marked as broken"),
-        ({"passed": None}, "from b to c is marked as broken"),
-        ({"max_difference": None}, "from b to c was not measured"),
-        ({"from": "x"}, "no hop from b to x"),
+        ({"passed": False}, "from b to c is marked as failed"),
+        ({"passed": None}, "from b to c is marked as failed"),
+        ({"max_difference": None}, "from b to c was not checked"),
+        ({"from": "x"}, "check from b to x is missing"),
     ],
 )
 def test_a_chain_breaks_at_the_hop_that_is_named_whatever_it_says_of_itself(change, message):
-    with pytest.raises(HopError, match=message):
-        require_chain(chain(**change))
+    with pytest.raises(EquivalenceError, match=message):
+        require_checks(chain(**change))
 
 
 def test_no_chain_is_no_good_chain():
-    with pytest.raises(HopError, match="no hop"):
-        require_chain([])
+    with pytest.raises(EquivalenceError, match="no equivalence checks"):
+        require_checks([])

@@ -1,4 +1,4 @@
-"""`run.py` in an environment that holds what the bill of materials lists, and nothing else.
+"""`run.py` in an environment with only the packages listed in the SBOM.
 
 The environment is a real one of its own, whose packages are links to the files of exactly those
 distributions: no index is asked, and nothing else can be imported there.
@@ -30,7 +30,7 @@ class Environment:
             self.link(name)
 
     def link(self, name: str) -> None:
-        """Link every installed file of a distribution, scripts and byte code left out."""
+        """Link every installed file of a distribution except scripts and bytecode."""
         for file in importlib.metadata.files(name) or []:
             if ".." in file.parts or "__pycache__" in file.parts:
                 continue
@@ -52,7 +52,7 @@ class Environment:
 
 
 def needed(bundle: Path) -> set[str]:
-    """Distributions without which `run.py` does not run, by the bill of materials."""
+    """Return the distributions that the SBOM marks as required."""
     components = json.loads(read_bundle(bundle).files["sbom.cdx.json"])["components"]
     return {c["name"] for c in components if c.get("scope") == "required"}
 

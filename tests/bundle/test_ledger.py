@@ -1,4 +1,4 @@
-"""What was predicted beside what was measured, and bundles of equal inputs."""
+"""The ledger of predictions, reproducible hashes and provenance."""
 
 import shutil
 
@@ -14,7 +14,7 @@ def entries(bundle):
     return {entry.what: entry for entry in read_bundle(bundle).manifest.ledger}
 
 
-def test_the_ledger_has_the_delivered_file_every_form_and_accuracy(world, bundles):
+def test_the_ledger_has_the_delivered_file_every_candidate_and_accuracy(world, bundles):
     rows = entries(bundles["cpu"])
     export = read_json(world.root / "export/cpu/export.json", "netwright/export/1")
     quantize = read_json(world.root / "quantize/cpu/quantize.json", "netwright/quantize/1")
@@ -37,7 +37,7 @@ def test_what_was_neither_predicted_nor_measured_is_null_and_has_no_error(bundle
             assert row.predicted is row.measured is row.error is row.expected_error is None
 
 
-def test_a_prediction_of_accuracy_is_the_slices(world, bundles, tmp_path):
+def test_predicted_accuracy_is_that_of_the_supernet_slice(world, bundles, tmp_path):
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
     file = root / "rank" / "choice.json"
@@ -55,7 +55,7 @@ def test_an_error_is_relative_to_the_measurement():
     assert relative_error(0.5, 1.0) == pytest.approx(-0.5)
 
 
-def test_engines_of_two_builds_are_known_by_what_they_were_built_from(world, bundles, tmp_path):
+def test_engines_of_two_builds_are_identified_by_their_source_file(world, bundles, tmp_path):
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
     other = type(world)(root)

@@ -1,4 +1,4 @@
-"""int8 with some layers in float, where int8 alone loses too much."""
+"""Mixed precision: int8 with some layers in float."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from models.weights import to_bytes
 from stages.bundle.read import read_bundle
 from stages.bundle.verify import verify
 from stages.common.files import read_json, write_bytes
-from stages.quantize.mixed import divergence, fewest
+from stages.quantize.mixed import divergence, find_fewest
 from stages.quantize.stage import read_network
 
 OUTLIER = 3000.0
@@ -19,7 +19,7 @@ OUTLIER = 3000.0
 
 @pytest.fixture(scope="module")
 def harder(world, tmp_path_factory):
-    """The same network, of which one channel between two layers has values beyond all others.
+    """The same network with one outlier channel between two layers.
 
     One layer's channel is scaled up and the next layer's down again: float does not notice, and
     one scale for the whole tensor rounds every other channel to nothing.
@@ -42,7 +42,7 @@ def set_params(world, **changes):
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load(world.params)
     content["quantize"] |= changes
-    content["quantize"]["finetune"]["when"] = "never"  # another way out, tried after this one
+    content["quantize"]["finetune"]["when"] = "never"  # it would run after mixed
     content["devices"]["edge"]["max_accuracy_drop"] = 0.02
     with world.params.open("w") as file:
         yaml.dump(content, file)
@@ -57,7 +57,7 @@ def test_the_layers_beside_an_outlier_stay_in_float_and_the_bundle_says_which(ha
     set_params(harder, mixed="needed", methods=["minmax"])
     found = quantised(harder)
     content = (harder.root / "quantize/edge/int8-mixed.onnx").read_bytes()
-    assert quantised(harder)["mixed"] == found["mixed"]  # and every file again
+    assert quantised(harder)["mixed"] == found["mixed"]  # rebuilt, same result
     assert (harder.root / "quantize/edge/int8-mixed.onnx").read_bytes() == content
     rows = {row["name"]: row for row in found["candidates"]}
     assert "int8-minmax loses" in rows["int8-minmax"]["rejected"]
@@ -85,7 +85,7 @@ def test_the_layers_beside_an_outlier_stay_in_float_and_the_bundle_says_which(ha
     assert f"| int8-mixed (delivered) | minmax, {count} layers in float |" in card
 
 
-def test_never_keeps_layers_in_float_only_where_told(harder):
+def test_mixed_never_builds_no_mixed_file(harder):
     set_params(harder, mixed="never", methods=["minmax"])
     assert [row["name"] for row in quantised(harder, "cpu")["candidates"]] == [
         "float32",
@@ -93,7 +93,7 @@ def test_never_keeps_layers_in_float_only_where_told(harder):
     ]
 
 
-def test_a_share_that_is_too_small_is_said_in_the_reason(harder):
+def test_the_reason_names_a_too_small_max_float_share(harder):
     set_params(harder, mixed="needed", methods=["minmax"], max_float_share=0.01)
     found = quantised(harder, "cpu")
     assert not found["mixed"]["kept"]
@@ -101,18 +101,18 @@ def test_a_share_that_is_too_small_is_said_in_the_reason(harder):
     assert "quantize.max_float_share" in found["reason"]
 
 
-def test_the_fewest_is_found_with_few_questions():
+def test_find_fewest_finds_the_minimum_with_few_calls():
     for least in range(1, 21):
-        asked = []
+        calls = []
 
-        def keeps(count, least=least, asked=asked):
-            asked.append(count)
+        def keeps(count, least=least, calls=calls):
+            calls.append(count)
             return count >= least
 
-        assert fewest(20, keeps) == least
-        assert len(asked) <= 6
-    assert fewest(20, lambda count: False) is None
-    assert fewest(1, lambda count: True) == 1
+        assert find_fewest(20, keeps) == least
+        assert len(calls) <= 6
+    assert find_fewest(20, lambda count: False) is None
+    assert find_fewest(1, lambda count: True) == 1
 
 
 def test_divergence_is_zero_for_equal_answers_and_grows_with_the_difference():

@@ -1,4 +1,4 @@
-"""From pixels to inputs, in the bundle's reader and in its own program."""
+"""Preprocessing in the bundle's reader and in its `run.py`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from stages.bundle import run_template
 from stages.bundle.errors import BundleError
 from stages.bundle.golden import PREPROCESS, PREPROCESS_SCHEMA, read_preprocess
-from stages.bundle.stage import readable_files
+from stages.bundle.stage import metadata_files
 from stages.common.files import json_bytes
 
 HOW = {
@@ -22,19 +22,17 @@ def read(content):
 
 
 def test_bits_are_written_only_where_the_data_set_has_sixteen_bit_images(info):
-    assert b"bits" not in readable_files(info())[PREPROCESS]
-    assert read_preprocess(Path("x"), readable_files(info(bits=12))).bits == 12
+    assert b"bits" not in metadata_files(info())[PREPROCESS]
+    assert read_preprocess(Path("x"), metadata_files(info(bits=12))).bits == 12
 
 
-def test_a_file_without_bits_is_read_as_before():
+def test_a_file_without_bits_is_valid():
     assert read(HOW).bits is None
     with pytest.raises(BundleError, match="malformed"):
         read({**HOW, "bits": 3})
 
 
-def test_the_bundles_program_brings_sixteen_bits_to_eight_as_the_data_set_was(
-    monkeypatch, tmp_path
-):
+def test_run_py_converts_sixteen_bits_to_eight_as_in_the_data_set(monkeypatch, tmp_path):
     how = {**HOW, "bits": 12}
     (tmp_path / PREPROCESS).write_bytes(json_bytes(PREPROCESS_SCHEMA, how))
     monkeypatch.setattr(run_template, "HERE", tmp_path)
@@ -43,7 +41,7 @@ def test_the_bundles_program_brings_sixteen_bits_to_eight_as_the_data_set_was(
     assert np.array_equal(run_template.preprocess(deep_NHWC), read(how)(shallow_NHWC))
 
 
-def test_the_bundles_program_refuses_sixteen_bits_whose_scale_is_not_known(monkeypatch, tmp_path):
+def test_run_py_refuses_sixteen_bit_images_without_known_bits(monkeypatch, tmp_path):
     (tmp_path / PREPROCESS).write_bytes(json_bytes(PREPROCESS_SCHEMA, HOW))
     monkeypatch.setattr(run_template, "HERE", tmp_path)
     with pytest.raises(ValueError, match="must be uint8"):

@@ -7,17 +7,18 @@ import pytest
 
 from devices.device import Budget, Device
 from stages.common.files import read_json
-from stages.common.hops import Hop, HopError, Limits
-from stages.quantize.candidate import Candidate, Form
+from stages.common.hops import EquivalenceCheck, EquivalenceError, Limits
+from stages.quantize.candidate import Candidate, Variant
 from stages.quantize.choice import ChoiceError, choose
 
 
 def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
     precision, _, method = name.partition("-")
     limits = Limits(9.0, 0.9, 0.05)
-    hop = Hop("float32 ONNX", f"{name} ONNX", 0.5, agreement, 0.9, after, 100, limits)
-    form = Form(name, precision, method or "none", "float32")
-    return Candidate(form, after, val, agreement, ms, None, 100, hop)
+    names = "float32 ONNX", f"{name} ONNX"
+    check = EquivalenceCheck(*names, 0.5, agreement, 0.9, after, 100, limits)
+    variant = Variant(name, precision, method or "none", "float32")
+    return Candidate(variant, after, val, agreement, ms, None, 100, check)
 
 
 def device(**settings):
@@ -63,7 +64,7 @@ def test_without_measurements_float32_is_delivered_and_the_reason_says_how_to_ch
     assert "int8 loses 0.4000" in chosen.reason
 
 
-def test_a_runtime_without_float32_gets_its_own_default_or_what_of_its_precisions_keeps_it():
+def test_a_runtime_without_float32_gets_its_default_or_the_next_precision_in_budget():
     offered = ("int8", "float16")
     rows = [candidate("float32"), candidate("int8"), candidate("float16")]
     chosen = choose(rows, "box", device(), offered, "it is emulated.")
@@ -84,15 +85,15 @@ def test_a_fixed_precision_is_kept_whatever_its_speed():
     assert chosen.candidate.precision == "int8"
 
 
-def test_a_precision_that_is_no_longer_the_same_network_is_never_delivered():
+def test_a_precision_that_fails_the_equivalence_check_is_never_delivered():
     both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, agreement=0.5)]
     assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
-    asked = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
-    with pytest.raises(HopError, match="float32 ONNX to int8 ONNX"):
-        asked.candidate.hop.require()
+    chosen = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
+    with pytest.raises(EquivalenceError, match="float32 ONNX to int8 ONNX"):
+        chosen.candidate.check.require()
 
 
-def test_the_stage_writes_every_precision_with_its_accuracy_speed_and_hop(world, bundles):
+def test_the_stage_writes_accuracy_latency_and_check_of_every_precision(world, bundles):
     found = read_json(world.root / "quantize" / "cpu" / "quantize.json", "netwright/quantize/1")
     rows = {row["name"]: row for row in found["candidates"]}
     assert list(rows) == ["float32", "int8-minmax", "int8-percentile"]
@@ -108,7 +109,7 @@ def test_the_stage_writes_every_precision_with_its_accuracy_speed_and_hop(world,
     assert found["hops"][0]["images"] == 197
 
 
-def test_a_device_that_is_not_here_gets_no_latency_and_the_form_of_int8_its_family_needs(
+def test_a_device_that_is_not_here_gets_no_latency_and_the_int8_scheme_of_its_backend(
     world, bundles
 ):
     folder = world.root / "quantize" / "gpu"
@@ -139,49 +140,49 @@ def activation_types(path: Path) -> set[int]:
     return {constants[n.input[2]] for n in graph.node if n.op_type == "QuantizeLinear"}
 
 
-def test_an_onnx_file_that_is_another_network_fails_the_stage_by_the_hops_name(
+def test_an_onnx_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, monkeypatch, tmp_path
 ):
     from stages.quantize import forms
-    from stages.quantize.evaluate import Judged
+    from stages.quantize.evaluate import Evaluation
 
-    honest = forms.judge_onnx
+    original = forms.evaluate_onnx
     for name, broken in (("float32", "subnet to float32"), ("int8", "float32 ONNX to int8")):
 
         def shuffled(model, split, info, name=name):
-            judged = honest(model, split, info)
+            result = original(model, split, info)
             if not model.stem.startswith(name):
-                return judged
-            return Judged(judged.logits_NK[::-1].copy(), judged.accuracy)
+                return result
+            return Evaluation(result.logits_NK[::-1].copy(), result.accuracy)
 
-        monkeypatch.setattr(forms, "judge_onnx", shuffled)
-        with pytest.raises(HopError, match=broken):
-            world.quantize("edge", tmp_path / name)  # a device that asks for int8
+        monkeypatch.setattr(forms, "evaluate_onnx", shuffled)
+        with pytest.raises(EquivalenceError, match=broken):
+            world.quantize("edge", tmp_path / name)  # a device that requests int8
         assert not (tmp_path / name / "quantize.json").exists()
 
 
-def test_accuracy_on_the_test_split_stops_a_release_but_takes_no_part_in_the_choice():
+def test_accuracy_on_the_test_split_stops_a_release_but_is_not_used_for_selection():
     both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, after=0.8)]
     chosen = choose(both, "box", device(), ("float32", "int8"), "").candidate
     assert chosen.precision == "int8"
-    with pytest.raises(HopError, match=r"accuracy goes from 0\.9000 to 0\.8000"):
-        chosen.hop.require()
+    with pytest.raises(EquivalenceError, match=r"accuracy goes from 0\.9000 to 0\.8000"):
+        chosen.check.require()
 
 
-def test_equally_fast_files_of_one_precision_are_told_apart_by_validation_accuracy():
+def test_validation_accuracy_decides_between_equally_fast_files_of_one_precision():
     rows = [
         candidate("float32", val=0.9, ms=0.2),
         candidate("int8-minmax", val=0.894, ms=0.100),
         candidate("int8-entropy", val=0.899, ms=0.102),
     ]
     chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
-    assert chosen.candidate.form.name == "int8-entropy"
+    assert chosen.candidate.variant.name == "int8-entropy"
     assert "as fast as any" in chosen.reason
     chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.01)
-    assert chosen.candidate.form.name == "int8-minmax"
+    assert chosen.candidate.variant.name == "int8-minmax"
 
 
-def test_a_noisy_measurement_tells_nothing_apart_within_its_spread():
+def test_latencies_within_the_measurement_noise_count_as_equal():
     rows = [
         candidate("float32", ms=0.2),
         candidate("int8-minmax", val=0.899, ms=0.106),
@@ -190,14 +191,14 @@ def test_a_noisy_measurement_tells_nothing_apart_within_its_spread():
     assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
     rows[2] = replace(rows[2], spread=0.01)
     assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[2]
-    rows[2] = replace(rows[2], interval=(0.09, 0.11))  # which the spread does not show
+    rows[2] = replace(rows[2], interval=(0.09, 0.11))  # wider than the spread
     assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
 
 
 def test_a_higher_precision_that_is_as_fast_is_kept():
     rows = [candidate("float32", ms=0.102), candidate("int8-minmax", val=0.91, ms=0.1)]
     chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
-    assert chosen.candidate.form.name == "float32"
+    assert chosen.candidate.variant.name == "float32"
 
 
 def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
@@ -213,7 +214,7 @@ def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
     assert "it is elsewhere" in unmeasured.reason
 
 
-def test_a_fixed_precision_that_nothing_keeps_is_delivered_in_its_most_accurate_form():
+def test_a_fixed_precision_over_the_budget_delivers_its_most_accurate_variant():
     rows = [candidate("float32"), candidate("int8-minmax", 0.5), candidate("int8-entropy", 0.6)]
     chosen = choose(rows, "box", device(precision="int8"), ("float32", "int8"), "away.")
     assert chosen.candidate is rows[2]
@@ -221,13 +222,13 @@ def test_a_fixed_precision_that_nothing_keeps_is_delivered_in_its_most_accurate_
     assert "int8-entropy loses 0.3000" in chosen.reason
 
 
-def test_an_unmeasured_default_precision_comes_by_its_most_accurate_method():
+def test_an_unmeasured_default_precision_uses_its_most_accurate_method():
     rows = [candidate("float32"), candidate("int8-minmax", 0.895), candidate("int8-entropy", 0.899)]
     chosen = choose(rows, "box", device(), ("int8", "float16"), "it is emulated.")
-    assert chosen.candidate.form.name == "int8-entropy"
+    assert chosen.candidate.variant.name == "int8-entropy"
 
 
-def test_every_candidate_says_how_it_was_made_and_why_it_is_out(world, bundles):
+def test_every_candidate_records_its_method_and_rejection(world, bundles):
     found = read_json(world.root / "quantize" / "gpu" / "quantize.json", "netwright/quantize/1")
     by_name = {row["name"]: row for row in found["candidates"]}
     assert [row["method"] for row in by_name.values()] == [
@@ -244,7 +245,7 @@ def test_every_candidate_says_how_it_was_made_and_why_it_is_out(world, bundles):
     assert found["file"] in {row["file"] for row in found["candidates"]}
 
 
-def test_files_of_a_run_that_was_killed_are_not_taken_for_candidates(world, bundles, tmp_path):
+def test_files_of_an_interrupted_run_are_deleted(world, bundles, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     for name in ("int8-mixed.onnx", "quantize.json", ".int8-mixed.onnx.x.tmp"):

@@ -72,7 +72,7 @@ def test_a_share_of_latency_is_milliseconds_in_the_index_and_in_the_manifest(bun
     assert f"{latency.measured:.4g} ms ({low:.4g} to {high:.4g})" in card
 
 
-def test_a_bundle_that_its_gate_held_back_is_listed_and_does_not_fail_the_stage(released):
+def test_a_bundle_that_failed_its_gate_is_listed_and_does_not_fail_the_stage(released):
     devices = read_json(released / "release.json", "netwright/release/1")["devices"]
     assert [devices[name]["passed"] for name in ("cpu", "edge", "gpu", "dsp")] == [
         True,
@@ -83,7 +83,7 @@ def test_a_bundle_that_its_gate_held_back_is_listed_and_does_not_fail_the_stage(
     assert devices["gpu"]["reasons"]
 
 
-def test_the_same_bundles_give_the_same_index_and_picture(world, released, tmp_path):
+def test_the_same_bundles_give_the_same_index_and_plot(world, released, tmp_path):
     again = world.release(tmp_path / "again")
     for name in ("release.json", "pareto.png"):
         assert (again / name).read_bytes() == (released / name).read_bytes()
@@ -109,7 +109,7 @@ def test_an_archive_that_is_not_the_one_described_is_refused(world, bundles, tmp
 
 
 @pytest.mark.parametrize("shown", [(), ("cpu",), ("gpu",), ("cpu", "edge", "gpu")])
-def test_the_picture_can_be_drawn_for_any_mix_of_devices(world, bundles, shown):
+def test_the_plot_can_be_drawn_for_any_mix_of_devices(world, bundles, shown):
     summaries = {
         name: json.loads((world.root / "bundle" / name / "bundle.json").read_text())
         for name in shown

@@ -1,4 +1,4 @@
-"""What a bundle carries to open its file computes what the backend does."""
+"""The runtime modules of `run.py` compute the same outputs as the backends."""
 
 import importlib.util
 import subprocess
@@ -48,13 +48,13 @@ def model(folder: Path, runtime: Backend) -> tuple[Path, str]:
     return folder / f"{precision}.onnx", precision
 
 
-def test_every_backend_but_the_portable_files_own_has_a_module() -> None:
+def test_every_backend_except_onnxruntime_has_a_module() -> None:
     found = {path.stem for path in RUNTIMES.glob("*.py")} - {"__init__"}
     assert found == set(BACKENDS) - {"onnxruntime"}
     assert all(hasattr(bundled(name), "Runtime") for name in found)
 
 
-def test_a_run_py_defines_whatever_it_uses(tmp_path: Path) -> None:
+def test_run_py_has_no_undefined_names(tmp_path: Path) -> None:
     for name in BACKENDS:
         (tmp_path / f"{name}.py").write_text(run_program(name))
     command = ["ruff", "check", "--isolated", "--select", "F821,F822,F823,E9", str(tmp_path)]
@@ -71,7 +71,7 @@ def test_a_run_py_defines_whatever_it_uses(tmp_path: Path) -> None:
 def test_the_module_computes_what_the_backend_does(name: str, tmp_path: Path) -> None:
     runtime = backend(name)
     here = runtime.capabilities()
-    if not here.runs_here:
+    if not here.can_run:
         pytest.skip(here.reason)
     file, precision = model(tmp_path, runtime)
     built = runtime.build(file, precision, tmp_path, device_for(runtime))
@@ -86,11 +86,11 @@ def test_the_module_computes_what_the_backend_does(name: str, tmp_path: Path) ->
 
 
 def refuse_two_sizes_of_its_pool(runtime: Backend, entry: Path) -> None:
-    """ExecuTorch has one pool of threads for all sessions of a process."""
+    """ExecuTorch has one thread pool per process."""
     with (
         runtime.open(entry, 1),
         runtime.open(entry, 1),
-        pytest.raises(DeviceError, match="sessions that use 1 are open, so none can use 2"),
+        pytest.raises(DeviceError, match="open sessions use 1 threads, so none can use 2"),
     ):
         runtime.open(entry, 2)
     runtime.open(entry, 2).close()

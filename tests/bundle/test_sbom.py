@@ -1,4 +1,4 @@
-"""The bill of materials: CycloneDX 1.6, complete, and the same bytes for the same content."""
+"""The SBOM: valid CycloneDX 1.6, complete and deterministic."""
 
 import hashlib
 import importlib.metadata

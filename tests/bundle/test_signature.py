@@ -1,4 +1,4 @@
-"""Signatures beside bundles: whose they are, what they cover, and what is refused."""
+"""Signatures of bundles: keys, coverage and refusals."""
 
 import json
 import re
@@ -90,7 +90,7 @@ def test_the_archive_stays_the_same_bytes(signed, bundles):
     assert signed.read_bytes() == bundles["cpu"].read_bytes()
 
 
-def test_another_key_is_refused_before_the_archive_is_looked_at(signed, tmp_path):
+def test_another_key_is_refused_before_the_archive_is_read(signed, tmp_path):
     _, other = write_keys(tmp_path / "other", ec.generate_private_key(ec.SECP256R1()))
     for required in (True, False):
         check, found = signature_check(signed, Trust(other, required=required))
@@ -98,7 +98,7 @@ def test_another_key_is_refused_before_the_archive_is_looked_at(signed, tmp_path
         assert len(found.checks) == 1
 
 
-def test_without_a_signature_only_who_requires_one_refuses(bundles, keys):
+def test_an_unsigned_bundle_is_refused_only_if_a_signature_is_required(bundles, keys):
     check, found = signature_check(bundles["cpu"], Trust(keys[1]))
     assert found.passed
     assert "not signed" in check.detail
@@ -112,14 +112,14 @@ def other_names(content: dict, files: dict[str, bytes]) -> None:
     files["labels.json"] = re.sub(rb'"[09]"', lambda m: swapped[m[0]], files["labels.json"])
 
 
-def test_a_bundle_rewritten_in_every_place_alike_is_caught_by_its_signature_alone(signed, keys):
+def test_a_consistent_forgery_is_detected_only_by_the_signature(signed, keys):
     genuine = signed.read_bytes()
     signed.write_bytes(thorough(signed, other_names))
     assert signed.read_bytes() != genuine
     assert verify(signed).passed, "no check of a bundle by itself can find this"
     check, found = signature_check(signed, Trust(keys[1], required=True))
     assert not found.passed
-    assert "no signature of this archive" in check.detail
+    assert "not a valid signature of this archive" in check.detail
     signature_file(signed).unlink()
     assert not verify(signed, trust=Trust(keys[1], required=True)).passed
 
@@ -161,7 +161,7 @@ def test_every_changed_byte_of_a_signature_is_refused_or_changes_nothing_signed(
                 Trust(keys[1]).check(signed)
 
 
-def test_a_named_signature_must_be_there(signed, keys, tmp_path):
+def test_an_explicit_signature_must_exist(signed, keys, tmp_path):
     moved = tmp_path / "elsewhere.sig"
     signature_file(signed).rename(moved)
     assert verify(signed, trust=Trust(keys[1], moved, True)).passed
@@ -184,14 +184,14 @@ def test_who_signed_can_be_asked_for(signed, bundles, keys, tmp_path):
     ],
     ids=["encrypted", "another curve", "no curve"],
 )
-def test_a_key_that_cannot_sign_is_refused_with_the_way_out(tmp_path, key, password, message):
+def test_a_key_that_cannot_sign_is_refused_with_a_fix(tmp_path, key, password, message):
     private, _ = write_keys(tmp_path, key, password)
     with pytest.raises(SignatureError, match=message) as refusal:
         check_private_key(private)
     assert "openssl ecparam" in str(refusal.value)
 
 
-def test_a_private_key_is_no_public_one(signed, keys):
+def test_a_private_key_is_refused_as_public_key(signed, keys):
     with pytest.raises(SignatureError, match=r"cannot be used as a key.*openssl ec "):
         verify(signed, trust=Trust(keys[0]))
     with pytest.raises(SignatureError, match="no such key"):

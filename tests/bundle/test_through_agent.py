@@ -1,4 +1,4 @@
-"""A device at the other end of an agent, from the trained network to the verified bundle."""
+"""A remote device, from the trained network to the verified bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devices.latency import LatencyTable
-from pipelines.verify import bench_finder
+from pipelines.verify import target_finder
 from stages.bundle.verify import verify
 from stages.common.files import write_bytes, write_json
 from stages.common.params import read_yaml
@@ -22,7 +22,7 @@ from stages.quantize.stage import main as quantize_main
 from tests.agents import TOKEN, Agent
 
 VARIABLE = "TOKEN_OF_THE_CAMERA"
-BACKEND = "openvino"  # whose delivered form is two files, made here and opened there
+BACKEND = "openvino"  # its model is two files, built locally and run remotely
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def camera(world: Any, agent: Agent, tmp_path: Path) -> Any:
     root.mkdir()
     for name in ("data", "train", "rank"):
         (root / name).symlink_to(world.root / name)
-    (root / "dvc.yaml").touch()  # what `netwright verify` looks for
+    (root / "dvc.yaml").touch()  # marks the repository for `netwright verify`
     params = read_yaml(world.params)
     params["devices"] = {
         "camera": {
@@ -92,7 +92,7 @@ def test_quantised_exported_bundled_and_verified_on_the_device_though_its_agent_
     assert "Start the agent there (netwright agent --port" in said
     assert not (camera.root / "quantize" / "camera" / "quantize.json").exists()
 
-    agent.start(agent.port)  # where it was
+    agent.start(agent.port)  # same port
     quantized = json.loads((camera.quantize("camera") / "quantize.json").read_text())
     assert quantized["schema"] == QUANTIZE
     assert len(quantized["candidates"]) >= 2
@@ -106,7 +106,7 @@ def test_quantised_exported_bundled_and_verified_on_the_device_though_its_agent_
     assert exported["machine"]["runtime"] == "OpenVINO"
 
     archive = camera.bundle("camera")
-    find = bench_finder(camera.root, f"127.0.0.1:{agent.port}")
+    find = target_finder(camera.root, f"127.0.0.1:{agent.port}")
     checks = {c.name: c for c in verify(archive, find, latency=True).checks}
     assert all(check.passed for check in checks.values()), checks
     assert "with OpenVINO on 'camera'" in checks["golden"].detail

@@ -1,4 +1,4 @@
-"""A bundle for an Intel GPU, made where there is none."""
+"""A bundle for an Intel GPU, built on a machine without one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stages.common.schemas import LATENCY
 
 @pytest.fixture
 def away(world: Any, tmp_path: Path) -> Any:
-    """The session's trained network, for one device that is not here."""
+    """The session's trained network, for a device that is not available."""
     if why_absent("GPU") == "":
         pytest.skip("this machine has a GPU that OpenVINO uses")
     root = tmp_path / "away"
@@ -40,7 +40,7 @@ def away(world: Any, tmp_path: Path) -> Any:
     return type(world)(root)
 
 
-def test_it_is_built_and_judged_by_its_portable_file_and_runs_on_nothing_else(
+def test_it_is_built_and_evaluated_with_its_portable_file_and_runs_only_on_a_gpu(
     away: Any, tmp_path: Path
 ) -> None:
     quantized = json.loads((away.quantize("gpu") / "quantize.json").read_text())
@@ -56,7 +56,7 @@ def test_it_is_built_and_judged_by_its_portable_file_and_runs_on_nothing_else(
     assert [name for name, check in checks.items() if not check.passed] == ["latency"]
     assert "ONNX Runtime" in checks["golden"].detail
     assert "OpenVINO finds no GPU" in checks["golden"].detail
-    assert "cannot be measured here. OpenVINO finds no GPU" in checks["latency"].detail
+    assert "cannot be measured. OpenVINO finds no GPU" in checks["latency"].detail
     assert "OpenVINO on its GPU" in read_bundle(archive).files["MODEL_CARD.md"].decode()
 
     with tarfile.open(archive) as packed:

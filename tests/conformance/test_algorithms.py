@@ -22,7 +22,7 @@ from stages.search.algorithms import ALGORITHMS, Algorithm
 from stages.search.algorithms.annealing import AnnealingSettings
 from stages.search.algorithms.base import Result
 from stages.search.algorithms.fp_nas import FpNas, importance_weights
-from stages.search.evaluation import Judgement
+from stages.search.evaluation import Evaluation
 from stages.search.loop import Row, Snapshot, answer, problem_of, search
 from stages.search.params import SearchParams
 from stages.search.problem import Problem
@@ -78,7 +78,7 @@ LIMITS = [limit(SMALLEST + 0.3 * (LARGEST - SMALLEST))]
 
 
 class Table:
-    """NLLs that grow towards small networks, with every candidate's own offset, and noise."""
+    """NLLs that decrease with network size, plus an offset per candidate and noise."""
 
     def __init__(self, seed: int, noise: float = 0.01) -> None:
         rng = np.random.default_rng(seed)
@@ -90,22 +90,24 @@ class Table:
         offsets = sum(o[c] for o, c in zip(self.offsets, choices, strict=True))
         return float(0.6 - 0.05 * math.log(flops(architecture) / SMALLEST) + offsets)
 
-    def fixed(self, step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
-        """The same images in every step: noise of an architecture's own, and no hard batches."""
+    def fixed(self, step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Fixed images: noise per architecture, none per batch."""
         own = [np.random.default_rng([self.seed, int(a.id, 16)]) for a in architectures]
         noise = [float(rng.normal(scale=self.noise)) for rng in own]
-        return [judged(self.true(a) + e) for a, e in zip(architectures, noise, strict=True)]
+        return [evaluation(self.true(a) + e) for a, e in zip(architectures, noise, strict=True)]
 
-    def __call__(self, step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
+    def __call__(self, step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
         rng = np.random.default_rng([self.seed, step])
-        batch = rng.normal(scale=0.03)  # a hard batch is hard for all
+        batch = rng.normal(scale=0.03)  # batch difficulty, equal for all
         noise = rng.normal(scale=self.noise, size=len(architectures))
-        return [judged(self.true(a) + batch + e) for a, e in zip(architectures, noise, strict=True)]
+        return [
+            evaluation(self.true(a) + batch + e) for a, e in zip(architectures, noise, strict=True)
+        ]
 
 
-def judged(nll: float) -> Judgement:
-    """With the accuracy of somebody who is as sure as they are right."""
-    return Judgement(nll, math.exp(-nll))
+def evaluation(nll: float) -> Evaluation:
+    """An evaluation with accuracy exp(-nll)."""
+    return Evaluation(nll, math.exp(-nll))
 
 
 def make(name: str, limits: Sequence[Limit] = (), **changes: object) -> Algorithm:
@@ -114,7 +116,7 @@ def make(name: str, limits: Sequence[Limit] = (), **changes: object) -> Algorith
 
 
 def run(searched: Algorithm, table: Table, resume: Snapshot | None = None) -> list[Row]:
-    evaluate = table.fixed if searched.judged == "held_out" else table
+    evaluate = table.fixed if searched.evaluation_mode == "held_out" else table
     return search(searched, SPACE.architecture, evaluate, resume)
 
 
@@ -161,7 +163,7 @@ def test_the_same_seed_repeats_and_another_does_not(name: str) -> None:
 
 @cache
 def whole(name: str) -> tuple[list[Row], list[Choices], str, list[str]]:
-    """A search without a break: its rows, its answer, its last state, and all snapshots."""
+    """An uninterrupted search: rows, result, final state and all snapshots."""
     searched, saved = make(name), []
     rows = search(
         searched,
@@ -208,16 +210,16 @@ def test_its_shares_are_shares(name: str) -> None:
 
 
 @every
-def test_a_budget_nobody_can_meet_is_refused_before_anything_is_evaluated(name: str) -> None:
-    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Judgement]:
-        raise AssertionError("an impossible search was begun")
+def test_an_infeasible_budget_is_refused_before_any_evaluation(name: str) -> None:
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        raise AssertionError("the search must not start")
 
     searched = make(name, [limit(SMALLEST * 0.99)])
     with pytest.raises(InfeasibleBudgetError, match="no architecture"):
         search(searched, SPACE.architecture, evaluate)
 
 
-def test_the_refusal_names_the_nearest_architecture_and_the_way_out() -> None:
+def test_the_refusal_names_the_nearest_architecture_and_the_fix() -> None:
     with pytest.raises(InfeasibleBudgetError) as error:
         require_feasible(SPACE, "watch", [limit(SMALLEST * 0.99)])
     message = str(error.value)
@@ -226,8 +228,8 @@ def test_the_refusal_names_the_nearest_architecture_and_the_way_out() -> None:
     assert f"{SMALLEST:.4g}" in message
 
 
-def test_budgets_that_exclude_each_other_are_said_to() -> None:
-    # Small in FLOPs and deep at once: each can be met, never both.
+def test_mutually_exclusive_budgets_are_reported() -> None:
+    # Few FLOPs and large depth: each is feasible, but not both.
     deep = Limit("shallowness", 0.1, lambda a: 1.0 if None in a.blocks else 0.05, lambda b: -1.0)
     with pytest.raises(InfeasibleBudgetError, match="each budget of 'watch' can be met alone"):
         require_feasible(SPACE, "watch", [limit(SMALLEST * 1.01), deep])
@@ -259,7 +261,7 @@ def test_importance_weights_survive_likelihoods_that_underflow() -> None:
 
 @pytest.mark.parametrize("control_variate", [True, False])
 def test_the_update_estimates_the_gradient_of_the_expected_weight(control_variate: bool) -> None:
-    """With every architecture of a tiny space sampled once, the estimate is nearly exact."""
+    """With every architecture of a tiny space sampled once the estimate is nearly exact."""
     groups = SPACE.groups[:2]  # channels and the first layer
     everything = list(itertools.product(*(range(len(g.candidates)) for g in groups)))
     params = PARAMS.model_copy(update={"control_variate": control_variate, "coarse_fraction": 0.0})
@@ -282,7 +284,7 @@ def test_the_update_estimates_the_gradient_of_the_expected_weight(control_variat
     np.testing.assert_allclose(moved, np.multiply(params.learning_rate, expected), atol=1e-6)
 
 
-def test_equally_good_samples_move_nothing() -> None:
+def test_equal_samples_give_a_zero_update() -> None:
     searched = make("fp_nas", steps=1, coarse_fraction=0.0)
     before = searched.distribution.logits
     drawn = searched.propose(np.random.default_rng(0))
@@ -313,7 +315,7 @@ def test_parsec_is_joint_and_draws_as_many_in_every_step() -> None:
 
 
 def mean_regret(name: str, worlds: int) -> tuple[float, float]:
-    """Mean distance of the answer's NLL from the best one's, and mean evaluations."""
+    """Mean regret of the result's NLL, and mean number of evaluations."""
     regrets, evaluations = [], []
     for world in range(worlds):
         table, searched = Table(world), make(name, seed=world)
@@ -360,7 +362,7 @@ def test_the_mode_is_the_optimum_on_a_small_table() -> None:
     assert searched.answer(1, rng) == [best]
 
 
-def test_a_space_with_fewer_architectures_than_candidates_gives_what_there_is() -> None:
+def test_a_space_smaller_than_the_number_of_candidates_returns_all() -> None:
     groups = SPACE.groups[:1]
     for name in ALGORITHMS:
         searched = ALGORITHMS[name](Problem(groups, lambda c: 0.0, IMAGES), PARAMS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from devices.backends import BACKENDS, Backend, backend
-from devices.device import TARGETS, Budget, Device, DeviceError
+from devices.device import GENERATION_FIELDS, Budget, Device, DeviceError
 from devices.quantization import calibrate, quantize, quantize_static, to_float16
 from models.architecture import Architecture, Block
 from models.onnx_export import to_onnx
@@ -21,7 +21,9 @@ HARDWARE = {"compute_capabilities": ("SM86", "SM120"), "dsp_architectures": ("v7
 
 def device_for(runtime: Backend, **settings: object) -> Device:
     defaults = {"backend": runtime.name, "budget": Budget(flops=10**9), "min_accuracy": 0.5}
-    defaults |= {key: made for key, made in HARDWARE.items() if TARGETS[key] == runtime.name}
+    defaults |= {
+        key: made for key, made in HARDWARE.items() if GENERATION_FIELDS[key] == runtime.name
+    }
     return Device(**(defaults | settings))
 
 
@@ -59,9 +61,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def needs_it_here(runtime: Backend) -> None:
-    """Skip where the runtime only builds."""
-    if not runtime.capabilities().runs_here:
+def skip_unless_runnable(runtime: Backend) -> None:
+    """Skip if the runtime can only build."""
+    if not runtime.capabilities().can_run:
         pytest.skip(runtime.capabilities().reason)
 
 
@@ -71,19 +73,19 @@ def model_for(models: Path, runtime: Backend, precision: str) -> Path:
 
 def test_capabilities_say_why_whenever_something_is_missing(runtime: Backend) -> None:
     here, device = runtime.capabilities(), device_for(runtime)
-    assert (here.reason == "") == (here.builds_here and here.runs_here and here.measures_here)
+    assert (here.reason == "") == (here.can_build and here.can_run and here.can_measure)
     assert here.precisions == set(runtime.native_precisions)
     assert "float32" not in runtime.native_precisions[1:]
     assert not runtime.why_not_run(device) or runtime.why_not_measured(device)
-    assert here.runs_here or runtime.why_not_run(device) == here.reason
+    assert here.can_run or runtime.why_not_run(device) == here.reason
 
 
-def test_what_is_measured_here_also_runs_here_and_an_emulator_is_never_measured(
+def test_measurable_runtimes_also_run_and_emulators_are_not_measured(
     runtime: Backend,
 ) -> None:
     here, device = runtime.capabilities(), device_for(runtime)
-    assert here.runs_here or not here.measures_here
-    if here.runs_here and not here.measures_here:
+    assert here.can_run or not here.can_measure
+    if here.can_run and not here.can_measure:
         assert runtime.why_not_run(device) == ""
         assert "emulated" in runtime.why_not_measured(device)
 
@@ -102,7 +104,7 @@ def test_every_offered_precision_builds_files_that_open(
         assert built.details["outputs"][0]["shape"] == [1, 5]
         assert built.details["runtime_version"] == runtime.version()
         assert built.details["rebuild"]
-        if here.runs_here:
+        if here.can_run:
             with runtime.open(folder / built.entry, threads=1) as session:
                 assert session.input_shape == SHAPE_1CHW
                 assert session(images(1)[0]).shape == (1, 5)
@@ -117,9 +119,9 @@ def test_every_offered_precision_builds_files_that_open(
 def test_outputs_are_those_of_onnx_runtime(
     runtime: Backend, models: Path, tmp_path: Path, precision: str, tolerance: float
 ) -> None:
-    needs_it_here(runtime)
+    skip_unless_runnable(runtime)
     if precision not in runtime.native_precisions:
-        pytest.skip(f"{runtime.runtime} does not offer {precision}")
+        pytest.skip(f"{runtime.runtime} does not support {precision}")
     model = model_for(models, runtime, precision)
     built = runtime.build(model, precision, tmp_path, device_for(runtime))
     with (
@@ -134,7 +136,7 @@ def test_outputs_are_those_of_onnx_runtime(
             np.testing.assert_allclose(plain(image), wanted, rtol=0, atol=allowed)
 
 
-def test_an_int8_file_with_layers_in_float_is_computed_as_it_says_or_refused_with_a_reason(
+def test_an_int8_file_with_float_layers_is_computed_exactly_or_refused_with_a_reason(
     runtime: Backend, models: Path, tmp_path: Path
 ) -> None:
     device = device_for(runtime)
@@ -146,7 +148,7 @@ def test_an_int8_file_with_layers_in_float_is_computed_as_it_says_or_refused_wit
         assert runtime.name == "coreml"
         return
     built = runtime.build(model, "int8", tmp_path, device)
-    if not runtime.capabilities().runs_here:
+    if not runtime.capabilities().can_run:
         return
     with (
         backend("onnxruntime").open(model, 1) as expected,
@@ -164,7 +166,7 @@ def test_a_dsp_without_float_arithmetic_gets_no_layers_in_float() -> None:
 
 
 def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models: Path) -> None:
-    needs_it_here(runtime)
+    skip_unless_runnable(runtime)
     first, second = images(2)
     with runtime.open(model_for(models, runtime, runtime.native_precisions[0]), 1) as session:
         kept = session(first)
@@ -174,7 +176,7 @@ def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models
         np.testing.assert_array_equal(session(first), before)
 
 
-def test_equal_inputs_build_equal_bytes_except_where_said(
+def test_builds_are_deterministic_unless_declared_otherwise(
     runtime: Backend, models: Path, tmp_path: Path
 ) -> None:
     device = device_for(runtime)
@@ -195,9 +197,9 @@ def test_equal_inputs_build_equal_bytes_except_where_said(
 def test_a_file_of_another_precision_is_refused(
     runtime: Backend, models: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DeviceError, match=r"is a float32 model, not int8|does not offer"):
+    with pytest.raises(DeviceError, match=r"is a float32 model, not int8|does not support"):
         runtime.build(models / "float32.onnx", "int8", tmp_path, device_for(runtime))
-    with pytest.raises(DeviceError, match="does not offer precision 'int4'"):
+    with pytest.raises(DeviceError, match="does not support precision 'int4'"):
         runtime.build(models / "float32.onnx", "int4", tmp_path, device_for(runtime))
 
 
@@ -214,25 +216,25 @@ def test_a_broken_or_missing_file_is_refused_by_name(runtime: Backend, tmp_path:
 def test_a_precision_that_is_not_offered_is_refused(runtime: Backend) -> None:
     missing = {"float32", "float16", "int8"} - set(runtime.native_precisions)
     for precision in missing:
-        with pytest.raises(DeviceError, match=f"does not offer '{precision}'"):
+        with pytest.raises(DeviceError, match=f"does not support '{precision}'"):
             runtime.check(device_for(runtime, precision=precision))
     for precision in runtime.native_precisions:
         runtime.check(device_for(runtime, precision=precision))
 
 
 @pytest.mark.parametrize("key", list(HARDWARE))
-def test_generations_of_hardware_are_for_their_own_backend_alone(
-    runtime: Backend, key: str
-) -> None:
-    if TARGETS[key] == runtime.name:
+def test_hardware_generations_are_only_valid_for_their_backend(runtime: Backend, key: str) -> None:
+    if GENERATION_FIELDS[key] == runtime.name:
         with pytest.raises(DeviceError, match=f"{key}: backend '{runtime.name}' needs the .* gen"):
             runtime.check(device_for(runtime, **{key: ()}))
     else:
-        with pytest.raises(DeviceError, match=f"{key}: only for backend '{TARGETS[key]}'"):
+        with pytest.raises(
+            DeviceError, match=f"{key}: only for backend '{GENERATION_FIELDS[key]}'"
+        ):
             runtime.check(device_for(runtime, **{key: HARDWARE[key]}))
 
 
-def test_a_latency_budget_alone_needs_a_device_that_can_be_measured(runtime: Backend) -> None:
+def test_only_a_latency_budget_needs_a_measurable_device(runtime: Backend) -> None:
     device = device_for(runtime, budget=Budget(latency_ms=1.0))
     if runtime.why_not_measured(device):
         with pytest.raises(DeviceError, match="Add a budget of flops"):
@@ -247,9 +249,9 @@ def test_a_missing_runtime_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, runtime.package, None)
     here = runtime.capabilities()
-    assert not here.builds_here
-    assert not here.runs_here
-    assert not here.measures_here
+    assert not here.can_build
+    assert not here.can_run
+    assert not here.can_measure
     with pytest.raises(DeviceError, match=r"not installed\. Install it: pip install"):
         runtime.check(device_for(runtime))
 
@@ -259,7 +261,7 @@ def test_the_nearest_backend_is_suggested() -> None:
         backend("openvin")
 
 
-def test_asking_for_the_table_imports_no_runtime() -> None:
+def test_listing_backends_imports_no_runtime() -> None:
     packages = [runtime.package for runtime in BACKENDS.values()] + ["torch", "onnx"]
     code = f"import sys, devices.backends; print([p for p in {packages} if p in sys.modules])"
     root = Path(__file__).parents[2]

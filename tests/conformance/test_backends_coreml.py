@@ -1,4 +1,4 @@
-"""What only Core ML has: a package, halves, and integers for the weights alone."""
+"""Core ML specifics: packages, float16, weight-only quantisation."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def packed(models: Path, precision: str, folder: Path) -> dict[str, bytes]:
         return {name: file.read(name) for name in file.namelist()}
 
 
-def test_a_package_names_its_parts_without_chance(models: Path, tmp_path: Path) -> None:
+def test_a_package_has_deterministic_file_names(models: Path, tmp_path: Path) -> None:
     files = packed(models, "float32", tmp_path)
     manifest = json.loads(files["model.mlpackage/Manifest.json"])
     items = manifest["itemInfoEntries"]
@@ -75,5 +75,5 @@ def test_integer_weights_are_exactly_those_of_the_onnx_file(models: Path) -> Non
 def test_quantised_activations_are_refused(models: Path, tmp_path: Path) -> None:
     images = [np.ones((1, *SHAPE_CHW), np.float32)]
     quantize_static(models / "float32.onnx", tmp_path / "uint8.onnx", images, "uint8")
-    with pytest.raises(DeviceError, match="uint8 activations, and this runtime needs weights_only"):
+    with pytest.raises(DeviceError, match="uint8 activations, but this runtime needs weights_only"):
         backend("coreml").build(tmp_path / "uint8.onnx", "int8", tmp_path, APPLE)

@@ -1,4 +1,4 @@
-"""What only ExecuTorch has: 8-bit layers that XNNPACK takes, and then refuses to run."""
+"""ExecuTorch specifics: 8-bit layers that XNNPACK accepts but cannot run."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ PHONE = Device(backend="executorch", budget=Budget(flops=1), min_accuracy=0)
 
 
 class Joined(nn.Module):
-    """Two maps of very different ranges side by side."""
+    """Concatenation of two feature maps with very different ranges."""
 
     def __init__(self) -> None:
         super().__init__()

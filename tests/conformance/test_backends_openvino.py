@@ -1,4 +1,4 @@
-"""OpenVINO on a GPU or NPU by name: to the driver's edge, as neither is here."""
+"""OpenVINO on GPU and NPU, with a mocked driver."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import nn
 
 from devices.backends import BACKENDS, backend
 from devices.backends.openvino import config_of, why_absent
-from devices.bench import HereBench, bench_of
+from devices.bench import LocalTarget, open_target
 from devices.device import Budget, Device, DeviceError
 from devices.fingerprint import differences, machine_state
 from models.onnx_export import to_onnx
-from pipelines.doctor import away_remarks
+from pipelines.doctor import offline_notes
 from tests.bundle.test_runtimes import bundled
 
 UNITS = ("GPU", "NPU")
 
 
 class Compiled:
-    """What OpenVINO gives for a model, with another word for where it runs and how."""
+    """A compiled model that reports another device and precision."""
 
     def __init__(self, real: Any, where: list[str], precision: str) -> None:
         self._real, self._where, self._precision = real, where, precision
@@ -42,7 +42,7 @@ class Compiled:
 
 
 class Core:
-    """An OpenVINO with two GPUs, which the processor computes for; it keeps what it was told."""
+    """A mocked core with two GPUs that computes on the CPU and records its configuration."""
 
     available_devices = ("CPU", "GPU.0", "GPU.1", "NPU")
 
@@ -50,7 +50,7 @@ class Core:
         import openvino
 
         self._core, self._where, self._precision = openvino.Core(), where, precision
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.compiled: list[tuple[str, dict[str, Any]]] = []
 
     def get_property(self, unit: str, name: str) -> list[str]:
         assert name == "AVAILABLE_DEVICES"
@@ -60,7 +60,7 @@ class Core:
         return self._core.read_model(file)
 
     def compile_model(self, model: Any, unit: str, config: dict[str, Any]) -> Compiled:
-        self.told.append((unit, config))
+        self.compiled.append((unit, config))
         real = self._core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return Compiled(real, [self._where or f"{unit}.0"], self._precision)
 
@@ -94,24 +94,24 @@ def with_core(monkeypatch: pytest.MonkeyPatch, core: Core) -> Core:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_unit_that_is_missing_is_said_and_never_replaced(unit: str, model: Path) -> None:
+def test_a_missing_unit_is_reported_and_never_replaced(unit: str, model: Path) -> None:
     said, runtime = absent(unit), backend("openvino")
     assert f"OpenVINO finds no {unit} on this machine; it finds CPU" in said
     away = device(unit)
     assert runtime.why_not_run(away) == runtime.why_not_measured(away) == said
     assert runtime.why_not_run(device("CPU")) == ""
-    bench = bench_of("x", away)
-    assert isinstance(bench, HereBench)
+    bench = open_target("x", away)
+    assert isinstance(bench, LocalTarget)
     assert bench.why_not_run == bench.why_not_measured == said
     with pytest.raises(DeviceError, match=f"cannot be run here. OpenVINO finds no {unit}"):
         bench.outputs(model, [np.zeros((1, 1, 8, 8), np.float32)])
-    assert away_remarks({"x": away, "cpu": device("CPU")}) == [f"'x' is not measured here: {said}"]
+    assert offline_notes({"x": away, "cpu": device("CPU")}) == [f"'x' is not measured: {said}"]
     runtime.check(away)
     with pytest.raises(DeviceError, match=f"(?s)no {unit} on this machine.*Add a budget of flops"):
         runtime.check(device(unit, budget=Budget(latency_ms=1.0)))
 
 
-def test_a_missing_gpu_is_told_in_its_plugins_own_words() -> None:
+def test_a_missing_gpu_is_reported_with_the_plugins_error() -> None:
     said = absent("GPU")
     assert "Its plugin says: " in said or said.endswith("Is its driver installed?")
 
@@ -127,7 +127,7 @@ def test_a_bundle_for_a_unit_builds_without_it_and_its_run_py_opens_that_unit_al
         built = (
             runtime.build(model, "float32", folder, device(name, precision="auto"))
             if name == "CPU"
-            else runtime.on(name).build(model, "float32", folder, device(name))
+            else runtime.for_unit(name).build(model, "float32", folder, device(name))
         )
         assert built.details["openvino_device"] == name
         files[name] = [(folder / file).read_bytes() for file in built.files]
@@ -146,45 +146,45 @@ def test_a_unit_that_is_there_is_compiled_for_by_exactly_its_name(
     core = with_core(monkeypatch, Core(precision="f16" if unit == "NPU" else "f32"))
     runtime = backend("openvino")
     assert runtime.why_not_measured(device(unit)) == ""
-    with runtime.on(unit).open(model, 3) as session:
+    with runtime.for_unit(unit).open(model, 3) as session:
         assert session(np.zeros((1, 1, 8, 8), np.float32)).shape == (1, 5)
-    assert core.told == [(name, config_of(unit, 3))]
-    hint = core.told[0][1].get("INFERENCE_PRECISION_HINT")
+    assert core.compiled == [(name, config_of(unit, 3))]
+    hint = core.compiled[0][1].get("INFERENCE_PRECISION_HINT")
     assert hint == (None if unit == "NPU" else "f32")
-    assert "INFERENCE_NUM_THREADS" not in core.told[0][1]
+    assert "INFERENCE_NUM_THREADS" not in core.compiled[0][1]
     assert runtime.why_not_run(device("GPU.7")).endswith("Is its driver installed?")
 
 
-def test_what_openvino_compiles_for_something_else_is_refused(
+def test_a_model_compiled_for_another_unit_or_precision_is_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_core(monkeypatch, Core(where="CPU"))
-    with pytest.raises(DeviceError, match="runs on CPU, though GPU was asked for"):
-        backend("openvino").on("GPU").open(model, 1)
+    with pytest.raises(DeviceError, match="runs on CPU instead of GPU"):
+        backend("openvino").for_unit("GPU").open(model, 1)
     with_core(monkeypatch, Core(precision="f16"))
-    with pytest.raises(DeviceError, match="computes in f16 here, though f32"):
-        backend("openvino").on("GPU").open(model, 1)
+    with pytest.raises(DeviceError, match="computes in f16 instead of f32"):
+        backend("openvino").for_unit("GPU").open(model, 1)
 
 
-def test_an_npu_is_for_int8_alone() -> None:
+def test_an_npu_supports_only_int8() -> None:
     for precision in ("auto", "float32"):
         with pytest.raises(DeviceError, match=r"no float32 arithmetic.*precision: int8"):
             backend("openvino").check(device("NPU", precision=precision))
 
 
 @pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"openvino"}))
-def test_a_unit_is_for_openvino_alone(name: str) -> None:
+def test_a_unit_is_only_valid_for_openvino(name: str) -> None:
     for ask in (
-        lambda: backend(name).on("GPU"),
-        lambda: bench_of("x", device("GPU", backend=name)),
+        lambda: backend(name).for_unit("GPU"),
+        lambda: open_target("x", device("GPU", backend=name)),
     ):
         with pytest.raises(DeviceError, match="openvino_device: only for backend 'openvino'"):
             ask()
-    assert backend(name).on("CPU") is backend(name)
+    assert backend(name).for_unit("CPU") is backend(name)
 
 
 @pytest.mark.parametrize("unit", ["gpu", "GPU.x", "AUTO", "HETERO:GPU,CPU", "GPU.0.1.2", ""])
-def test_a_name_that_might_fall_back_is_no_unit(unit: str) -> None:
+def test_a_name_with_fallback_is_not_a_unit(unit: str) -> None:
     with pytest.raises(ValueError, match="openvino_device"):
         device(unit)
 

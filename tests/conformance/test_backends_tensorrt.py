@@ -1,4 +1,4 @@
-"""What only TensorRT has: GPU generations, and errors that reach nothing but its logger."""
+"""TensorRT specifics: GPU generations, and errors that are only logged."""
 
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_generations_that_cannot_be_built_for_are_named_beside_the_known_ones() -> None:
     with pytest.raises(DeviceError, match=r"SM87, RTX4090. Known: SM75, .*SM89.*regular TensorRT"):
         backend("tensorrt").check(gpu("SM89", "SM87", "RTX4090"))
-    with pytest.raises(DeviceError, match="each only once"):
+    with pytest.raises(DeviceError, match="remove duplicates"):
         backend("tensorrt").check(gpu("SM89", "SM89"))
 
 
-def test_turing_is_refused_unless_the_model_is_half() -> None:
+def test_turing_is_refused_unless_the_model_is_float16() -> None:
     with pytest.raises(DeviceError, match="SM75 has no float32 matrix product"):
         backend("tensorrt").check(gpu("SM75", "SM89"))
     backend("tensorrt").check(gpu("SM75", "SM89", precision="float16"))
@@ -69,7 +69,7 @@ def test_without_a_gpu_nothing_is_measured_and_rtx_builds() -> None:
 
 
 class Engine:
-    """What an engine says of its tensors; a real one needs a GPU."""
+    """A mocked engine with tensor names and modes; a real one needs a GPU."""
 
     def __init__(self, tensors: dict[str, object]) -> None:
         self.tensors, self.num_io_tensors = tensors, len(tensors)
@@ -81,7 +81,7 @@ class Engine:
         return self.tensors[name]
 
 
-def test_input_and_output_are_told_apart_by_their_mode_in_any_order() -> None:
+def test_input_and_output_are_identified_by_mode_in_any_order() -> None:
     import tensorrt_rtx as trt
 
     into, out = trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT

@@ -1,4 +1,4 @@
-"""Rounding while training is the rounding of the file: for every operator, and every family."""
+"""Fake quantisation equals the quantised file, for every operator and precision family."""
 
 from itertools import cycle, repeat
 from pathlib import Path
@@ -12,8 +12,8 @@ from torch import nn
 from devices.backends import backend
 from devices.quantization import calibrate, quantize
 from models.architecture import Block
-from models.evaluate import folded
-from models.fake_quantization import FakeQuantize, fake_quantised, without_rounding
+from models.evaluate import fold_batch_norms
+from models.fake_quantization import FakeQuantize, fake_quantize, remove_rounding
 from models.onnx_export import to_onnx
 from models.operators import OPERATORS, canonical
 from models.subnet import PlainBlock, initialise
@@ -39,7 +39,7 @@ STEPS = {"uint8": 255, "int8": 254}
 
 
 def network(name: str) -> nn.Module:
-    """One block behind a convolution, or at the front before it."""
+    """One block after a convolution, or before it for a resize."""
     operator, stride = name.split()[0], 2 if name in ("identity", "shufflenet_unit") else 1
     block = Block(operator, 8, 8, 8, stride, canonical(operator, BLOCKS[name]))
     front = OPERATORS[operator].place == "front"
@@ -50,7 +50,7 @@ def network(name: str) -> nn.Module:
     return chain.eval()
 
 
-def test_every_operator_is_here():
+def test_every_operator_is_tested():
     assert {name.split()[0] for name in BLOCKS} == set(OPERATORS)
 
 
@@ -59,14 +59,14 @@ def test_every_operator_is_here():
     ("name", "family", "bits"),
     [*zip(BLOCKS, cycle(STEPS), repeat(8)), ("fused_mbconv", "uint8", 7)],
 )
-def test_rounding_in_training_is_the_rounding_of_the_file(
+def test_fake_quantisation_equals_the_quantised_file(
     name: str, family: str, bits: int, tmp_path: Path
 ):
     images_NCHW = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1))
-    plain = folded(network(name))
-    rounded = fake_quantised(plain, "affine" if family == "uint8" else "symmetric", bits)
+    plain = fold_batch_norms(network(name))
+    rounded = fake_quantize(plain, "affine" if family == "uint8" else "symmetric", bits)
     same = {"side_effect": lambda x, *_: x}
-    with (  # ranges as calibration sees them: of the float network
+    with (  # ranges of the float network, as in calibration
         torch.no_grad(),
         patch("torch.fake_quantize_per_tensor_affine", **same),
         patch("torch.fake_quantize_per_channel_affine", **same),
@@ -74,7 +74,7 @@ def test_rounding_in_training_is_the_rounding_of_the_file(
         rounded.train()(images_NCHW)
     with torch.no_grad():
         simulated = rounded.eval()(images_NCHW).numpy()
-    without_rounding(plain)
+    remove_rounding(plain)
     with torch.no_grad():
         exact = plain(images_NCHW).numpy()
     (tmp_path / "float32.onnx").write_bytes(to_onnx(plain, SHAPE))
@@ -86,7 +86,7 @@ def test_rounding_in_training_is_the_rounding_of_the_file(
         found = np.concatenate([session(row) for row in rows])
     last = [module for module in rounded.modules() if isinstance(module, FakeQuantize)][-1]
     step = float(last.high - last.low) / STEPS[family]
-    # A sum that lies on the edge between two steps may fall to either side.
+    # Values at a rounding boundary may be rounded either way.
     wrong = np.abs(found - simulated)
     assert wrong.max() < 2.5 * step
     assert wrong.mean() < 0.5 * np.abs(found - exact).mean()

@@ -1,9 +1,8 @@
 """One suite over every operator of the table and every backend of the table.
 
-One network an operator: every value of every setting is in it, and every change of shape. It is
-exported, quantised as the backend wants it, built in every precision that the backend offers, and
-compared with PyTorch wherever something here can run it. An operator that declares a backend
-unsuited is held to that: what it declares must really be refused.
+One network per operator, with all setting values and changes of shape. It is exported, quantised
+for the backend, built in every offered precision, and compared with PyTorch if the backend can run
+on this machine. A backend that an operator declares unsupported must really fail.
 """
 
 import itertools
@@ -23,21 +22,21 @@ from devices.quantization import Activations, quantize_static, to_float16
 from models.architecture import Architecture, Block
 from models.evaluate import recalibrate
 from models.onnx_export import to_onnx
-from models.operators import OPERATORS, canonical, cells, suits, why_unsuited
+from models.operators import OPERATORS, canonical, cells, is_supported, unsupported_reason
 from models.subnet import Subnet
 from tests.conformance.test_backends import device_for
 
 FAMILIES = tuple(sorted({runtime.activations for runtime in BACKENDS.values()}))
 SIZE, CLASSES, STEPS, COUNT = 16, 10, 20, 16
 CHANNELS = (8, 8, 12, 8)
-"""Widths in turn: kept, widened, narrowed."""
+"""Widths of consecutive layers: equal, wider, narrower."""
 LEAST_AGREEMENT = {"float32": 0.99999, "float16": 0.999, "int8": 0.99}
 """Correlation, over images, of a built network's logits with PyTorch's."""
 Images = list[npt.NDArray[np.float32]]
 
 
 def variants(operator: str) -> list[dict[str, object]]:
-    """Settings in which every value of every setting occurs, numbers without end aside."""
+    """Settings that cover all values of every setting, except long numeric ranges."""
     table = OPERATORS[operator].settings
     if operator == "resize":
         return [{"to": 24}, {"to": 12}]
@@ -75,14 +74,14 @@ def around(layers: list[Block], size: int) -> list[Block]:
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Real images (N, 1, SIZE, SIZE), normalised, and their labels."""
+    """Normalised digits (N, 1, SIZE, SIZE) and their labels."""
     found = load_digits()
     images_NHW = torch.tensor(found.images, dtype=torch.float32) / 8 - 1
     return functional.interpolate(images_NHW[:, None], (SIZE, SIZE)), torch.tensor(found.target)
 
 
 def trained(architecture: Architecture) -> Subnet:
-    """A network after some steps: logits of an untrained one hardly depend on the image."""
+    """A briefly trained network: logits of an untrained one hardly depend on the image."""
     generator = torch.Generator().manual_seed(0)
     network = Subnet(architecture, generator).train()
     images_NCHW, labels_N = digits()
@@ -126,7 +125,7 @@ def exported(
 
 
 def agreement(one_NK: npt.NDArray[np.float32], other_NK: npt.NDArray[np.float32]) -> float:
-    """Correlation of what differs between images; constant logits would agree by themselves."""
+    """Correlation of logits centred over images."""
     centred = [rows_NK - rows_NK.mean(0) for rows_NK in (one_NK, other_NK)]
     return float(np.corrcoef(*(rows.ravel() for rows in centred))[0, 1])
 
@@ -149,22 +148,22 @@ def test_the_networks_hold_every_value_of_every_setting() -> None:
 
 
 @pytest.mark.parametrize("runtime", BACKENDS.values(), ids=list(BACKENDS))
-def test_every_operator_builds_in_every_backend_it_suits(
+def test_every_operator_builds_in_every_supported_backend(
     runtime: Backend, exported: Exported, images: Images, tmp_path: Path
 ) -> None:
     here, device = runtime.capabilities(), device_for(runtime)
-    if not here.builds_here:
+    if not here.can_build:
         pytest.skip(here.reason)
     for precision in runtime.native_precisions:
         file = f"{runtime.activations if precision == 'int8' else precision}.onnx"
         model, out = exported.folder / file, tmp_path / precision
         out.mkdir()
-        if not all(suits(block, runtime.name) for block in exported.network.present):
+        if not all(is_supported(block, runtime.name) for block in exported.network.present):
             with pytest.raises(DeviceError):
                 runtime.build(model, precision, out, device)
             continue
         built = runtime.build(model, precision, out, device)
-        if here.runs_here:
+        if here.can_run:
             found_NK = outputs(runtime, out / built.entry, images)
             assert agreement(found_NK, exported.logits_NK) > LEAST_AGREEMENT[precision], precision
 
@@ -173,7 +172,7 @@ def test_every_operator_builds_in_every_backend_it_suits(
 def test_every_operator_keeps_its_logits_in_int8_of_every_family(
     exported: Exported, images: Images, family: Activations
 ) -> None:
-    """On ONNX Runtime, which runs the files of all families, if not all fast."""
+    """On ONNX Runtime, which runs files of all families."""
     found_NK = outputs(backend("onnxruntime"), exported.folder / f"{family}.onnx", images)
     assert exported.logits_NK.std(0).min() > 0
     assert agreement(found_NK, exported.logits_NK) > LEAST_AGREEMENT["int8"]
@@ -189,16 +188,18 @@ def test_every_block_runs_alone_as_a_profile_measures_it(
         x_1CHW = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
         with torch.no_grad():
             expected = module(torch.from_numpy(x_1CHW)).numpy()
-        # Blocks without a weight are the odd ones out; compiling all for OpenVINO takes long.
+        # Only blocks without weights: compiling all for OpenVINO takes long.
         for name in ("onnxruntime", "openvino") if not cells(block) else ("onnxruntime",):
             with backend(name).open(file, threads=1) as session:
                 np.testing.assert_allclose(session(x_1CHW), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_declared_names_a_backend_and_says_why() -> None:
+def test_declared_unsupported_backends_exist_and_have_a_reason() -> None:
     for operator in OPERATORS.values():
-        for name, reason in operator.unsuited.items():
+        for name, reason in operator.unsupported.items():
             assert name in BACKENDS
             assert len(reason.split()) > 3, "a reason is a sentence"
     stem = Block("conv", 1, 8, 8, 1, (("kernel", 3),))
-    assert all((why_unsuited(stem, name) == "") == suits(stem, name) for name in BACKENDS)
+    assert all(
+        (unsupported_reason(stem, name) == "") == is_supported(stem, name) for name in BACKENDS
+    )

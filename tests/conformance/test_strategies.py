@@ -52,7 +52,7 @@ IMAGES, BATCH = 160, 16
 
 
 def bars() -> Split:
-    """Noise with a bright bar, whose height tells the label wherever it lies."""
+    """Noise with a bright bar at a random position; its height is the label."""
     rng = np.random.default_rng(0)
     labels_N = rng.integers(0, 5, IMAGES)
     images_NHWC = rng.integers(0, 120, (IMAGES, 8, 8, 1), dtype=np.uint8)
@@ -148,7 +148,7 @@ def test_the_supernet_keeps_its_names_and_shapes(name: str) -> None:
 
 
 def learnt(strategy: Strategy) -> list[float]:
-    """The losses of a training in windows of 6 steps, without the first."""
+    """Training losses in windows of 6 steps, without the first."""
     run = Run(strategy.supernet, Recipe(90, 0.1, window=6), strategy.trainable(), strategy)
     train(run, lambda step: STREAM.at(step, strategy.views), strategy.learn)
     return [row["loss"] for row in run.history][1:]
@@ -208,7 +208,7 @@ def test_half_precision_computes_and_keeps_float32_weights(name: str) -> None:
 
 @every
 def test_accumulated_parts_give_the_undivided_step(name: str) -> None:
-    """With statistics held fixed, for batch norms see one part at a time by definition."""
+    """With fixed statistics, because batch norms see one part at a time."""
     gradients = []
     for count in (1, 4):
         strategy = make(name)
@@ -232,7 +232,7 @@ def test_fair_uses_every_option_of_a_full_group_once_a_step() -> None:
     for step in range(6):
         chosen = [SPACE.choices(path) for path in strategy.paths(step)]
         assert len(chosen) == most
-        # A skipped layer hides nothing here: choices are read back from what is present.
+        # Choices are read back from the present layers.
         for number, group in enumerate(SPACE.groups):
             if len(group.candidates) == most:
                 assert sorted(row[number] for row in chosen) == list(range(most))
@@ -269,7 +269,7 @@ def test_sandwich_trains_the_extremes_and_random_ones() -> None:
 
 
 def test_in_sandwich_labels_reach_the_largest_alone() -> None:
-    """The others' gradients do not change when labels do, as long as the teacher stays."""
+    """Gradients of the others do not depend on labels if the teacher is fixed."""
     strategy = make("sandwich")
     _, smallest, *_ = strategy.paths(0)
     batch = first_batch(strategy)
@@ -309,26 +309,26 @@ def test_bn_only_computes_no_gradient_of_a_convolution() -> None:
     optimised = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
     assert not optimised & {id(p) for p in kernels.values()}
     names = Counter(event.name for event in profiled.events())
-    # Only kernels that learn are sliced differentiably; those would pass back through here.
+    # Only trainable kernels are sliced differentiably, through this op.
     assert names["aten::convolution_backward"] > 0
 
 
-def test_bn_only_asks_convolutions_for_their_inputs_gradient_alone() -> None:
-    asked: list[list[bool]] = []
+def test_bn_only_computes_only_input_gradients_of_convolutions() -> None:
+    masks: list[list[bool]] = []
 
     class Spy(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             if func is torch.ops.aten.convolution_backward.default:
-                asked.append(list(args[-1]))
+                masks.append(list(args[-1]))
             return func(*args, **(kwargs or {}))
 
     for name, expected in (("bn_only", False), ("spos", True)):
         strategy = make(name)
-        asked.clear()
+        masks.clear()
         with Spy():
             strategy.learn(0, first_batch(strategy))
-        assert asked
-        assert {mask[1] for mask in asked} == {expected}
+        assert masks
+        assert {mask[1] for mask in masks} == {expected}
 
 
 def test_bn_only_moves_scales_and_the_last_layer() -> None:
@@ -348,7 +348,7 @@ def test_pi_takes_two_different_paths() -> None:
     assert all(len(set(strategy.paths(step))) == 2 for step in range(50))
 
 
-def test_pi_reads_no_label_unless_asked() -> None:
+def test_pi_reads_no_label_unless_configured() -> None:
     strategy, other = make("pi"), make("pi")
     batch = first_batch(strategy)
     strategy.learn(0, batch)
@@ -367,7 +367,7 @@ def test_pi_predicts_the_other_path_symmetrically() -> None:
     views = (batch.images_NCHW, batch.second_NCHW)
     with torch.no_grad():
         queries = [
-            fresh.student.projection(fresh.see(fresh.supernet, view, path).features_NC)
+            fresh.student.projection(fresh.forward_path(fresh.supernet, view, path).features_NC)
             for view, path in zip(views, paths, strict=True)
         ]
     # At first the teacher is the student, so the keys are the queries.
@@ -379,7 +379,7 @@ def test_pi_predicts_the_other_path_symmetrically() -> None:
     assert float(strategy.learn(0, batch).loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_pi_moves_the_teacher_only_on_the_sampled_paths_and_slowly() -> None:
+def test_pi_updates_the_teacher_slowly_and_only_on_sampled_paths() -> None:
     strategy = make("pi")
     before = {n: p.clone() for n, p in strategy.teacher.named_parameters()}
     trained(strategy, 1)
@@ -387,7 +387,7 @@ def test_pi_moves_the_teacher_only_on_the_sampled_paths_and_slowly() -> None:
     moved = {n for n, p in strategy.teacher.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {n for n, p in student.items() if p.grad is not None} - unmoved(student, before)
     for n in moved:
-        decay = 2 / 11  # after one step, as the average's first steps forget faster
+        decay = 2 / 11  # after one step, as decay is lower in the first steps
         expected = before[n].lerp(student[n].detach(), 1 - decay)
         torch.testing.assert_close(dict(strategy.teacher.named_parameters())[n], expected)
 

@@ -1,4 +1,4 @@
-"""Processes that share a batch learn what one process learns from the whole of it."""
+"""Data parallelism: several processes give the same result as one process on the whole batch."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes ends with, by strategy."""
+    """Final state of each of two processes, by strategy."""
     out = tmp_path_factory.mktemp("together") / "state"
     shared = {
         "MASTER_ADDR": "127.0.0.1",

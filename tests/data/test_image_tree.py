@@ -1,4 +1,4 @@
-"""What a folder of images may look like, and what is refused by name."""
+"""Accepted and rejected folders of images."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import DataError
 from data.image_tree import read_tree
-from data.image_walk import printable
+from data.image_walk import escape_name
 
 
 def touch(folder, *names):
@@ -28,7 +28,7 @@ def found(tree):
     return {(c.split, c.name): len(c.files) for c in tree.classes}
 
 
-# What operating systems leave behind.
+# Metadata of operating systems.
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,10 @@ def test_an_ordinary_folder_needs_no_words(tmp_path):
 
 def test_files_beside_the_class_folders_are_counted(tmp_path):
     touch(classes(tmp_path), "README.txt", "labels.csv")
-    assert read_tree(tmp_path).notes == (
-        "not used, for they lie beside the class folders: 2 files.",
-    )
+    assert read_tree(tmp_path).notes == ("ignored outside the class folders: 2 files.",)
 
 
-# Given splits.
+# Predefined splits.
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
@@ -109,7 +107,7 @@ def test_classes_called_train_and_test_beside_others_stay_classes(tmp_path):
     tree = read_tree(classes(tmp_path, of=("bus", "test", "train")))
     assert tree.given == ()
     assert tree.names == ("bus", "test", "train")
-    assert "test, train are classes here, not splits" in tree.notes[0]
+    assert "test, train are classes, not splits" in tree.notes[0]
 
 
 def test_a_class_called_train_alone_needs_no_words(tmp_path):
@@ -134,7 +132,7 @@ def test_a_folder_beside_splits_is_named(tmp_path):
     for name in ("train", "test"):
         classes(tmp_path / name)
     touch(tmp_path, "sample/0.png")
-    with pytest.raises(DataError, match="look like splits, and sample beside them does not"):
+    with pytest.raises(DataError, match="look like splits, but sample does not"):
         read_tree(tmp_path)
 
 
@@ -148,7 +146,7 @@ def test_two_names_of_one_split_and_no_train_are_refused(tmp_path):
         read_tree(tmp_path)
 
 
-# What DVC cannot hash or watch.
+# Entries that DVC cannot hash or track.
 
 
 def refused(folder, *words):
@@ -174,12 +172,12 @@ def test_links_in_circles_end(tmp_path):
     refused(images, "links to folders", "alpha/up -> ..")
     (images / "alpha" / "up").unlink()
     (images / "alpha" / "me").symlink_to("me")
-    refused(images, "links to nothing", "alpha/me -> me")
+    refused(images, "dangling links", "alpha/me -> me")
 
 
 def test_a_link_to_nothing_is_named_with_where_it_leads(tmp_path):
     (classes(tmp_path) / "alpha" / "x.png").symlink_to("/nonexistent/x.png")
-    refused(tmp_path, "links to nothing: alpha/x.png -> /nonexistent/x.png", "Remove them")
+    refused(tmp_path, "dangling links: alpha/x.png -> /nonexistent/x.png", "Remove them")
 
 
 def test_links_to_files_and_to_the_folder_itself_are_followed(tmp_path):
@@ -214,16 +212,16 @@ def test_all_that_is_wrong_is_listed_together(tmp_path):
 
 
 def test_files_and_folders_that_may_not_be_read_are_named():
-    with tempfile.TemporaryDirectory() as name:  # others may enter it, unlike pytest's
+    with tempfile.TemporaryDirectory() as name:  # accessible to other users, unlike pytest's
         folder = classes(Path(name))
         folder.chmod(0o755)
         (folder / "alpha" / "0.png").chmod(0)
         (folder / "beta").chmod(0)
-        root = os.geteuid() == 0  # may read everything
+        root = os.geteuid() == 0  # root can read everything
         if root:
             os.seteuid(65534)
         try:
-            refused(folder, "not readable", "alpha/0.png", "beta (Permission denied)", "chmod")
+            refused(folder, "cannot read", "alpha/0.png", "beta (Permission denied)", "chmod")
         finally:
             if root:
                 os.seteuid(0)
@@ -234,8 +232,8 @@ def test_files_and_folders_that_may_not_be_read_are_named():
     ("make", "words"),
     [
         (lambda path: None, "no such folder"),
-        (lambda path: path.touch(), "is a file, no folder"),
-        (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
+        (lambda path: path.touch(), "is a file, not a folder"),
+        (lambda path: path.symlink_to("nowhere"), "is a dangling link"),
     ],
 )
 def test_what_is_no_folder_is_refused(tmp_path, make, words):
@@ -267,5 +265,5 @@ def test_classes_that_look_alike_are_said(tmp_path, one, other):
 
 
 def test_names_with_control_characters_are_escaped_in_messages():
-    assert printable("a\nb\x1b[31m") == r"a\nb\x1b[31m"
-    assert printable("café 日本 🐈") == "café 日本 🐈"
+    assert escape_name("a\nb\x1b[31m") == r"a\nb\x1b[31m"
+    assert escape_name("café 日本 🐈") == "café 日本 🐈"

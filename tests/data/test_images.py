@@ -73,7 +73,7 @@ def test_transparency_lies_over_black():
 
 def test_the_exif_orientation_is_applied():
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by a quarter, clockwise, to see it upright
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     turned = encoded(Image.fromarray(RGB_HW3), exif=exif)
     assert np.array_equal(decode(turned, "x", 40, "crop"), np.rot90(RGB_HW3, -1))
 
@@ -171,7 +171,7 @@ def test_arrays_that_have_the_size_are_left_alone():
 
 
 def png_of_16_bits(values, kind):
-    """A PNG with 16 bits a channel, which Pillow cannot write for colour."""
+    """A PNG with 16 bits per channel, which Pillow cannot write for colour."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)}
@@ -262,7 +262,7 @@ def test_a_dark_sixteen_bit_image_is_refused_where_no_scale_is_known(tmp_path):
     assert load_image(file, (1, 2, 2)).max() == 218
 
 
-# Other kinds, and their right values.
+# Other modes, and their values.
 
 
 def test_every_mode_keeps_its_brightness():
@@ -270,7 +270,7 @@ def test_every_mode_keeps_its_brightness():
     palette = Image.new("RGB", (8, 8), (200, 200, 200)).quantize(4)
     for image in (grey, grey.convert("LA"), grey.convert("RGBA"), palette, palette.convert("PA")):
         kind = "TIFF" if image.mode == "PA" else "PNG"
-        if image.mode != "PA":  # which no format holds
+        if image.mode != "PA":  # no format stores PA
             assert (decode(encoded(image, kind), "x", 8, "crop") == 200).all()
     assert (decode(encoded(Image.new("1", (8, 8), 1)), "x", 8, "crop") == 255).all()
     white = Image.new("CMYK", (8, 8), (0, 0, 0, 0))

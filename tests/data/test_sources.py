@@ -177,7 +177,7 @@ def test_a_system_without_apt_is_told_apart(monkeypatch, tmp_path):
         debian_place("some-package", "usr/share/x", ("a",)).get()
 
 
-# A folder of the user's own.
+# A folder of the user's images.
 
 
 def draw(folder, counts, mode="RGB", size=(20, 30)):
@@ -297,7 +297,7 @@ def test_sixteen_bit_images_are_scaled_by_the_bits_that_the_set_uses(tmp_path):
     loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
     assert loaded.bits == 12
     assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125] * 2
-    assert "are read as 12-bit values, for the largest is 3500: 6 images." in loaded.notes[0]
+    assert "are read as 12-bit values, since the largest is 3500: 6 images." in loaded.notes[0]
 
 
 def test_a_given_test_split_has_no_say_in_the_scale(tmp_path):
@@ -313,7 +313,7 @@ def test_eight_bit_images_beside_sixteen_bit_ones_keep_their_own_scale(tmp_path)
     Image.new("L", (28, 28), 77).save(tmp_path / "a" / "shallow.png")
     loaded = ImageFolder().load(tmp_path, OPTIONS, no_progress)
     assert loaded.images_NHWC.max(axis=(1, 2, 3)).tolist() == [62, 218, 125, 77, 62, 218, 125]
-    assert "8-bit ones beside them keep their own full scale: 1." in loaded.notes[0]
+    assert "the 8-bit images keep their own full scale: 1." in loaded.notes[0]
 
 
 def test_full_sixteen_bits_keep_their_high_byte(tmp_path):

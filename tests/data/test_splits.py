@@ -10,13 +10,13 @@ CLASSES = ("a", "b", "c")
 
 @st.composite
 def data_sets(draw):
-    """Tiny images, many of them equal, some with contradicting labels; maybe a test split."""
+    """Tiny images with many duplicates, some with conflicting labels; maybe a test split."""
     seed = draw(st.integers(0, 10_000))
     rng = np.random.default_rng(seed)
     count = draw(st.integers(60, 300))
     different = draw(st.integers(40, 400))
     pixels = rng.integers(0, different, count)
-    # Ten images nobody shares, for every class, so that a split is always possible.
+    # Ten unique images per class, so that a split is always possible.
     pixels = np.concatenate([pixels, np.arange(1000, 1030)])
     labels_N = np.concatenate([rng.integers(0, 3, count), np.repeat(np.arange(3), 10)])
     images_NHWC = np.zeros((len(pixels), 2, 2, 1), np.uint8)

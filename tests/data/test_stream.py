@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.dataset import Augment, Split
 from data.errors import DataError
-from data.stream import TrainStream, eval_batches, normalise, vary
+from data.stream import TrainStream, augment_images, eval_batches, normalise
 
 
 def equal(one, other):
@@ -79,7 +79,7 @@ def test_shares_of_a_batch_make_up_the_whole(info, train, shares):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(info, train):
-    with pytest.raises(DataError, match="16 images has no 3 equal shares"):
+    with pytest.raises(DataError, match="16 images cannot be split into 3 equal shares"):
         TrainStream(train, info, 16, 3, True, (0, 3))
 
 
@@ -119,7 +119,7 @@ def test_augmentation_is_what_the_data_set_says(info, train):
 def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
     rng = np.random.default_rng(seed)
     images_NHWC = rng.integers(1, 256, (6, 5, 7, 2), dtype=np.uint8)
-    varied_NHWC = vary(images_NHWC, Augment(flip, shift), rng)
+    varied_NHWC = augment_images(images_NHWC, Augment(flip, shift), rng)
     moves = range(-shift, shift + 1)
     for image_HWC, varied_HWC in zip(images_NHWC, varied_NHWC, strict=True):
         possible = [moved(image_HWC, down, right) for down in moves for right in moves]
@@ -129,7 +129,7 @@ def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
 
 
 def moved(image_HWC, down, right):
-    """The image with black coming in; no pixel of the original is black."""
+    """The shifted image, padded with black; no pixel of the original is black."""
     height, width, channels = image_HWC.shape
     reach = max(height, width)
     canvas = np.zeros((height + 2 * reach, width + 2 * reach, channels), np.uint8)
@@ -139,7 +139,7 @@ def moved(image_HWC, down, right):
 
 def test_about_half_of_the_images_are_mirrored(train):
     many_NHWC = np.repeat(train.images_NHWC[:1], 1000, axis=0)
-    varied_NHWC = vary(many_NHWC, Augment(True, 0), np.random.default_rng(0))
+    varied_NHWC = augment_images(many_NHWC, Augment(True, 0), np.random.default_rng(0))
     mirrored = (varied_NHWC == many_NHWC[0, :, ::-1]).all(axis=(1, 2, 3)).mean()
     assert 0.45 < mirrored < 0.55
 

@@ -1,4 +1,4 @@
-"""Tiny models to quantise and to measure."""
+"""Tiny models for quantisation and measurement."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def layers(depth: int) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float32 network for images of (1, 1, 8, 8), of one layer between first and last."""
+    """A float32 network for images of (1, 1, 8, 8), with one hidden layer."""
     return write(tmp_path_factory, 1)
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with thirty layers."""
+    """The same with thirty hidden layers."""
     return write(tmp_path_factory, 30)
 
 

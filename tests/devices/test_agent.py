@@ -1,4 +1,4 @@
-"""The device agent as a second process, and what becomes of a pipeline when it is not there."""
+"""The device agent as a second process, and a pipeline without it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ import numpy as np
 import pytest
 
 from devices.agent.jobs import SCHEMA, JobError, check_job
-from devices.agent.pack import packed
+from devices.agent.pack import build_zipapp
 from devices.agent.runtimes import MISSING, RUNTIMES
 from devices.agent.server import LEAST_TOKEN, TOKEN_VARIABLE, read_token
-from devices.agent_client import AgentError, Patience
+from devices.agent_client import AgentError, Timeouts
 from devices.backends import BACKENDS, backend
 from devices.backends.openvino import why_absent
-from devices.bench import AgentBench, HereBench, bench_of, ready
+from devices.bench import LocalTarget, RemoteTarget, open_target, prepare_models
 from devices.device import Budget, Device, DeviceError, ImportedTable
 from devices.measure import MeasurementError, Protocol
 from tests.agents import TOKEN, Agent
@@ -40,7 +40,7 @@ QUICK = Protocol(blocks=3, calls=5, time_limit_s=0.1)
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """One that lives through many tests."""
+    """An agent shared by many tests."""
     started = Agent(tmp_path_factory.mktemp("device"))
     yield started
     started.kill()
@@ -48,7 +48,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Agent]:
-    """One that a test may kill."""
+    """An agent that a test may kill."""
     started = Agent(tmp_path)
     yield started
     started.kill()
@@ -56,15 +56,17 @@ def mortal(tmp_path: Path) -> Iterator[Agent]:
 
 @pytest.fixture(scope="session")
 def opened(small: Path) -> Iterator[Callable[[str], Path]]:
-    """A small network as each runtime opens it, built once a session."""
+    """A small network built for each runtime, once per session."""
     with ExitStack() as built:
 
         @cache
         def build(name: str) -> Path:
             runtime = backend(name)
-            if not runtime.capabilities().runs_here:
+            if not runtime.capabilities().can_run:
                 pytest.skip(runtime.capabilities().reason)
-            return built.enter_context(ready(runtime, device(backend=name), [small]))[small]
+            return built.enter_context(prepare_models(runtime, device(backend=name), [small]))[
+                small
+            ]
 
         yield build
 
@@ -99,9 +101,9 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
     agent: Agent, small: Path, large: Path
 ) -> None:
-    bench = AgentBench(agent.client(), device())
+    target = RemoteTarget(agent.client(), device())
     done: list[str] = []
-    found = bench.measure({"small": small, "large": large}, small, QUICK, done.append)
+    found = target.measure({"small": small, "large": large}, small, QUICK, done.append)
     assert done == ["small", "large"]
     assert found["large"].ratio > 1.5 * found["small"].ratio > 0
     assert found["large"].ms / found["small"].ms == pytest.approx(
@@ -109,11 +111,11 @@ def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
     )
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(1, 1, 8, 8)).astype(np.float32) for _ in range(5)]
-    there, here = (b.outputs(small, images) for b in (bench, HereBench(device())))
+    there, here = (b.outputs(small, images) for b in (target, LocalTarget(device())))
     assert there.shape == (5, 5)
     assert there.dtype == np.float32
     np.testing.assert_array_equal(there, here)
-    machine = bench.machine()
+    machine = target.machine()
     assert machine["runtime_version"] == backend("onnxruntime").version()
     assert machine["session_threads"] == 1
 
@@ -135,7 +137,7 @@ def test_a_model_of_several_files_travels_whole(agent: Agent, small: Path, tmp_p
     edge = device(backend="openvino")
     built = backend("openvino").build(small, "float32", tmp_path, edge)
     assert len(built.files) == 2
-    found = AgentBench(agent.client(), edge).measure(
+    found = RemoteTarget(agent.client(), edge).measure(
         {"x": tmp_path / built.entry}, tmp_path / built.entry, QUICK
     )
     assert 0.1 < found["x"].ratio < 10
@@ -147,16 +149,18 @@ def test_a_unit_that_the_device_has_not_is_the_jobs_end_and_the_processor_takes_
     if why_absent("GPU") == "":
         pytest.skip("this machine has a GPU that OpenVINO uses")
     away = device(backend="openvino", openvino_device="GPU")
-    with pytest.raises(MeasurementError, match=r"'phone' .*could not do 'x': OpenVINO cannot run"):
-        AgentBench(agent.client(), away).measure({"x": small}, small, QUICK)
-    assert AgentBench(agent.client(), away).machine()["unit"] == "GPU"
+    with pytest.raises(MeasurementError, match=r"'phone' .*failed on 'x': OpenVINO cannot run"):
+        RemoteTarget(agent.client(), away).measure({"x": small}, small, QUICK)
+    assert RemoteTarget(agent.client(), away).machine()["unit"] == "GPU"
 
 
 def test_an_agent_of_another_version_is_refused(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("devices.agent_client.SCHEMA", "netwright/agent/99")
-    with pytest.raises(AgentError, match=r"speaks 'netwright/agent/3' .*netwright agent --write"):
+    with pytest.raises(
+        AgentError, match=r"has schema 'netwright/agent/3', .*netwright agent --write"
+    ):
         agent.client().machine("onnxruntime")
 
 
@@ -165,21 +169,21 @@ def test_a_model_that_does_not_open_is_the_jobs_end_and_not_the_agents(
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    bench = AgentBench(agent.client(), device())
-    with pytest.raises(MeasurementError, match=r"'phone' .*could not do 'x': ONNX Runtime"):
-        bench.measure({"x": broken}, small, QUICK)
-    assert bench.measure({"x": small}, small, QUICK)["x"].ms > 0
+    target = RemoteTarget(agent.client(), device())
+    with pytest.raises(MeasurementError, match=r"'phone' .*failed on 'x': ONNX Runtime"):
+        target.measure({"x": broken}, small, QUICK)
+    assert target.measure({"x": small}, small, QUICK)["x"].ms > 0
 
 
 def test_a_job_past_its_time_is_stopped_and_the_next_one_runs(
     agent: Agent, small: Path, large: Path
 ) -> None:
-    patience = Patience(request_s=10.0, vanished_s=1.0, busy_s=30.0, job_s=1.5)
+    timeouts = Timeouts(request_s=10.0, unreachable_s=1.0, busy_s=30.0, job_s=1.5)
     with pytest.raises(MeasurementError, match=r"longer than its limit of 1\.5 s"):
-        AgentBench(agent.client(patience), device()).measure(
+        RemoteTarget(agent.client(timeouts), device()).measure(
             {"x": large}, small, Protocol(**ENDLESS)
         )
-    assert AgentBench(agent.client(), device()).measure({"x": small}, small, QUICK)["x"].ms > 0
+    assert RemoteTarget(agent.client(), device()).measure({"x": small}, small, QUICK)["x"].ms > 0
 
 
 def test_a_device_that_vanishes_in_the_middle_is_named(
@@ -190,29 +194,29 @@ def test_a_device_that_vanishes_in_the_middle_is_named(
     )
     killer.start()
     with pytest.raises(AgentError, match=r"'phone' does not answer at .*'x'.*netwright agent"):
-        AgentBench(mortal.client(), device()).measure({"x": large}, small, Protocol(**ENDLESS))
+        RemoteTarget(mortal.client(), device()).measure({"x": large}, small, Protocol(**ENDLESS))
     killer.join()
 
 
 def test_a_device_that_comes_back_gets_the_job_again(
     mortal: Agent, small: Path, large: Path, tmp_path: Path
 ) -> None:
-    """Killed while it measures, started again: the caller notices nothing but the time."""
+    """Killed while it measures and restarted: the job succeeds."""
     long = Protocol(blocks=20, calls=500)
-    patient = Patience(request_s=10.0, vanished_s=30.0, busy_s=60.0, job_s=120.0)
+    patient = Timeouts(request_s=10.0, unreachable_s=30.0, busy_s=60.0, job_s=120.0)
 
     def restart() -> None:
         until(lambda: mortal.running() is not None, "a job")
         port = mortal.port
         mortal.kill()
-        time.sleep(0.3)  # a while of nothing
+        time.sleep(0.3)  # unreachable for a while
         mortal.start(port)
 
     restarter = threading.Thread(target=restart)
     restarter.start()
     done: list[str] = []
     models = {"first": small, "second": small}
-    found = AgentBench(mortal.client(patient), device()).measure(models, small, long, done.append)
+    found = RemoteTarget(mortal.client(patient), device()).measure(models, small, long, done.append)
     restarter.join()
     assert done == ["first", "second"]
     assert all(row.ms > 0 for row in found.values())
@@ -223,7 +227,7 @@ def test_an_agent_that_ends_leaves_no_job_running_and_no_file(
     how: signal.Signals, mortal: Agent, large: Path
 ) -> None:
     job, content = job_for(large, protocol=ENDLESS)
-    code, _ = mortal.ask("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)
+    code, _ = mortal.request("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)
     assert code == 202
     until(lambda: mortal.running() == "0" * 32, "the job")
     assert list(mortal.scratch.iterdir())
@@ -233,9 +237,9 @@ def test_an_agent_that_ends_leaves_no_job_running_and_no_file(
 
 def test_a_cancelled_job_stops_at_once(agent: Agent, large: Path) -> None:
     job, content = job_for(large, protocol=ENDLESS)
-    agent.ask("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)
+    agent.request("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)
     until(lambda: agent.running() == "0" * 32, "the job")
-    agent.ask("DELETE", f"/jobs/{'0' * 32}")
+    agent.request("DELETE", f"/jobs/{'0' * 32}")
     until(lambda: agent.running() is None, "stopped")
 
 
@@ -243,11 +247,11 @@ def test_the_queue_is_bounded_and_a_full_one_says_so(agent: Agent, large: Path) 
     codes = []
     for number in range(11):
         job, content = job_for(large, id=f"{number:032x}", protocol=ENDLESS)
-        codes.append(agent.ask("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)[0])
+        codes.append(agent.request("POST", "/jobs", json.dumps(job).encode() + b"\n" + content)[0])
         until(lambda: agent.running() is not None, "the first job")
     assert codes == [202] * 9 + [503] * 2  # one that runs, eight that wait
     for number in reversed(range(11)):
-        agent.ask("DELETE", f"/jobs/{number:032x}")
+        agent.request("DELETE", f"/jobs/{number:032x}")
     until(lambda: agent.running() is None, "empty again")
 
 
@@ -257,7 +261,7 @@ def test_nothing_is_told_without_the_token(agent: Agent, path: str, given: str |
     if given is not None and not given.isascii():
         given = given.encode().decode("latin-1")
     for method in ("GET", "DELETE", "POST"):
-        code, answer = agent.ask(method, path, token=given)
+        code, answer = agent.request(method, path, token=given)
         assert (code, answer) == (401, {"error": "wrong or missing token."})
 
 
@@ -321,18 +325,18 @@ def test_a_job_with_something_wrong_in_it_is_refused_by_the_fields_name(
 def test_what_is_no_job_is_refused_and_the_agent_lives(
     agent: Agent, body: bytes, word: str
 ) -> None:
-    code, answer = agent.ask("POST", "/jobs", body)
+    code, answer = agent.request("POST", "/jobs", body)
     assert code == 400
     assert word in answer["error"]
-    assert agent.ask("GET", "/health")[0] == 200
+    assert agent.request("GET", "/health")[0] == 200
 
 
 def test_damaged_short_and_too_large_uploads_are_refused(agent: Agent, small: Path) -> None:
     job, content = job_for(small)
     damaged = bytes([content[0] ^ 1]) + content[1:]
-    code, answer = agent.ask("POST", "/jobs", json.dumps(job).encode() + b"\n" + damaged)
+    code, answer = agent.request("POST", "/jobs", json.dumps(job).encode() + b"\n" + damaged)
     assert (code, "damaged" in answer["error"]) == (400, True)
-    code, answer = agent.ask("POST", "/jobs", json.dumps(job).encode() + b"\n" + content[:-1])
+    code, answer = agent.request("POST", "/jobs", json.dumps(job).encode() + b"\n" + content[:-1])
     assert (code, "not as long" in answer["error"]) == (400, True)
     with socket.create_connection(("127.0.0.1", agent.port), timeout=10) as line:
         line.sendall(
@@ -364,14 +368,14 @@ def test_a_device_names_its_agent_and_the_variable_of_the_token(
     away = device(agent="phone.local:8600", agent_token_env="PHONE_TOKEN")
     monkeypatch.delenv("PHONE_TOKEN", raising=False)
     with pytest.raises(AgentError, match=r"devices\.phone\.agent.*PHONE_TOKEN is not set"):
-        bench_of("phone", away)
+        open_target("phone", away)
     monkeypatch.setenv("PHONE_TOKEN", TOKEN)
-    assert bench_of("phone", away).why_not_measured == ""
+    assert open_target("phone", away).why_not_measured == ""
     gpu = device(backend="tensorrt", compute_capabilities=("SM86",), agent="phone.local:8600")
     with pytest.raises(AgentError, match=r"not 'tensorrt': .*GPU.*--import"):
-        bench_of("phone", gpu)
+        open_target("phone", gpu)
     with pytest.raises(DeviceError, match="Did you mean 'openvino'"):
-        bench_of("phone", device(backend="openvin", agent="phone.local:8600"))
+        open_target("phone", device(backend="openvin", agent="phone.local:8600"))
     for wrong in ("phone", "http://phone:1", "phone:port", "a b:1"):
         with pytest.raises(ValueError, match="agent"):
             device(agent=wrong)
@@ -384,7 +388,7 @@ def test_what_the_agent_does_not_run_it_has_a_reason_for() -> None:
 
 
 def test_the_agent_needs_nothing_of_the_project() -> None:
-    # ExecuTorch's Python interface takes PyTorch's tensors: where one is, the other is.
+    # ExecuTorch's Python interface needs PyTorch.
     allowed = {
         "numpy",
         "torch",
@@ -400,7 +404,7 @@ def test_the_agent_needs_nothing_of_the_project() -> None:
             else:
                 continue
             assert {name.split(".")[0] for name in names} <= allowed, f"{file.name}: {names}"
-    assert packed() == packed()
+    assert build_zipapp() == build_zipapp()
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -410,9 +414,9 @@ def test_no_runtime_reports_to_its_maker(
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from devices.agent.quiet import quiet\n"
+        "from devices.agent.quiet import disable_telemetry\n"
         "from devices.agent.runtimes import RUNTIMES\n"
-        "quiet()\n"
+        "disable_telemetry()\n"
         "os.register_at_fork(before=lambda: print('forked'))\n"
         f"RUNTIMES[{name!r}](Path(sys.argv[1]), 1)\n"
         "print(sorted(os.listdir(os.environ['TMPDIR'])), 'openvino_telemetry.main' in sys.modules)"

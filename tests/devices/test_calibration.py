@@ -1,4 +1,4 @@
-"""Ranges by several methods, and files in which some layers stay in float."""
+"""Ranges by several methods, and mixed-precision files."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_minmax_is_the_smallest_and_the_largest_value_of_the_images(
     seen = np.concatenate(images(40))
     assert calibrated.ranges["minmax"]["images"] == (seen.min(), seen.max())
     low, high = calibrated.ranges["percentile"]["images"]
-    assert 0.998 < ((seen >= low) & (seen <= high)).mean() < 1  # a bin more or less
+    assert 0.998 < ((seen >= low) & (seen <= high)).mean() < 1  # +- one bin
 
 
 def test_equal_images_give_equal_bytes_by_every_method(calibrated: Calibrated, small: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_layer_that_is_not_there_is_named(calibrated: Calibrated) -> None:
 
 
 def float_layers(content: bytes) -> list[str]:
-    """Layers whose weights are no integers."""
+    """Layers whose weights are not quantised."""
     graph = onnx.load_from_string(content).graph
     dequantised = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]

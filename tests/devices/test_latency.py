@@ -86,7 +86,7 @@ def test_a_device_that_was_not_measured_has_null_tables_and_predicts_nothing() -
 
 def test_an_unmeasured_block_or_precision_is_named() -> None:
     table = table_of(Correction(1, 0, 0, 0), np.random.default_rng(0))
-    with pytest.raises(UnmeasuredBlockError, match="'nowhere' was never measured on 'test'"):
+    with pytest.raises(UnmeasuredBlockError, match="'nowhere' was not measured on 'test'"):
         table.predict(["block0", "nowhere"])
     with pytest.raises(LatencyError, match="not profiled in float16; only in float32"):
         table.predict(["block0"], "float16")

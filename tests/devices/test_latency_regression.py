@@ -1,4 +1,4 @@
-"""The regression on readable features, and the choice between it and the sum of blocks."""
+"""The regression on features, and the choice between it and the sum of blocks."""
 
 import json
 
@@ -85,7 +85,7 @@ def test_a_feature_that_never_varies_has_no_coefficient_and_a_missing_one_is_nam
 
 
 def networks(count: int, rng: np.random.Generator, together: float) -> list[MeasuredNetwork]:
-    """Blocks that add up, and (by `together`) that cost more side by side with equal ones."""
+    """Additive blocks, plus a cost `together` per pair of equal blocks."""
     found = []
     for _ in range(count):
         keys = tuple(str(key) for key in rng.choice(KEYS, size=int(rng.integers(3, 9))))
@@ -109,7 +109,7 @@ def test_the_model_that_predicts_left_out_networks_better_is_used() -> None:
     for table in (additive, entangled):
         choice = table.choices["float32"]
         assert choice.cross_validated[choice.model] == min(choice.cross_validated.values())
-        # What is reported is the error of the model in use, on networks that chose nothing.
+        # The reported error is that of the selected model on held-out networks.
         assert table.error["float32"].mean == choice.held_out[choice.model]
         assert table.error["float32"].mean < 0.02
 
@@ -132,7 +132,7 @@ def test_the_choice_does_not_see_the_held_out_networks() -> None:
     other = fit(*ARGS, fitted, networks(20, np.random.default_rng(9), 0.0), (8,))
     assert table.choices["float32"].model == other.choices["float32"].model == "blocks"
     assert table.corrections == other.corrections
-    assert table.error["float32"].mean > 0.2  # and what they say is told as it is
+    assert table.error["float32"].mean > 0.2  # reported unchanged
 
 
 def test_fewer_networks_than_folds_are_enough() -> None:

@@ -1,4 +1,4 @@
-"""Real measurements, with limits wide enough for a busy machine."""
+"""Real measurements, with tolerances for a busy machine."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from devices.measure import (
     Protocol,
     Row,
     measure,
-    on_quick_cores,
-    pooled,
-    repeated,
+    measure_on_fast_cores,
+    pool,
+    replicate,
     require_narrow,
 )
 
@@ -76,13 +76,13 @@ def test_the_machine_describes_itself() -> None:
 
 
 class Core:
-    """Measures models on a core whose speed is given for each, in the order of measuring."""
+    """Measures models with the given latencies of the reference, in order."""
 
     def __init__(self, *reference_ms: float) -> None:
         self._reference_ms = list(reference_ms)
         self.measured: list[str] = []
 
-    def once(self, names: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    def measure_once(self, names: Sequence[str]) -> Iterator[tuple[str, Row]]:
         for name in names:
             took, count = self._reference_ms.pop(0), len(self.measured)
             self.measured.append(name)
@@ -92,7 +92,7 @@ class Core:
 
 def test_what_ran_on_a_slow_core_is_measured_again_after_the_others() -> None:
     core, done = Core(1.5, 1.0, 1.1, 1.05), list[str]()
-    found = on_quick_cores(["a", "b", "c"], core.once, done.append)
+    found = measure_on_fast_cores(["a", "b", "c"], core.measure_once, done.append)
     assert core.measured == ["a", "b", "c", "a"]
     assert done == ["a", "b", "c"]
     assert [found[name]["ratio"] for name in "abc"] == [5.0, 3.0, 4.0]
@@ -101,7 +101,7 @@ def test_what_ran_on_a_slow_core_is_measured_again_after_the_others() -> None:
 
 def test_a_core_that_stays_slow_ends_it_and_the_interval_holds_all_that_was_measured() -> None:
     core, done = Core(1.0, *[1.6] * ROUNDS), list[str]()
-    found = on_quick_cores(["a", "b"], core.once, done.append)
+    found = measure_on_fast_cores(["a", "b"], core.measure_once, done.append)
     assert core.measured == ["a", "b"] + ["b"] * (ROUNDS - 1)
     assert done == ["a", "b"]
     assert (found["b"]["low"], found["b"]["high"]) == (2.5, 2.5 + ROUNDS)
@@ -110,17 +110,17 @@ def test_a_core_that_stays_slow_ends_it_and_the_interval_holds_all_that_was_meas
 
 
 def test_what_the_reference_is_known_to_take_tells_a_slow_core_from_the_first_model_on() -> None:
-    assert on_quick_cores(["a"], Core(1.5).once)["a"]["undisturbed"] == 1.0
+    assert measure_on_fast_cores(["a"], Core(1.5).measure_once)["a"]["undisturbed"] == 1.0
     core = Core(1.5, 1.0)
-    assert on_quick_cores(["a"], core.once, quick_ms=1.0)["a"]["ratio"] == 3.0
+    assert measure_on_fast_cores(["a"], core.measure_once, expected_ms=1.0)["a"]["ratio"] == 3.0
     assert core.measured == ["a", "a"]
 
 
 def test_what_is_reported_holds_what_each_process_measured(small: Path) -> None:
-    models = repeated(small)
+    models = replicate(small)
     assert len(models) == PROCESSES
     found = measure("onnxruntime", models, small, 1, QUICK)
-    one = pooled(found)
+    one = pool(found)
     low, high = one.interval
     assert all(low <= row.ms <= high for row in found.values())
     assert low <= one.ms <= high
@@ -133,6 +133,6 @@ def test_an_interval_over_processes_holds_their_median_19_times_in_20() -> None:
     held = 0
     for row in drawn:
         rows = {str(k): Measurement(ms, ms, 0.0, (ms, ms)) for k, ms in enumerate(row.tolist())}
-        low, high = pooled(rows).interval
+        low, high = pool(rows).interval
         held += low <= 1.0 <= high
     assert 0.95 < held / len(drawn) < 0.985

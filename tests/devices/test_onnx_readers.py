@@ -1,4 +1,4 @@
-"""An ONNX file brought to PyTorch, and to LiteRT, computes what ONNX Runtime computes."""
+"""ONNX files converted to PyTorch and LiteRT give the outputs of ONNX Runtime."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ SHAPE_1CHW = (1, 4, 6, 6)
 
 
 class Layer(nn.Module):
-    """One expression between a convolution and a mean."""
+    """An expression after a convolution."""
 
     def __init__(self, expression: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ Run = Callable[[Path, np.ndarray], np.ndarray]
 
 @pytest.fixture(params=list(RUNS))
 def run(request: pytest.FixtureRequest) -> Run:
-    if request.param == "LiteRT" and not backend("litert").capabilities().runs_here:
+    if request.param == "LiteRT" and not backend("litert").capabilities().can_run:
         pytest.skip(backend("litert").capabilities().reason)
     return RUNS[request.param]
 
@@ -162,7 +162,7 @@ def test_a_layer_that_does_nothing_is_kept(run: Run, tmp_path: Path) -> None:
 
 
 def test_litert_has_a_softmax_over_its_last_axis_alone(tmp_path: Path) -> None:
-    to_litert(one_layer(tmp_path, "Softmax", axis=1))  # channels lie last there
+    to_litert(one_layer(tmp_path, "Softmax", axis=1))  # the last axis in NHWC
     with pytest.raises(DeviceError, match="over the last axis"):
         to_litert(one_layer(tmp_path, "Softmax", axis=3))
 

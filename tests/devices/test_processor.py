@@ -1,4 +1,4 @@
-"""What a processor's features mean, and that int8 computes what its file states on this one."""
+"""CPU features, and int8 outputs on this CPU against the reference."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_the_features_that_decide_between_kernels_are_read(listing, found):
         ("Linux x86_64", ["avx2", "avx512f"], True),
         ("Linux x86_64", ["avx2", "avx_vnni"], False),
         ("Linux x86_64", ["avx512_vnni", "avx512f"], False),
-        ("Windows AMD64", None, True),  # not known, so the safe answer
+        ("Windows AMD64", None, True),  # not known
         ("Linux aarch64", ["asimddp"], False),
         ("Darwin arm64", None, False),
     ],
@@ -56,7 +56,7 @@ def test_the_exact_kernels_are_asked_for_where_the_others_saturate():
 def test_openvino_gets_weights_that_cannot_saturate(known, bits):
     machine = {"system": "Linux x86_64", "features": known}
     assert backend("openvino").weight_bits(machine) == bits
-    assert backend("openvino").on("GPU").weight_bits(machine) == 8
+    assert backend("openvino").for_unit("GPU").weight_bits(machine) == 8
     assert backend("onnxruntime").weight_bits(machine) == 8
 
 
@@ -71,7 +71,7 @@ def test_a_processor_with_other_features_makes_a_profile_stale():
 
 
 def rows(count: int, seed: int) -> list[np.ndarray]:
-    """Large values of one sign, whose products with weights of one sign overflow 16 bits."""
+    """Large values of one sign, whose products overflow 16 bits."""
     rng = np.random.default_rng(seed)
     return [rng.uniform(0, 4, (1, 1, 8, 8)).astype(np.float32) for _ in range(count)]
 
@@ -91,5 +91,5 @@ def test_int8_computes_what_its_file_states_on_this_processor(
         stated_NK = np.concatenate([reference(row) for row in rows(64, 1)])
         found_NK = np.concatenate([session(row) for row in rows(64, 1)])
     off_NK, step = np.abs(found_NK - stated_NK), np.ptp(stated_NK) / 255
-    assert off_NK.max() <= 2.5 * step  # a sum on the edge between two steps falls to either side
+    assert off_NK.max() <= 2.5 * step  # rounding at a step boundary
     assert off_NK.mean() <= 0.2 * step

@@ -1,4 +1,4 @@
-"""What may lie where."""
+"""Rules for files, params sections and pinned packages."""
 
 import ast
 from pathlib import Path
@@ -10,26 +10,26 @@ from pipelines.params import SECTIONS
 from stages.common.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("pipelines", "stages", "models", "devices", "data")
+PACKAGES = ("pipelines", "stages", "models", "devices", "data")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_python_file_names_an_artifact(room: str):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_python_file_names_an_artifact(package: str):
     guilty = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
-        for file in sorted((ROOT / room).rglob("*.py"))
+        for file in sorted((ROOT / package).rglob("*.py"))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and "artifacts/" in node.value
     ]
-    assert guilty == [], "paths live in dvc.yaml alone and reach a stage as flags"
+    assert guilty == [], "only dvc.yaml has these paths, and passes them to a stage as flags"
 
 
-@pytest.mark.parametrize("room", ["data", "models"])
-def test_rooms_hold_code_and_text_only(room: str):
+@pytest.mark.parametrize("package", ["data", "models"])
+def test_packages_hold_code_and_text_only(package: str):
     allowed = {".py", ".md", ".yaml"}
-    files = [f for f in (ROOT / room).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    files = [f for f in (ROOT / package).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
     assert [str(f.relative_to(ROOT)) for f in files if f.suffix not in allowed] == []
 
 
@@ -42,7 +42,7 @@ def test_every_section_of_the_params_has_one_class_and_every_class_a_section():
     assert content.keys() == SECTIONS.keys()
 
 
-def test_every_field_of_a_section_stands_in_the_params_file():
+def test_every_field_of_a_section_is_in_the_params_file():
     content = YAML(typ="safe").load(ROOT / "params.yaml")
     hidden = {
         f"{name}.{field}"
@@ -54,15 +54,15 @@ def test_every_field_of_a_section_stands_in_the_params_file():
     assert hidden == set()
 
 
-def test_every_params_field_says_what_it_means():
-    silent = {
+def test_every_params_field_has_a_description():
+    missing = {
         f"{name}.{field}"
         for name, kind in SECTIONS.items()
         if isinstance(kind, type) and issubclass(kind, Params)
         for field, info in kind.model_fields.items()
         if not info.description
     }
-    assert silent == set()
+    assert missing == set()
 
 
 def test_every_package_is_pinned_to_one_version():

@@ -1,4 +1,4 @@
-"""The walls between the rooms."""
+"""Import rules between the packages."""
 
 import subprocess
 import sys

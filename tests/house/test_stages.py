@@ -1,4 +1,4 @@
-"""What dvc.yaml declares is what the stages read, import and write."""
+"""The declarations in dvc.yaml match what the stages read, import and write."""
 
 import ast
 import shlex
@@ -13,7 +13,7 @@ from stages.bundle.params import BundleParams
 from stages.common.command import fill_in
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("pipelines", "stages", "models", "devices", "data")
+PACKAGES = ("pipelines", "stages", "models", "devices", "data")
 GRAPH = read_graph(ROOT)
 ONE_OF_EACH = list({stage.kind: stage for stage in GRAPH}.values())
 
@@ -21,7 +21,7 @@ each_stage = pytest.mark.parametrize("stage", ONE_OF_EACH, ids=lambda stage: sta
 
 
 def paths_in(stage: Stage) -> set[str]:
-    """The words of a stage's command that are paths, with the params' values in them."""
+    """The paths in a stage's command, with placeholders replaced by params values."""
     words = fill_in(shlex.split(stage.command, comments=True), stage.name)
     words = [word.partition("=")[2] or word for word in words]
     return {word for word in words if "/" in word or word.endswith((".yaml", ".txt"))}
@@ -35,7 +35,7 @@ def test_every_path_in_the_command_is_declared(stage: Stage):
 
 @each_stage
 def test_every_declared_artifact_is_handed_to_the_command(stage: Stage):
-    code = {"constraints.txt", *(dep for dep in stage.deps if dep.split("/")[0] in ROOMS)}
+    code = {"constraints.txt", *(dep for dep in stage.deps if dep.split("/")[0] in PACKAGES)}
     spaces = {dep for dep in code if dep.endswith(".yaml")}
     assert set(stage.deps) - code | spaces | set(stage.outs) <= paths_in(stage)
 
@@ -53,10 +53,10 @@ def test_declared_code_covers_what_the_stage_imports(stage: Stage):
 
 
 @each_stage
-def test_no_room_is_declared_that_the_stage_does_not_import(stage: Stage):
+def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
     used = imported_files(f"stages.{stage.kind}.__main__")
-    rooms = [dep for dep in stage.deps if dep.split("/")[0] in ROOMS and (ROOT / dep).is_dir()]
-    assert [room for room in rooms if not any(covers(room, file) for file in used)] == []
+    folders = [dep for dep in stage.deps if dep.split("/")[0] in PACKAGES and (ROOT / dep).is_dir()]
+    assert [folder for folder in folders if not any(covers(folder, file) for file in used)] == []
 
 
 @each_stage
@@ -73,13 +73,13 @@ def test_the_bundle_depends_on_all_of_its_params_but_the_signing_key():
 
 
 def test_no_param_escapes_the_run_cache_of_dvc():
-    # DVC leaves keys of these names out of its run cache's key, wherever they stand.
+    # DVC leaves keys of these names out of the run cache's key, at any level.
     overlooked = {"size", "nfiles"}
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     guilty = [key for name, section in params.items() for key in keys_below(name, section)]
     guilty = [key for key in guilty if key.split(".")[-1] in overlooked]
     assert guilty == ["data.size"]
-    # A key of its own is called `data.size`, which DVC does not leave out.
+    # Declared separately its name is `data.size`, which DVC does not leave out.
     assert "data.size" in GRAPH["prepare"].params
 
 
@@ -97,13 +97,13 @@ def keys_below(where: str, value: object) -> list[str]:
 
 
 def covers(dep: str, file: str) -> bool:
-    """Whether a declared dependency holds a file; an empty package marker needs no cover."""
+    """Whether a declared dependency contains a file; an empty `__init__.py` needs none."""
     return file == dep or file.startswith(f"{dep}/") or file in {"stages/__init__.py"}
 
 
 @cache
 def imported_files(module: str) -> frozenset[str]:
-    """Our own files that importing a module reads, from the source alone."""
+    """This repository's files that a module imports, found by parsing the source."""
     found: set[str] = set()
     pending = [module]
     while pending:
@@ -118,8 +118,8 @@ def imported_files(module: str) -> frozenset[str]:
 
 
 def file_of(module: str) -> str | None:
-    """The file of one of our modules."""
-    if module.split(".")[0] not in ROOMS:
+    """The file of a module of this repository."""
+    if module.split(".")[0] not in PACKAGES:
         return None
     path = module.replace(".", "/")
     for candidate in (f"{path}.py", f"{path}/__init__.py"):
@@ -129,7 +129,7 @@ def file_of(module: str) -> str | None:
 
 
 def imports_of(file: str) -> list[str]:
-    """The modules that a file names in import statements, wherever they stand."""
+    """The modules in a file's import statements, at any level."""
     names: list[str] = []
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -141,7 +141,7 @@ def imports_of(file: str) -> list[str]:
 
 
 def sections_read(package: Path) -> set[str]:
-    """The sections of params.yaml that a stage's code asks for by name."""
+    """The sections of params.yaml that a stage's code reads by name."""
     found: set[str] = set()
     for file in package.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Two small spaces: one to enumerate, one with everything that a supernet must slice."""
+"""Two small spaces: one for enumeration, one that covers all slicing of a supernet."""
 
 from pathlib import Path
 

@@ -29,6 +29,6 @@ def test_the_peak_does_not_depend_on_the_size_of_the_tensors_that_stand_in(
     except OperatorError:
         return  # too few channels for this operator
     with pytest.MonkeyPatch.context() as patch:
-        # Large ones in place of the real size, and so many that the real one may be among them.
+        # Larger stand-in sizes, possibly including the real size.
         patch.setattr(memory, "_STAND_INS", (37, 41, 43, 47))
         assert peak(block) == found

@@ -1,4 +1,4 @@
-"""Tables for millions of architectures give what the blocks of each one give."""
+"""Look-up tables equal the costs computed block by block."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from models.space import SearchSpace, SpaceError
 from models.supernet import Supernet
 
 PRESETS = Path("models/spaces")
-# Everything that decides about a block: resolutions, widths, strides, layers left out, identities.
+# Everything that determines a block: resolutions, widths, strides, skips, identities.
 EVERYTHING = """
 name: everything
 sizes: [8, 64]
@@ -100,7 +100,7 @@ def test_floats_are_summed_in_the_order_of_the_blocks(everything: SearchSpace) -
 
 
 @pytest.mark.parametrize("name", ["compact", "macro", "everything"])
-def test_a_million_bn_scores_would_be_those_of_one_architecture_each(
+def test_vectorised_bn_scores_equal_those_of_single_architectures(
     name: str, everything: SearchSpace
 ) -> None:
     space = everything if name == "everything" else preset(name)
@@ -118,7 +118,7 @@ def test_every_number_has_its_choices_in_a_space_too_large_for_an_array() -> Non
     start = space.count() - 5
     for offset, row in enumerate(numbered_choices(space, start, space.count()).tolist()):
         assert space.index(space.architecture(row)) == start + offset
-    with pytest.raises(SpaceError, match="has the numbers 0 to"):
+    with pytest.raises(SpaceError, match="has architectures 0 to"):
         numbered_choices(space, start, space.count() + 1)
 
 
@@ -145,7 +145,7 @@ def test_choices_of_another_space_are_refused(everything: SearchSpace) -> None:
     assert table.sums(choices[:0]).tolist() == []
 
 
-def test_the_dearest_network_of_a_space_is_the_dearest_of_all(everything: SearchSpace) -> None:
+def test_extremes_equal_those_of_all_architectures(everything: SearchSpace) -> None:
     every = numbered_choices(everything, 0, everything.count())
     found = cost_tables.flops_table(everything).sums(every)
     assert found.max() == costs.flops(everything.extreme(block_flops, largest=True))

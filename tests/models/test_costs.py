@@ -52,7 +52,7 @@ def test_depth_counts_searched_layers_that_are_present() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_peak_of_a_network_is_that_of_its_hungriest_block(seed: int) -> None:
+def test_the_peak_of_a_network_is_the_maximum_over_its_blocks(seed: int) -> None:
     architecture = SPACE.sample(np.random.default_rng(seed))
     alone = [peak_activation_bytes(Architecture((block,))) for block in architecture.present]
     assert peak_activation_bytes(architecture) == max(alone)

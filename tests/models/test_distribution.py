@@ -198,18 +198,18 @@ def test_beyond_its_visits_the_most_probable_is_near_the_exact_one(seed: int) ->
     within = sorted((c for c in ALL if totals[c] <= limit), key=here.log_prob, reverse=True)
     assert found is not None
     assert totals[found] <= limit
-    # The best or nearly so: of 1,500 seeds one left more than a quarter of them ahead of it.
+    # Near-optimal: of 1,500 seeds, one result was outside the top quarter.
     assert within.index(found) < len(within) // 2
 
 
-def test_nothing_within_limits_is_said_and_not_made_up() -> None:
+def test_infeasible_limits_return_none() -> None:
     rng = np.random.default_rng(0)
     assert random_within(GROUPS, lambda c: 1.0 + sum(c), rng, attempts=3) is None
     assert descend(GROUPS, ALL[5], lambda c: 1.0, rng) == ALL[5]
     assert most_probable(Distribution(GROUPS, "joint"), lambda c: 1.0, pops=10) is None
 
 
-def test_random_within_finds_a_corner_that_rejection_would_miss() -> None:
+def test_random_within_finds_regions_too_small_for_rejection_sampling() -> None:
     corner = ALL[123]
 
     def distance(choices: Choices) -> float:
@@ -262,7 +262,7 @@ def test_permuted_options_keep_their_probabilities_when_loaded(seed: int, form: 
     assert moved > 0
 
 
-def test_what_a_file_knows_and_the_space_does_not_is_named() -> None:
+def test_unused_logits_of_a_file_are_reported() -> None:
     saved = drawn(0, "factorised", space(channels=(8, 12, 16)).groups)
     _, matched = Distribution.from_json(saved.to_json(), GROUPS)
     assert matched.unused == ("stage1.channels/channels=16", "stage2.channels/channels=16")

@@ -1,4 +1,4 @@
-"""One space with everything elastic: what its supernet holds is what leaves it."""
+"""A space with all searchable dimensions: extracted networks equal their supernet slices."""
 
 import copy
 from pathlib import Path
@@ -49,7 +49,7 @@ head: {operator: classifier, settings: {width: 10, activation: silu}}
 
 
 def lively(supernet: Supernet) -> Supernet:
-    """No weight, scale, shift, bias or statistic at its start or equal to another."""
+    """Randomise all weights, scales, shifts, biases and statistics."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in supernet.state_dict().items():
@@ -75,7 +75,7 @@ def supernet(space: SearchSpace) -> Supernet:
 
 
 def sample(space: SearchSpace, seed: int) -> Architecture:
-    """A random architecture in which every operator is as likely, whatever its settings."""
+    """A random architecture with uniformly drawn operators."""
     rng, choices = np.random.default_rng(seed), []
     for group in space.groups:
         first = [candidate[0] for candidate in group.candidates]
@@ -146,7 +146,7 @@ def test_a_subnet_learns_as_its_slice_of_the_supernet(
 
 
 def compare(of_slice: object, of_plain: object) -> None:
-    """A gradient of shared weights is the plain one where it is used, and 0 elsewhere."""
+    """Gradients of shared weights equal the plain ones in the slice and are 0 elsewhere."""
     assert isinstance(of_slice, Tensor)
     assert isinstance(of_plain, Tensor)
     torch.testing.assert_close(of_slice.norm(), of_plain.norm(), rtol=1e-6, atol=1e-9)
@@ -243,7 +243,7 @@ def test_with_private_weights_a_step_changes_one_candidate(tmp_path: Path) -> No
 
 
 class Resized:
-    """What a supernet asks of a space, with a resolution in front of a stem."""
+    """A minimal space for a supernet, with a resize before the stem."""
 
     name, private_weights = "resized", False
 

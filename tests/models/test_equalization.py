@@ -1,4 +1,4 @@
-"""Channels are evened out, and the network computes what it did."""
+"""Equalisation equalises channel ranges and keeps the network's outputs."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from models.equalization import equalise
 
 
 def network(activation: nn.Module) -> nn.Sequential:
-    """Full, depthwise and fully connected layers with wildly uneven channels between them."""
+    """Dense, depthwise and fully connected layers with very uneven channels."""
     torch.manual_seed(0)
     layers = nn.Sequential(
         nn.Conv2d(2, 6, 3),
@@ -51,7 +51,7 @@ def test_only_what_scales_with_its_input_may_stand_between_two_layers() -> None:
         last = layers[6].weight.clone()
         equalise(layers)
         assert torch.equal(layers[0].weight, first)
-        assert torch.equal(layers[6].weight, last)  # flattened, channels are columns no more
+        assert torch.equal(layers[6].weight, last)  # after flattening, columns are not channels
         torch.testing.assert_close(ranges(layers[2], 0), ranges(layers[4], 1), rtol=0.01, atol=0)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.evaluate import accuracy, folded, logits, recalibrate
+from models.evaluate import accuracy, fold_batch_norms, logits, recalibrate
 from models.space import SearchSpace
 from models.subnet import Subnet
 
@@ -79,5 +79,5 @@ def test_folding_computes_the_same_and_leaves_the_network_alone(subnet: Subnet) 
     recalibrate(subnet, [images(1)])
     before = {name: value.clone() for name, value in subnet.state_dict().items()}
     with torch.no_grad():
-        torch.testing.assert_close(folded(subnet)(images(2)), subnet.eval()(images(2)))
+        torch.testing.assert_close(fold_batch_norms(subnet)(images(2)), subnet.eval()(images(2)))
     assert all(torch.equal(value, before[name]) for name, value in subnet.state_dict().items())

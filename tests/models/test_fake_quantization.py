@@ -1,11 +1,11 @@
-"""Rounding to 8 bits in a network that learns."""
+"""Fake quantisation to 8 bits."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from models.evaluate import folded
-from models.fake_quantization import FakeQuantize, RoundedWeight, fake_quantised, without_rounding
+from models.evaluate import fold_batch_norms
+from models.fake_quantization import FakeQuantize, RoundedWeight, fake_quantize, remove_rounding
 from models.onnx_export import to_onnx
 
 
@@ -33,7 +33,7 @@ def test_values_are_rounded_to_the_steps_of_their_range(symmetric: bool, steps: 
 def test_a_range_follows_training_batches_slowly_and_stands_still_in_evaluation() -> None:
     rounding = FakeQuantize(symmetric=False).train()
     rounding(torch.tensor([0.5, 1.0]))
-    assert (rounding.low, rounding.high) == (0.0, 1.0)  # 0 is always in it
+    assert (rounding.low, rounding.high) == (0.0, 1.0)  # always includes 0
     rounding(torch.tensor([-1.0, 2.0]))
     assert float(rounding.high) == pytest.approx(1.01)
     assert float(rounding.low) == pytest.approx(-0.01)
@@ -65,16 +65,16 @@ def test_gradients_pass_rounding_as_if_it_were_not_there() -> None:
 
 
 def test_training_the_rounded_network_trains_the_plain_one() -> None:
-    plain = folded(network())
+    plain = fold_batch_norms(network())
     before = [parameter.detach().clone() for parameter in plain.parameters()]
-    rounded = fake_quantised(plain, "affine").train()
+    rounded = fake_quantize(plain, "affine").train()
     out = rounded(images())
     out.square().sum().backward()
     with torch.no_grad():
         for parameter in rounded.parameters():
             assert parameter.grad is not None
             parameter -= 0.1 * parameter.grad
-    without_rounding(plain)
+    remove_rounding(plain)
     moved = list(plain.parameters())
     assert len(moved) == len(before) == 4
     assert not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True))
@@ -82,13 +82,13 @@ def test_training_the_rounded_network_trains_the_plain_one() -> None:
 
 
 def test_where_weights_alone_are_integers_activations_stay_in_float() -> None:
-    rounded = fake_quantised(folded(network()), "weights")
+    rounded = fake_quantize(fold_batch_norms(network()), "weights")
     assert not any(isinstance(module, FakeQuantize) for module in rounded.modules())
     assert not torch.equal(rounded(images()), network()(images()))
 
 
 def test_an_activation_and_what_stands_before_it_are_rounded_once() -> None:
-    rounded = fake_quantised(folded(network()), "affine")
+    rounded = fake_quantize(fold_batch_norms(network()), "affine")
     names = [str(node.target) for node in rounded.graph.nodes]
     assert names == [
         "input",

@@ -9,7 +9,7 @@ from models.fleet import FleetError, fewest_networks, least_losses, pareto_front
 
 
 def brute_force(accuracies: np.ndarray, within: np.ndarray, most_lost: float) -> tuple[int, float]:
-    """The least number of networks, and the least summed loss with that many."""
+    """The smallest number of networks, and the smallest total loss with that number."""
     devices, networks = within.shape
     best = np.where(within, accuracies, -np.inf).max(1)
     for count in range(1, devices + 1):
@@ -28,7 +28,7 @@ def brute_force(accuracies: np.ndarray, within: np.ndarray, most_lost: float) ->
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 8), st.floats(0, 0.2))
-def test_no_fewer_networks_would_do_and_no_others_lose_less(
+def test_number_and_total_loss_equal_brute_force(
     seed: int, devices: int, networks: int, most_lost: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -50,13 +50,13 @@ def test_without_any_loss_every_device_has_its_best() -> None:
     assert fewest_networks(accuracies, within, 0.2).of_device == (2, 2, 2)
 
 
-def test_a_device_that_nothing_suits_is_named() -> None:
+def test_a_device_without_feasible_network_is_named() -> None:
     within = np.array([[True], [False]])
     with pytest.raises(FleetError, match=r"devices number \[1\]"):
         fewest_networks(np.array([0.9]), within, 0.1)
 
 
-def test_the_front_is_what_nothing_beats() -> None:
+def test_the_pareto_front_is_not_dominated() -> None:
     costs = np.array([3.0, 1.0, 2.0, 2.0, 1.0])
     accuracies = np.array([0.9, 0.7, 0.6, 0.8, 0.7])
     assert pareto_front(costs, accuracies) == [1, 3, 0]

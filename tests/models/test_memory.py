@@ -1,4 +1,4 @@
-"""A supernet's step needs the memory of the sampled network, not of the candidates."""
+"""The memory of a supernet's step depends on the sampled network, not on the candidates."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from models.supernet import Supernet, extract
 
 
 def space(kernels: list[int], expansions: list[int], channels: list[int]) -> SearchSpace:
-    """Spaces whose largest networks are the same."""
+    """Spaces with the same largest network."""
     stage = {
         "layers": 3,
         "stride": 2,
@@ -46,7 +46,7 @@ def step(module: nn.Module, **arguments: object) -> int:
 
 
 def supernet_step(grown: SearchSpace) -> tuple[int, int]:
-    """Peaks of the largest network's step in the supernet and alone."""
+    """Peaks of the largest network's step in the supernet and as a plain network."""
     supernet = Supernet(grown, torch.Generator().manual_seed(0)).train()
     largest = grown.extreme(block_flops, largest=True)
     return step(supernet, architecture=largest), step(extract(supernet, largest).train())

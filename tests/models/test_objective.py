@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.objective import Mixture, Mixup, Objective, supervised
+from models.objective import Mixture, Mixup, Objective, supervised_step
 
 
 class Example(NamedTuple):
@@ -47,7 +47,7 @@ def test_cached_soft_labels_of_a_mixture_are_the_mixture_of_both(batch: Example)
     torch.testing.assert_close(objective(logits_NK, batch, mixture), 4 * kl)
 
 
-def test_a_live_teacher_is_asked_about_the_very_images_the_student_sees(batch: Example) -> None:
+def test_a_live_teacher_receives_the_same_images_as_the_student(batch: Example) -> None:
     shown: dict[str, Tensor] = {}
 
     def student(images_NCHW: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_a_live_teacher_is_asked_about_the_very_images_the_student_sees(batch: E
 
     objective = Objective(3, distill_weight=1.0, teacher=teacher)
     mixup = Mixup(1.0, seed=0)
-    found = supervised(student, objective, mixup)(5, batch)
+    found = supervised_step(student, objective, mixup)(5, batch)
     torch.testing.assert_close(shown["teacher"], shown["student"], rtol=0, atol=0)
     expected = mixup.at(5, 4).blend(batch.images_NCHW)
     torch.testing.assert_close(shown["student"], expected, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Every operator of the table alone: shapes, costs, and what each one promises."""
+"""Tests of single operators: shapes, costs, settings."""
 
 import itertools
 import math
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models.architecture import Architecture, Block
-from models.evaluate import folded
+from models.evaluate import fold_batch_norms
 from models.operators import (
     OPERATORS,
     OperatorError,
     activation_bytes,
     canonical,
+    is_supported,
     macs,
     parameters,
     quantization_friendly,
     setting,
-    suits,
-    why_unsuited,
+    unsupported_reason,
 )
 from models.operators.mbconv import MBConv
 from models.subnet import PlainBlock, Subnet, initialise
@@ -40,7 +40,7 @@ def block(operator: str, shape: tuple[int, int, int, int], **given: object) -> B
 
 @st.composite
 def blocks(draw: st.DrawFn, operators: tuple[str, ...] = tuple(OPERATORS)) -> Block:
-    """Any block of the table, in small."""
+    """Any small block of the table."""
     name = draw(st.sampled_from(operators))
     options = {k: draw(st.sampled_from(v)) for k, v in OPERATORS[name].settings.items()}
     before, after = draw(st.integers(4, 11)), draw(st.integers(4, 11))
@@ -110,7 +110,7 @@ def test_a_block_has_a_gradient_for_its_input_and_every_parameter(block: Block) 
     module(x_NCHW).square().sum().backward()
     assert x_NCHW.grad is not None
     assert all(p.grad is not None for p in module.parameters())
-    assert torch.equal(x_NCHW.detach(), before)  # steps in place never reach the input
+    assert torch.equal(x_NCHW.detach(), before)  # in-place ops never modify the input
 
 
 @given(blocks())
@@ -119,11 +119,13 @@ def test_folding_batch_norms_changes_no_output(block: Block) -> None:
     module = plain(block).eval()
     x_NCHW = images(block)
     with torch.no_grad():
-        torch.testing.assert_close(folded(module)(x_NCHW), module(x_NCHW), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            fold_batch_norms(module)(x_NCHW), module(x_NCHW), rtol=1e-4, atol=1e-4
+        )
 
 
 def peak_by_hand(block: Block) -> int:
-    """The largest sum of live tensors, written out per operator: numbers of one image."""
+    """The peak of live tensors, derived by hand per operator: values for one image."""
     source = block.in_channels * block.size**2
     result = block.out_channels * block.out_size**2
     kept = source if block.keeps_shape else 0  # the input waits for the residual sum
@@ -174,11 +176,11 @@ def setting_or(block: Block, name: str, otherwise: int) -> object:
 def test_a_gate_and_its_splits_are_part_of_the_peak() -> None:
     hidden = 4 * 8 * 10**2
     gated = block("mbconv", (8, 8, 10, 1), kernel=3, expansion=4, squeeze_excite=1)
-    # The input, the map, the gate's numbers, and the map that the gate makes.
+    # Input, hidden map, gate values, gated map.
     assert activation_bytes(gated) == FLOAT32 * (8 * 10**2 + 2 * hidden + 4 * 8)
     for splits in (2, 4):
         split = block("split_attention_mbconv", (8, 8, 10, 1), kernel=3, expansion=4, splits=splits)
-        # The input, the maps of all splits, the weights of all splits, and the weighed sum.
+        # Input, maps of all splits, weights of all splits, weighted sum.
         expected = 8 * 10**2 + (splits + 1) * hidden + splits * 4 * 8
         assert activation_bytes(split) == FLOAT32 * expected
 
@@ -189,7 +191,7 @@ def test_the_peak_holds_the_input_and_the_output_at_their_real_sizes(block: Bloc
     source = block.in_channels * block.size**2
     result = block.out_channels * (1 if block.operator == "classifier" else block.out_size**2)
     assert activation_bytes(block) >= FLOAT32 * max(source, result)
-    # Nothing but heights and widths grows with the image, and those grow all alike.
+    # Only heights and widths scale with the image size.
     if block.operator != "resize":
         larger, largest = (
             activation_bytes(replace(block, size=block.size * 2 * factor)) for factor in (2, 4)
@@ -268,8 +270,8 @@ def test_a_resize_keeps_a_constant_image_and_the_networks_image_shape() -> None:
 def test_shapes_that_an_operator_cannot_take_are_named() -> None:
     for wrong, match in (
         (block("shufflenet_unit", (1, 4, 8, 1), kernel=3), "at least 2 channels"),
-        (block("residual_bottleneck", (4, 1, 8, 1), kernel=3, reduction=2), "no channel left"),
-        (block("resize", (1, 2, 8, 1), to=9), "keeps the channels"),
+        (block("residual_bottleneck", (4, 1, 8, 1), kernel=3, reduction=2), "leaves no channel"),
+        (block("resize", (1, 2, 8, 1), to=9), "needs equal channels"),
     ):
         with pytest.raises(OperatorError, match=match):
             macs(wrong)
@@ -300,7 +302,7 @@ def test_wrong_settings_are_named(operator: str, given: dict[str, int], named: s
         canonical(operator, given)  # type: ignore[arg-type]
 
 
-def test_tables_tell_all_operators_and_settings_apart() -> None:
+def test_short_names_of_operators_and_settings_are_unique() -> None:
     shown: dict[str, Block] = {}
     for name in LAYERS:
         for values in itertools.product(*OPERATORS[name].settings.values()):
@@ -339,8 +341,8 @@ def test_a_backend_suits_unless_the_operator_declares_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     layer = block("mbconv", (4, 4, 8, 1), kernel=3, expansion=2)
-    assert suits(layer, "abacus")
-    monkeypatch.setattr(MBConv, "unsuited", {"abacus": "it cannot multiply"})
-    assert not suits(layer, "abacus")
-    assert why_unsuited(layer, "abacus") == "it cannot multiply"
-    assert suits(layer, "onnxruntime")
+    assert is_supported(layer, "abacus")
+    monkeypatch.setattr(MBConv, "unsupported", {"abacus": "it cannot multiply"})
+    assert not is_supported(layer, "abacus")
+    assert unsupported_reason(layer, "abacus") == "it cannot multiply"
+    assert is_supported(layer, "onnxruntime")

@@ -1,4 +1,4 @@
-"""Predictors: what they find, what they claim of it, and that their files outlive their makers."""
+"""Predictors: fit, model selection, intervals, cross-validation and files."""
 
 import json
 import math
@@ -22,7 +22,14 @@ from models.predictor_fit import (
     fit,
     forms,
 )
-from models.predictor_judge import added, as_chosen, choosing, folds, held_out, judge
+from models.predictor_judge import (
+    contributions,
+    cross_validate,
+    fixed_learner,
+    folds,
+    judge,
+    selecting_learner,
+)
 from models.predictor_terms import Form, pairs, part_of
 from models.predictors import FORMULA, Predictor, PredictorError, Values
 
@@ -30,7 +37,7 @@ NAMES = ("stage1.depth", "stage1.kernel", "stage2.depth", "stage2.kernel")
 
 
 def networks(count: int, seed: int = 0, noise: float = 0.01) -> Examples:
-    """A latency that has a product in each stage, none between stages."""
+    """A latency with products within stages only."""
     rng = np.random.default_rng(seed)
     values = np.column_stack([rng.choice([2, 3, 4] if i % 2 == 0 else [3, 5, 7], count)
                               for i in range(4)]).astype(float)  # fmt: skip
@@ -41,10 +48,10 @@ def networks(count: int, seed: int = 0, noise: float = 0.01) -> Examples:
 
 def errors(examples: Examples, options: Options, seed: int = 0) -> Any:
     parts = folds(examples, 5, np.random.default_rng(seed))
-    return judge(examples.target_N, held_out(examples, parts, choosing(options)))
+    return judge(examples.target_N, cross_validate(examples, parts, selecting_learner(options)))
 
 
-def test_products_are_found_without_being_asked_for() -> None:
+def test_products_are_selected_automatically() -> None:
     examples = networks(60)
     assert choose(examples, Options()).form.products == "same"
     found, plain = errors(examples, Options()), errors(examples, Options("none", log=False))
@@ -56,7 +63,7 @@ def test_products_are_found_without_being_asked_for() -> None:
     assert plain.r2 < found.r2
 
 
-def test_what_is_linear_is_left_linear() -> None:
+def test_linear_data_select_no_products() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(60, 4))
     target = values @ [1.0, -2.0, 0.5, 0.0] + rng.normal(0, 0.3, 60)
@@ -86,7 +93,7 @@ def test_the_error_that_chooses_is_that_of_fits_without_each_example(form: Form)
         found = float(ridge.predict(columns[row : row + 1])[0])
         error = (math.exp(found) if form.log else found) - truth
         off.append(error / truth if form.relative else error)
-    assert choice.left_out == pytest.approx(float(np.mean(np.square(off))), rel=1e-4)
+    assert choice.loo_error == pytest.approx(float(np.mean(np.square(off))), rel=1e-4)
 
 
 def test_intervals_hold_the_true_coefficient_as_often_as_they_say() -> None:
@@ -94,7 +101,7 @@ def test_intervals_hold_the_true_coefficient_as_often_as_they_say() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         values = rng.normal(size=(40, 4))
-        values[:, 1] = 0.9 * values[:, 0] + 0.4 * values[:, 1]  # two features that go together
+        values[:, 1] = 0.9 * values[:, 0] + 0.4 * values[:, 1]  # two correlated features
         truth = np.array([1.0, 0.5, 0.0, -0.3])
         examples = Examples(NAMES, values, "t", 5 + values @ truth + rng.normal(0, 0.5, 40))
         found = fit(examples, choose(examples, Options("none", log=False)))
@@ -116,7 +123,7 @@ def test_more_features_than_examples_are_fitted_and_the_intervals_admit_it() -> 
     assert np.mean(better) > 0.5
 
 
-def test_a_file_is_plain_numbers_that_anybody_can_compute_with() -> None:
+def test_a_file_can_be_evaluated_by_its_formula() -> None:
     examples = networks(60)
     found = fit(examples, choose(examples, Options()))
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -151,19 +158,19 @@ def test_a_wrong_file_and_missing_features_are_named() -> None:
         Predictor.from_json({**found.to_json(), "schema": "netwright/predictor/9"})
     with pytest.raises(PredictorError, match="'intercept'"):
         Predictor.from_json({k: v for k, v in found.to_json().items() if k != "intercept"})
-    with pytest.raises(PredictorError, match=r"there is no stage2\.kernel"):
+    with pytest.raises(PredictorError, match=r"missing: stage2\.kernel"):
         found.predict(dict.fromkeys(NAMES[:3], 1.0))
 
 
-def test_a_features_worth_is_what_goes_with_it() -> None:
+def test_contributions_are_differences_of_r2() -> None:
     examples = networks(80)
     parts = folds(examples, 5, np.random.default_rng(0))
     choice = choose(examples, Options())
-    worth = added(examples, choice, parts)
+    worth = contributions(examples, choice, parts)
     assert [*worth] == [*NAMES]
     assert worth["stage1.depth"].lost > worth["stage2.depth"].lost > 0
     one = examples.columns([1])
-    alone = judge(one.target_N, held_out(one, parts, as_chosen(choice))).r2
+    alone = judge(one.target_N, cross_validate(one, parts, fixed_learner(choice))).r2
     assert worth["stage1.kernel"].alone == pytest.approx(alone)
 
 
@@ -179,13 +186,15 @@ def test_rows_of_one_network_share_a_fold_and_folds_repeat() -> None:
         assert not any(tuple(row) in known for row in twice.values_NF[unseen])
 
 
-def test_what_no_fold_shows_changes_no_prediction() -> None:
+def test_validation_targets_do_not_affect_predictions() -> None:
     examples = networks(40)
     parts = folds(examples, 4, np.random.default_rng(0))
-    before = held_out(examples, parts, choosing(Options("same")))
+    before = cross_validate(examples, parts, selecting_learner(Options("same")))
     spoilt = examples.target_N.copy()
     spoilt[parts[0][1]] *= 7
-    after = held_out(replace(examples, target_N=spoilt), parts, choosing(Options("same")))
+    after = cross_validate(
+        replace(examples, target_N=spoilt), parts, selecting_learner(Options("same"))
+    )
     assert (before[parts[0][1]] == after[parts[0][1]]).all()
 
 
@@ -200,7 +209,7 @@ def test_measures_are_their_definitions() -> None:
     assert (nothing.r2, nothing.relative, nothing.tau) == (None, None, None)
 
 
-def test_parts_are_told_by_the_first_number_of_a_name() -> None:
+def test_parts_are_given_by_the_first_number_of_a_name() -> None:
     assert [part_of(n) for n in ("stage2.depth", "k12", "s1_layer2_e", "size")] == [
         "2", "12", "1", None,
     ]  # fmt: skip
@@ -234,7 +243,7 @@ def test_a_relative_fit_is_better_where_targets_span_magnitudes() -> None:
         (lambda: choose(networks(9), Options("some")), "not 'some'"),
         (lambda: replace(networks(3), target_N=np.array([1.0, np.nan, 2.0])), "missing"),
         (lambda: replace(networks(3), target_N=np.ones(4)), r"shape \(4, 4\)"),
-        (lambda: folds(networks(4), 5, np.random.default_rng(0)), "cannot be dealt into 5"),
+        (lambda: folds(networks(4), 5, np.random.default_rng(0)), "cannot be split into 5"),
         (lambda: pairs([f"f{i}" for i in range(200)], "all"), "at most 4000 terms"),
     ],
 )

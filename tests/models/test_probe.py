@@ -57,7 +57,7 @@ def test_it_is_ridge_regression_on_indicators_in_closed_form() -> None:
 
 def test_it_needs_images_and_two_classes() -> None:
     one = [Example(torch.randn(5, 2, 1, 1), torch.full((5,), 3))]
-    with pytest.raises(ValueError, match="two classes at least; its 5 have only class 3"):
+    with pytest.raises(ValueError, match="at least two classes; its 5 have only class 3"):
         probe_accuracy(flat, one, one)
     with pytest.raises(ValueError, match="at least one batch"):
         probe_accuracy(flat, [], one)

@@ -52,7 +52,7 @@ def test_a_resample_by_counts_is_the_resample_written_out() -> None:
         assert value == pytest.approx(expected)
 
 
-def certified(truth: list[float], **scores: list[float]):  # type: ignore[no-untyped-def]
+def certificate_of(truth: list[float], **scores: list[float]):  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
     baselines = {name: rng.random(len(truth)).tolist() for name in BASELINES}
     return certify(truth, baselines | scores, 400, np.random.default_rng(1))
@@ -60,7 +60,7 @@ def certified(truth: list[float], **scores: list[float]):  # type: ignore[no-unt
 
 def test_an_indicator_that_knows_the_truth_beats_baselines_that_guess() -> None:
     truth = np.linspace(0.8, 0.9, 30).tolist()
-    certificate = certified(truth, oracle=truth)
+    certificate = certificate_of(truth, oracle=truth)
     assert certificate.tau["oracle"].value == pytest.approx(1)
     assert certificate.beats == {"oracle": True}
     assert "oracle has tau 1.00" in certificate.statement("oracle")
@@ -71,9 +71,9 @@ def test_an_indicator_that_knows_the_truth_beats_baselines_that_guess() -> None:
     assert "not shown" not in statement
 
 
-def test_an_indicator_no_better_than_a_baseline_is_said_not_to_beat_it() -> None:
+def test_the_statement_names_baselines_that_are_not_beaten() -> None:
     truth = np.linspace(0.8, 0.9, 12).tolist()
-    certificate = certified(truth, echo=truth, depth=truth)
+    certificate = certificate_of(truth, echo=truth, depth=truth)
     assert certificate.best_baseline == "depth"
     assert certificate.beats == {"echo": False}
     statement = certificate.statement("echo")
@@ -86,9 +86,9 @@ def test_an_indicator_no_better_than_a_baseline_is_said_not_to_beat_it() -> None
     assert margin["flops"].value == pytest.approx(1 - flops)
 
 
-def test_a_baseline_that_tells_nothing_apart_is_said_to() -> None:
+def test_the_statement_names_constant_baselines() -> None:
     truth = np.linspace(0.8, 0.9, 12).tolist()
-    certificate = certified(truth, echo=truth, depth=[21.0] * 12)
+    certificate = certificate_of(truth, echo=truth, depth=[21.0] * 12)
     assert "depth" not in certificate.margins["echo"]
     statement = certificate.statement("echo")
     assert statement.endswith("; depth tells none of them apart.")
@@ -101,7 +101,7 @@ def test_the_interval_holds_the_value_and_narrows_with_more_architectures() -> N
     for count in (8, 80):
         truth = rng.normal(size=count)
         noisy = (truth + rng.normal(size=count)).tolist()
-        tau = certified(truth.tolist(), noisy=noisy).tau["noisy"]
+        tau = certificate_of(truth.tolist(), noisy=noisy).tau["noisy"]
         assert tau.low is not None
         assert tau.value is not None
         assert tau.high is not None
@@ -112,17 +112,17 @@ def test_the_interval_holds_the_value_and_narrows_with_more_architectures() -> N
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_ground_truth_every_number_is_null(count: int) -> None:
-    content = certified([0.5] * count, blind=[0.1] * count).to_json()
+    content = certificate_of([0.5] * count, blind=[0.1] * count).to_json()
     assert content["num_architectures"] == count
     assert content["best_baseline"] is None
     assert set(content["tau"]["blind"].values()) == {None}
     assert content["beats_best_baseline"] == {"blind": False}
-    assert "no evidence" in certified([0.5] * count, blind=[0.1] * count).statement("blind")
+    assert "no evidence" in certificate_of([0.5] * count, blind=[0.1] * count).statement("blind")
 
 
 def test_a_certificate_repeats() -> None:
     truth = [0.1, 0.4, 0.2, 0.9, 0.5]
-    assert certified(truth, one=truth).to_json() == certified(truth, one=truth).to_json()
+    assert certificate_of(truth, one=truth).to_json() == certificate_of(truth, one=truth).to_json()
 
 
 def test_undefined_resamples_are_left_out() -> None:

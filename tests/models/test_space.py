@@ -26,7 +26,7 @@ COMPACT = SPACES["compact"]
 each_preset = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 draws = settings(deadline=None, max_examples=25)
 
-# Everything at once: resolution, width, depth, kernel, expansion, splits, activation, gate.
+# All searchable dimensions: resolution, width, depth, kernel, expansion, splits, activation, gate.
 ELASTIC = {
     "name": "elastic",
     "sizes": [8, 64],
@@ -123,7 +123,7 @@ def test_every_possible_block_is_one_that_some_architecture_has(space: SearchSpa
 
 
 def around(space: SearchSpace, position: int) -> Iterator[Architecture]:
-    """Architectures with every block that a position can have."""
+    """Architectures that cover all possible blocks of a position."""
     names = [group.name for group in space.groups]
     front = len(space.possible()) - len(space.layers) - 1
     at = min(position - front, len(space.layers) - 1)
@@ -154,9 +154,7 @@ def bounds(space: SearchSpace, name: str) -> tuple[float, float]:
 @each_preset
 @draws
 @given(data=st.data())
-def test_no_architecture_is_cheaper_or_dearer_than_the_extremes(
-    space: SearchSpace, data: st.DataObject
-) -> None:
+def test_costs_lie_between_the_extremes(space: SearchSpace, data: st.DataObject) -> None:
     architecture = space.from_index(data.draw(st.integers(0, space.count() - 1)))
     for name, (_, of_network) in COSTS.items():
         least, most = bounds(space, name)
@@ -271,7 +269,7 @@ def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace)
         try:
             changed = Architecture(tuple(blocks))
         except ArchitectureError:
-            continue  # it does not even fit: only the resize changes a size
+            continue  # shapes do not match: only the resize changes a size
         with pytest.raises(SpaceError, match="is not in space 'elastic'"):
             elastic.choices(changed)
     with pytest.raises(SpaceError, match="is not in space 'elastic'"):
@@ -283,7 +281,7 @@ def test_nothing_can_be_mutated_in_a_space_of_one_architecture() -> None:
     spec = SpaceSpec.model_validate({**ELASTIC, "resolutions": [16], "stages": [stage]})
     space = SearchSpace(spec, (1, 16, 16), 2)
     assert space.count() == 1
-    with pytest.raises(SpaceError, match="one architecture"):
+    with pytest.raises(SpaceError, match="only one architecture"):
         space.mutate(space.from_index(0), np.random.default_rng(0))
 
 

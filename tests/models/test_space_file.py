@@ -1,4 +1,4 @@
-"""Every mistake in a space's file is told with its line, its key and its rule, all at once."""
+"""Every error in a space's file is reported with line, key and rule, all at once."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ MISTAKES = {
         ("    stride: 2", "    stride: 3"),
         (9, "stages.0.stride: must be at most 2, not 3."),
     ),
-    "a text for a number": (
+    "a string for a number": (
         ("layers: 3", "layers: three"),
         (8, "stages.0.layers: must be a whole number, not 'three'."),
     ),
@@ -65,7 +65,7 @@ MISTAKES = {
         ("layers: 3", "layers: 3.0"),
         (8, "stages.0.layers: must be a whole number, not 3.0."),
     ),
-    "a number for a truth value": (
+    "a number for a boolean": (
         ("    min_layers: 2", "    skip: 1"),
         (10, "stages.0.skip: must be true or false, not 1."),
     ),
@@ -81,17 +81,17 @@ MISTAKES = {
         ("identity: {}", "identity: "),
         (19, "stages.1.operators.identity: must be a mapping, not None."),
     ),
-    "a truth value for a setting": (
+    "a boolean for a setting": (
         ("squeeze_excite: [0, 1]", "squeeze_excite: [false, 1]"),
-        (16, "stages.0.operators.mbconv.squeeze_excite.0: must be a number or a text, not False."),
+        (16, "stages.0.operators.mbconv.squeeze_excite.0: must be a number or a string, not "),
     ),
     "a number for a name": (
         ("      shufflenet_unit:", "      17:"),
-        (17, "stages.0.operators.17: a name must be a text, not 17."),
+        (17, "stages.0.operators.17: a name must be a string, not 17."),
     ),
     "a name with a dot": (
         ("      shufflenet_unit:", "      a.b:"),
-        (17, "stages.0.operators.a.b: an operator's name has letters, digits, - and _ alone."),
+        (17, "stages.0.operators.a.b: an operator name may contain only letters, digits, - and _."),
     ),
     "an unknown operator": (
         ("      shufflenet_unit:", "      shufflenet:"),
@@ -102,21 +102,21 @@ MISTAKES = {
         ("operator: conv, kernel", "operator: konv, kernel"),
         (19, "stages.1.operators.other.operator: no operator 'konv'. Did you mean 'conv'?"),
     ),
-    "an operator that is not a text": (
+    "an operator that is not a string": (
         ("operator: conv, kernel", "operator: [conv], kernel"),
-        (19, "stages.1.operators.other.operator: must be a text, not ['conv']."),
+        (19, "stages.1.operators.other.operator: must be a string, not ['conv']."),
     ),
     "a skip among the operators": (
         ("      shufflenet_unit: {kernel: [3]}", "      skip: {}"),
-        (17, "stages.0.operators.skip: skip is no operator: give the stage skip: true"),
+        (17, "stages.0.operators.skip: skip is not an operator: set skip: true"),
     ),
     "a classifier as a layer": (
         ("      shufflenet_unit: {kernel: [3]}", "      classifier: {width: [16]}"),
-        (17, "stages.0.operators.classifier: classifier is no layer: it ends a network"),
+        (17, "stages.0.operators.classifier: classifier cannot be a layer: use the key `head`"),
     ),
     "a resize as a layer": (
         ("      shufflenet_unit: {kernel: [3]}", "      resize: {to: [16]}"),
-        (17, "stages.0.operators.resize: resize is no layer: it is written as the space's key"),
+        (17, "stages.0.operators.resize: resize cannot be a layer: use the key `resolutions`"),
     ),
     "a classifier as the stem": (
         ("operator: conv, channels", "operator: classifier, channels"),
@@ -141,39 +141,39 @@ MISTAKES = {
     ),
     "a missing setting": (
         ("        expansion: [2]\n", ""),
-        (13, "stages.0.operators.mbconv.expansion: mbconv needs it; of 1, 2, 3, 4, 5, 6."),
+        (13, "stages.0.operators.mbconv.expansion: required by mbconv; use one of 1, 2, 3, 4,"),
     ),
     "a missing setting of the stem": (
         ("settings: {kernel: 3}", "settings: {}"),
-        (6, "stem.settings.kernel: conv needs it; of 1, 3, 5, 7."),
+        (6, "stem.settings.kernel: required by conv; use one of 1, 3, 5, 7."),
     ),
     "missing settings of the head": (
         (", settings: {width: 16}", ""),
-        (20, "head.settings.width: classifier needs it; of 8 to 4096."),
+        (20, "head.settings.width: required by classifier; use 8 to 4096."),
     ),
     "a value that is not allowed": (
         ("kernel: [3, 5]", "kernel: [3, 4]"),
-        (14, "stages.0.operators.mbconv.kernel: [3, 4]: 4 is not allowed; of 3, 5, 7."),
+        (14, "stages.0.operators.mbconv.kernel: [3, 4]: 4 is not allowed; use one of 3, 5, 7."),
     ),
     "a fraction that equals an allowed value": (
         ("kernel: [3, 5]", "kernel: [3, 5.0]"),
-        (14, "stages.0.operators.mbconv.kernel: [3, 5.0]: 5.0 is not allowed; of 3, 5, 7."),
+        (14, "stages.0.operators.mbconv.kernel: [3, 5.0]: 5.0 is not allowed; use one of 3, 5, 7."),
     ),
     "a value that the stem does not allow": (
         ("{kernel: 3}", "{kernel: 2}"),
-        (6, "stem.settings.kernel: 2 is not allowed; of 1, 3, 5, 7."),
+        (6, "stem.settings.kernel: 2 is not allowed; use one of 1, 3, 5, 7."),
     ),
     "a value that the head does not allow": (
         ("{width: 16}", "{width: 2}"),
-        (20, "head.settings.width: 2 is not allowed; of 8 to 4096."),
+        (20, "head.settings.width: 2 is not allowed; use 8 to 4096."),
     ),
     "no value to choose from": (
         ("expansion: [2]", "expansion: []"),
-        (15, "stages.0.operators.mbconv.expansion: no value to choose from; of 1, 2, 3,"),
+        (15, "stages.0.operators.mbconv.expansion: needs at least one value; use one of 1, 2, 3,"),
     ),
     "a value twice": (
         ("kernel: [3, 5]", "kernel: [3, 3]"),
-        (14, "stages.0.operators.mbconv.kernel: [3, 3]: 3 stands there twice."),
+        (14, "stages.0.operators.mbconv.kernel: [3, 3]: 3 is listed twice."),
     ),
     "no operator": (
         ("{identity: {}, other: {operator: conv, kernel: [1]}}", "{}"),
@@ -185,7 +185,7 @@ MISTAKES = {
     ),
     "a width twice": (
         ("channels: [4, 8]", "channels: [4, 4]"),
-        (11, "stages.0.channels: [4, 4]: 4 stands there twice."),
+        (11, "stages.0.channels: [4, 4]: 4 is listed twice."),
     ),
     "a width below one": (
         ("channels: [4, 8]", "channels: [0, 8]"),
@@ -205,16 +205,16 @@ MISTAKES = {
     ),
     "skip and min_layers": (
         ("    min_layers: 2", "    min_layers: 2\n    skip: true"),
-        (11, "stages.0.skip: skip means min_layers: 1; give one of the two."),
+        (11, "stages.0.skip: skip means min_layers: 1; use only one of them."),
     ),
     "the same network under two names": (
         ("      shufflenet_unit:", "      wide: {operator: mbconv, kernel: [5], expansion: [2]}\n"
          "      shufflenet_unit:"),
-        (17, "stages.0.operators.wide: mbconv with expansion 2, kernel 5 is in mbconv too"),
+        (17, "stages.0.operators.wide: mbconv with expansion 2, kernel 5 is also in mbconv"),
     ),
     "sizes in the wrong order": (
         ("sizes: [8, 64]", "sizes: [64, 8]"),
-        (2, "sizes: [64, 8] must be the smallest and the largest, from 1 on."),
+        (2, "sizes: [64, 8] must be [smallest, largest], both at least 1."),
     ),
     "one size": (("sizes: [8, 64]", "sizes: [8]"), (2, "sizes.1: required, but not given.")),
     "three sizes": (("sizes: [8, 64]", "sizes: [8, 16, 64]"), (2, "sizes: ")),
@@ -224,11 +224,11 @@ MISTAKES = {
     ),
     "a resolution that resize does not know": (
         ("resolutions: [12, 16]", "resolutions: [4, 16]"),
-        (4, "resolutions.0: 4 is not allowed; of 8 to 512."),
+        (4, "resolutions.0: 4 is not allowed; use 8 to 512."),
     ),
     "a resolution twice": (
         ("resolutions: [12, 16]", "resolutions: [16, 16]"),
-        (4, "resolutions: [16, 16]: 16 stands there twice."),
+        (4, "resolutions: [16, 16]: 16 is listed twice."),
     ),
     "no resolution": (
         ("resolutions: [12, 16]", "resolutions: []"),
@@ -267,15 +267,15 @@ def message(tmp_path: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_line_key_and_rule(tmp_path: Path, mistake: str) -> None:
-    (right, wrong), (line, told) = MISTAKES[mistake]
+def test_a_mistake_is_reported_with_line_key_and_rule(tmp_path: Path, mistake: str) -> None:
+    (right, wrong), (line, expected) = MISTAKES[mistake]
     assert GOOD.count(right) == 1
     lines = message(tmp_path, GOOD.replace(right, wrong))
-    separator = ": " if told.startswith("not valid YAML") else ", "
-    assert [text for text in lines if text.startswith(f"line {line}{separator}{told}")], lines
-    # A mistyped key is missing under its right name too.
-    others = [text for text in lines if "required" not in text and "needs it" not in text]
-    assert len(others) <= 1, "one mistake is one line"
+    separator = ": " if expected.startswith("not valid YAML") else ", "
+    assert [text for text in lines if text.startswith(f"line {line}{separator}{expected}")], lines
+    # A mistyped required key is also reported as missing.
+    others = [text for text in lines if "required" not in text]
+    assert len(others) <= 1, "one error per mistake"
 
 
 def test_the_file_without_mistakes_is_a_space(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_the_file_without_mistakes_is_a_space(tmp_path: Path) -> None:
     assert space.count() == 2 * 2 * 5 * 5 * 6 * 2
 
 
-def test_all_mistakes_are_told_together_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = GOOD
     for right, wrong in (
         ("sizes: [8, 64]", "sizes: [64, 8]"),
@@ -313,7 +313,7 @@ def test_all_mistakes_are_told_together_in_the_order_of_the_file(tmp_path: Path)
     ]
 
 
-def test_a_mistake_behind_an_anchor_is_told_where_it_stands(tmp_path: Path) -> None:
+def test_a_mistake_behind_an_anchor_is_reported_at_its_line(tmp_path: Path) -> None:
     text = GOOD.replace("    operators:\n", "    operators: &mine\n").replace(
         "{identity: {}, other: {operator: conv, kernel: [1]}}", "*mine"
     )
@@ -325,11 +325,11 @@ def test_a_mistake_behind_an_anchor_is_told_where_it_stands(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "just words\n"])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
-    assert message(tmp_path, text)[0].startswith("line 1: a search space is a mapping, not ")
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert message(tmp_path, text)[0].startswith("line 1: a search space must be a mapping, not ")
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "my-space.yaml"
     file.write_bytes(b"name: \xff\x81\xff")
     with pytest.raises(SpaceError, match="not valid YAML"):
@@ -339,7 +339,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "odd", ["{[1]: 2}", "&me [*me]", "2020-13-45", "!!python/object:os.system {}", "1e999", ".nan"]
 )
-def test_whatever_the_loader_chokes_on_is_one_error(tmp_path: Path, odd: str) -> None:
+def test_any_error_of_the_yaml_loader_is_a_space_error(tmp_path: Path, odd: str) -> None:
     assert message(tmp_path, GOOD.replace("[4, 8]", odd))
 
 
@@ -348,7 +348,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_spec(tmp_path / "nothing.yaml")
 
 
-def test_a_space_made_in_code_is_held_to_the_same_rules() -> None:
+def test_a_space_built_in_code_is_validated_too() -> None:
     spec = read_spec(PRESETS / "compact.yaml")
     stages = [stage.model_copy(update={"channels": [0]}) for stage in spec.stages]
     with pytest.raises(
@@ -358,7 +358,7 @@ def test_a_space_made_in_code_is_held_to_the_same_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "told"),
+    ("height", "width", "expected"),
     [
         (4, 4, "square images of 8 to 64 pixels, not 4x4"),
         (65, 65, "not 65x65. Change data.size"),
@@ -366,14 +366,14 @@ def test_a_space_made_in_code_is_held_to_the_same_rules() -> None:
         (14, 14, "resolutions up to 16 pixels, and images of 14 are never enlarged"),
     ],
 )
-def test_images_that_do_not_suit_are_refused(
-    tmp_path: Path, height: int, width: int, told: str
+def test_unsupported_images_are_refused(
+    tmp_path: Path, height: int, width: int, expected: str
 ) -> None:
     file = tmp_path / "my-space.yaml"
     file.write_text(GOOD)
     with pytest.raises(SpaceError) as raised:
         SearchSpace.load(file, (1, height, width), 5)
-    assert told in str(raised.value)
+    assert expected in str(raised.value)
 
 
 def test_a_stem_that_cannot_read_the_images_is_refused(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_stem_that_cannot_read_the_images_is_refused(tmp_path: Path) -> None:
         SearchSpace.load(file, (1, 32, 32), 5)
 
 
-def test_a_space_without_images_is_shown_for_the_smallest_it_takes(tmp_path: Path) -> None:
+def test_a_space_without_images_defaults_to_the_smallest_supported(tmp_path: Path) -> None:
     file = tmp_path / "my-space.yaml"
     file.write_text(GOOD.replace("images: {size: 32, channels: 1, classes: 5}\n", ""))
     shown = read_spec(file).shown_images

@@ -7,8 +7,8 @@ from models.space import SearchSpace, SpaceError
 from models.space_file import PRESETS, read_spec
 from models.space_narrow import (
     allowable,
-    left_out,
     quantization_friendly,
+    removed_values,
     unfriendly_ends,
     unfriendly_names,
 )
@@ -24,7 +24,7 @@ def space(spec: SpaceSpec) -> SearchSpace:
 
 
 def with_operators(operators: dict) -> SpaceSpec:
-    """Fox with other operators in its first stage."""
+    """The fox space with other operators in its first stage."""
     content = FOX.model_dump(exclude_unset=True)
     content["stages"][0]["operators"] = operators
     return SpaceSpec.model_validate(content)
@@ -60,7 +60,7 @@ def test_networks_of_a_narrowed_space_are_networks_of_the_space() -> None:
         assert wide.from_index(wide.index(architecture)).id == architecture.id
 
 
-def test_the_ends_stay_and_are_named_for_the_supernet_has_no_others() -> None:
+def test_stem_and_head_are_kept_and_reported() -> None:
     narrow = quantization_friendly(FBNET)
     assert (narrow.stem, narrow.head) == (FBNET.stem, FBNET.head)
     assert unfriendly_ends(FBNET) == ("stem: activation hard_swish", "head: activation hard_swish")
@@ -76,7 +76,7 @@ def test_the_ends_stay_and_are_named_for_the_supernet_has_no_others() -> None:
 def test_a_network_of_a_narrowed_space_is_a_slice_of_the_whole_spaces_supernet(
     weights: str,
 ) -> None:
-    """Also where stem and head are not friendly, and where candidates share no weights."""
+    """Including unfriendly stem and head, and private weights."""
     content = FBNET.model_dump(exclude_unset=True) | {"weights": weights, "resolutions": [96]}
     content["stages"] = content["stages"][:2]
     spec = SpaceSpec.model_validate(content)
@@ -92,17 +92,17 @@ def test_a_network_of_a_narrowed_space_is_a_slice_of_the_whole_spaces_supernet(
             torch.testing.assert_close(alone(images_NCHW), logits_NK)
 
 
-def test_what_may_be_allowed_comes_from_the_operators_and_what_is_out_is_said_by_its_key() -> None:
+def test_allowable_names_come_from_operators_and_removed_values_have_keys() -> None:
     assert allowable() == ("hard_swish", "silu", "split_attention_mbconv", "squeeze_excite")
     assert unfriendly_names(FBNET) == ("hard_swish", "split_attention_mbconv", "squeeze_excite")
     assert unfriendly_names(FOX) == ()
-    out = left_out(FBNET, quantization_friendly(FBNET, ["hard_swish"]))
+    out = removed_values(FBNET, quantization_friendly(FBNET, ["hard_swish"]))
     assert out == (
         "stages.1.operators.mbconv.squeeze_excite: 1",
         "stages.2.operators.mbconv.squeeze_excite: 1",
         *(f"stages.{number}.operators.split_attention_mbconv" for number in (3, 4, 5)),
     )
-    assert left_out(FBNET, FBNET) == ()
+    assert removed_values(FBNET, FBNET) == ()
 
 
 @pytest.mark.parametrize("preset", ["compact", "macro", "bn-nas", "fox"])
@@ -132,6 +132,8 @@ def test_a_stage_that_would_keep_no_operator_is_refused() -> None:
     spec = with_operators(
         {"gated": {"operator": "mbconv", "kernel": [3], "expansion": [6], "squeeze_excite": [1]}}
     )
-    with pytest.raises(SpaceError, match=r"stages\.0\.operators: nothing of gated suits int8"):
+    with pytest.raises(
+        SpaceError, match=r"stages\.0\.operators: none of gated is suitable for int8"
+    ):
         quantization_friendly(spec)
     assert quantization_friendly(spec, ["squeeze_excite"]) == spec

@@ -1,4 +1,4 @@
-"""What each preset promises: its size, and the published numbers it is held against."""
+"""Presets: sizes, and comparison with published values."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def preset(name: str) -> SearchSpace:
 
 
 MACRO = preset("macro")
-# NAS-Bench-Macro's own numbers: a network's digits, its parameters and its FLOPs.
+# Published by NAS-Bench-Macro: digits of a network, parameters and FLOPs.
 ANCHORS = """
 00000000  387882   7713280
 10000000  396298  12128768
@@ -112,7 +112,7 @@ def test_fbnet_is_wide_deep_and_affordable() -> None:
     gates = [v for g in space.groups for v in g.variables if v.name == "mbconv.squeeze_excite"]
     assert {v.options for v in gates} == {(0, 1)}
     assert sum("skip" in v.options for g in space.groups for v in g.variables) == 22
-    # What must be measured and held does not grow with the number of architectures.
+    # The number of blocks does not grow with the number of architectures.
     assert len(space.blocks()) < 10_000
     assert sum(map(len, space.possible())) < 20_000
 
@@ -129,7 +129,7 @@ def test_fox_has_five_stages_of_two_to_four_layers_that_suit_int8() -> None:
 
 
 def test_compact_keeps_its_networks() -> None:
-    """Ids and latency-table keys that releases were made with."""
+    """Ids and latency-table keys of existing releases."""
     space = preset("compact")
     assert space.count() == 291_600_000
     ids = [space.from_index(n).id for n in (0, 1, 12_345_678, space.count() - 1)]

@@ -1,4 +1,4 @@
-"""A layer may have a thousand candidates: what is done per architecture does not grow with them."""
+"""Work per architecture does not grow with the number of candidates per layer."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from models.space_spec import SpaceSpec
 
 
 class Numbered(MBConv):
-    """An mbconv with a setting that only tells candidates apart."""
+    """An mbconv with a dummy setting that makes candidates distinct."""
 
     name = "numbered"
     settings: ClassVar[dict] = {**MBConv.settings, "number": tuple(range(1000))}
@@ -54,7 +54,7 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def steps(action: Callable[[], Any]) -> int:
-    """How many lines of Python an action runs: its work, whatever else the machine does."""
+    """Number of Python lines executed: a deterministic measure of work."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -100,5 +100,5 @@ def test_the_work_per_architecture_does_not_grow_with_the_candidates(what: str) 
         }
         return steps(actions[what])
 
-    # Not equal: one of ten candidates is left out more often, which is less work.
+    # Not equal: with ten candidates skips are more frequent, which is less work.
     assert work(1000) <= 1.5 * work(10)

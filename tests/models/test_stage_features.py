@@ -1,4 +1,4 @@
-"""Readable features of a network, stage by stage."""
+"""Features of a network per stage."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_the_stages_are_those_of_the_space(space: SearchSpace) -> None:
     assert stage_sizes(space.groups) == tuple(stage.layers for stage in space.spec.stages)
 
 
-def test_features_are_what_a_person_counts(space: SearchSpace) -> None:
+def test_features_equal_hand_counts(space: SearchSpace) -> None:
     sizes = stage_sizes(space.groups)
     for seed in range(30):
         architecture = space.sample(np.random.default_rng(seed))

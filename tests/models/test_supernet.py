@@ -18,7 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def trained(small: SearchSpace) -> Supernet:
-    """A supernet after some steps, so that no weight, scale or statistic is at its start."""
+    """A briefly trained supernet, so that no weight, scale or statistic is at its initial value."""
     supernet = Supernet(small, seeded()).train()
     optimizer = torch.optim.SGD(supernet.parameters(), 0.05, momentum=0.9)
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def trained(small: SearchSpace) -> Supernet:
 
 
 def first_kernels(space: SearchSpace, *kernels: int) -> list[Architecture]:
-    """Architectures that differ in the kernel of their first layer alone."""
+    """Architectures that differ only in the kernel of the first layer."""
     wanted = {f"operator=mbconv,mbconv.kernel={k},mbconv.expansion=2" for k in kernels}
     group = next(i for i, g in enumerate(space.groups) if g.name == "stage1.layer1")
     found = []
@@ -98,7 +98,7 @@ def test_smaller_kernels_are_the_centre_of_larger_ones(small: SearchSpace) -> No
     assert torch.equal(three, seven[:, :, 2:5, 2:5])
 
 
-def test_statistics_move_only_when_asked(small: SearchSpace) -> None:
+def test_statistics_are_updated_only_on_request(small: SearchSpace) -> None:
     supernet = Supernet(small, seeded()).train()
     architecture = small.sample(np.random.default_rng(0))
     images = torch.randn(8, 1, 12, 12, generator=seeded(1))

@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: files that are refused, and images as they want to see them."""
+"""External teachers: invalid files, and input preprocessing."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_probabilities_become_logits_with_the_same_softmax(tmp_path: Path) -> No
         (lambda folder: folder / "none.onnx", "no such ONNX file. Set teacher.file"),
         (lambda folder: _written(folder / "x.onnx", b"not a network"), "cannot load"),
         (lambda folder: onnx_file(folder, (1, 64)), r"\(images, channels, height, width\)"),
-        (lambda folder: onnx_file(folder, (1, 1, 4, 16)), "4 by 16 pixels, not square"),
+        (lambda folder: onnx_file(folder, (1, 1, 4, 16)), "4 by 16 pixels; they must be square"),
     ],
 )
 def test_an_onnx_file_that_cannot_teach_is_refused(tmp_path: Path, make: Any, words: str) -> None:
@@ -61,7 +61,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
         location="w.bin",
         size_threshold=0,
     )
-    with pytest.raises(TeacherError, match="save it as one"):
+    with pytest.raises(TeacherError, match="save it as a single file"):
         OnnxTeacher(tmp_path / "apart.onnx", session_options(1))
 
 
@@ -105,9 +105,12 @@ def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"weight": torch.zeros(3)}, r"is not of torchvision's 'squeezenet1_1'.*unknown \(weight"),
-        ({}, "no weights by name"),
-        ({"epoch": 3}, "no weights by name"),
+        (
+            {"weight": torch.zeros(3)},
+            r"does not match torchvision's 'squeezenet1_1'.*unknown \(weight",
+        ),
+        ({}, "no state dict of tensors"),
+        ({"epoch": 3}, "no state dict of tensors"),
     ],
 )
 def test_weights_of_something_else_are_refused(tmp_path: Path, content: Any, words: str) -> None:
@@ -163,7 +166,7 @@ def test_a_view_resizes_and_turns_colours_to_grey() -> None:
 @pytest.mark.parametrize(
     ("channels", "mean", "words"),
     [
-        (4, None, "wants 4 channels and the images have 3"),
+        (4, None, "expects 4 channels and the images have 3"),
         (1, None, "teacher.input.mean and std"),
         (3, (0.5,), "need 3 numbers"),
     ],

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.space import SearchSpace
 from models.subnet import Subnet
-from models.training import DivergedError, Mixup, Objective, Recipe, Run, supervised, train
+from models.training import DivergedError, Mixup, Objective, Recipe, Run, supervised_step, train
 
 
 class Example(NamedTuple):
@@ -20,7 +20,7 @@ class Example(NamedTuple):
 
 
 def batch_at(step: int) -> Example:
-    """Images whose label is the place of a bright bar; a pure function of the step."""
+    """Images whose label is the position of a bright bar; a pure function of the step."""
     generator = torch.Generator().manual_seed(step)
     labels = torch.randint(0, 5, (16,), generator=generator)
     images = torch.randn(16, 1, 12, 12, generator=generator)
@@ -63,13 +63,13 @@ def test_a_resumed_run_ends_with_the_same_bytes(subnet: Subnet, name: str) -> No
     again = copy.deepcopy(subnet)
     states = []
     whole = Run(subnet, recipe)
-    learn = supervised(subnet, Objective(5), mixup)
+    learn = supervised_step(subnet, Objective(5), mixup)
     train(whole, batch_at, learn, save=lambda state: states.append(copy.deepcopy(state)))
     assert [state["step"] for state in states] == [4, 8, 12]
     for state in states:
         resumed = Run(again, recipe)
         resumed.restore(copy.deepcopy(state))
-        train(resumed, batch_at, supervised(again, Objective(5), mixup))
+        train(resumed, batch_at, supervised_step(again, Objective(5), mixup))
         pairs = zip(everything(whole), everything(resumed), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         assert resumed.history == whole.history
@@ -79,7 +79,7 @@ def test_adamw_is_torchs_with_momentum_as_its_first_decay_rate(subnet: Subnet) -
     theirs = copy.deepcopy(subnet).train()
     recipe = Recipe(3, 0.01, momentum=0.8, weight_decay=0.1, optimizer="adamw")
     run = Run(subnet, recipe)
-    train(run, batch_at, supervised(subnet, Objective(5)))
+    train(run, batch_at, supervised_step(subnet, Objective(5)))
     groups = [
         {"params": [p for p in theirs.parameters() if p.dim() > 1], "weight_decay": 0.1},
         {"params": [p for p in theirs.parameters() if p.dim() <= 1], "weight_decay": 0.0},
@@ -98,7 +98,7 @@ def test_adamw_is_torchs_with_momentum_as_its_first_decay_rate(subnet: Subnet) -
 
 def test_training_learns_and_its_history_says_so(subnet: Subnet) -> None:
     run = Run(subnet, Recipe(steps=40, learning_rate=0.05, window=10))
-    train(run, batch_at, supervised(subnet, Objective(5)))
+    train(run, batch_at, supervised_step(subnet, Objective(5)))
     assert [row["step"] for row in run.history] == [10, 20, 30, 40]
     assert run.history[-1]["loss"] < 0.5 * run.history[0]["loss"]
     assert run.history[-1]["accuracy"] > 0.9
@@ -127,7 +127,7 @@ def test_weight_decay_spares_batch_norms_and_biases(subnet: Subnet) -> None:
 def test_the_average_lies_between_start_and_end(subnet: Subnet) -> None:
     run = Run(subnet, Recipe(steps=1, learning_rate=0.1, warmup_fraction=0.0, ema_decay=0.5))
     before = [parameter.detach().clone() for parameter in subnet.parameters()]
-    train(run, batch_at, supervised(subnet, Objective(5)))
+    train(run, batch_at, supervised_step(subnet, Objective(5)))
     after = [parameter.detach().clone() for parameter in subnet.parameters()]
     run.use_average()
     for start, end, mean in zip(before, after, subnet.parameters(), strict=True):
@@ -138,13 +138,13 @@ def test_the_average_lies_between_start_and_end(subnet: Subnet) -> None:
 def test_divergence_is_named_with_its_step_and_rate(subnet: Subnet) -> None:
     run = Run(subnet, Recipe(steps=50, learning_rate=1e6, warmup_fraction=0.0))
     with pytest.raises(DivergedError, match=r"diverged at step \d+ of 50.*Lower learning_rate"):
-        train(run, batch_at, supervised(subnet, Objective(5)))
+        train(run, batch_at, supervised_step(subnet, Objective(5)))
 
 
 def test_only_the_chosen_parameters_learn(subnet: Subnet) -> None:
     norms = [p for p in subnet.parameters() if p.dim() == 1]
     before = {name: value.clone() for name, value in subnet.named_parameters()}
-    train(Run(subnet, RECIPE, norms), batch_at, supervised(subnet, Objective(5)))
+    train(Run(subnet, RECIPE, norms), batch_at, supervised_step(subnet, Objective(5)))
     for name, value in subnet.named_parameters():
         assert torch.equal(value, before[name]) == (value.dim() > 1)
 

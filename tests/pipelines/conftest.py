@@ -1,4 +1,4 @@
-"""A toy repository: real DVC stages that are shell commands, so that flows are tested in seconds.
+"""A toy repository: DVC stages that are shell commands, so that flow tests take seconds.
 
 source -> probe@DEVICE (exclusive, first) -> bundle@DEVICE -> release
    +----> train ---------------------------------^
@@ -79,9 +79,9 @@ def toy(tmp_path: Path) -> Repository:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The whole graph on digits, brought to its end by `netwright run`.
+    """The whole graph on digits after `netwright run`.
 
-    Tests share it: each leaves params, lock file and artifacts as it found them.
+    Tests share it: each must restore params, lock file and artifacts.
     """
     repository = on_digits(copy_repository(tmp_path_factory.mktemp("whole") / "repository"))
     code, output = repository.netwright("run", "--jobs", "2", timeout=600)

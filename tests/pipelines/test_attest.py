@@ -1,4 +1,4 @@
-"""What a run records of the repository that its bundles come from."""
+"""Provenance records of bundles."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from pipelines.attest import git_state, repository_state
 
 
 def git(root: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.org")
     done = subprocess.run(
         ["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True, text=True
     )
@@ -40,7 +40,7 @@ def test_a_changed_or_a_new_file_makes_the_tree_dirty_and_is_named(committed: Pa
     assert (found["dirty"], found["changed_files"], found["changed"]) == (True, 1, [name])
 
 
-def test_the_lock_file_that_every_run_writes_makes_nothing_dirty(committed: Path):
+def test_a_changed_lock_file_does_not_make_the_tree_dirty(committed: Path):
     (committed / "dvc.lock").write_text("schema: '2.0'\n")
     assert git_state(committed)["dirty"] is False
     before = repository_state(committed)
@@ -49,7 +49,7 @@ def test_the_lock_file_that_every_run_writes_makes_nothing_dirty(committed: Path
     assert before["dvc_lock_sha256"] != after["dvc_lock_sha256"]
 
 
-def test_without_a_revision_nothing_is_guessed(tmp_path: Path, monkeypatch):
+def test_without_a_revision_the_state_is_unknown(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     found = git_state(tmp_path)
     assert found["revision"] is found["dirty"] is None
@@ -64,7 +64,7 @@ def test_the_record_is_the_same_for_the_same_state(committed: Path):
     assert json.loads(first)["dvc_lock_sha256"] is None, "no lock file yet"
 
 
-def test_a_download_inside_another_repository_is_no_revision_of_that(committed: Path):
+def test_a_copy_inside_another_repository_does_not_record_its_revision(committed: Path):
     unpacked = committed / "unpacked"
     unpacked.mkdir()
     (unpacked / "params.yaml").write_text("a: 1\n")

@@ -1,4 +1,4 @@
-"""What bad input gets: rule, value and way out; the right exit code; nothing started."""
+"""Invalid input: the message has rule, value and fix; exit code 2; nothing is started."""
 
 import os
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.checked import checked_plan
-from pipelines.cores import thread_remarks
+from pipelines.checked import make_checked_plan
+from pipelines.cores import thread_warnings
 from pipelines.params import bind_params
 from pipelines.preflight import PreflightError, check_disk
 from tests.support import ROOT, Repository, copy_repository, on_digits
@@ -53,15 +53,15 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"compute_capabilities": ["SM89"]}}},
         ("devices.one.compute_capabilities", "only for backend 'tensorrt'"),
     ),
-    "a FLOPs budget nobody can meet": (
+    "an infeasible FLOPs budget": (
         {"devices": {"one": {"budget": {"flops": 10}}}},
         ("keeps flops within 10", "Raise devices.one.budget.flops"),
     ),
-    "a latency budget nobody can meet": (
+    "an infeasible latency budget": (
         {"devices": {"one": {"budget": {"latency_ms": 0.00001}}}},
         ("keeps latency_ms within 1e-05", "Raise devices.one.budget.latency_ms"),
     ),
-    "a share of latency that nobody can keep": (
+    "an infeasible share of latency": (
         {"devices": {"one": {"budget": {"latency_ms": ..., "latency_share": 0.001}}}},
         ("keeps latency_share within 0.001", "Raise devices.one.budget.latency_share"),
     ),
@@ -73,9 +73,9 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"budget": {"latency_share": 0.5}}}},
         ("devices.one.budget", "latency_ms and latency_share limit the same latency"),
     ),
-    "a share of a latency that nobody can measure": (
+    "a share of a latency that cannot be measured": (
         {"devices": {"rtx": {"budget": {"flops": ..., "latency_share": 0.5}}}},
-        ("devices.rtx.budget: latency_share cannot be searched for", "Add a budget of flops"),
+        ("devices.rtx.budget: latency_share cannot be used", "Add a budget of flops"),
     ),
     "a space too large for its algorithm": (
         {"search": {"algorithm": "exhaustive", "exhaustive": {"limit": 10}}},
@@ -95,11 +95,11 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "images in an output": (
         {"data": {"source": "folder", "path": "artifacts/raw/flowers"}},
-        ("data.path: artifacts/raw/flowers lies in artifacts/raw", "a folder of its own"),
+        ("data.path: artifacts/raw/flowers lies in artifacts/raw", "to another folder"),
     ),
-    "images of somebody's home": (
+    "images in a home folder": (
         {"data": {"source": "folder", "path": "~/imgs"}},
-        ("data.path: ~ and $ are not expanded here; write /",),
+        ("data.path: ~ and $ are not expanded; write /",),
     ),
     "networks shared by devices with supernets of their own": (
         {"fleet": {"share": True}, "search": {"weights": {"learn": True}}},
@@ -110,7 +110,7 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data": {"source": "folder", "path": "no/such/folder"}},
         ("no/such/folder",),
     ),
-    "a path that only a shell would understand": (
+    "a path that only a shell would expand": (
         {"data": {"source": "folder", "path": "~/no-such-images"}},
         ("data.path: ~ and $ are not expanded", f"write {Path.home()}/no-such-images"),
     ),
@@ -124,7 +124,7 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a teacher that is not there": (
         {"teacher": {"source": "onnx", "file": "no/such/teacher.onnx"}},
-        ("teacher.file:", "no/such/teacher.onnx is no file"),
+        ("teacher.file:", "no/such/teacher.onnx is not a file"),
     ),
     "two mistakes at once": (
         {"supernet": {"epochs": -1.0}, "devices": {"one": {"backend": "tflite"}}},
@@ -141,7 +141,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture
 def refuse(small: Repository) -> Callable[..., None]:
-    """Check that a command is refused before anything starts, with these words."""
+    """Check that a command fails before any stage starts, with these words."""
     before = (small.root / "params.yaml").read_bytes()
 
     def check(words: tuple[str, ...], *command: str) -> None:
@@ -171,20 +171,20 @@ def test_bad_params_are_refused_before_anything_starts(
 def test_each_mistake_in_the_params_is_named(
     mistake: str, small: Repository, monkeypatch: pytest.MonkeyPatch
 ):
-    """What the command line checks first, without a new process for each."""
+    """The checks of `netwright run`, without a new process for each."""
     changes, words = PARAMS[mistake]
     before = (small.root / "params.yaml").read_bytes()
     small.change(changes)
     monkeypatch.chdir(small.root)
     try:
         with pytest.raises(ValueError) as refused:  # noqa: PT011 - the words are checked below
-            checked_plan(small.root)
+            make_checked_plan(small.root)
     finally:
         (small.root / "params.yaml").write_bytes(before)
-    said = str(refused.value)
+    message = str(refused.value)
     for word in words:
-        assert word in said
-    assert len(said.splitlines()) <= 24, "more than one screen"
+        assert word in message
+    assert len(message.splitlines()) <= 24, "more than one screen"
     assert not (small.root / "artifacts").exists(), "something was started"
 
 
@@ -222,15 +222,15 @@ def test_params_that_are_not_yaml_are_refused(small: Repository, refuse: Callabl
 
 
 @pytest.mark.parametrize("name", ["1080", "false", "1e3"])
-def test_a_device_that_yaml_takes_for_no_text_is_to_be_quoted(
+def test_a_device_name_that_yaml_reads_as_another_type_has_to_be_quoted(
     name: str, small: Repository, refuse: Callable[..., None]
 ):
     text = f"devices:\n  {name}: {{backend: onnxruntime}}\n"
     (small.root / "params.yaml").write_text(text)
-    refuse((f"line 2: devices.{name} is no text to YAML", f'in quotes: "{name}"'), "run")
+    refuse((f"line 2: devices.{name} is not a string in YAML", f'in quotes: "{name}"'), "run")
 
 
-def test_a_merge_that_was_not_finished_says_how_to_mend_it(small: Repository):
+def test_git_conflict_markers_are_reported_with_the_fix(small: Repository):
     markers = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
     for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
         file = small.root / name
@@ -240,7 +240,7 @@ def test_a_merge_that_was_not_finished_says_how_to_mend_it(small: Repository):
             for command in ("run", "status"):
                 code, output = small.netwright(command)
                 assert code == 2, output
-                assert f"{name} holds git's conflict markers" in output
+                assert f"{name} contains git's conflict markers" in output
                 assert f"git checkout --ours {name}" in " ".join(output.split())
                 assert file.read_text().endswith(markers)
         finally:
@@ -251,7 +251,7 @@ def test_the_program_of_another_clone_is_refused_and_both_are_named(small: Repos
     code, output = outside(small.root, "run")
     assert code == 2, output
     assert f"this netwright belongs to {ROOT}" in output
-    assert f"the repository here is {small.root}" in output
+    assert f"the current repository is {small.root}" in output
 
 
 def test_a_download_without_git_works(small: Repository):
@@ -260,7 +260,7 @@ def test_a_download_without_git_works(small: Repository):
         code, output = small.netwright("status")
         assert code == 0, output
         assert "fetch" in output
-        # DVC by itself, too, and nothing is left of it once there is a repository.
+        # Also plain DVC; `config.local` is removed once there is a git repository.
         assert small.dvc("status")[0] == 0
     finally:
         (small.root / "no.git").rename(small.root / ".git")
@@ -268,7 +268,7 @@ def test_a_download_without_git_works(small: Repository):
     assert not (small.root / ".dvc" / "config.local").exists()
 
 
-def test_a_picture_and_an_agent_are_written_over_nothing(small: Repository):
+def test_a_picture_and_an_agent_do_not_overwrite_files(small: Repository):
     for name, command in (
         ("cat.png", ["space", "models/spaces/compact.yaml", "--picture"]),
         ("notes.txt", ["agent", "--write"]),
@@ -276,27 +276,27 @@ def test_a_picture_and_an_agent_are_written_over_nothing(small: Repository):
         (small.root / name).write_text("mine")
         code, output = small.netwright(*command, name)
         assert code == 2, output
-        assert f"{name} exists already" in output
+        assert f"{name} already exists" in output
         assert (small.root / name).read_text() == "mine"
 
 
 def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.MonkeyPatch):
     check_disk(small.root)
-    monkeypatch.setattr("pipelines.preflight.LEAST_FREE", 10**18)
-    with pytest.raises(PreflightError, match=r"MB left, and even the smallest run needs"):
+    monkeypatch.setattr("pipelines.preflight.MIN_FREE_BYTES", 10**18)
+    with pytest.raises(PreflightError, match=r"MB left, and a run needs at least"):
         check_disk(small.root)
 
 
-def test_stages_with_more_threads_than_cores_are_remarked_upon(small: Repository):
+def test_stages_with_more_threads_than_cores_cause_a_warning(small: Repository):
     values = dict(bind_params(small.root).values)
-    assert thread_remarks(values) == []
+    assert thread_warnings(values) == []
     train = values["train"].model_copy(update={"threads": 500, "processes": 2})
-    (remark,) = thread_remarks({**values, "train": train})
-    assert remark.startswith("train.threads times train.processes: 1000 threads on")
+    (warning,) = thread_warnings({**values, "train": train})
+    assert warning.startswith("train.threads times train.processes: 1000 threads on")
 
 
 @pytest.mark.parametrize("command", ["run", "status", "doctor"])
-def test_every_command_outside_a_repository_says_where_to_run_it(command: str, tmp_path: Path):
+def test_every_command_outside_a_repository_is_an_error_with_the_fix(command: str, tmp_path: Path):
     code, output = outside(tmp_path, command)
     assert code == 2
     assert "not a Netwright repository" in output
@@ -335,7 +335,7 @@ def test_a_bundle_that_is_not_there_is_wrong_use(refuse: Callable[..., None]):
 def test_a_missing_runtime_says_what_to_install(small: Repository):
     before = (small.root / "params.yaml").read_bytes()
     small.change({"devices": {"edge": {**CPU, "backend": "openvino"}}})
-    # An import of it fails as if it were not there.
+    # Makes its import fail as if it were not installed.
     code, output = prepared(small, "sys.modules['openvino'] = None")
     (small.root / "params.yaml").write_bytes(before)
     assert code == 2, output
@@ -345,8 +345,8 @@ def test_a_missing_runtime_says_what_to_install(small: Repository):
     assert not (small.root / "artifacts").exists(), "something was started"
 
 
-def test_a_server_of_prefects_that_does_not_answer_is_one_message(small: Repository):
-    # Port 9 is nobody's.
+def test_a_prefect_server_that_does_not_answer_is_one_message(small: Repository):
+    # Nothing listens on port 9.
     code, output = prepared(small, "os.environ['PREFECT_API_URL'] = 'http://127.0.0.1:9/api'")
     assert code == 1, output
     assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in output
@@ -356,7 +356,7 @@ def test_a_server_of_prefects_that_does_not_answer_is_one_message(small: Reposit
 
 
 def prepared(repository: Repository, preparation: str) -> tuple[int, str]:
-    """`netwright run` after a line of Python that changes what the process finds."""
+    """`netwright run` after a line of Python that changes the process's environment."""
     program = f"import os, sys; {preparation}; sys.argv = ['netwright', 'run']"
     child = repository.start("-c", f"{program}; from pipelines.cli import main; main()")
     output, _ = child.communicate(timeout=120)

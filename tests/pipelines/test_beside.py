@@ -1,4 +1,4 @@
-"""Commands beside a run: refused in one line, or told what runs now."""
+"""Commands during a run: `run` is refused in one line, `status` shows the running stages."""
 
 import json
 import os
@@ -9,14 +9,14 @@ import urllib.request
 
 import pytest
 
-from pipelines.api import serving
+from pipelines.api import run_server
 from pipelines.workspace import Workspace
 from tests.pipelines.test_interrupts import RUN, sleeps, wait_for
 from tests.serving import free_port
 from tests.support import Repository, environment, kill_tree
 
 
-def test_beside_a_run_another_is_refused_and_status_says_what_runs(toy: Repository):
+def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(toy: Repository):
     toy.change({"devices": {"a": {"width": 5000}}})
     file = toy.root / "dvc.yaml"
     file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 5000"))
@@ -26,11 +26,11 @@ def test_beside_a_run_another_is_refused_and_status_says_what_runs(toy: Reposito
         wait_for(lambda: sleeps(child.pid))
         code, output = netwright(toy, "run")
         assert code == 2, output
-        assert f"another run is under way (process {child.pid})" in output
+        assert f"another run is active (process {child.pid})" in output
         assert "rwlock" not in output
         code, output = netwright(toy, "status")
         assert code == 0, output
-        assert f"A run is under way (process {child.pid})." in output
+        assert f"A run is active (process {child.pid})." in output
         assert "Running now: bundle@a" in output
         status = beside(toy, "status")
         status.kill()
@@ -43,7 +43,7 @@ def test_beside_a_run_another_is_refused_and_status_says_what_runs(toy: Reposito
     finally:
         if child.poll() is None:
             kill_tree(child.pid)
-    assert Workspace(toy.root).runner() is None
+    assert Workspace(toy.root).running_pid() is None
     assert not (toy.root / ".netwright/run.json").exists()
 
 
@@ -59,16 +59,16 @@ def netwright(repository: Repository, command: str) -> tuple[int, str]:
     return child.returncode, output
 
 
-def test_the_pages_ask_their_own_server_and_show_what_the_stages_print(
+def test_the_web_ui_uses_its_own_server_and_shows_the_output_of_stages(
     toy: Repository, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PREFECT_API_URL", "")
     monkeypatch.delenv("PREFECT_API_URL")
     port = free_port()
     (toy.root / "run.py").write_text(RUN)
-    with serving(Workspace(toy.root), port) as url:
+    with run_server(Workspace(toy.root), port) as url:
         assert url == f"http://127.0.0.1:{port}"
-        assert asked(f"{url}/ui-settings")["api_url"] == f"{url}/api"
+        assert get_json(f"{url}/ui-settings")["api_url"] == f"{url}/api"
         result = subprocess.run(
             [sys.executable, "run.py"],
             cwd=toy.root,
@@ -79,14 +79,14 @@ def test_the_pages_ask_their_own_server_and_show_what_the_stages_print(
             timeout=300,
         )
         assert result.returncode == 0, result.stdout + result.stderr
-        runs = asked(f"{url}/api/task_runs/filter", {})
+        runs = get_json(f"{url}/api/task_runs/filter", {})
         probe = next(run["id"] for run in runs if run["name"] == "probe@a")
         only = {"logs": {"task_run_id": {"any_": [probe]}}}
-        messages = [log["message"] for log in asked(f"{url}/api/logs/filter", only)]
+        messages = [log["message"] for log in get_json(f"{url}/api/logs/filter", only)]
     assert "progress 1/2 loss=0.5 left=3s" in messages
 
 
-def asked(url: str, body: dict | None = None):
+def get_json(url: str, body: dict | None = None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:

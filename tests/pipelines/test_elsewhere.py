@@ -1,4 +1,4 @@
-"""A device in another building, on the repository as its owner has it."""
+"""Offline measurement: export of the models and import of the latency table."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.elsewhere import export_for, import_table
+from pipelines.elsewhere import export_models_for, import_device_table
 from pipelines.plan import make_plan
 from pipelines.preflight import PreflightError, preflight
 from stages.profile.table_file import TableError
@@ -23,7 +23,7 @@ PHONE = {
 
 
 def fill(table: Path) -> None:
-    """Some milliseconds in every row."""
+    """Fill in milliseconds in every row."""
     rng = np.random.default_rng(0)
     rows = list(csv.reader(table.read_text().splitlines()))
     column = rows[0].index("ms")
@@ -32,19 +32,19 @@ def fill(table: Path) -> None:
     table.write_text("\n".join(",".join(row) for row in rows) + "\n")
 
 
-def test_a_table_from_elsewhere_is_adopted_and_survives_the_next_run(digits: Repository):
+def test_an_imported_table_is_used_and_survives_the_next_run(digits: Repository):
     digits.change({"devices": {"one": ..., "rtx": ..., "phone": PHONE}})
     params = digits.root / "params.yaml"
-    params.write_text("# kept by its owner\n" + params.read_text())
+    params.write_text("# a comment\n" + params.read_text())
     before, away = params.read_bytes(), digits.root / "away"
     shown = Console(file=io.StringIO())
     inside = digits.root / "artifacts" / "raw" / "away"
     with pytest.raises(TableError, match="lies in artifacts/raw"):
-        export_for(shown, digits.root, make_plan(digits.root), "phone", inside)
-    export_for(shown, digits.root, make_plan(digits.root), "phone", away)
+        export_models_for(shown, digits.root, make_plan(digits.root), "phone", inside)
+    export_models_for(shown, digits.root, make_plan(digits.root), "phone", away)
 
     with pytest.raises(TableError, match="without milliseconds"):
-        import_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
+        import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
     assert params.read_bytes() == before
     assert not (digits.root / "tables").exists()
 
@@ -52,8 +52,8 @@ def test_a_table_from_elsewhere_is_adopted_and_survives_the_next_run(digits: Rep
     table = digits.root / "tables" / "phone.csv"
     table.parent.mkdir()
     table.write_text("mine")
-    with pytest.raises(TableError, match="is not the table that params"):
-        import_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
+    with pytest.raises(TableError, match="is not the table in params"):
+        import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
     assert table.read_text() == "mine"
     table.unlink()
     code, output = digits.netwright("profile", "phone", "--import", "away/table.csv")
@@ -61,7 +61,7 @@ def test_a_table_from_elsewhere_is_adopted_and_survives_the_next_run(digits: Rep
     assert "held-out networks" in output
     assert table.read_bytes() == (away / "table.csv").read_bytes()
     assert digits.params["devices"]["phone"]["table"]["file"] == "tables/phone.csv"
-    assert params.read_text().startswith("# kept by its owner\n")
+    assert params.read_text().startswith("# a comment\n")
     stale = make_plan(digits.root).stale
     assert "profile@phone" not in stale
     assert "search@phone" in stale

@@ -1,4 +1,4 @@
-"""Variables that are meant for other programs change nothing of what a run does."""
+"""Environment variables for other programs do not change a run."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.environment import (
+    remove_foreign_variables,
+    remove_proxies,
     server_environment,
-    settle,
     stage_environment,
-    talk_to_this_machine,
 )
 from tests.pipelines.test_interrupts import RUN
 from tests.support import Repository, environment
@@ -35,7 +35,7 @@ FOREIGN = {
 }
 
 
-def test_a_run_does_not_notice_the_environment_of_somebody_else(toy: Repository):
+def test_a_run_ignores_variables_for_other_programs(toy: Repository):
     (toy.root / "run.py").write_text(RUN)
     child = subprocess.Popen(
         ["python", "run.py"],
@@ -51,10 +51,10 @@ def test_a_run_does_not_notice_the_environment_of_somebody_else(toy: Repository)
     assert "Traceback" not in output
 
 
-def test_stages_reach_the_internet_as_the_user_does_and_nothing_else_of_it():
+def test_stages_receive_the_proxy_variables_and_no_foreign_ones():
     ours = {"PATH": "/bin", "HOME": "/h", "PYTHONPATH": "/ros", **INTERNET, **FOREIGN}
-    settle(ours)
-    talk_to_this_machine(ours)
+    remove_foreign_variables(ours)
+    remove_proxies(ours)
     assert not INTERNET.keys() & ours.keys()
     stage = stage_environment(ours)
     assert {name: stage[name] for name in INTERNET} == INTERNET
@@ -69,8 +69,8 @@ def test_stages_reach_the_internet_as_the_user_does_and_nothing_else_of_it():
 )
 def test_a_server_of_the_users_own_keeps_its_settings(url: str, kept: bool):
     ours = {"PREFECT_API_URL": url, "PREFECT_API_KEY": "key", "PREFECT_HOME": "/x", **INTERNET}
-    settle(ours)
-    talk_to_this_machine(ours)
+    remove_foreign_variables(ours)
+    remove_proxies(ours)
     assert ours["PREFECT_API_URL"] == url
     assert ours["PREFECT_API_KEY"] == "key"
     assert "PREFECT_HOME" not in ours
@@ -80,9 +80,9 @@ def test_a_server_of_the_users_own_keeps_its_settings(url: str, kept: bool):
     assert "PREFECT_API_KEY" not in server
 
 
-def test_git_tells_of_this_repository_whatever_a_hook_says(toy: Repository):
+def test_git_reports_this_repository_inside_a_hook(toy: Repository):
     ours = {**os.environ, "GIT_DIR": "/no/such/repository", "GIT_WORK_TREE": "/no/such/tree"}
-    settle(ours)
+    remove_foreign_variables(ours)
     command = ["git", "rev-parse", "--show-toplevel"]
     found = subprocess.run(command, cwd=toy.root, env=ours, capture_output=True, text=True)
     assert Path(found.stdout.strip()) == toy.root.resolve(), found.stderr

@@ -21,7 +21,7 @@ from pipelines.workspace import Workspace
 Workspace(Path.cwd()).configure_prefect(os.environ, "CRITICAL")
 import pipelines.flow
 from pipelines.flow import RunFailedError, release_flow
-pipelines.flow.make_plan = None  # DVC's status is slow: not asked again by who is told the stages
+pipelines.flow.make_plan = None  # DVC's status is slow: not repeated if the stages are given
 from pipelines.plan import make_plan
 from pipelines.workspace import BusyError
 try:
@@ -60,7 +60,7 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
     assert code == 0, output
     order = ran(toy)
     assert sorted(order) == sorted(stage.name for stage in read_graph(toy.root))
-    assert order[:3] == ["source", "probe@a", "probe@b"], "first stages run first"
+    assert order[:3] == ["source", "probe@a", "probe@b"], "`first` stages run first"
     assert "probe@a: started" in output
     assert (toy.root / ".netwright/logs/probe@a.log").read_text().count("progress 1/2") == 1
     assert toy.dvc("status")[1].strip() == "Data and pipelines are up to date."
@@ -83,7 +83,7 @@ def test_a_first_stage_that_fails_stops_the_run_before_anything_is_trained(toy: 
     assert ran(toy) == ["source"]
 
 
-def test_a_stopped_run_leaves_nothing_running_and_nothing_half_written(toy: Repository):
+def test_a_stopped_run_leaves_no_processes_and_no_partial_output(toy: Repository):
     toy.change({"devices": {"a": {"width": 500}}})
     child = start_flow(toy)
     wait_for(lambda: any("sleep" in p.name() for p in descendants(child.pid)))
@@ -104,7 +104,7 @@ def test_a_stage_that_takes_too_long_is_stopped(toy: Repository):
     stage = read_graph(toy.root)["bundle@a"]
     processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
     began = time.monotonic()
-    with pytest.raises(StageFailedError, match="stopped after 3 s, its limit"):
+    with pytest.raises(StageFailedError, match="stopped at its timeout of 3 s"):
         processes.run(stage)
     assert time.monotonic() - began < 15
 
@@ -113,7 +113,7 @@ def test_a_second_run_beside_the_first_is_refused(toy: Repository):
     workspace = Workspace(toy.root)
     with (
         workspace.lock(),
-        pytest.raises(BusyError, match=f"another run is under way.*{os.getpid()}"),
+        pytest.raises(BusyError, match=f"another run is active.*{os.getpid()}"),
         workspace.lock(),
     ):
         pass
@@ -142,5 +142,5 @@ def descendants(pid: int) -> list[psutil.Process]:
 def wait_for(condition, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it never happened"
+        assert time.monotonic() < until, "timeout"
         time.sleep(0.1)

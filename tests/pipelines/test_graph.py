@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from dvc.lock import make_lock
 
-from pipelines.graph import NEVER, GraphError, find_root, read_graph, read_state, stale
+from pipelines.graph import NEVER, GraphError, find_root, find_stale, read_graph, read_state
 from pipelines.plan import make_plan
 from tests.support import Repository
 
@@ -42,28 +42,28 @@ def test_an_unknown_key_in_meta_is_refused(toy: Repository):
         read_graph(toy.root)
 
 
-def test_a_broken_dvc_yaml_is_an_error_of_ours(toy: Repository):
+def test_a_broken_dvc_yaml_is_a_graph_error(toy: Repository):
     (toy.root / "dvc.yaml").write_text("stages: [")
     with pytest.raises(GraphError, match=r"dvc\.yaml"):
         read_graph(toy.root)
 
 
-def test_outside_a_repository_the_way_out_is_named(tmp_path):
-    with pytest.raises(GraphError, match="Run inside the folder that was cloned"):
+def test_outside_a_repository_the_message_has_the_fix(tmp_path):
+    with pytest.raises(GraphError, match="Run the command inside the cloned folder"):
         find_root(tmp_path)
 
 
-def test_what_never_ran_says_so(toy: Repository):
-    found = stale(toy.root, read_graph(toy.root))
+def test_stages_that_never_ran_have_that_reason(toy: Repository):
+    found = find_stale(toy.root, read_graph(toy.root))
     assert found["source"] == [NEVER]
     assert found["bundle@a"] == [NEVER]
 
 
 def test_a_changed_param_makes_its_stages_stale_and_names_itself(toy: Repository):
     assert toy.dvc("repro", "--quiet")[0] == 0
-    assert stale(toy.root, read_graph(toy.root)) == {}
+    assert find_stale(toy.root, read_graph(toy.root)) == {}
     toy.change({"devices": {"b": {"width": 3}}})
-    found = stale(toy.root, read_graph(toy.root))
+    found = find_stale(toy.root, read_graph(toy.root))
     assert list(found) == ["probe@b", "bundle@b", "release"]
     assert (
         found["probe@b"] == ["devices.b.size modified"] or "devices.b modified" in found["probe@b"]
@@ -87,7 +87,7 @@ def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
 
 
 def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
-    """The links that an image folder may have (data.image_walk): DVC must go on seeing through."""
+    """DVC must follow the links that an image folder may have (data.image_walk)."""
     root, outside = tmp_path / "repository", tmp_path / "outside"
     (outside / "alpha").mkdir(parents=True)
     (outside / "alpha" / "0.png").write_text("0")
@@ -103,12 +103,12 @@ def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp
     graph = read_graph(root)
     for change in (tmp_path / "1.png", outside / "alpha" / "0.png", outside / "alpha" / "2.png"):
         assert repository.dvc("repro", "--quiet")[0] == 0
-        assert stale(root, graph) == {}
+        assert find_stale(root, graph) == {}
         change.write_text("changed")
-        assert stale(root, graph) == {"look": ["images modified"]}
+        assert find_stale(root, graph) == {"look": ["images modified"]}
 
 
-def test_the_graph_is_read_while_dvc_is_at_work_and_leaves_its_locks_alone(toy: Repository):
+def test_the_graph_is_read_while_dvc_runs_and_without_its_locks(toy: Repository):
     assert toy.dvc("repro", "--quiet", "train")[0] == 0
     rwlock = toy.root / ".dvc/tmp/rwlock"
     writer = {"pid": os.getpid(), "cmd": "dvc repro"}

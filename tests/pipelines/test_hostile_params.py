@@ -1,4 +1,4 @@
-"""Whatever stands in params.yaml is a text, also where DVC runs without `netwright`."""
+"""No text of params.yaml reaches a shell, also if DVC runs without `netwright`."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ NAMES = f"im;{DO} $({DO}) `{DO}` \"q\" 's' [b] {{x}} ${{data.size}} &|<>#%\\n\n{
 
 @pytest.fixture
 def repository(tmp_path) -> Repository:
-    """A repository in a folder that a shell would stumble over, too."""
+    """A repository in a folder whose name has shell metacharacters too."""
     return on_digits(copy_repository(tmp_path / f"re po;{DO} $({DO}) 'q"))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: one line, the signal's exit code, nothing left."""
+"""SIGINT, SIGTERM and SIGHUP: one line, the signal's exit code, no processes left."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import pytest
 from tests.support import Repository, environment, kill_tree
 
 ROOT = Path(__file__).resolve().parents[2]
-STOPPED = "stopped. What was done stays done; the next run continues from there."
+STOPPED = "stopped. Finished stages are kept; the next run continues from there."
 RUN = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
@@ -36,7 +36,7 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture
 def sleeping(toy: Repository) -> Repository:
-    """A repository one of whose stages takes very long."""
+    """A repository with a stage that sleeps."""
     toy.change({"devices": {"a": {"width": 5000}}})
     file = toy.root / "dvc.yaml"
     file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 5000"))
@@ -46,11 +46,11 @@ def sleeping(toy: Repository) -> Repository:
 
 def started(repository: Repository, *command: str) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a shell does."""
-    return repository.start(*command, start_new_session=True, preexec_fn=heed_signals)
+    return repository.start(*command, start_new_session=True, preexec_fn=reset_signals)
 
 
-def heed_signals() -> None:
-    """Undo what the tests were started with: nohup ignores one, a shell's & another."""
+def reset_signals() -> None:
+    """Reset signals that the parent of the tests ignores (nohup, a shell's `&`)."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
@@ -58,7 +58,7 @@ def heed_signals() -> None:
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it never happened"
+        assert time.monotonic() < until, "timeout"
         time.sleep(0.05)
 
 
@@ -69,7 +69,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def runs(pid: int, word: str) -> bool:
-    """Whether a process has started, somehow, one with this word in its command."""
+    """Whether a process has a descendant with this word in its command."""
     for process in family(pid):
         with contextlib.suppress(psutil.Error):
             if word in process.cmdline():
@@ -86,7 +86,7 @@ def serves(pid: int) -> bool:
 
 
 def ended(child: subprocess.Popen[str], before: list[psutil.Process]) -> str:
-    """What a stopped run said, once it and all it had started are gone."""
+    """Output of a stopped run, once it and all its descendants have ended."""
     output, _ = child.communicate(timeout=60)
     _, alive = psutil.wait_procs(before, timeout=15)
     assert alive == []
@@ -109,7 +109,7 @@ def test_a_signal_to_the_whole_group_ends_a_run_in_one_line(sleeping: Repository
     assert output.count("error") == 1, output
     assert "Traceback" not in output
     assert "bundle@a" not in sleeping.locked
-    assert "probe@a" in sleeping.locked, "what was done stays done"
+    assert "probe@a" in sleeping.locked, "finished stages are kept"
 
 
 def test_a_second_signal_ends_it_at_once(sleeping: Repository):
@@ -154,7 +154,7 @@ def test_a_closed_terminal_ends_a_run_and_leaves_nothing(sleeping: Repository):
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        preexec_fn=heed_signals,
+        preexec_fn=reset_signals,
         env={**environment(), "TERM": "xterm"},
     )
     os.close(slave)
@@ -166,14 +166,14 @@ def test_a_closed_terminal_ends_a_run_and_leaves_nothing(sleeping: Repository):
 
     wait_for(lambda: (read(), sleeps(child.pid))[1])
     before = family(child.pid)
-    os.close(master)  # nobody can be told anything any more
+    os.close(master)
     os.killpg(child.pid, signal.SIGHUP)
     assert child.wait(60) == 129
     _, alive = psutil.wait_procs(before, timeout=15)
     assert alive == []
 
 
-def test_what_a_killed_run_has_started_ends_by_itself(sleeping: Repository):
+def test_the_descendants_of_a_killed_run_end_by_themselves(sleeping: Repository):
     child = started(sleeping, "run.py")
     wait_for(lambda: sleeps(child.pid))
     before = family(child.pid)

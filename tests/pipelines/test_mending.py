@@ -1,4 +1,4 @@
-"""What a killed DVC leaves half-written does not stop the next command."""
+"""Files that a killed DVC left truncated do not stop the next command."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from dvc.lock import make_lock
 
 from pipelines.graph import read_graph
-from pipelines.mending import LOCK, clear_rwlock, keep_lock, mend_lock, mend_rwlock
+from pipelines.mending import LOCK, back_up_lock, clear_rwlock, repair_lock, repair_rwlock
 from pipelines.process import StageProcesses
 from tests.support import Repository
 
@@ -24,35 +24,33 @@ def rwlock(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("left", HALF, ids=["emptied", "begun"])
-def test_a_half_written_lock_file_stops_neither_the_graph_nor_a_stage(
-    toy: Repository, left: str
-) -> None:
+def test_a_truncated_rwlock_stops_neither_the_graph_nor_a_stage(toy: Repository, left: str) -> None:
     rwlock(toy.root).write_text(left)
-    assert "corrupted" in toy.dvc("repro", "source")[1], "DVC has learnt to mend it: drop mending"
+    assert "corrupted" in toy.dvc("repro", "source")[1], "DVC repairs it now: remove repair_rwlock"
     graph = read_graph(toy.root)
     rwlock(toy.root).write_text(left)
     processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
     assert processes.run(graph["source"]) == "ran"
 
 
-def test_a_whole_lock_file_stays_as_it_is(tmp_path: Path) -> None:
-    mend_rwlock(tmp_path)  # no DVC repository: nothing to mend
+def test_a_valid_rwlock_is_unchanged(tmp_path: Path) -> None:
+    repair_rwlock(tmp_path)  # no DVC repository: nothing to repair
     rwlock(tmp_path).write_text('{"read": {}}')
-    mend_rwlock(tmp_path)
+    repair_rwlock(tmp_path)
     assert rwlock(tmp_path).read_text() == '{"read": {}}'
 
 
-def test_a_lock_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+def test_repair_waits_for_a_writer_of_the_rwlock(tmp_path: Path) -> None:
     file = rwlock(tmp_path)
     guard = make_lock(str(file.with_name("rwlock.lock")), tmp_dir=str(file.parent))
     with guard:
         file.write_text("")
-        mending = threading.Thread(target=mend_rwlock, args=(tmp_path,))
-        mending.start()
+        repair = threading.Thread(target=repair_rwlock, args=(tmp_path,))
+        repair.start()
         time.sleep(0.2)
         file.write_text('{"write": {}}')
-    mending.join(20)
-    assert not mending.is_alive()
+    repair.join(20)
+    assert not repair.is_alive()
     assert file.read_text() == '{"write": {}}'
 
 
@@ -69,24 +67,24 @@ def emptied(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("cut", [emptied, cut_in_a_hash, cut_in_a_key], ids=lambda f: f.__name__)
-def test_a_half_written_record_is_replaced_by_the_last_whole_one_and_the_run_goes_on(
+def test_a_truncated_dvc_lock_is_restored_from_its_backup_and_the_run_continues(
     toy: Repository, cut, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert toy.dvc("repro", "--quiet", "train")[0] == 0
-    keep_lock(toy.root)
+    back_up_lock(toy.root)
     whole = (toy.root / LOCK).read_bytes()
     (toy.root / LOCK).write_bytes(cut(whole))
     graph = read_graph(toy.root)
-    assert "replaced by the last whole one" in capsys.readouterr().err
+    assert "replaced by its last backup" in capsys.readouterr().err
     assert (toy.root / LOCK).read_bytes() == whole
     assert (toy.root / ".netwright/dvc.lock.torn").read_bytes() == cut(whole)
     processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
     assert processes.run(graph["train"]) == "fresh"
-    mend_lock(toy.root)
-    assert capsys.readouterr().err == "", "a whole one stays as it is"
+    repair_lock(toy.root)
+    assert capsys.readouterr().err == "", "a valid one is unchanged"
 
 
-def test_a_half_written_record_of_the_first_stage_is_removed_and_its_work_found_again(
+def test_a_truncated_dvc_lock_without_backup_is_removed_and_results_are_restored(
     toy: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert toy.dvc("repro", "--quiet", "train")[0] == 0
@@ -100,22 +98,22 @@ def test_a_half_written_record_of_the_first_stage_is_removed_and_its_work_found_
     assert not (toy.root / "ran.log").exists()
 
 
-def test_what_a_stage_has_done_is_kept_at_once(toy: Repository) -> None:
+def test_dvc_lock_is_backed_up_after_each_stage(toy: Repository) -> None:
     processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
     processes.run(read_graph(toy.root)["source"])
     kept = toy.root / ".netwright/dvc.lock.kept"
     assert kept.read_bytes() == (toy.root / LOCK).read_bytes()
 
 
-def test_a_record_in_conflict_is_left_to_the_user(toy: Repository) -> None:
+def test_a_dvc_lock_with_conflict_markers_is_unchanged(toy: Repository) -> None:
     conflict = b"<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n"
     (toy.root / LOCK).write_bytes(conflict)
-    mend_lock(toy.root)
+    repair_lock(toy.root)
     assert (toy.root / LOCK).read_bytes() == conflict
 
 
 @pytest.mark.parametrize(("written", "stays"), [(0, False), (4e9, True)], ids=["before", "after"])
-def test_a_command_that_had_a_process_number_in_use_again_is_forgotten(
+def test_an_rwlock_entry_with_a_reused_pid_is_removed(
     tmp_path: Path, written: float, stays: bool
 ) -> None:
     entry = {"pid": os.getpid(), "cmd": "dvc repro"}

@@ -1,4 +1,4 @@
-"""What the user put into an output is never emptied away."""
+"""Files that the user put into an output are never deleted."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.graph import read_graph, stale
+from pipelines.graph import find_stale, read_graph
 from pipelines.leftovers import leftover_notes
-from pipelines.outputs import begin, ended, foreign_problems
+from pipelines.outputs import foreign_problems, mark_ended, mark_started
 from tests.support import Repository, copy_repository, on_digits
 
 
 def found(repository: Repository) -> list[str]:
     graph = read_graph(repository.root)
-    return foreign_problems(repository.root, graph, stale(repository.root, graph))
+    return foreign_problems(repository.root, graph, find_stale(repository.root, graph))
 
 
 def put(folder: Path, name: str = "mine.png") -> Path:
@@ -28,10 +28,10 @@ def test_a_file_in_an_output_that_has_never_been_written_is_refused(toy: Reposit
     put(toy.root / "out" / "source")
     (problem,) = found(toy)
     assert "no stage wrote out/source/mine.png" in problem
-    assert "the stage 'source' writes that folder anew" in problem
+    assert "the stage 'source' replaces that folder" in problem
 
 
-def test_what_a_run_wrote_is_its_own_even_where_the_lock_file_is_gone(toy: Repository):
+def test_files_of_a_run_are_recognised_even_without_the_lock_file(toy: Repository):
     code, output = toy.dvc("repro", "source")
     assert code == 0, output
     for lock in ("there", "gone"):
@@ -51,18 +51,18 @@ def test_a_link_in_an_output_is_the_users(toy: Repository, tmp_path: Path):
     assert "out/source/images" in found(toy)[0]
 
 
-def test_what_a_stopped_stage_left_is_its_own_and_what_came_after_is_not(toy: Repository):
+def test_files_of_a_stopped_stage_are_recognised_and_later_ones_are_not(toy: Repository):
     stage = read_graph(toy.root)["source"]
-    begin(toy.root, stage)
+    mark_started(toy.root, stage)
     put(toy.root / "out" / "source", "half")
-    assert found(toy) == []  # killed: nothing more is known
-    ended(toy.root, stage, done=False)
+    assert found(toy) == []  # killed: all files count as the stage's
+    mark_ended(toy.root, stage, done=False)
     assert found(toy) == []
     put(toy.root / "out" / "source")
     (problem,) = found(toy)
     assert "mine.png," in problem
     assert "half" not in problem
-    ended(toy.root, stage, done=True)
+    mark_ended(toy.root, stage, done=True)
     assert "and 1 more" in found(toy)[0]
 
 
@@ -80,7 +80,7 @@ def test_no_command_loses_images_that_lie_in_an_output(repository: Repository):
                 flowers / name / f"{number}.png"
             )
     images = sorted(flowers.rglob("*.png"))
-    # Beside what is fetched, and named by the params.
+    # Next to the downloaded files, and as `data.path`.
     for source, path, command in (
         ("digits", "artifacts/raw", ["run"]),
         ("folder", "artifacts/raw/flowers", ["run", "--device", "one"]),
@@ -90,8 +90,8 @@ def test_no_command_loses_images_that_lie_in_an_output(repository: Repository):
         code, output = repository.netwright(*command)
         assert code == 2, output
         assert "artifacts/raw" in output
-        assert "a folder of" in " ".join(output.split())
-    # Without us, DVC itself empties the outputs of the stages it runs.
+        assert "to another folder" in " ".join(output.split())
+    # Plain `dvc repro` does not delete them either.
     code, output = repository.dvc("repro", "fetch")
     assert code == 0, output
     assert sorted(flowers.rglob("*.png")) == images
@@ -108,17 +108,17 @@ def test_a_fetched_folder_that_was_removed_comes_back_without_fetching(toy: Repo
         "processes = StageProcesses(root, root / 'logs', lambda stage, line: None); "
         "print(processes.run(read_graph(root)['source']))"
     )
-    for said in ("ran", "fresh"):
+    for outcome in ("ran", "fresh"):
         child = toy.start("-c", f"import sys; sys.path.insert(0, {str(CODE)!r}); {program}")
         output, _ = child.communicate(timeout=100)
-        assert output.splitlines()[-1] == said, output
+        assert output.splitlines()[-1] == outcome, output
         assert (toy.root / "out" / "source" / "x").read_text() == "hello\n"
         (toy.root / "out" / "source" / "x").unlink()
         (toy.root / "out" / "source").rmdir()
     assert (toy.root / "ran.log").read_text().splitlines() == ["source"]
 
 
-def test_what_was_made_for_a_device_that_is_gone_is_mentioned(toy: Repository):
+def test_outputs_of_a_removed_device_are_mentioned(toy: Repository):
     put(toy.root / "out" / "bundle" / "old", "x")
     put(toy.root / "out" / "probe" / "old", "x")
     put(toy.root / "out" / "probe" / "a", "x")

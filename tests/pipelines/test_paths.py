@@ -1,4 +1,4 @@
-"""No path of the params may lie in what a run writes, by whatever name, or contain it."""
+"""No path of the params may lie in an output of a run or contain one."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ TABLE = {"file": "tables/phone.csv", "sha256": "0" * 64}
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Repository:
-    """The params and the graph alone, with a folder of images beside them."""
+    """Only the params, the graph and a folder of images."""
     root = tmp_path / "repository"
     (root / "benchmarks").mkdir(parents=True)
     for name in ("params.yaml", "dvc.yaml", "benchmarks/dvc.yaml"):
@@ -49,7 +49,7 @@ def test_a_folder_of_the_users_own_is_good(name: str, bare: Repository):
 
 
 @pytest.mark.parametrize("name", ["artifacts/raw", "./artifacts/raw/", "images/../artifacts/raw"])
-def test_what_fetch_fills_is_good_for_what_can_be_fetched_alone(name: str, bare: Repository):
+def test_the_output_of_fetch_is_allowed_only_for_downloadable_sources(name: str, bare: Repository):
     assert problems(bare, {"data": {"path": name, "source": "digits"}}) == []
     (problem,) = problems(bare, {"data": {"source": "folder"}})
     assert f"data.path: {name} lies in artifacts/raw" in problem
@@ -78,7 +78,7 @@ def test_a_path_in_an_output_is_refused(changes: dict[str, Any], key: str, bare:
     (problem,) = problems(bare, changes)
     assert problem.startswith(f"{key}: ")
     assert " lies in " in problem
-    assert "a folder of its own" in problem
+    assert "to another folder" in problem
 
 
 @pytest.mark.parametrize("name", [".", "artifacts", "..", "/", "images/.."])
@@ -97,9 +97,9 @@ def test_artifacts_that_are_a_link_to_the_images_are_refused(bare: Repository):
     shutil.rmtree(bare.root / "artifacts")
     (bare.root / "images" / "raw").mkdir()
     (bare.root / "artifacts").symlink_to("images")
-    for name, said in (("images", "contains"), ("images/raw", "lies in")):
+    for name, relation in (("images", "contains"), ("images/raw", "lies in")):
         (problem,) = problems(bare, path(name))
-        assert f"data.path: {name} {said} artifacts/raw" in problem
+        assert f"data.path: {name} {relation} artifacts/raw" in problem
 
 
 def test_a_class_that_is_a_link_into_an_output_is_refused(bare: Repository):
@@ -114,10 +114,10 @@ def test_an_output_by_another_mount_is_refused(bare: Repository):
     bind = ["mount", "--bind", str(bare.root / "artifacts" / "raw"), str(mounted)]
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     if shutil.which("unshare") is None or subprocess.run([*alone, *bind], check=False).returncode:
-        pytest.skip("this machine lets nobody mount a folder twice")
+        pytest.skip("bind mounts are not permitted on this machine")
     look = (
-        "import sys; from pathlib import Path; from pipelines.paths import below; "
-        "print([below(Path(a), Path(b)) for a, b in [sys.argv[1:3], sys.argv[3:5]]])"
+        "import sys; from pathlib import Path; from pipelines.paths import is_inside; "
+        "print([is_inside(Path(a), Path(b)) for a, b in [sys.argv[1:3], sys.argv[3:5]]])"
     )
     raw = str(bare.root / "artifacts" / "raw")
     pairs = [f"{mounted}/flowers", raw, str(bare.root / "images"), raw]
@@ -134,17 +134,17 @@ def test_images_among_the_code_are_refused(bare: Repository):
 
 
 @pytest.mark.parametrize("name", ["~/images", "$HOME/images"])
-def test_what_a_shell_would_expand_gets_a_hint(name: str, bare: Repository):
+def test_a_path_with_shell_expansion_has_a_hint(name: str, bare: Repository):
     (problem,) = problems(bare, path(name))
-    assert "are not expanded here; write /" in problem
+    assert "are not expanded; write /" in problem
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("a" * 300, "the name is too long"), ("a\0b", "NUL"), ("round", "circle")],
+    ("name", "words"),
+    [("a" * 300, "the name is too long"), ("a\0b", "NUL"), ("loop", "cycle")],
 )
-def test_a_path_that_no_system_takes_is_named(name: str, said: str, bare: Repository):
-    (bare.root / "round").symlink_to("round")
+def test_an_invalid_path_is_named(name: str, words: str, bare: Repository):
+    (bare.root / "loop").symlink_to("loop")
     (problem,) = problems(bare, path(name))
     assert problem.startswith("data.path: ")
-    assert said in problem
+    assert words in problem

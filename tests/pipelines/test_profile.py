@@ -1,4 +1,4 @@
-"""Measuring a device again, on the toy repository."""
+"""Repeated measurement of a device, on the toy repository."""
 
 import io
 import json
@@ -29,7 +29,7 @@ if [ -e noisy ]; then echo "error: the blocks differ too much." >&2; exit 1; fi
 
 @pytest.fixture
 def profiled(toy: Repository) -> Repository:
-    """The toy repository with a device that was measured once."""
+    """The toy repository after one measurement of a device."""
     with (toy.root / "dvc.yaml").open("a") as file:
         file.write(STAGE)
     (toy.root / "profile.sh").write_text(SCRIPT)
@@ -40,7 +40,7 @@ def profiled(toy: Repository) -> Repository:
 
 
 def write_table(toy: Repository, block_ms: float) -> None:
-    """What the next measurement will find."""
+    """Write the result of the next measurement."""
     table = LatencyTable(
         "a", "onnxruntime", {"block": block_ms}, {"block": 1},
         {"float32": Correction(1.0, 0.0, 0.0, 0.0)},
@@ -50,7 +50,7 @@ def write_table(toy: Repository, block_ms: float) -> None:
 
 
 def measure_again(toy: Repository) -> str:
-    """Measure device `a`; what was shown."""
+    """Measure device `a`; returns the output."""
     shown = io.StringIO()
     remeasure(Console(file=shown, width=120), toy.root, make_plan(toy.root), "a")
     return shown.getvalue()

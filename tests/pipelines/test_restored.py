@@ -1,4 +1,4 @@
-"""What DVC restores from its cache is what it recorded, or it is made again."""
+"""Damaged objects in DVC's cache are detected, and their stage runs again."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_damaged_object_is_dropped_and_the_stage_run(toy: Repository, way: str
     if way == "removed":
         (toy.root / "out/train/x").unlink()
         (toy.root / "out/train").rmdir()
-    else:  # restored by what DVC remembers of runs, not by its lock file
+    else:  # restored from DVC's run cache, not by its lock file
         script = (toy.root / "train.sh").read_text()
         (toy.root / "train.sh").write_text(script.replace("cp ", "echo other; cp "))
         (toy.root / "out/source/x").write_text("hello\n")
@@ -45,7 +45,7 @@ def test_a_damaged_object_is_dropped_and_the_stage_run(toy: Repository, way: str
     assert processes.run(read_graph(toy.root)["train"]) == "ran"
     assert (toy.root / "ran.log").read_text() == "train\n"
     assert (toy.root / "out/train/x").read_text() == "hello\n"
-    assert any("damaged out/train/x: dropped" in line for line in lines)
+    assert any("damaged out/train/x: removed" in line for line in lines)
     assert toy.hashes() == before
     assert processes.run(graph["train"]) == "fresh"
 

@@ -1,4 +1,4 @@
-"""What the command line shows at the end of a run, on terminals of any kind."""
+"""The summary at the end of a run, on terminals of any width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.summary import held_back, not_strict, print_summary, undecided, verdict_of
+from pipelines.summary import find_imprecise, held_back, print_summary, undecided, verdict_of
 from pipelines.tables import print_table
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ NUMBERS = ("0.9148", "0.9146", "0.064", "0.068", "0.066 to 0.070", "0.090 (0.4)"
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    """What a bundle says of itself, as far as the summary reads it."""
+    """The part of a bundle's summary that the table reads."""
     latency = {"predicted": 0.064, "measured": 0.068, "interval": [0.066, 0.07], "budget": 0.09}
     base = {
         "architecture_short": "16 k3e3 k3e6 / 32/2 k3e6 k3e3 - / 32/2 k5e3 k5e6 k5e6 k5e3 / 64",
@@ -38,7 +38,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def shown(summaries: dict[str, Any], width: int | None) -> str:
-    """The summary on a terminal of so many columns; None: in a pipe."""
+    """The summary on a terminal of this width; None: in a pipe."""
     file = io.StringIO()
     terminal = {} if width is None else {"force_terminal": True, "width": width}
     print_summary(Console(file=file, color_system=None, **terminal), summaries)
@@ -54,7 +54,7 @@ def test_numbers_and_verdicts_are_never_cut(width: int | None) -> None:
     if width is not None:
         lines = text.removesuffix("a-second-device: no\n").splitlines()
         assert max(len(line) for line in lines) <= width
-        # What is folded is whole when its parts are put together.
+        # The folded parts add up to the whole text.
         whole = "".join(line.strip() for line in lines)
         assert width > 100 or "artifacts/bundle/edge-cpu/edge-cpu.tar.gz" in whole
 
@@ -74,7 +74,7 @@ def test_a_table_is_one_where_it_fits_and_blocks_where_it_does_not() -> None:
         assert "12345678" in file.getvalue()
 
 
-def test_an_undecided_bundle_passes_and_says_so_in_verdict_and_reason() -> None:
+def test_an_undecided_bundle_passes_with_verdict_and_reason() -> None:
     why = "latency 0.068 ms is undecided"
     open_ = row(reasons=[why], undecided=[why])
     assert verdict_of(open_) == "undecided"
@@ -86,17 +86,17 @@ def test_an_undecided_bundle_passes_and_says_so_in_verdict_and_reason() -> None:
     assert f"x: {why}" in text
 
 
-def test_strict_holds_back_what_is_undecided_or_known_too_roughly() -> None:
+def test_strict_holds_back_undecided_and_imprecise_latencies() -> None:
     away = {"predicted": None, "measured": None, "interval": None, "budget": None, "share": None}
     summaries = {
         "open": row(undecided=["it is undecided"]),
         "fine": row(),
         "away": row(latency_ms=away),
     }
-    assert not_strict(summaries, 0.05) == {"open": "it is undecided"}
-    rough = not_strict(summaries, 0.01)
+    assert find_imprecise(summaries, 0.05) == {"open": "it is undecided"}
+    rough = find_imprecise(summaries, 0.01)
     assert rough.keys() == {"open", "fine"}
-    assert rough["fine"].startswith("latency 0.068 ms is known to within 2.9%")
+    assert rough["fine"].startswith("latency 0.068 ms has an interval half-width of 2.9%")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -1,4 +1,4 @@
-"""What of a stage's lines the user sees while it runs."""
+"""Which lines of a stage the user sees while it runs."""
 
 import io
 

@@ -1,7 +1,7 @@
-"""The whole graph on real digits: by Prefect, by plain DVC, again, changed, killed, and checked.
+"""The whole graph on real digits: with Prefect, with plain DVC, repeated, changed and killed.
 
-The tests share one repository that `netwright run` has brought to its end. They stand in one file,
-so that one of the suite's processes alone makes it.
+The tests share one repository after `netwright run`. They are in one file, so that only one of the
+suite's processes builds it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipelines.graph import read_graph
-from pipelines.summary import not_strict, read_summaries
+from pipelines.summary import find_imprecise, read_summaries
 from stages.export.params import ExportParams
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Repository, copy_repository, kill_tree
@@ -33,7 +33,7 @@ from tests.support import Repository, copy_repository, kill_tree
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MEASURED = ("quantize", "export", "bundle", "release")
-"""Stages whose files hold measured latencies, which are never the same twice."""
+"""Stages whose files contain measured latencies, which are not reproducible."""
 
 
 def test_the_release_has_an_entry_per_device(finished: Repository):
@@ -52,10 +52,10 @@ def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(finishe
         assert f'<h2 id="{name}">' in first
         assert entry["sha256"] in first
         assert f"{entry['accuracy']['delivered']:.4f}" in first
-    for words in ("Identity chain", "Predicted and measured", "trained on their own"):
+    for words in ("Equivalence checks", "Predicted and measured", "trained on their own"):
         assert first.count(words) >= 2, words
     assert first.count("data:image/png;base64,") >= 3
-    assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "it needs nothing else"
+    assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "the page is self-contained"
     code, output = finished.netwright("report")
     assert (code, output.strip()) == (0, "artifacts/release/report.html")
     assert page.read_text(encoding="utf-8") == first
@@ -78,14 +78,14 @@ class Rows(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "table":
-            self.rows.append((None, []))  # what follows is in no cell
+            self.rows.append((None, []))  # text after a table is in no cell
 
     def handle_data(self, data: str) -> None:
         if self.rows and self.rows[-1][1]:
             self.rows[-1][1][-1] += data
 
 
-def test_the_report_marks_the_delivered_form_and_shows_intervals(finished: Repository):
+def test_the_report_marks_the_delivered_precision_and_shows_intervals(finished: Repository):
     page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
     release = json.loads((finished.root / "artifacts/release/release.json").read_text())["devices"]
     rows = Rows(page).rows
@@ -101,14 +101,14 @@ def test_the_report_marks_the_delivered_form_and_shows_intervals(finished: Repos
                    "passed" in cells[-1]]  # fmt: skip
     assert f"{low:.3f} to {high:.3f}" in [cell.strip() for cell in overview]
     assert "The latency budget is 50.0000 ms." in page
-    assert "It excludes no network: the largest takes" in page
+    assert "It excludes no network: the largest needs" in page
 
 
-def test_strict_latency_holds_back_exactly_what_is_too_rough(finished: Repository):
+def test_strict_latency_holds_back_exactly_the_imprecise_latencies(finished: Repository):
     graph = read_graph(finished.root)
     summaries = read_summaries(finished.root, graph, graph.devices)
     limit = ExportParams.model_validate(finished.params["export"]).max_interval
-    rough = not_strict(summaries, limit)
+    rough = find_imprecise(summaries, limit)
     code, output = finished.netwright("run", "--strict-latency")
     assert code == (3 if rough else 0), output
     assert ("--strict-latency holds back" in output) == bool(rough)
@@ -137,12 +137,12 @@ def test_a_second_run_runs_no_stage(finished: Repository):
     assert code == 0
     assert "Everything is fresh: no stage had to run." in output
     assert "started" not in output
-    assert "one.tar.gz" in output, "the table is shown all the same"
+    assert "one.tar.gz" in output, "the table is still shown"
     assert (finished.root / "dvc.lock").read_bytes() == before
 
 
 def test_a_run_with_nothing_to_do_imports_nothing_heavy(finished: Repository):
-    assert finished.netwright("run")[0] == 0  # the params have passed as they are now
+    assert finished.netwright("run")[0] == 0  # the current params have passed the checks
     page = finished.root / "artifacts/release/report.html"
     before = page.stat().st_mtime_ns
     program = (
@@ -162,28 +162,28 @@ def test_a_run_with_nothing_to_do_imports_nothing_heavy(finished: Repository):
 def test_plain_dvc_gives_the_same_hashes_from_the_same_latency_tables(
     finished: Repository, tmp_path: Path
 ):
-    twin = copy_repository(tmp_path / "twin", finished.root)
-    start_from_the_same_tables(finished, twin)
-    code, output = twin.dvc("repro", timeout=600)
+    other = copy_repository(tmp_path / "other", finished.root)
+    start_from_the_same_tables(finished, other)
+    code, output = other.dvc("repro", timeout=600)
     assert code == 0, output
     assert "Running stage 'profile@" not in output
     assert "Running stage 'supernet'" in output
-    ours, theirs = finished.hashes(), twin.hashes()
+    ours, theirs = finished.hashes(), other.hashes()
     assert ours.keys() == theirs.keys()
     differing = {path for path in ours if ours[path] != theirs[path]}
     assert {path.split("/")[1] for path in differing} <= set(MEASURED)
     for file in sorted((finished.root / "artifacts/quantize").rglob("*.onnx")):
-        same = twin.root / file.relative_to(finished.root)
+        same = other.root / file.relative_to(finished.root)
         assert same.read_bytes() == file.read_bytes(), file.name
 
 
 def start_from_the_same_tables(source: Repository, target: Repository) -> None:
-    """Give `target` the measured tables, as DVC would pull them: lock entries, files, cache."""
+    """Copy the measured tables to `target`, as `dvc pull` would: lock entries, files, cache."""
     profiles = {name: row for name, row in source.locked.items() if name.startswith("profile@")}
     with (target.root / "dvc.lock").open("w") as file:
         YAML().dump({"schema": "2.0", "stages": profiles}, file)
     shutil.copytree(source.root / "artifacts/profile", target.root / "artifacts/profile")
-    # Without `runs`, which would spare DVC the work that is to be compared.
+    # Without `runs`: with the run cache DVC would not run the stages to compare.
     cache = Path(".dvc/cache/files")
     shutil.copytree(source.root / cache, target.root / cache)
 
@@ -206,7 +206,7 @@ def test_a_stage_killed_in_the_middle_is_resumed_to_the_same_hash(
         time.sleep(0.001)
     kill_tree(child.pid)
     child.communicate()
-    assert state.is_file(), "the stage was over before it was killed"
+    assert state.is_file(), "the stage ended before it was killed"
     code, text = finished.dvc(*command[2:])
     assert code == 0, text
     assert "Running stage" in text
@@ -293,7 +293,7 @@ def test_a_changed_device_reruns_only_its_own_branch_and_the_gate_can_hold_it_ba
     assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0
 
 
-def test_a_run_says_where_its_bundles_come_from_and_signs_those_that_passed(
+def test_a_run_records_provenance_and_signs_the_bundles_that_passed(
     finished: Repository, tmp_path: Path
 ):
     before = (finished.root / "params.yaml").read_bytes()
@@ -312,22 +312,22 @@ def test_a_run_says_where_its_bundles_come_from_and_signs_those_that_passed(
     assert record["dvc_lock_sha256"] == hashlib.sha256(lock).hexdigest()
     assert record["versions"]["numpy"] == np.__version__
     assert finished.netwright("run")[0] == 0
-    assert signature.read_bytes() == first, "what is signed stays signed"
+    assert signature.read_bytes() == first, "a valid signature is kept"
     assert private.read_bytes() not in b"".join(
         file.read_bytes() for file in (finished.root / "artifacts/bundle").rglob("*.*")
     )
-    asked = ("--public-key", str(public), "--require-signature")
-    code, output = finished.netwright("verify", str(archive), *asked)
+    flags = ("--public-key", str(public), "--require-signature")
+    code, output = finished.netwright("verify", str(archive), *flags)
     assert (code, "signed by the owner" in output) == (0, True), output
     assert finished.netwright("verify", str(archive), "--require-signature")[0] == 2
     (finished.root / "params.yaml").write_bytes(before)
     assert finished.netwright("run")[0] == 0
-    assert not signature.exists(), "nobody vouches for it any more"
-    assert finished.netwright("verify", str(archive), *asked)[0] == 1
+    assert not signature.exists(), "without a key the signature is removed"
+    assert finished.netwright("verify", str(archive), *flags)[0] == 1
 
 
 def keys(folder: Path) -> tuple[Path, Path]:
-    """A new elliptic-curve key, private and public."""
+    """A new elliptic-curve key pair."""
     key = ec.generate_private_key(ec.SECP256R1())
     private, public = folder / "key.pem", folder / "key.pub"
     pem = serialization.Encoding.PEM
@@ -340,19 +340,19 @@ def keys(folder: Path) -> tuple[Path, Path]:
     return private, public
 
 
-def test_a_broken_hop_of_the_identity_chain_stops_the_run_and_is_named(finished: Repository):
+def test_a_failed_equivalence_check_stops_the_run_and_is_named(finished: Repository):
     before = {name: (finished.root / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
     finished.change({"quantize": {"max_difference": 1e-12}})
     code, output = finished.netwright("run", "--device", "one", timeout=400)
     assert code == 1, output
-    assert "quantize@one: the hop from subnet to float32 ONNX changes the network" in output
+    assert "quantize@one: the step from subnet to float32 ONNX changes the network" in output
     assert "Traceback" not in output
     for name, content in before.items():
         (finished.root / name).write_bytes(content)
     assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0
 
 
-def test_a_scheduled_run_happens_and_everything_stops_with_us(finished: Repository):
+def test_a_scheduled_run_happens_and_the_server_stops_with_its_process(finished: Repository):
     removed = finished.root / "artifacts/release/release.json"
     content = removed.read_bytes()
     removed.unlink()  # so that the scheduled run has something to do
@@ -381,5 +381,5 @@ def test_a_port_that_is_taken_is_refused(finished: Repository):
         port = listener.getsockname()[1]
         code, output = finished.netwright("serve", "--cron", "0 3 * * 1", "--port", str(port))
     assert code == 2, output
-    assert f"port {port} is taken; choose another with --port." in output
+    assert f"port {port} is in use; choose another with --port." in output
     assert "Traceback" not in output

@@ -1,12 +1,12 @@
-"""Kill -9 the whole graph on `digits`, again and again, and see that it resumes to the same hashes.
+"""Kill runs of the whole graph on `digits` by SIGKILL; check that they resume to the same hashes.
 
     python -m tests.slow.kill_anywhere --kills 100 --seed 0 --folder /tmp/kills
 
-One run, killed at random moments until it ends by itself, is a round; rounds follow until
-there were enough kills. A stage that had the same inputs as in the reference, a run nobody killed,
-has to have the same outputs, unless it measures time. Every second round starts from the
-reference's latency tables, so that what follows from them is compared, too. The first
-failure ends it with exit code 1, and leaves the folder as it is.
+A round is one run, killed at random times and restarted until it ends by itself; rounds repeat
+until there were enough kills. A stage with the same inputs as in the reference, an uninterrupted
+run, must have the same outputs, unless it measures time. Every second round starts from the
+reference's latency tables, so that the stages downstream of them are compared too. The first
+failure ends the test with exit code 1, and leaves the folder unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MEASURING = ("profile", "quantize", "export", "bundle", "release")
 ALWAYS = ("fetch", "prepare", "supernet", "teacher")
 """Stages that depend on no measurement: they are compared in every round."""
 PER_ROUND = 8
-"""About how many kills a round takes: the mean life of a run is so small a share of a whole one."""
+"""Approximate kills per round: the mean time to a kill is the time of a whole run over this."""
 LONGEST_S = 3600.0
 
 
@@ -42,7 +42,7 @@ class LostError(Exception):
 
 @dataclass
 class Count:
-    """What happened so far."""
+    """Counts of the test."""
 
     kills: int = 0
     rounds: int = 0
@@ -51,7 +51,7 @@ class Count:
 
 
 def main() -> int:
-    """Parse the flags, kill, and print a table."""
+    """Parse the flags, run the test, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -62,7 +62,7 @@ def main() -> int:
         kill_anywhere(flags.folder, flags.kills, random.Random(flags.seed), count)
     except LostError as error:
         print_count(count)
-        print(f"error: {error}\nAll is left in {flags.folder}.", file=sys.stderr)
+        print(f"error: {error}\nThe repositories are in {flags.folder}.", file=sys.stderr)
         return 1
     shutil.rmtree(flags.folder)
     print_count(count)
@@ -70,10 +70,10 @@ def main() -> int:
 
 
 def kill_anywhere(folder: Path, kills: int, rng: random.Random, count: Count) -> None:
-    """Make the reference, then rounds of killed runs until there were enough kills.
+    """Run the reference, then rounds of killed runs until there were enough kills.
 
     Raises:
-        LostError: the first time that something is lost.
+        LostError: at the first failure.
     """
     reference = on_digits(copy_repository(folder / "reference"))
     began = time.monotonic()
@@ -96,7 +96,7 @@ def kill_anywhere(folder: Path, kills: int, rng: random.Random, count: Count) ->
 def killed_run(
     repository: Repository, rng: random.Random, longest_s: float, kills: int, count: Count
 ) -> None:
-    """Run, kill, run again, until a run ends by itself; the last is not killed."""
+    """Run, kill and restart until a run ends by itself; the last one is not killed."""
     for _ in range(kills):
         child = repository.start("-m", "pipelines", "run", "--jobs", "2")
         delay = rng.uniform(0, longest_s)
@@ -124,17 +124,17 @@ def killed_run(
 
 
 def note(repository: Repository, output: str, count: Count) -> None:
-    """Count the half-written lock files that were put right."""
-    count.torn += "half-written" in output
+    """Count the truncated lock files that were repaired."""
+    count.torn += "was truncated" in output
     if "Traceback" in output:
         raise LostError(f"{repository.root} shows a traceback:\n{output}")
 
 
 def whole(repository: Repository) -> bool:
-    """Whether there is a record that can be read."""
+    """Whether there is a readable dvc.lock."""
     try:
         return bool(repository.locked)
-    except Exception:  # noqa: BLE001 - a half-written file fails in many ways, and is what we seek
+    except Exception:  # noqa: BLE001 - a truncated file raises various exceptions
         return False
 
 
@@ -145,7 +145,7 @@ def compare(reference: Mapping[str, Any], found: Mapping[str, Any], count: Count
         LostError: one differs, or a stage is missing.
     """
     if reference.keys() != found.keys():
-        raise LostError(f"other stages are done: {sorted(reference.keys() ^ found.keys())}")
+        raise LostError(f"other stages have run: {sorted(reference.keys() ^ found.keys())}")
     for name, expected in reference.items():
         kind, inputs = name.partition("@")[0], ("cmd", "deps", "params")
         same = all(expected.get(key) == found[name].get(key) for key in inputs)
@@ -159,19 +159,19 @@ def compare(reference: Mapping[str, Any], found: Mapping[str, Any], count: Count
 
 
 def start_from_its_tables(source: Repository, target: Repository) -> None:
-    """Give `target` the measured tables, as DVC would pull them: lock entries, files, cache."""
+    """Copy the measured tables to `target`, as `dvc pull` would: lock entries, files, cache."""
     profiles = {name: row for name, row in source.locked.items() if name.startswith("profile@")}
     with (target.root / "dvc.lock").open("w") as file:
         YAML().dump({"schema": "2.0", "stages": profiles}, file)
     shutil.copytree(source.root / "artifacts/profile", target.root / "artifacts/profile")
-    cache = Path(".dvc/cache/files")  # without `runs`, which would spare DVC the work
+    cache = Path(".dvc/cache/files")  # without `runs`, the run cache, so that stages run
     shutil.copytree(source.root / cache, target.root / cache)
 
 
 def print_count(count: Count) -> None:
-    """Print what happened."""
-    table = Table(title="kill -9 anywhere")
-    for heading in ("kills", "rounds", "half-written records mended", "outputs compared"):
+    """Print the counts."""
+    table = Table(title="SIGKILL at random times")
+    for heading in ("kills", "rounds", "truncated records repaired", "outputs compared"):
         table.add_column(heading, justify="right")
     table.add_row(*map(str, (count.kills, count.rounds, count.torn, count.compared)))
     Console().print(table)

@@ -1,4 +1,4 @@
-"""Budgets of latency as shares: where they become milliseconds, and what is said of them."""
+"""Latency budgets as shares: conversion to milliseconds, and messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def space() -> SearchSpace:
 
 @pytest.fixture
 def table(space: SearchSpace) -> LatencyTable:
-    """Every network takes half a millisecond, and a microsecond more a thousand of its MACs."""
+    """A table in which a network takes 0.5 ms plus 1 us per 1000 MACs."""
     blocks = {block.key: block for block in space.blocks()}
     return LatencyTable(
         "here",
@@ -117,5 +117,5 @@ def test_latency_is_limited_once_and_by_no_more_than_the_whole() -> None:
 
 
 def test_an_interval_moves_to_another_sessions_milliseconds_with_its_median() -> None:
-    moved = Measurement(2.0, 4.0, 0.1, (1.5, 3.0)).in_clock(0.25)
+    moved = Measurement(2.0, 4.0, 0.1, (1.5, 3.0)).rescale(0.25)
     assert (moved.ms, moved.interval) == (1.0, (0.75, 1.5))

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from devices.bench import bench_of
+from devices.bench import open_target
 from devices.device import Budget, Device
 from devices.fingerprint import differences, machine_state
 from devices.measure import Protocol
 from models.onnx_export import to_onnx
 from models.space import SearchSpace
 from models.subnet import Subnet
-from stages.common.clock import REFERENCE, Clock, ClockError
+from stages.common.clock import REFERENCE, LatencyReference, LatencyReferenceError
 
 SPACE = Path(__file__).parents[2] / "models/spaces/compact.yaml"
 
@@ -32,8 +32,8 @@ def write_profile(folder: Path, reference_ms: float | None, **machine: Any) -> N
 
 def test_a_profile_without_a_measured_reference_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, None)
-    with pytest.raises(ClockError, match="netwright profile"):
-        Clock.read(tmp_path)
+    with pytest.raises(LatencyReferenceError, match="netwright profile"):
+        LatencyReference.read(tmp_path)
 
 
 def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> 
     network = Subnet(space.sample(np.random.default_rng(0)))
     (tmp_path / REFERENCE).write_bytes(to_onnx(network, (1, 28, 28)))
     models = {"same": tmp_path / REFERENCE}
-    measured = Clock.read(tmp_path).measure(
-        "x", bench_of("x", HERE), models, Protocol(5, 20, time_limit_s=0.5)
+    measured = LatencyReference.read(tmp_path).measure(
+        "x", open_target("x", HERE), models, Protocol(5, 20, time_limit_s=0.5)
     )
     found = measured["same"]
     assert found.ms == pytest.approx(found.ratio * 7.0)
@@ -55,9 +55,9 @@ def test_what_was_measured_on_another_machine_is_never_mixed_with_this_one(tmp_p
     write_profile(tmp_path, 7.0, processor="Abacus 9000", runtime_version="0.1")
     (tmp_path / REFERENCE).write_bytes(b"never opened")
     words = r"table of 'x' is stale: processor was 'Abacus 9000' and is .*runtime version was '0.1'"
-    with pytest.raises(ClockError, match=f"{words}.*netwright profile x"):
-        Clock.read(tmp_path).measure(
-            "x", bench_of("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
+    with pytest.raises(LatencyReferenceError, match=f"{words}.*netwright profile x"):
+        LatencyReference.read(tmp_path).measure(
+            "x", open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
         )
 
 
@@ -65,4 +65,4 @@ def test_clocks_and_load_are_recorded_but_do_not_make_a_table_stale(tmp_path: Pa
     now = machine_state("onnxruntime", 1)
     assert differences(now | {"clock_mhz": 1.0, "load": 99.0, "governor": "x"}, now) == []
     assert differences(now, now | {"session_threads": 2}) == ["session threads was 1 and is 2"]
-    assert differences(None, now) == ["nothing is known of what it was measured on"]
+    assert differences(None, now) == ["the machine of the measurement is not recorded"]

@@ -1,4 +1,4 @@
-"""No text of the params reaches a shell: a stage puts it into its command itself."""
+"""No params value reaches a shell: a stage substitutes it in its command itself."""
 
 from pathlib import Path
 
@@ -46,5 +46,5 @@ def test_by_hand_a_device_has_to_be_named(params: Path):
 
 def test_a_value_that_is_no_text_is_refused(params: Path):
     params.write_text("data: {path: 7}\n")
-    with pytest.raises(ParamsError, match=r"data\.path must be a text \(got 7\)"):
+    with pytest.raises(ParamsError, match=r"data\.path must be a string \(got 7\)"):
         fill_in(WORDS, "train@phone")

@@ -1,4 +1,4 @@
-"""What a device that runs int8 is searched in."""
+"""Search spaces of devices that run int8."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from models.operators import quantization_friendly
 from models.space import SearchSpace
 from models.space_file import PRESETS, read_spec
 from models.space_spec import SpaceSpec
-from pipelines.doctor import devices_table, space_remarks
-from pipelines.ends import budgets_of
+from pipelines.doctor import devices_table, space_notes
+from pipelines.ends import budget_rows
 from pipelines.preflight import Setting, check_budget, check_device
 from stages.common.budgets import InfeasibleBudgetError
 from stages.common.device_space import check_allowed, device_space
@@ -48,7 +48,7 @@ def test_a_device_that_runs_int8_is_searched_without_what_int8_does_badly() -> N
     assert "stages.3.operators.split_attention_mbconv" in own.left_out
     first, second = own.remarks
     assert "'dsp' runs int8" in first
-    assert "without hard_swish, split_attention_mbconv, squeeze_excite" in first
+    assert "excludes hard_swish, split_attention_mbconv, squeeze_excite" in first
     assert "devices.dsp.allow" in first
     assert "stem: activation hard_swish; head: activation hard_swish" in second
 
@@ -93,8 +93,8 @@ def test_a_space_without_them_stays_whole_and_nothing_is_said(preset: str) -> No
     [
         ({"allow": ["squeeze_excitation"]}, r"'squeeze_excitation'.*Did you mean 'squeeze_excite'"),
         ({"allow": ["mbconv"]}, r"nothing called 'mbconv' .*Known: hard_swish, silu, split_att"),
-        ({"allow": ["silu", "silu"]}, r"'silu' stands there twice"),
-        ({"allow": ["silu"], "precision": "auto"}, r"nothing is left out .*set precision: int8"),
+        ({"allow": ["silu", "silu"]}, r"'silu' is listed twice"),
+        ({"allow": ["silu"], "precision": "auto"}, r"nothing is excluded .*set precision: int8"),
     ],
 )
 def test_a_name_that_allows_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -109,24 +109,26 @@ def test_a_name_that_allows_nothing_is_refused(settings: dict[str, Any], message
 def test_a_stage_of_which_nothing_is_left_is_an_error_before_anything_starts() -> None:
     gated = with_first_stage({"gated": GATE})
     message = (
-        r"devices\.dsp runs int8: .*stages\.0\.operators: nothing of gated suits int8"
+        r"devices\.dsp runs int8: .*stages\.0\.operators: none of gated is suitable for int8"
         r".*devices\.dsp\.allow: \[hard_swish, split_attention_mbconv, squeeze_excite\]"
     )
     with pytest.raises(DeviceError, match=message):
         check_budget("dsp", device(), Setting(gated, {}))
-    found = {"dsp": budgets_of("dsp", device(), Setting(gated, {}))}
+    found = {"dsp": budget_rows("dsp", device(), Setting(gated, {}))}
     assert (found["dsp"][0], len(found["dsp"][1])) == ([], 1)
     assert devices_table({"dsp": device()}, found).row_count == 1
-    assert space_remarks({"dsp": device()}, Setting(gated, {})) == []
+    assert space_notes({"dsp": device()}, Setting(gated, {})) == []
     check_budget("dsp", device(allow=["squeeze_excite"]), Setting(gated, {}))
 
 
 def test_budgets_are_judged_on_what_is_left() -> None:
-    """The cheapest network of all has a gate, and is none of the device's."""
+    """The network with the fewest FLOPs has squeeze-excite and is excluded for the device."""
     cheap = GATE | {"expansion": [1]}
     dear = {"operator": "mbconv", "kernel": [5], "expansion": [6]}
     setting = Setting(with_first_stage({"cheap": cheap, "dear": dear}), {})
-    least = {p: budgets_of("x", device(precision=p), setting)[0][0].least for p in ("auto", "int8")}
+    least = {
+        p: budget_rows("x", device(precision=p), setting)[0][0].smallest for p in ("auto", "int8")
+    }
     assert least["auto"] is not None
     assert least["int8"] is not None
     assert least["auto"] < least["int8"]
@@ -137,6 +139,6 @@ def test_budgets_are_judged_on_what_is_left() -> None:
 
 
 def test_the_doctor_tells_what_is_left_out() -> None:
-    said = space_remarks({"dsp": device(), "cpu": device(precision="auto")}, Setting(space(), {}))
+    said = space_notes({"dsp": device(), "cpu": device(precision="auto")}, Setting(space(), {}))
     assert len(said) == 2
     assert "'dsp' runs int8" in said[0]

@@ -77,10 +77,10 @@ def test_fetch_writes_over_no_file_of_the_users(monkeypatch, tmp_path):
     out = tmp_path / "raw"
     out.mkdir()
     (out / "labels.npy").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"labels\.npy is in the way"):
+    with pytest.raises(DataError, match=r"labels\.npy already exists"):
         run(monkeypatch, tmp_path, out, path=str(out))
     assert [file.name for file in out.iterdir()] == ["labels.npy"]
     (out / "labels.npy").unlink()
     (out / "source.json").write_text("{}")
-    with pytest.raises(DataError, match=r"source\.json is not of a fetch"):
+    with pytest.raises(DataError, match=r"source\.json was not written by fetch"):
         run(monkeypatch, tmp_path, out, path=str(out))

@@ -1,4 +1,4 @@
-"""Writing whole files, and what a failure says."""
+"""Atomic file writes, and their error messages."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.common.files import write_array, write_bytes
-from stages.common.system import explained
+from stages.common.system import describe_os_error
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -22,4 +22,4 @@ def test_an_array_is_written_as_numpy_writes_it(tmp_path, order, shape):
 def test_a_name_that_is_too_long_is_named_when_written(tmp_path):
     with pytest.raises(OSError, match="too long") as caught:
         write_bytes(tmp_path / ("n" * 300), b"x")
-    assert "the name is too long for that disk" in explained(caught.value)
+    assert "the name is too long for that disk" in describe_os_error(caught.value)

@@ -1,4 +1,4 @@
-"""Latencies of many architectures are those of one at a time, to the last bit."""
+"""Vectorised latencies equal those of single architectures exactly."""
 
 import zlib
 from dataclasses import replace
@@ -25,7 +25,7 @@ def space_of(name: str) -> SearchSpace:
 
 
 def table_of(space: SearchSpace, regression: bool) -> LatencyTable:
-    """A device whose blocks take what their names say, and whose int8 has a regression."""
+    """A table with pseudo-random block latencies and, optionally, an int8 regression."""
     ms = {b.key: 0.01 + zlib.crc32(b.key.encode()) % 997 / 7e4 for b in space.blocks()}
     macs = {block.key: block_flops(block) for block in space.blocks()}
     correction = {"int8": Correction(0.7, 0.01, -0.001, 0.3)}
@@ -68,7 +68,7 @@ def test_a_block_that_was_never_measured_is_named() -> None:
     table = table_of(space, regression=True)
     lost = space.blocks()[5].key
     known = {key: ms for key, ms in table.block_ms.items() if key != lost}
-    with pytest.raises(LatencyError, match="was never measured on 'd'"):
+    with pytest.raises(LatencyError, match="was not measured on 'd'"):
         latencies(space, replace(table, block_ms=known), "int8")
     with pytest.raises(LatencyError, match="not profiled in float32"):
         latencies(space, table, "float32")

@@ -1,4 +1,4 @@
-"""Whatever a params file holds, its reader says what is wrong with it and what to do."""
+"""Invalid params files: the error says what is wrong and what to do."""
 
 from pathlib import Path
 
@@ -7,19 +7,22 @@ import pytest
 from stages.common.params import Params, ParamsError, bind, read_yaml
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "a tab": (b"data:\n\tsource: x\n", "in line 2: a tab stands where blanks belong"),
+    "a tab": (b"data:\n\tsource: x\n", "in line 2: indentation contains a tab"),
     "the same name twice": (b"data: 1\ndata: 2\n", 'in line 2: found duplicate key "data"'),
     "a number of 5000 digits": (b"a: " + b"9" * 5000, "a number is too long"),
-    "nothing": (b"", "is empty: bring it back"),
+    "nothing": (b"", "is empty: restore it"),
     "latin1": (b"a: caf\xe9\n", "not UTF-8 (byte 7 is 0xe9)"),
     "utf-16": ("a: 1\n".encode("utf-16"), "iconv -f utf-16"),
     "NUL": (b"a: \0\n", "special characters are not allowed"),
     "deep nesting": (b"a: " + b"[" * 5000, "nested too deeply"),
-    "an alias of itself": (b"a: &a [*a]\n", "an alias holds itself"),
+    "an alias of itself": (b"a: &a [*a]\n", "an alias contains itself"),
     "a tag": (b"a: !!python/object:os.system x\n", "could not determine a constructor"),
     "a list": (b"- a\n", "must be a mapping of sections, not list"),
     "a date that is none": (b"a: 2020-99-99\n", "month must be in 1..12"),
-    "a number for a name": (b"devices:\n  1080: 1\n", "line 2: devices.1080 is no text to YAML"),
+    "a number for a name": (
+        b"devices:\n  1080: 1\n",
+        "line 2: devices.1080 is not a string in YAML",
+    ),
     "a truth value for a name": (b"devices:\n  false: 1\n", 'Put the name in quotes: "false"'),
     "1e3 for a name": (b"devices:\n  1e3: 1\n", 'Put the name in quotes: "1e3"'),
     "markers of a merge": (
@@ -63,7 +66,7 @@ def test_a_folder_and_a_link_to_nothing_are_named(tmp_path: Path):
     with pytest.raises(ParamsError, match="is a folder"):
         read_yaml(tmp_path / "folder")
     (tmp_path / "link").symlink_to("nothing")
-    with pytest.raises(ParamsError, match="a link to nothing: nothing is not there"):
+    with pytest.raises(ParamsError, match="a broken link: nothing does not exist"):
         read_yaml(tmp_path / "link")
 
 

@@ -189,9 +189,7 @@ def test_labels_that_contradict_each_other_are_said_by_name(monkeypatch, tmp_pat
     shutil.copy(folder / "cat" / "03.png", folder / "dog" / "x.png")
     run(monkeypatch, folder, tmp_path / "data", source="folder")
     said = capsys.readouterr().out
-    assert (
-        "note: the same pixels in two classes, so that one of the labels is wrong: 2 images" in said
-    )
+    assert "note: identical images with different labels: 2 images" in said
     assert "cat/03.png = dog/x.png" in said
 
 
@@ -226,7 +224,7 @@ def test_used_bits_are_recorded_only_where_images_have_sixteen(monkeypatch, tmp_
 
 
 def test_ten_thousand_images_are_looked_at_in_no_time(tmp_path):
-    """Work that grows with the square of the files would take minutes."""
+    """Quadratic work would take minutes."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for index in range(5000):

@@ -72,7 +72,9 @@ def test_a_folder_that_cannot_be_learnt_from_is_refused(tmp_path, counts, words)
 @pytest.mark.parametrize("source", ["digits", "folder"])
 def test_a_path_that_only_a_shell_understands_is_refused_with_the_one_to_write(source):
     for check in (check_source, check_images):
-        with pytest.raises(DataError, match=rf"~ is the shell's.*Write {Path.home()}/imgs\."):
+        with pytest.raises(
+            DataError, match=rf"~ is expanded by shells only.*Write {Path.home()}/imgs\."
+        ):
             check(params(source, "~/imgs"))
 
 

@@ -81,7 +81,7 @@ def space(tmp_path: Path) -> SearchSpace:
 
 @pytest.fixture
 def run(tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch):
-    """Run the stage for a device; the folder it wrote to."""
+    """Return a function that runs the stage for a device and returns its output."""
     (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset.json").write_text(json.dumps(DATASET))
@@ -197,7 +197,7 @@ def test_a_latency_budget_below_the_fastest_network_is_infeasible(space: SearchS
 
 
 def entangled(space: SearchSpace, seed: int) -> LatencyTable:
-    """A table whose regression is in use, and has little to do with its blocks."""
+    """A table that uses a regression unrelated to its blocks."""
     rng = np.random.default_rng(seed)
     sizes = stage_sizes(space.groups)
     names = stage_features(space.sample(rng), sizes)
@@ -238,7 +238,7 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
         if feasible:
             check_feasible(space, "here", device, table)
         else:
-            with pytest.raises(InfeasibleBudgetError, match=r"found in \d+ searches; the nearest"):
+            with pytest.raises(InfeasibleBudgetError, match=r"found in \d+ searches; the closest"):
                 check_feasible(space, "here", device, table)
 
 

@@ -1,4 +1,4 @@
-"""The stage `profile`, and the clock it leaves, with the device at the other end of an agent."""
+"""The stage `profile` and its reference, with a remote device."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from devices.agent_client import AgentError
-from devices.bench import AgentBench, bench_of
+from devices.bench import RemoteTarget, open_target
 from devices.device import Budget, Device
 from devices.measure import Protocol
 from stages.common.budgets import read_latency_table
-from stages.common.clock import REFERENCE, Clock, ClockError
+from stages.common.clock import REFERENCE, LatencyReference, LatencyReferenceError
 from stages.profile.stage import main
 from tests.agents import SOON, TOKEN, Agent
 from tests.stages.test_profile import DATASET, SPACE
@@ -57,14 +57,14 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
 
         budget = Budget(latency_ms=50.0)
         device = Device.model_validate(settings | {"budget": budget})
-        clock, models = Clock.read(out), {"same": out / REFERENCE}
-        found = clock.measure("phone", AgentBench(agent.client(), device), models, QUICK)["same"]
+        clock, models = LatencyReference.read(out), {"same": out / REFERENCE}
+        found = clock.measure("phone", RemoteTarget(agent.client(), device), models, QUICK)["same"]
         assert found.ms == pytest.approx(found.ratio * content["reference_ms"])
         two = device.model_copy(update={"threads": 2})
-        with pytest.raises(ClockError, match="session threads was 1 and is 2"):
-            clock.measure("phone", AgentBench(agent.client(), two), models, QUICK)
+        with pytest.raises(LatencyReferenceError, match="session threads was 1 and is 2"):
+            clock.measure("phone", RemoteTarget(agent.client(), two), models, QUICK)
         agent.kill()
         with pytest.raises(AgentError, match="'phone' does not answer"):
-            clock.measure("phone", bench_of("phone", device, SOON), models, QUICK)
+            clock.measure("phone", open_target("phone", device, SOON), models, QUICK)
     finally:
         agent.kill()

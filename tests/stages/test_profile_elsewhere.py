@@ -1,4 +1,4 @@
-"""A device that is measured elsewhere: what it gets, and what may come back."""
+"""Offline devices: exported files and imported tables."""
 
 import csv
 import hashlib
@@ -17,7 +17,7 @@ from devices.device import Budget, Device, ImportedTable
 from devices.latency import LatencyError
 from models.space import SearchSpace
 from stages.common.budgets import predict_ms
-from stages.profile.elsewhere import TABLE, check_unchanged, export_models, imported_table
+from stages.profile.elsewhere import TABLE, check_unchanged, export_models, import_table
 from stages.profile.params import ProfileParams
 from stages.profile.table_file import COLUMNS, TableError
 
@@ -65,7 +65,7 @@ def read(table: Path) -> Rows:
 
 @pytest.fixture
 def filled(exported: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A table as somebody with a stop-watch would send it, changed by a test."""
+    """Return a function that writes a manually filled table with a change."""
 
     def fill(change: Callable[[Rows], Rows] = lambda rows: rows, remark: str = "") -> Path:
         rng = np.random.default_rng(0)
@@ -128,7 +128,7 @@ def test_a_full_table_gives_the_model_of_a_profile(
     filled: Callable[..., Path], space: SearchSpace
 ) -> None:
     table = filled(remark='# machine: {"processor": "Abacus"}\n# by hand\n')
-    found, imported = imported_table(space, "phone", device(), RUNTIME, PARAMS, table)
+    found, imported = import_table(space, "phone", device(), RUNTIME, PARAMS, table)
     assert found.precisions == ("float32", "int8")
     assert imported.machine == {"processor": "Abacus"}
     sent = {row["key"]: float(row["ms"]) for row in csv.DictReader(
@@ -136,21 +136,21 @@ def test_a_full_table_gives_the_model_of_a_profile(
     ) if row["kind"] == "block"}  # fmt: skip
     assert found.block_ms == sent
     with pytest.raises(LatencyError, match=r"devices\.phone\.max_error"):
-        imported_table(space, "phone", device(max_error=1e-9), RUNTIME, PARAMS, table)
+        import_table(space, "phone", device(max_error=1e-9), RUNTIME, PARAMS, table)
 
 
 def test_blocks_alone_are_a_table_of_unknown_error(
     filled: Callable[..., Path], space: SearchSpace
 ) -> None:
     table = filled(lambda rows: [row for row in rows if row["kind"] == "block"])
-    found, imported = imported_table(space, "phone", device(), RUNTIME, PARAMS, table)
+    found, imported = import_table(space, "phone", device(), RUNTIME, PARAMS, table)
     assert imported.precisions == ()
     assert found.error == {}
     architecture = space.sample(np.random.default_rng(0))
     total = sum(found.block_ms[block.key] for block in architecture.present)
     assert predict_ms(found, architecture, "float32") == pytest.approx(total)
-    with pytest.raises(TableError, match="searched for in int8"):
-        imported_table(space, "phone", device(precision="int8"), RUNTIME, PARAMS, table)
+    with pytest.raises(TableError, match="search precision of 'phone' is int8"):
+        import_table(space, "phone", device(precision="int8"), RUNTIME, PARAMS, table)
 
 
 def first(kind: str, /, **changes: str) -> Callable[[Rows], Rows]:
@@ -173,11 +173,11 @@ WRONG: dict[str, tuple[Callable[[Rows], Rows], str]] = {
     "not a number": (first("block", ms="nan"), "between 0 and"),
     "infinity": (first("block", ms="inf"), "between 0 and"),
     "an unknown block": (first("block", key="mbconv of dreams"), "has no such block"),
-    "an unknown network": (first("network", key="0" * 12), "not one of the networks"),
+    "an unknown network": (first("network", key="0" * 12), "not one of the requested networks"),
     "an unknown precision": (first("network", precision="int4"), "float32, int8"),
-    "a block in int8": (first("block", precision="int8"), "in float32 alone"),
+    "a block in int8": (first("block", precision="int8"), "only measured in float32"),
     "a mistyped kind": (first("block", kind="blok"), "Did you mean 'block'"),
-    "a row twice": (lambda rows: [*rows, rows[1]], "stands twice"),
+    "a row twice": (lambda rows: [*rows, rows[1]], "listed twice"),
     "some networks": (
         lambda rows: (
             [row for row in rows if row["kind"] != "network"]
@@ -198,7 +198,7 @@ def test_a_table_with_something_wrong_is_refused_with_the_row_and_the_rule(
 ) -> None:
     change, words = WRONG[mistake]
     with pytest.raises(TableError, match=f"(?s)nothing was replaced:.*{words}"):
-        imported_table(space, "phone", device(), RUNTIME, PARAMS, filled(change))
+        import_table(space, "phone", device(), RUNTIME, PARAMS, filled(change))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_is_no_table_is_refused(
 ) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(TableError, match=f"(?s){words}"):
-        imported_table(space, "phone", device(), RUNTIME, PARAMS, tmp_path / "x.csv")
+        import_table(space, "phone", device(), RUNTIME, PARAMS, tmp_path / "x.csv")
 
 
 def test_a_table_that_was_changed_since_its_import_is_refused(tmp_path: Path) -> None:

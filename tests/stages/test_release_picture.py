@@ -1,4 +1,4 @@
-"""The labels of a release's picture, where devices lie close together."""
+"""Label placement of the release plot for nearly equal devices."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ from stages.release.picture import draw
 
 
 def fleet(count: int, spread: float, seed: int) -> dict[str, dict[str, Any]]:
-    """Devices whose networks are nearly equal, with budgets that are close or the same."""
+    """Return devices with nearly equal networks, and close or equal budgets."""
     rng = random.Random(seed)
     found = {}
     for number in range(count):

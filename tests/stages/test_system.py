@@ -1,4 +1,4 @@
-"""What the system refuses is said with the file, the reason and the remedy."""
+"""Operating system errors are reported with file, reason and remedy."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.files import FileFormatError, atomic_path, write_new
-from stages.common.system import explained
+from stages.common.system import describe_os_error
 from tests.support import ROOT, environment
 
 
@@ -21,7 +21,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path):
         Path("/dev/full").open("wb", buffering=0) as full,
     ):
         full.write(b"x")
-    said = explained(error.value)
+    said = describe_os_error(error.value)
     assert said.startswith(f"{tmp_path / 'table.json'}: the disk is full: free some space")
 
 
@@ -50,20 +50,20 @@ def test_a_stage_that_may_not_write_so_much_ends_with_one_line(tmp_path: Path):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.EMFILE])
 def test_every_reason_has_a_remedy(number: int):
-    said = explained(OSError(number, os.strerror(number), b"/some/caf\xe9"))
+    said = describe_os_error(OSError(number, os.strerror(number), b"/some/caf\xe9"))
     assert said.startswith(r"/some/caf\udce9: ")
-    assert said.endswith("run again then.")
+    assert said.endswith("run again afterwards.")
     assert os.strerror(number) not in said
 
 
 def test_a_reason_without_a_remedy_keeps_its_own_words():
-    assert explained(OSError("the socket is odd")) == "the socket is odd."
+    assert describe_os_error(OSError("the socket is odd")) == "the socket is odd."
 
 
 def test_a_file_that_the_user_named_is_never_written_over(tmp_path: Path):
     file = tmp_path / "mine.png"
     write_new(file, b"one")
     write_new(file, b"one")
-    with pytest.raises(FileFormatError, match=r"mine\.png exists already"):
+    with pytest.raises(FileFormatError, match=r"mine\.png already exists"):
         write_new(file, b"two")
     assert file.read_bytes() == b"one"

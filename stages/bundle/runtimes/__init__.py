@@ -1,4 +1,4 @@
-"""How a bundle's `run.py` opens its file: one module a backend, copied into `run.py`.
+"""Model loaders of a bundle's `run.py`: one module per backend, copied into `run.py`.
 
-A module stands for itself: it needs NumPy and the runtime alone, and has one class, `Runtime`.
+A module is self-contained: it needs only NumPy and the runtime, and has one class, `Runtime`.
 """

@@ -14,7 +14,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """An Apple device, by Core ML. UNVERIFIED: no Mac was there when this was written."""
+    """Core ML on an Apple device. UNVERIFIED: not tested on a Mac."""
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import coremltools
@@ -29,5 +29,5 @@ class Runtime:
         """Logits (1, K)."""
         try:
             return np.array(self.model.predict({"images": images_1CHW})["logits"], np.float32)
-        except Exception as error:  # coremltools raises no narrower one where there is no Core ML
+        except Exception as error:  # coremltools raises no narrower type without Core ML
             raise OSError(f"{error}; --portable runs the ONNX file") from error

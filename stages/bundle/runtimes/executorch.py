@@ -12,7 +12,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """The processor, by ExecuTorch and XNNPACK; its Python interface needs PyTorch."""
+    """ExecuTorch with XNNPACK on the CPU; the Python API needs PyTorch."""
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import torch
@@ -20,7 +20,7 @@ class Runtime:
 
         portable_lib._unsafe_reset_threadpool(threads)
         self.to_tensor = torch.from_numpy
-        self.program = file.read_bytes()  # kept, as the module reads from it
+        self.program = file.read_bytes()  # must outlive the module, which reads from it
         self.module = portable_lib._load_for_executorch_from_buffer(self.program)
         self.runtime = f"ExecuTorch {model['runtime_version']}"
 

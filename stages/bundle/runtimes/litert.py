@@ -12,7 +12,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """The processor, by LiteRT and XNNPACK."""
+    """LiteRT with XNNPACK on the CPU."""
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         from ai_edge_litert.interpreter import Interpreter

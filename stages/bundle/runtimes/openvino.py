@@ -12,17 +12,16 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """The processor, by OpenVINO, in float32 where the network is not int8.
+    """OpenVINO on the CPU (float32 unless the network is int8), an Intel GPU or an NPU.
 
-    Or the Intel GPU or NPU that the bundle was built for. UNVERIFIED: neither was there when this
-    was written.
+    UNVERIFIED on GPU and NPU: not tested on such hardware.
     """
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
         import openvino
 
         unit = model["details"].get("openvino_device", "CPU")
-        # Left alone, recent processors and GPUs compute in 16 bits: not what was validated.
+        # The default on recent CPUs and GPUs is 16-bit compute, which was not validated.
         config = {
             "CPU": {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads},
             "GPU": {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},

@@ -1,4 +1,4 @@
-"""Run a bundle's file on a Hexagon DSP. Axes: N images (1 here), C, H, W, K classes."""
+"""Run a bundle's file on a Hexagon DSP. Axes: N images (always 1), C, H, W, K classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """A Qualcomm Hexagon DSP, by QNN in ONNX Runtime; emulated on x86-64.
+    """QNN in ONNX Runtime on a Qualcomm Hexagon DSP; emulated on x86-64.
 
-    On a DSP itself it is UNVERIFIED: none was there when this was written.
+    UNVERIFIED on a DSP: only tested in emulation.
     """
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Runtime:
             (npus or found)[:1], {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
         )
         self.refusals = state.Fail, state.EPFail, state.InvalidGraph, state.RuntimeException
-        # The emulator takes any binary; a DSP takes its own generation's and older ones.
+        # The emulator loads any binary; a DSP loads those of its generation and older.
         names = [file.name] if not npus else [*reversed(model["details"]["entries"].values())]
         self.session = self._newest(onnxruntime, [file.with_name(name) for name in names])
         self.name = self.session.get_inputs()[0].name
@@ -46,11 +46,11 @@ class Runtime:
         return self.session.run(None, {self.name: images_1CHW})[0]
 
     def _newest(self, onnxruntime: Any, files: list[Path]) -> Any:
-        """The newest generation's binary that this DSP takes."""
-        said = []
+        """Load the newest generation's binary that this DSP supports."""
+        errors = []
         for file in files:
             try:
                 return onnxruntime.InferenceSession(str(file), self.options)
             except self.refusals as error:
-                said.append(f"{file.name}: {error}")
-        raise ValueError(f"no context binary is for this DSP ({'; '.join(said)})")
+                errors.append(f"{file.name}: {error}")
+        raise ValueError(f"no context binary is compatible with this DSP ({'; '.join(errors)})")

@@ -14,9 +14,9 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Runtime:
-    """An NVIDIA GPU, by the TensorRT that built the engine, and CUDA's driver alone.
+    """TensorRT on an NVIDIA GPU, with the version that built the engine and the CUDA driver.
 
-    UNVERIFIED: no GPU was there when this was written.
+    UNVERIFIED: not tested on a GPU.
     """
 
     def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
@@ -26,7 +26,7 @@ class Runtime:
             self.cuda = ctypes.CDLL("libcuda.so.1")
         except OSError:
             raise OSError(
-                "no NVIDIA driver answers on this machine; --portable runs the ONNX file"
+                "no NVIDIA driver found on this machine; --portable runs the ONNX file"
             ) from None
         self._begin()
         self.trt_runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
@@ -73,9 +73,9 @@ class Runtime:
     def _do(self, call: str, *arguments: Any) -> None:
         code = getattr(self.cuda, call)(*arguments)
         if code != 0:
-            raise OSError(f"CUDA's {call} answered with error {code}")
+            raise OSError(f"CUDA's {call} returned error {code}")
 
 
 def _host(array: Float32) -> tuple[ctypes.c_void_p, ctypes.c_size_t]:
-    """Where an array lies in memory, and its bytes, as the driver takes them."""
+    """Return an array's address and size in bytes as driver arguments."""
     return array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes)

@@ -1,4 +1,4 @@
-"""The table of search algorithms. A new one is one file here and one line below."""
+"""The table of search algorithms. To add one, add a file here and a line below."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Simulated annealing on a predictor that explains itself (FOX-NAS).
+"""Simulated annealing on an interpretable predictor (FOX-NAS).
 
-Phase 1 evaluates INFORMATIVE architectures: those about which a ridge regression knows least, found
-by annealing on their leverage. Phase 2 fits the regression of the NLL on the features
-of everything evaluated, anneals on its predictions, evaluates the annealer's answers, and learns
-from them too: where the regression was too hopeful, it is so no longer in the next step.
+Phase 1 evaluates INFORMATIVE architectures: those with the largest prediction variance of a ridge
+regression, found by annealing on their leverage. Phase 2 fits the regression of the NLL on the
+features of all evaluated architectures, anneals on its predictions, and evaluates the results,
+which corrects optimistic predictions in the next step.
 
-A neighbour changes a few groups by one step each. The temperature falls geometrically. A move
+A neighbour changes a few groups by one step each. The temperature decreases geometrically. A move
 beyond the budgets is never accepted, and chains start within them.
 
-Choices of ours, each a param: the temperature's unit is the spread of the values evaluated so
-far, so that it suits any data set; every step starts its chains from the best evaluated
-architectures and from random ones in turn.
+Differences from the paper, each a param: the temperature's unit is the standard deviation of the
+values evaluated so far, independent of the data set; every step starts its chains from the best
+evaluated and from random architectures in turn.
 
 Axes: N architectures, G groups, F features.
 """
@@ -29,7 +29,7 @@ from models.block_tables import ChoicesNG
 from models.distribution import Choices, Vector
 from models.single_steps import single_steps
 from stages.common.params import Params
-from stages.search.algorithms.base import Algorithm, Judged, Result
+from stages.search.algorithms.base import Algorithm, EvaluationMode, Result
 from stages.search.algorithms.predictor import fit_seen
 from stages.search.problem import Features, Problem, Scores, as_choices
 
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
     from stages.search.params import SearchParams
 
 _SCALED_BY = 256  # random architectures
-_RIDGE = 1.0  # of the leverage: what one evaluated architecture would have told, in every direction
+_RIDGE = 1.0  # of the leverage: as one evaluated architecture in every direction
 
 
 class AnnealingSettings(Params):
     """Of the algorithm `annealing`."""
 
     informative_fraction: float = Field(0.4, ge=0, lt=1)
-    """Share of the steps that evaluate informative architectures, before the search begins."""
+    """Share of the steps that evaluate informative architectures (phase 1)."""
     moves: int = Field(150, ge=1)
     """Proposed moves of every chain; a step has `fixed_samples` chains."""
     changes: int = Field(3, ge=1)
-    """Most groups that a move changes, each by one step."""
+    """Maximum number of groups that a move changes, each by one step."""
     hottest: float = Field(1.0, gt=0)
-    """First temperature, in standard deviations of the evaluated values."""
+    """Initial temperature, in standard deviations of the evaluated values."""
     coldest: float = Field(0.01, gt=0)
-    """Last temperature, likewise."""
+    """Final temperature, in the same unit."""
 
 
 @dataclass(frozen=True)
 class Annealer:
-    """Chains of moves within the budgets.
+    """Annealing chains within the budgets.
 
     Attributes:
-        problem: what is searched.
+        problem: the search problem.
         settings: moves, changes and temperatures.
         steps: per group and candidate, the candidates one step away.
     """
@@ -69,24 +69,24 @@ class Annealer:
     settings: AnnealingSettings
     steps: tuple[tuple[tuple[int, ...], ...], ...]
 
-    def visited(
+    def run_chains(
         self,
         starts: Sequence[Choices],
         energy: Scores,
         unit: float,
         rng: np.random.Generator,
     ) -> list[list[Choices]]:
-        """Per chain the architectures it went through, from the lowest energy on.
+        """Run the chains; return each chain's visited architectures, lowest energy first.
 
         Args:
-            starts: one a chain, all within the budgets.
+            starts: one per chain, all within the budgets.
             energy: what is minimised.
             unit: of temperatures.
             rng: of moves and acceptance.
         """
         settings = self.settings
         here_NG, energies_N = as_choices(starts), energy(as_choices(starts))
-        met: list[dict[Choices, float]] = [
+        visited: list[dict[Choices, float]] = [
             {start: float(value)} for start, value in zip(starts, energies_N, strict=True)
         ]
         cooling = (settings.coldest / settings.hottest) ** (1 / max(1, settings.moves - 1))
@@ -94,16 +94,16 @@ class Annealer:
             temperature = unit * settings.hottest * cooling**move
             there_NG = as_choices([self.neighbour(row, rng) for row in here_NG.tolist()])
             rise_N = energy(there_NG) - energies_N
-            lucky_N = rng.random(len(starts)) < np.exp(np.minimum(0.0, -rise_N / temperature))
-            taken_N = lucky_N & (self.problem.excess_of(there_NG) <= 0)
-            here_NG = np.where(taken_N[:, None], there_NG, here_NG)
-            energies_N = np.where(taken_N, energies_N + rise_N, energies_N)
-            for chain in np.flatnonzero(taken_N):
-                met[chain][tuple(here_NG[chain].tolist())] = float(energies_N[chain])
-        return [sorted(chain, key=lambda c, chain=chain: (chain[c], c)) for chain in met]  # type: ignore[misc]
+            accepted_N = rng.random(len(starts)) < np.exp(np.minimum(0.0, -rise_N / temperature))
+            moved_N = accepted_N & (self.problem.excess_of(there_NG) <= 0)
+            here_NG = np.where(moved_N[:, None], there_NG, here_NG)
+            energies_N = np.where(moved_N, energies_N + rise_N, energies_N)
+            for chain in np.flatnonzero(moved_N):
+                visited[chain][tuple(here_NG[chain].tolist())] = float(energies_N[chain])
+        return [sorted(chain, key=lambda c, chain=chain: (chain[c], c)) for chain in visited]  # type: ignore[misc]
 
     def neighbour(self, choices: Sequence[int], rng: np.random.Generator) -> Choices:
-        """An architecture that differs in a few groups by one step each; budgets are not asked."""
+        """Draw an architecture that differs in a few groups by one step each, ignoring budgets."""
         movable = [group for group, near in enumerate(self.steps) if any(near)]
         found = list(choices)
         if movable:
@@ -117,14 +117,14 @@ class Annealer:
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What evaluated architectures let a ridge regression know about others (D-optimal design).
+class DesignInformation:
+    """Information of the evaluated architectures for a ridge regression (D-optimal design).
 
     Attributes:
         features: of architectures.
         mean_F: of features over the space.
         deviation_F: their standard deviations.
-        inverse_FF: of the evaluated architectures' information, with the ridge.
+        inverse_FF: inverse of the information matrix, with the ridge.
     """
 
     features: Features
@@ -135,12 +135,12 @@ class Knowledge:
     @classmethod
     def of(
         cls, problem: Problem, evaluated: Sequence[Choices], rng: np.random.Generator
-    ) -> Knowledge:
-        """What some architectures tell; features are scaled as they vary over the whole space."""
+    ) -> DesignInformation:
+        """Information of evaluated architectures; features are standardised over the space."""
         columns = [rng.integers(size, size=_SCALED_BY) for size in problem.sizes]
         everywhere_NF = problem.features.of(np.stack(columns, axis=1).astype(np.uint32))
         mean_F, deviation_F = everywhere_NF.mean(0), everywhere_NF.std(0)
-        deviation_F = np.where(deviation_F > 1e-9, deviation_F, np.inf)  # it never varies
+        deviation_F = np.where(deviation_F > 1e-9, deviation_F, np.inf)  # constant features
         known = cls(problem.features, mean_F, deviation_F, np.eye(len(mean_F)) / _RIDGE)
         if not evaluated:
             return known
@@ -154,11 +154,11 @@ class Knowledge:
         return found_NF
 
     def energy(self, choices_NG: ChoicesNG) -> Vector:
-        """The negative variance of each prediction: the lower, the less is known."""
+        """The negative variance of each prediction; lower is more informative."""
         return -_leverage(self.scaled(choices_NG), self.inverse_FF)
 
     def most_informative(self, found: Sequence[Choices], count: int) -> list[Choices]:
-        """`count` of some architectures, each the least known once those before it are."""
+        """Greedily select `count` architectures with the largest variance given those before."""
         scaled_NF, inverse_FF = self.scaled(as_choices(found)), self.inverse_FF
         chosen: list[int] = []
         for _ in range(min(count, len(found))):
@@ -166,8 +166,8 @@ class Knowledge:
             leverage_N[chosen] = -np.inf
             best = int(leverage_N.argmax())
             chosen.append(best)
-            told_F = inverse_FF @ scaled_NF[best]  # Sherman and Morrison's update
-            inverse_FF = inverse_FF - np.outer(told_F, told_F) / (1 + scaled_NF[best] @ told_F)
+            gain_F = inverse_FF @ scaled_NF[best]  # Sherman and Morrison's update
+            inverse_FF = inverse_FF - np.outer(gain_F, gain_F) / (1 + scaled_NF[best] @ gain_F)
         return [found[at] for at in chosen]
 
 
@@ -177,7 +177,7 @@ def _leverage(scaled_NF: Vector, inverse_FF: Vector) -> Vector:
 
 
 class Annealing(Algorithm):
-    """`fixed_samples` chains a step, each of which proposes what it liked best."""
+    """`fixed_samples` chains per step, each proposing its best architectures."""
 
     name = "annealing"
 
@@ -187,17 +187,17 @@ class Annealing(Algorithm):
         self.annealer = Annealer(problem, params.annealing, steps)
 
     @property
-    def judged(self) -> Judged:
-        """On the same images in every step, or the regression would learn the batches."""
+    def evaluation_mode(self) -> EvaluationMode:
+        """The same images in every step, so that the regression does not fit batch differences."""
         return "held_out"
 
     @property
     def informative_steps(self) -> int:
-        """How many steps phase 1 lasts; at least one, for without data nothing is predicted."""
+        """Number of steps of phase 1; at least one, because the predictor needs data."""
         return max(1, round(self.params.annealing.informative_fraction * self.params.steps))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """What is informative, or what is predicted to be good; new ones where there are any.
+        """Informative architectures (phase 1) or the best predicted; new ones if there are any.
 
         Raises:
             InfeasibleBudgetError: nothing within the budgets was found.
@@ -205,13 +205,13 @@ class Annealing(Algorithm):
         count = self.params.fixed_samples
         starts = [self.random_feasible(rng) for _ in range(count)]
         if self.step < self.informative_steps:
-            known = Knowledge.of(self.problem, list(self.seen.sums), rng)
+            known = DesignInformation.of(self.problem, list(self.seen.sums), rng)
             energy, unit = known.energy, max(float(known.energy(as_choices(starts)).std()), 1e-9)
         else:
             starts = [*self.seen.best()[: count // 2], *starts][:count]
             predictor = fit_seen(self.problem, self.seen)
             energy, unit = predictor.values, max(predictor.spread, 1e-9)
-        chains = self.annealer.visited(starts, energy, unit, rng)
+        chains = self.annealer.run_chains(starts, energy, unit, rng)
         new = [[c for c in chain if c not in self.seen.sums] for chain in chains]
         in_turn = [c for row in zip_longest(*new) for c in row if c is not None]
         distinct = list(dict.fromkeys(in_turn)) or [chain[0] for chain in chains]
@@ -220,15 +220,15 @@ class Annealing(Algorithm):
         return distinct[:count]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """The base keeps what was evaluated, and the regression is fitted when it is needed."""
+        """Nothing to update: the regression is fitted when needed; uniform weights."""
         return [1.0 / len(results)] * len(results)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The evaluated architectures with the lowest NLL; predictions only chose them."""
-        return self.filled(self.seen.best(), count, rng)
+        """The evaluated architectures with the lowest NLL, regardless of predictions."""
+        return self.fill_up(self.seen.best(), count, rng)
 
     def artifacts(self) -> dict[str, bytes]:
-        """What the regression on everything evaluated says that each feature adds."""
+        """The regression on all evaluated architectures and its feature contributions."""
         if not self.seen.sums:
             return {}
         rng = np.random.default_rng(self.params.seed)

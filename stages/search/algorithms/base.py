@@ -1,8 +1,8 @@
-"""What a search algorithm is: it proposes architectures, observes results, and answers.
+"""Interface of search algorithms: propose architectures, observe results, return the best.
 
-An algorithm sees groups of candidates and one number for the budgets. It knows neither networks
-nor images (`stages.search.problem` has all it may be told), holds no random state (a generator is
-always an argument), and its whole state is plain values, so that a search resumes where it was.
+An algorithm only accesses a `stages.search.problem.Problem`: groups of candidates and an excess
+over the budgets, neither networks nor images. It has no random state (a generator is always an
+argument), and its state is plain values, so that a search can be resumed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from stages.search.problem import Problem
 if TYPE_CHECKING:
     from stages.search.params import SearchParams
 
-Judged = Literal["batch", "held_out", "unseen"]
-"""On what a step's architectures are judged: a held-out batch of the step's own, so that no batch
-is learnt by heart; the same held-out images in every step, with recalibrated batch norms, so that
-results of different steps compare; or no image at all."""
+EvaluationMode = Literal["batch", "held_out", "no_images"]
+"""How a step's architectures are evaluated: on a different held-out batch per step, to avoid
+overfitting to a batch; on the same held-out images in every step with recalibrated batch norms, so
+that steps are comparable; or without images."""
 _SHOWN = 20
 
 
@@ -34,10 +34,10 @@ class Result:
     """One evaluated architecture.
 
     Attributes:
-        choices: the architecture, as the space numbers it.
-        nll: its mean cross-entropy on held-out images, in nats per image; None where the algorithm
-            asked for none.
-        excess: what `Problem.excess` says of it.
+        choices: the architecture's candidate numbers.
+        nll: its mean cross-entropy on held-out images, in nats per image; None if the algorithm
+            requires none.
+        excess: its `Problem.excess`.
     """
 
     choices: Choices
@@ -46,7 +46,7 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The NLL, for algorithms that ask for it."""
+        """The NLL, for algorithms that require it."""
         assert self.nll is not None
         return self.nll
 
@@ -61,17 +61,17 @@ class Seen:
     sums: dict[Choices, tuple[float, int]] = field(default_factory=dict)
 
     def add(self, choices: Choices, value: float) -> None:
-        """Take in one result."""
+        """Add one result."""
         total, count = self.sums.get(choices, (0.0, 0))
         self.sums[choices] = (total + value, count + 1)
 
     def value(self, choices: Choices) -> float:
-        """The mean value of one that was added."""
+        """The mean value of an added architecture."""
         total, count = self.sums[choices]
         return total / count
 
     def best(self) -> list[Choices]:
-        """From the lowest mean value on; ties in a fixed order."""
+        """Sorted by mean value, lowest first; ties in a fixed order."""
         return sorted(self.sums, key=lambda c: (self.value(c), c))
 
     def state(self) -> list[Any]:
@@ -80,15 +80,15 @@ class Seen:
 
     @classmethod
     def restored(cls, state: Sequence[Any]) -> Seen:
-        """What `state` gave."""
+        """Restore from `state`."""
         return cls({tuple(c): (float(total), int(count)) for c, total, count in state})
 
 
 class Algorithm(ABC):
-    """One search.
+    """A search algorithm.
 
     Args:
-        problem: what is searched.
+        problem: the search problem.
         params: the section `search`.
     """
 
@@ -104,10 +104,10 @@ class Algorithm(ABC):
 
     @classmethod  # noqa: B027 - nothing by default
     def check_space(cls, sizes: Sequence[int], params: SearchParams) -> None:
-        """Refuse a space that this algorithm cannot search; asked before anything is trained.
+        """Reject a space that this algorithm cannot search; called before any training.
 
         Args:
-            sizes: how many candidates each group has.
+            sizes: number of candidates per group.
             params: the section `search`.
 
         Raises:
@@ -115,26 +115,26 @@ class Algorithm(ABC):
         """
 
     @property
-    def judged(self) -> Judged:
-        """On what it wants its architectures judged."""
+    def evaluation_mode(self) -> EvaluationMode:
+        """How its architectures are evaluated."""
         return "batch"
 
     @property
     def finished(self) -> bool:
-        """Whether another step would bring nothing; always so after `steps` of them."""
+        """Whether the search is finished; always after `steps` steps."""
         return self.step >= self.params.steps
 
     @property
     def distribution(self) -> Distribution | None:
-        """The distribution architectures are drawn from now; None where there is none."""
+        """The current sampling distribution; None if there is none."""
         return None
 
     def population(self) -> list[Choices]:
-        """The architectures it has in view now: by default the best evaluated ones."""
+        """The current population: by default the best evaluated architectures."""
         return self.seen.best()[:_SHOWN]
 
     def shares(self) -> tuple[Vector, ...]:
-        """Per group how likely, or in the population how frequent, each candidate is."""
+        """Per group the probability, or frequency in the population, of each candidate."""
         if self.distribution is not None:
             return tuple(np.exp(group) for group in self.distribution.log_probabilities)
         counted = [np.zeros(size) for size in self.problem.sizes]
@@ -145,7 +145,7 @@ class Algorithm(ABC):
         return tuple(counted)
 
     def artifacts(self) -> dict[str, bytes]:
-        """Files of its own to lie beside the candidates, by name."""
+        """Additional output files of the algorithm, by name."""
         return {}
 
     @abstractmethod
@@ -154,13 +154,13 @@ class Algorithm(ABC):
 
     @abstractmethod
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """Up to `count` distinct architectures within the budgets; the first is THE answer."""
+        """Up to `count` distinct architectures within the budgets; best first."""
 
     def observe(self, results: Sequence[Result]) -> list[float]:
-        """Learn from a step's results, in the order proposed.
+        """Update from a step's results, in the order proposed.
 
         Returns:
-            Each result's weight in the step; weights add up to 1.
+            Each result's weight in the step; weights sum to 1.
         """
         weights = self.learn(results)
         for result in results:
@@ -171,24 +171,24 @@ class Algorithm(ABC):
         return weights
 
     def value(self, result: Result) -> float:
-        """What the algorithm minimises: the NLL by default."""
+        """The value to minimise: the NLL by default."""
         return result.loss
 
     @abstractmethod
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Update what the algorithm believes; the results' weights, which add up to 1."""
+        """Update the algorithm's state; return the results' weights, which sum to 1."""
 
     def state(self) -> dict[str, Any]:
         """Everything `restore` needs, as plain values."""
         return {"step": self.step, "samples": self.samples, "seen": self.seen.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         self.step, self.samples = int(state["step"]), int(state["samples"])
         self.seen = Seen.restored(state["seen"])
 
     def random_feasible(self, rng: np.random.Generator) -> Choices:
-        """A random architecture within the budgets.
+        """Draw a random architecture within the budgets.
 
         Raises:
             InfeasibleBudgetError: none was found.
@@ -196,13 +196,13 @@ class Algorithm(ABC):
         found, over = nearest_within(self.problem.groups, self.problem.excess, rng)
         if over > 0:
             raise InfeasibleBudgetError(
-                "no architecture of the space meets all budgets together, in as many searches "
-                f"as were made: the nearest one seen passes them by {over:.2%} of a budget. Raise "
-                "one of the device's budgets by that much or add smaller options."
+                "no architecture of the space that meets all budgets was found: the closest one "
+                f"exceeds them by {over:.2%} of a budget. Raise one of the device's budgets by "
+                "that much or add smaller options."
             )
         return found
 
-    def filled(
+    def fill_up(
         self,
         first: Sequence[Choices],
         count: int,
@@ -213,12 +213,12 @@ class Algorithm(ABC):
 
         Args:
             first: all within the budgets.
-            count: how many are wished.
+            count: target number.
             rng: of the random ones.
-            draw: gives one of them; None draws from the whole space.
+            draw: draws one; None: from the whole space.
         """
         found = list(dict.fromkeys(first))[:count]
-        # A small space may hold fewer than `count`: stop after enough draws bring nothing new.
+        # A small space may contain fewer than `count`: stop after enough draws without a new one.
         for _ in range(20 * count):
             if len(found) == count:
                 break

@@ -1,20 +1,20 @@
-"""What all evaluations of a search say of each option: a regression, and odds from it.
+"""Log-odds of each option from a regression on all evaluations of a search.
 
-The NLL of an architecture is taken as a smooth function of its options, plus what its step's batch
-adds to all of that step, plus noise. Two architectures are alike by the product over the groups of
-`1 - r + r * (the share of options they have in common there)`: a sum of the options' effects, of
-pairs of groups, of threes and so on, each order rarer than the one before (a Gaussian process with
-an ANOVA kernel). How large the noise is beside the effects is taken from the evaluations too: on
-batches of 256 images it is as large as the spread of all networks, and on many images next to none.
+The NLL of an architecture is modelled as a smooth function of its options, plus an effect of its
+step's batch, plus noise: a Gaussian process with an ANOVA kernel. The kernel of two architectures
+is the product over the groups of `1 - r + r * (share of options in common)`, i.e. a sum of main
+effects, pairwise interactions and so on with decreasing weights. The noise variance relative to the
+effects is estimated from the evaluations: with 256 images it is as large as the variance over all
+networks, with many images close to zero.
 
-An option's effect is what it adds while all other groups are drawn from the distribution as it is
-now, so that what an option is worth beside the likely ones counts. Of an option that is better than
-its rivals by z standard errors the odds become exp(_MATCHING * z): about the probability, given the
-evaluations, that it IS better. So a distribution with these logits is flat where little is known
-and sharp where much is, whatever the unit or the noise of the NLLs, and no evaluation is forgotten.
+An option's effect is its mean effect with all other groups drawn from the current distribution. An
+option that is better than the others by z standard errors has odds exp(_MATCHING * z), about the
+posterior probability that it IS better. So the distribution is flat where the posterior is
+uncertain and sharp where it is not, independent of the unit and noise of the NLLs, and all
+evaluations are used.
 
-Everything is a kernel method on N evaluations, so that joint forms with thousands of candidates
-cost little more than small ones. Axes: N evaluations, G groups, C candidates and O options of one.
+The regression is a kernel method on N evaluations, so that joint distributions with thousands of
+candidates cost little more. Axes: N evaluations, G groups, C candidates and O options of a group.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _MATCHING = 1.2
 """Logits per standard error. Of two options whose effects differ by d with standard errors s, the
 first is better with probability Phi(d / (s * sqrt(2))), near 1 / (1 + exp(-1.2 * d / s))."""
 _ORDER = 1.0
-"""r is this divided by the number of groups: pairs together then matter half as much as the single
-groups together, in a space of many groups."""
+"""r is this divided by the number of groups: in a space of many groups, all pairwise interactions
+together then have half the weight of all main effects."""
 _NOISES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-"""Variances that an evaluation's noise may have, in units of that of all architectures."""
+"""Candidate noise variances of an evaluation, in units of the variance of all architectures."""
 _BATCH = 4.0
-"""Variance that a batch's difficulty adds to all of its step; an evaluation's noise is 1."""
+"""Variance of the batch effect of a step; an evaluation's noise is 1."""
 _FOCUS = 0.3
-"""An architecture predicted one standard deviation worse than another counts exp(-_FOCUS) of it:
-the fit is to be good where the good ones are."""
+"""An architecture predicted one standard deviation worse than another is weighted by exp(-_FOCUS),
+so that the fit is best among good architectures."""
 _NOTHING = 1e-12
 
 
@@ -65,19 +65,19 @@ class Evidence:
     nll: list[float] = field(default_factory=list)
 
     def add(self, step: int, choices: Sequence[Choices], nll: Sequence[float]) -> None:
-        """Take in a step's evaluations."""
+        """Add a step's evaluations."""
         self.steps += [step] * len(choices)
         self.choices += choices
         self.nll += nll
 
     def log_odds(self, here: Distribution) -> Vector:
-        """One number for every logit of the distribution, shape (size,); 0 where nothing is known.
+        """Log-odds for every logit of the distribution, shape (size,); 0 without evidence.
 
         Args:
-            here: what the other groups are drawn from.
+            here: the distribution of the other groups.
         """
         chosen_GN = np.array(self.choices).T
-        # Of each group, between its candidates and the evaluations.
+        # Per group: kernel between its candidates and the evaluations.
         about = [kernel[:, chosen] for kernel, chosen in zip(self._kernels, chosen_GN, strict=True)]
         alike_NN = np.ones((len(self.nll), len(self.nll)))
         for about_CN, chosen_N in zip(about, chosen_GN, strict=True):
@@ -102,7 +102,7 @@ class Evidence:
         return odds_L
 
     def _fit(self, alike_NN: Vector, weights_N: Vector) -> tuple[Fitted, Vector]:
-        """The regression with a weight for every evaluation, and what it predicts of each."""
+        """Fit the weighted regression; return it and its predictions for the evaluations."""
         root_N = np.sqrt(weights_N)
         centred_NN = root_N[:, None] * _centring(np.array(self.steps), weights_N)
         nll_N = centred_NN @ np.array(self.nll)
@@ -127,7 +127,7 @@ class Evidence:
         return [[step, list(choices), nll] for step, choices, nll in rows]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         self.steps = [int(step) for step, _, _ in state]
         self.choices = [tuple(choices) for _, choices, _ in state]
         self.nll = [float(nll) for _, _, nll in state]
@@ -138,9 +138,9 @@ class Fitted:
     """A kernel ridge regression in its dual form.
 
     Attributes:
-        known_NN: takes what a quantity has in common with the evaluations to what they tell of it.
+        known_NN: maps a quantity's kernel with the evaluations to its explained variance.
         dual_N: its coefficients.
-        spread: variance that the kernel's unit stands for.
+        spread: variance scale of the kernel.
     """
 
     known_NN: Vector
@@ -151,9 +151,9 @@ class Fitted:
         """The log-odds of one categorical's options, by their effects in standard errors.
 
         Args:
-            about_CN: between candidates and evaluations.
-            within_CC: between candidates.
-            shares_OC: of each candidate in each option; None where candidates are the options.
+            about_CN: kernel between candidates and evaluations.
+            within_CC: kernel between candidates.
+            shares_OC: of each candidate in each option; None if candidates are the options.
         """
         if shares_OC is None:
             about_ON, mixed_OC, within_O = about_CN, within_CC, np.diag(within_CC)
@@ -170,10 +170,10 @@ class Fitted:
 
 
 def _shares(taken_OC: Vector, likely_C: Vector) -> Vector:
-    """How likely each candidate is, given each option of a variable.
+    """Conditional probability of each candidate given each option of a variable.
 
     Args:
-        taken_OC: 1 where the candidate takes the option, else 0.
+        taken_OC: 1 if the candidate has the option, else 0.
         likely_C: probabilities of the candidates.
     """
     weights_OC = taken_OC * np.maximum(likely_C, _NOTHING)
@@ -182,13 +182,13 @@ def _shares(taken_OC: Vector, likely_C: Vector) -> Vector:
 
 
 def _noise(values_N: Vector, turned_N: Vector) -> float:
-    """The noise's variance given the evaluations: the mean of its logarithm over those of a list.
+    """Estimate the noise variance: the posterior mean of its logarithm over the candidates.
 
-    The likeliest alone is, after a few evaluations, often one that mistakes noise for effects.
+    The most probable candidate alone often mistakes noise for effects after a few evaluations.
 
     Args:
-        values_N: the kernel's eigenvalues; one of them is 0, because the mean was taken away.
-        turned_N: the NLLs along its eigenvectors; their unit does not matter.
+        values_N: the kernel's eigenvalues; one of them is 0, because the mean was removed.
+        turned_N: the NLLs in its eigenbasis, in any unit.
     """
     scales_MN = values_N + np.array(_NOISES)[:, None]
     misfits_M = np.maximum((turned_N**2 / scales_MN).sum(1), _NOTHING**2)
@@ -198,7 +198,7 @@ def _noise(values_N: Vector, turned_N: Vector) -> float:
 
 
 def _centring(steps_N: Vector, weights_N: Vector) -> Vector:
-    """Takes away the weighted mean, and of each step's own mean what its batch explains."""
+    """Matrix that removes the weighted mean and the shrunken mean of each step (batch effect)."""
     identity_NN = np.eye(len(steps_N))
     overall_NN = identity_NN - weights_N / weights_N.sum()
     same_NN = (steps_N[:, None] == steps_N) * weights_N
@@ -209,10 +209,10 @@ def _centring(steps_N: Vector, weights_N: Vector) -> Vector:
 
 
 def _in_common(group: Group) -> Vector:
-    """Between two candidates, the share of the options they choose that are the same: (C, C)."""
+    """Share of common options between candidates: (C, C)."""
     parts = Distribution((group,), "factorised")
     sizes = [len(factor.options) for factor in parts.factors]
-    # A variable with one option says nothing that its owner's does not.
+    # A variable with one option adds no information to its parent's.
     active_CO = parts.indicators(0) * (np.repeat(sizes, sizes) > 1)
     counts_C = active_CO.sum(1)
     shared_CC: Vector = active_CO @ active_CO.T

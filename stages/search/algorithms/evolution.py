@@ -1,17 +1,17 @@
 """Regularised evolution (Real et al. 2019) over slices of a supernet (SPOS, Guo et al. 2020).
 
-A population of architectures grows to its size by random ones within the budgets. From then on
-every step adds children, and the OLDEST leave, however good they are: what stays does so because
-its descendants are good again. A parent wins a tournament. A child is its mutation, or a mutated
-mixture of two parents; one beyond a budget is led back by random changes that pass it less.
+The population is filled with random architectures within the budgets. Then every step adds children
+and removes the OLDEST members regardless of fitness. Parents are selected by tournament. A child is
+a mutation of its parent, or a mutated crossover of two parents; a child over a budget is repaired
+by random changes that reduce the excess.
 
-Fitness is the NLL of the supernet's slice, with recalibrated batch norms, on the same held-out
-images in every step (SPOS), or an indicator read from the supernet's batch norms (BN-NAS), which
-looks at no image.
+Fitness is the NLL of the supernet's slice with recalibrated batch norms, on the same held-out
+images in every step (SPOS), or an indicator computed from the supernet's batch norms without images
+(BN-NAS).
 
-Choices of ours, each a param: a share of the children has two parents; every group of the rest
-changes with `mutation_rate`, at least one does. Children that were never evaluated are preferred,
-because on the same images nothing new would be learnt.
+Differences from the papers, each a param: a share of the children has two parents; each group
+mutates with `mutation_rate`, and at least one does. Children that were not evaluated before are
+preferred, because repeated evaluations on the same images give no new information.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import Field
 from models.constrained import descend
 from models.distribution import Choices
 from stages.common.params import Params
-from stages.search.algorithms.base import Algorithm, Judged, Result
+from stages.search.algorithms.base import Algorithm, EvaluationMode, Result
 from stages.search.problem import Problem, as_choices
 
 if TYPE_CHECKING:
@@ -40,24 +40,24 @@ class EvolutionSettings(Params):
     """Of the algorithm `evolution`."""
 
     population: int = Field(24, ge=2)
-    """Architectures alive at once; the first ones are random."""
+    """Population size; the initial members are random."""
     tournament: int = Field(6, ge=1)
-    """Random members of which the fittest becomes a parent; more of them choose harder."""
+    """Tournament size: random members of which the fittest becomes a parent."""
     mutation_rate: float = Field(0.1, gt=0, le=1)
     """Probability that a group (a layer's operator, a stage's channels) changes in a child."""
     crossover_share: float = Field(0.25, ge=0, le=1)
     """Share of the children that take each group from one of two parents."""
     fitness: Fitness = "supernet"
-    """supernet: NLL of the recalibrated slice. bn_indicator(_per_layer): no image is looked at."""
+    """supernet: NLL of the recalibrated slice. bn_indicator(_per_layer): without images."""
 
 
 class Population:
-    """Members from the oldest to the youngest, each with the value that is minimised.
+    """Members from the oldest to the youngest, each with the value to minimise.
 
     Args:
-        problem: what is searched.
+        problem: the search problem.
         settings: of the evolution.
-        allowed: candidates per group that a child may have; None allows all.
+        allowed: allowed candidates per group; None: all.
     """
 
     def __init__(
@@ -73,20 +73,20 @@ class Population:
 
     @property
     def full(self) -> bool:
-        """Whether it has reached its size, so that parents can be chosen."""
+        """Whether it has reached its size, so that parents can be selected."""
         return len(self.members) >= self.settings.population
 
     def add(self, choices: Choices, value: float) -> None:
-        """A member is born; the oldest one leaves if there are too many."""
+        """Add a member; remove the oldest one if there are too many."""
         self.members.append((choices, value))
         del self.members[: -self.settings.population]
 
-    def newcomer(self, rng: np.random.Generator, known: set[Choices]) -> Choices | None:
-        """A random architecture within the budgets, one not `known` if it can be; None: none."""
+    def draw(self, rng: np.random.Generator, known: set[Choices]) -> Choices | None:
+        """Draw a random architecture within the budgets, preferably not `known`; None if none."""
         found = None
         for _ in range(_TRIES):
             start = tuple(int(rng.choice(options)) for options in self.allowed)
-            there = self._led_back(start, rng)
+            there = self._repair(start, rng)
             if self.problem.excess(there) > 0:
                 continue
             found = there
@@ -95,15 +95,15 @@ class Population:
         return found
 
     def child(self, rng: np.random.Generator, known: set[Choices]) -> Choices | None:
-        """A child within the budgets that differs from its parents, one not `known` if it can be.
+        """Create a child within the budgets that differs from its parents, preferably not `known`.
 
-        None where so many tries gave none.
+        None if not found.
         """
         found = None
         for _ in range(_TRIES):
             mother = self._parent(rng)
             father = self._parent(rng) if rng.random() < self.settings.crossover_share else mother
-            there = self._led_back(self._mutated(self._mixed(mother, father, rng), rng), rng)
+            there = self._repair(self._mutate(self._crossover(mother, father, rng), rng), rng)
             if there in (mother, father) or self.problem.excess(there) > 0:
                 continue
             found = there
@@ -111,12 +111,12 @@ class Population:
                 break
         return found
 
-    def brood(self, count: int, rng: np.random.Generator, known: set[Choices]) -> list[Choices]:
-        """`count` newcomers or, once it is full, children; fewer only where there are none."""
+    def breed(self, count: int, rng: np.random.Generator, known: set[Choices]) -> list[Choices]:
+        """`count` random members or, once full, children; fewer if not found."""
         met, found = set(known), []
         for _ in range(count):
             born = self.child(rng, met) if self.full else None
-            born = self.newcomer(rng, met) if born is None else born
+            born = self.draw(rng, met) if born is None else born
             if born is not None:
                 met.add(born)
                 found.append(born)
@@ -127,7 +127,7 @@ class Population:
         chosen = rng.choice(len(self.members), size=size, replace=False)
         return min((self.members[int(at)] for at in chosen), key=lambda m: (m[1], m[0]))[0]
 
-    def _mixed(self, mother: Choices, father: Choices, rng: np.random.Generator) -> Choices:
+    def _crossover(self, mother: Choices, father: Choices, rng: np.random.Generator) -> Choices:
         if mother == father:
             return mother
         from_mother = rng.random(len(mother)) < 0.5
@@ -135,8 +135,8 @@ class Population:
             int(m if hers else f) for m, f, hers in zip(mother, father, from_mother, strict=True)
         )
 
-    def _mutated(self, choices: Choices, rng: np.random.Generator) -> Choices:
-        """At least one group changes, where any can."""
+    def _mutate(self, choices: Choices, rng: np.random.Generator) -> Choices:
+        """Change at least one group, if any can change."""
         if not self.free:
             return choices
         changing = [group for group in self.free if rng.random() < self.settings.mutation_rate]
@@ -146,7 +146,7 @@ class Population:
             found[group] = int(rng.choice(others))
         return tuple(found)
 
-    def _led_back(self, choices: Choices, rng: np.random.Generator) -> Choices:
+    def _repair(self, choices: Choices, rng: np.random.Generator) -> Choices:
         return descend(self.problem.groups, choices, self.problem.excess, rng, self.allowed)
 
     def state(self) -> list[Any]:
@@ -159,7 +159,7 @@ class Population:
 
 
 class Evolution(Algorithm):
-    """`fixed_samples` architectures a step; the answer has the best fitness of all evaluated."""
+    """`fixed_samples` architectures per step; the answer has the best fitness of all evaluated."""
 
     name = "evolution"
 
@@ -171,12 +171,12 @@ class Evolution(Algorithm):
         self._population = Population(problem, self.settings)
 
     @property
-    def judged(self) -> Judged:
-        """On the same images in every step, or on none."""
-        return "held_out" if self._indicator is None else "unseen"
+    def evaluation_mode(self) -> EvaluationMode:
+        """The same images in every step, or none."""
+        return "held_out" if self._indicator is None else "no_images"
 
     def population(self) -> list[Choices]:
-        """Everyone alive."""
+        """The current members."""
         return [choices for choices, _ in self._population.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
@@ -185,7 +185,7 @@ class Evolution(Algorithm):
         Raises:
             InfeasibleBudgetError: nothing within the budgets was found.
         """
-        found = self._population.brood(self.params.fixed_samples, rng, set(self.seen.sums))
+        found = self._population.breed(self.params.fixed_samples, rng, set(self.seen.sums))
         return found or [self.random_feasible(rng)]
 
     def value(self, result: Result) -> float:
@@ -195,14 +195,14 @@ class Evolution(Algorithm):
         return -float(self._indicator(as_choices([result.choices]))[0])
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """The children are born and the oldest leave; all weigh the same."""
+        """Add the results to the population; uniform weights."""
         for result in results:
             self._population.add(result.choices, self.value(result))
         return [1.0 / len(results)] * len(results)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The fittest of all that were ever evaluated."""
-        return self.filled(self.seen.best(), count, rng)
+        """The fittest of all evaluated architectures."""
+        return self.fill_up(self.seen.best(), count, rng)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the population."""

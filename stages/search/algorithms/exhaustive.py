@@ -1,10 +1,9 @@
-"""Exhaustive search: every architecture of a space is scored, and the best within budgets answers.
+"""Exhaustive search: score every architecture of a space and return the best within budgets.
 
-Scored by what costs next to nothing for each: an indicator read from the supernet's batch norms
-(BN-NAS), or a ridge regression on features of architectures (FOX-NAS). The regression is fitted on
-random architectures that the first steps evaluate; the other steps evaluate the ones that it
-predicts to be the best of all, because the best of millions of predictions is mostly a lucky one.
-Only a tiny space is evaluated whole by the supernet.
+The score is cheap: an indicator computed from the supernet's batch norms (BN-NAS), or a ridge
+regression on features of architectures (FOX-NAS). The regression is fitted on random architectures
+that the first steps evaluate; the other steps evaluate its best predictions, because the maximum of
+millions of predictions is biased. Only a tiny space is evaluated completely by the supernet.
 
 Axes: N architectures, G groups.
 """
@@ -23,7 +22,7 @@ from models.block_tables import ChoicesNG
 from models.distribution import Choices, Vector
 from stages.common.budgets import InfeasibleBudgetError
 from stages.common.params import Params
-from stages.search.algorithms.base import Algorithm, Judged, Result
+from stages.search.algorithms.base import Algorithm, EvaluationMode, Result
 from stages.search.algorithms.predictor import fit_seen
 from stages.search.problem import Problem, Scores, as_choices
 
@@ -35,24 +34,24 @@ _MOST = 10_000_000
 
 
 class SpaceTooLargeError(ValueError):
-    """More architectures than can be enumerated; the message has their number and the way out."""
+    """Too many architectures to enumerate; the message has their number and the fix."""
 
 
 class ExhaustiveSettings(Params):
     """Of the algorithm `exhaustive`."""
 
     by: Literal["predictor", "bn_indicator", "bn_indicator_per_layer", "supernet"] = "predictor"
-    """What scores all architectures."""
+    """Score of all architectures."""
     fitted_fraction: float = Field(0.5, gt=0, lt=1)
     """Share of the steps that evaluate random architectures, on which the predictor is fitted."""
     limit: int = Field(_MOST, ge=1, le=_MOST)
-    """Most architectures that are enumerated; some seconds for ten million."""
+    """Maximum number of enumerated architectures; ten million take some seconds."""
     supernet_limit: int = Field(2000, ge=1)
-    """Most architectures that are evaluated one by one (by: supernet)."""
+    """Maximum number of architectures evaluated by the supernet (by: supernet)."""
 
 
 class Exhaustive(Algorithm):
-    """Scores everything; `fixed_samples` a step are evaluated, or shown, on the way."""
+    """Scores all architectures; `fixed_samples` per step are evaluated or recorded."""
 
     name = "exhaustive"
 
@@ -61,14 +60,14 @@ class Exhaustive(Algorithm):
         self.by = params.exhaustive.by
         self.check_space(problem.sizes, params)
         self._indicator = problem.indicator(self.by) if self.by.startswith("bn_") else None
-        self.promising: list[Choices] | None = None  # by the predictor, once it is fitted
+        self.promising: list[Choices] | None = None  # set once the predictor is fitted
 
     @classmethod
     def check_space(cls, sizes: Sequence[int], params: SearchParams) -> None:
-        """Refuse a space with too many architectures.
+        """Reject a space with too many architectures.
 
         Raises:
-            SpaceTooLargeError: it has more than the limit for this way of scoring.
+            SpaceTooLargeError: it has more than the limit for this score.
         """
         settings, count = params.exhaustive, math.prod(sizes)
         if settings.by == "supernet":
@@ -77,39 +76,39 @@ class Exhaustive(Algorithm):
             key, limit, what = "limit", settings.limit, "enumerates"
         if count > limit:
             raise SpaceTooLargeError(
-                f"the space has {count:,} architectures, and exhaustive search {what} at most "
-                f"{limit:,} (search.exhaustive.{key}). Take another search.algorithm, such as "
+                f"the space has {count:,} architectures, but exhaustive search {what} at most "
+                f"{limit:,} (search.exhaustive.{key}). Use another search.algorithm, such as "
                 f"evolution, or a smaller space{_way_out(key, count)}."
             )
 
     @property
-    def judged(self) -> Judged:
-        """On the same images in every step, or on none."""
-        return "held_out" if self._indicator is None else "unseen"
+    def evaluation_mode(self) -> EvaluationMode:
+        """The same images in every step, or none."""
+        return "held_out" if self._indicator is None else "no_images"
 
     @property
     def fitted_steps(self) -> int:
-        """How many steps the predictor is fitted on."""
+        """Number of steps the predictor is fitted on."""
         return max(1, round(self.params.exhaustive.fitted_fraction * self.params.steps))
 
     @cached_property
     def _best_scored(self) -> list[Choices]:
-        """The best by the indicator, as many as the steps show and the answer needs."""
+        """The best by the indicator, as many as the steps and the answer need."""
         assert self._indicator is not None
         wanted = max(self.params.steps * self.params.fixed_samples, self.params.candidates)
         return best_of_all(self.problem, self._indicator, wanted)
 
     @cached_property
     def _feasible(self) -> list[Choices]:
-        """Everything within the budgets (by: supernet)."""
+        """All architectures within the budgets (by: supernet)."""
         count = math.prod(self.problem.sizes)
         return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """The next ones of all, the next best, or random ones to fit the predictor on.
+        """The next ones in order, the next best, or random ones to fit the predictor on.
 
         Raises:
-            InfeasibleBudgetError: nothing is within the budgets, which is certain here.
+            InfeasibleBudgetError: nothing is within the budgets.
         """
         share = self.params.fixed_samples
         if self.by == "predictor":
@@ -132,7 +131,7 @@ class Exhaustive(Algorithm):
         return -float(self._indicator(as_choices([result.choices]))[0])
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """What is evaluated is kept by the base; all weigh the same."""
+        """Nothing to update; uniform weights."""
         return [1.0 / len(results)] * len(results)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
@@ -143,10 +142,10 @@ class Exhaustive(Algorithm):
         """
         if self._indicator is not None:
             return self._best_scored[:count]
-        return self.filled(self.seen.best(), count, rng)
+        return self.fill_up(self.seen.best(), count, rng)
 
     def _predicted_best(self) -> list[Choices]:
-        """Of all architectures that were not evaluated, those with the lowest predicted NLL."""
+        """The architectures not evaluated yet with the lowest predicted NLL."""
         wanted = (self.params.steps - self.fitted_steps) * self.params.fixed_samples
         predict = fit_seen(self.problem, self.seen).values
         found = best_of_all(
@@ -155,19 +154,19 @@ class Exhaustive(Algorithm):
         return [choices for choices in found if choices not in self.seen.sums][:wanted] or found[:1]
 
     def artifacts(self) -> dict[str, bytes]:
-        """What the predictor says that each feature adds, now that more was evaluated."""
+        """The predictor on all evaluated architectures and its feature contributions."""
         if self.by != "predictor" or not self.seen.sums:
             return {}
         rng = np.random.default_rng(self.params.seed)
         return fit_seen(self.problem, self.seen).artifacts(rng)
 
     def state(self) -> dict[str, Any]:
-        """The base's state, and what the predictor was most hopeful about."""
+        """The base's state and the best predicted architectures."""
         promising = None if self.promising is None else [list(c) for c in self.promising]
         return super().state() | {"promising": promising}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         super().restore(state)
         saved = state["promising"]
         self.promising = None if saved is None else [tuple(choices) for choices in saved]
@@ -176,7 +175,7 @@ class Exhaustive(Algorithm):
 def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
     """The `count` architectures with the highest scores within the budgets, best first.
 
-    Ties go to the first in the order of enumeration. The budgets are asked only for those whose
+    Ties go to the first in enumeration order. Budgets are only evaluated for architectures whose
     score would be kept.
 
     Raises:
@@ -185,7 +184,7 @@ def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
     total, groups = math.prod(problem.sizes), len(problem.sizes)
     kept_NG, kept_N = np.zeros((0, groups), dtype=np.uint32), np.zeros(0)
     for start in range(0, total, _CHUNK):
-        choices_NG = everything(problem.sizes, start, min(start + _CHUNK, total))
+        choices_NG = unravel(problem.sizes, start, min(start + _CHUNK, total))
         scores_N = score(choices_NG)
         if len(kept_N) == count:
             better_N = scores_N > kept_N[-1]
@@ -200,8 +199,8 @@ def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
     return [tuple(row) for row in kept_NG.tolist()]
 
 
-def everything(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
-    """The architectures numbered `start` to before `stop`, in the order of `SearchSpace.index`."""
+def unravel(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
+    """The architectures `start` to `stop - 1` in the order of `SearchSpace.index`."""
     numbers = np.arange(start, stop)
     return np.stack(np.unravel_index(numbers, tuple(sizes)), axis=1).astype(np.uint32)
 
@@ -209,13 +208,13 @@ def everything(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
 def _best_within(
     problem: Problem, choices_NG: ChoicesNG, scores_N: Vector, count: int
 ) -> tuple[ChoicesNG, Vector]:
-    """The best of some within the budgets, asked for in portions from the best on."""
+    """The top-k within the budgets, checked in portions in order of score."""
     order = np.argsort(-scores_N, kind="stable")
     portion = len(order) if problem.excesses is not None else 4 * count
     found: list[int] = []
     for start in range(0, len(order), max(1, portion)):
-        asked = order[start : start + portion]
-        found += asked[problem.excess_of(choices_NG[asked]) <= 0].tolist()
+        part = order[start : start + portion]
+        found += part[problem.excess_of(choices_NG[part]) <= 0].tolist()
         if len(found) >= count:
             break
     return choices_NG[found[:count]], scores_N[found[:count]]
@@ -223,17 +222,17 @@ def _best_within(
 
 def _infeasible(problem: Problem, total: int) -> InfeasibleBudgetError:
     nearest = min(
-        float(problem.excess_of(everything(problem.sizes, start, min(start + _CHUNK, total))).min())
+        float(problem.excess_of(unravel(problem.sizes, start, min(start + _CHUNK, total))).min())
         for start in range(0, total, _CHUNK)
     )
     return InfeasibleBudgetError(
-        f"none of the space's {total:,} architectures meets all budgets together: the nearest one "
-        f"passes them by {nearest:.2%} of a budget. Raise one of the device's budgets by that much "
-        "or add smaller options."
+        f"none of the space's {total:,} architectures meets all budgets together: the closest one "
+        f"exceeds them by {nearest:.2%} of a budget. Raise one of the device's budgets by that "
+        "much or add smaller options."
     )
 
 
 def _way_out(key: str, count: int) -> str:
-    """Where the limit itself can be raised that far, to do so."""
+    """Suggest raising the limit if it can be raised that far."""
     most = _MOST if key == "limit" else count
     return f", or raise search.exhaustive.{key}" if count <= most else ""

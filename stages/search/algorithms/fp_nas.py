@@ -1,30 +1,31 @@
 """FP-NAS: probabilistic search with few samples (Yan et al., "FP-NAS", sections 3.1 to 3.4).
 
-Each step draws K_t architectures from the distribution p(.|alpha), adaptively many, and moves it.
+Each step draws K_t architectures (an adaptive number) from the distribution p(.|alpha) and updates
+it.
 
-With `learn_from: step`, the default, it is as in the paper. Each of the step's architectures weighs
+With `learn_from: step`, the default, it follows the paper. The step's architectures have the
+weights
 
     omega_k  proportional to  p(y|X, w, A_k)^beta * exp(-eta * sum_b max(0, cost_b / budget_b - 1))
 
 with log p(y|X, w, A_k) = -n * NLL on a held-out batch of n images (empirical Bayes, as in PARSEC).
-The logits alpha climb along  sum_k omega_k * grad log p(A_k|alpha), the self-normalised estimate
+The logits alpha ascend along  sum_k omega_k * grad log p(A_k|alpha), the self-normalised estimate
 of the gradient of log E_A[p(y|..)^beta * exp(..)].
 
-Choices of ours, each a param:
-- The estimate minus its control variate, (1/K) * sum_k grad log p(A_k|alpha), whose expectation
-  is 0: the same gradient in expectation, but equally good samples no longer move the logits.
-  Without it few samples make the distribution drift and collapse by chance alone.
-- Plain gradient ascent. The gradient's size carries the evidence (nearly equal samples give
-  nearly none), which optimisers that normalise it throw away.
-- beta: NLLs of subnets differ by some 0.01 to 0.1 nats, on n = 256 images by 3 to 25 in
-  log-likelihood. beta = 0.3 brings that to order 1, so that a step weighs its samples instead of
-  taking the single best one.
-- The supernet's weights stay as they were trained; only alpha is learnt here. `learn` is the one
-  place where an update of the weights, by the same omega, would be added.
+Differences from the paper, each a param:
+- A control variate, (1/K) * sum_k grad log p(A_k|alpha) with expectation 0, is subtracted from the
+  estimate: the same expected gradient, but equally good samples do not move the logits. Without it,
+  few samples make the distribution drift and collapse by chance.
+- Plain gradient ascent: the gradient's magnitude contains the evidence (nearly equal samples give
+  nearly none), which optimisers that normalise it discard.
+- beta: NLLs of subnets differ by 0.01 to 0.1 nats, on n = 256 images by 3 to 25 in log-likelihood.
+  beta = 0.3 scales that to order 1, so that a step weights its samples instead of selecting the
+  single best one.
+- The supernet's weights are fixed; only alpha is learned here (see `stages.search.weights`).
 
-With `learn_from: all` the logits follow from all evaluations so far instead (`evidence`): an
-evaluation costs a batch through a network, and the gradient uses it once. Costs are known without
-evaluation, so then architectures are drawn within the budgets, and there is no hinge.
+With `learn_from: all` the logits are computed from all evaluations so far (`evidence`), because an
+evaluation costs a batch through a network and the gradient uses it only once. Architectures are
+then drawn within the budgets, which need no evaluation, and there is no hinge.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def importance_weights(
         cost_weight: eta.
 
     Returns:
-        Shape (K,), adding up to 1.
+        Shape (K,), summing to 1.
     """
     log_weights = -inverse_temperature * images * np.asarray(nll, dtype=np.float64)
     log_weights = log_weights - cost_weight * np.asarray(excess, dtype=np.float64)
@@ -74,7 +75,7 @@ def importance_weights(
 
 
 class FpNas(Algorithm):
-    """Adaptive sample count; factorised first, joint from `coarse_fraction` of the steps on."""
+    """Adaptive sample count; factorised for `coarse_fraction` of the steps, then joint."""
 
     name = "fp_nas"
     reads_start = True
@@ -89,46 +90,46 @@ class FpNas(Algorithm):
 
     @property
     def distribution(self) -> Distribution:
-        """p(.|alpha) as it is now."""
+        """The current p(.|alpha)."""
         return self._distribution
 
     @property
     def finished(self) -> bool:
-        """After `steps`, or where asked for once about `candidates` architectures are left."""
+        """After `steps`, or with `stop_when_sharp` once about `candidates` networks are left."""
         sharp = self.distribution.entropy() <= math.log(self.params.candidates)
         return super().finished or (self.stops_when_sharp and self.step > 0 and sharp)
 
     @property
     def stops_when_sharp(self) -> bool:
-        """Whether it ends early."""
+        """Whether it may end early."""
         return self.params.stop_when_sharp
 
     @property
     def learns_from_all(self) -> bool:
-        """Whether earlier evaluations count."""
+        """Whether it learns from all evaluations."""
         return self.params.learn_from == "all"
 
     @property
     def coarse_steps(self) -> int:
-        """How many steps the factorised form lasts."""
+        """Number of steps with the factorised distribution."""
         return round(self.params.coarse_fraction * self.params.steps)
 
     def sample_count(self) -> int:
-        """K_t = clip(round(lambda * H), min, max): many while the distribution is flat."""
+        """K_t = clip(round(lambda * H), min, max): more while the distribution is flat."""
         count = round(self.params.samples_per_nat * self.distribution.entropy())
         return int(np.clip(count, self.params.min_samples, self.params.max_samples))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
         """K_t independent samples.
 
-        Those beyond a budget are weighed down, not left out, where the gradient has to learn what
-        costs too much.
+        With gradient ascent, samples over a budget are down-weighted instead of excluded, so that
+        the gradient learns the costs.
         """
         draw = self._draw_within if self.learns_from_all else self.distribution.sample
         return [draw(rng) for _ in range(self.sample_count())]
 
     def _draw_within(self, rng: np.random.Generator) -> Choices:
-        """A sample within the budgets; where draws find none, one mended by random changes."""
+        """Draw a sample within the budgets; if none is drawn, repair one by random changes."""
         for _ in range(_DRAWS):
             drawn = self.distribution.sample(rng)
             if self.problem.excess(drawn) <= 0:
@@ -136,7 +137,7 @@ class FpNas(Algorithm):
         return descend(self.problem.groups, drawn, self.problem.excess, rng)
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Move the logits, then switch the form where it is due."""
+        """Update the logits, then switch to the joint form when it is due."""
         params = self.params
         omega = importance_weights(
             [result.loss for result in results],
@@ -162,7 +163,7 @@ class FpNas(Algorithm):
         return here.with_logits(here.logits + params.learning_rate * gradient)
 
     def _follow_all(self, results: Sequence[Result]) -> Distribution:
-        """The start, with the odds that all evaluations give."""
+        """The initial logits plus the log-odds from all evaluations."""
         drawn = [result.choices for result in results]
         self._evidence.add(self.step, drawn, [result.loss for result in results])
         odds = self._evidence.log_odds(self.distribution)
@@ -176,16 +177,16 @@ class FpNas(Algorithm):
         """
         best = self.seen.best()
         mode = most_probable(self.distribution, self.problem.excess, best)
-        return self.filled([mode or self.random_feasible(rng), *best], count, rng)
+        return self.fill_up([mode or self.random_feasible(rng), *best], count, rng)
 
     def state(self) -> dict[str, Any]:
-        """The base's state, the distribution, and what it learnt from."""
+        """The base's state, the distribution and the evaluations."""
         here = self.distribution
         own = {"form": here.form, "logits": here.logits.tolist()}
         return super().state() | own | {"evidence": self._evidence.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         super().restore(state)
         logits = np.array(state["logits"], dtype=np.float64)
         self._distribution = Distribution(self.problem.groups, state["form"], logits)

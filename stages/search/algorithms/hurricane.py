@@ -1,14 +1,14 @@
-"""A space per device, and two-stage search (Zhang et al., "Fast Hardware-Aware NAS", HURRICANE).
+"""Device-specific space and two-stage search (Zhang et al., "Fast Hardware-Aware NAS", HURRICANE).
 
-First the operators: each is scored in each layer by its capacity per measured latency, and the
-best few per layer form the device's own space (`operator_pool`). Then two searches in it, because
-later layers change accuracy more: the LATE layers with the early ones fixed to a default, and then
-the EARLY ones with the winning late ones fixed. Each is a regularised evolution within the
-budgets, whose fitness is the NLL of the supernet's slice.
+First, operators are scored in each layer by capacity per measured latency, and the top-k per layer
+form the device's search space (`operator_pool`). Then two searches follow, because later layers
+affect accuracy more: of the LATE layers with the early ones fixed to a default, then of the EARLY
+layers with the best late ones fixed. Each is a regularised evolution within the budgets, whose
+fitness is the NLL of the supernet's slice.
 
-The default of the early layers is the best scored operator in each and the middle width, where
-that leaves the late ones about half of their choices within the budgets; otherwise it is the
-early part of the random architecture that comes closest to this.
+The default of the early layers is the operator with the best score in each and the middle width, if
+about half of the late layers' choices are then within the budgets; otherwise the early part of the
+random architecture that comes closest to this.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ from pydantic import Field
 
 from models.distribution import Choices
 from stages.common.params import Params
-from stages.search.algorithms.base import Algorithm, Judged, Result
+from stages.search.algorithms.base import Algorithm, EvaluationMode, Result
 from stages.search.algorithms.evolution import Population
-from stages.search.algorithms.operator_pool import operators_csv, operators_md, reasons, scored
+from stages.search.algorithms.operator_pool import (
+    kept_operators,
+    operators_csv,
+    operators_md,
+    score_operators,
+)
 from stages.search.problem import Problem
 
 if TYPE_CHECKING:
@@ -39,15 +44,15 @@ class HurricaneSettings(Params):
     """Of the algorithm `hurricane`."""
 
     operators_per_layer: int = Field(3, ge=1)
-    """Best scored operators that a layer keeps; more where the budgets cannot be met with them."""
+    """Top-k operators kept per layer by score; more if the budgets cannot be met with them."""
     late_share: float = Field(0.5, gt=0, lt=1)
-    """Share of the layers, from the end on, that are searched first."""
+    """Share of the layers, counted from the end, that are searched first."""
     late_steps: float = Field(0.6, gt=0, lt=1)
-    """Share of the steps for these."""
+    """Share of the steps for the late layers."""
 
 
 class Hurricane(Algorithm):
-    """`fixed_samples` a step; the answer has the lowest NLL of all that were evaluated."""
+    """`fixed_samples` per step; the answer has the lowest NLL of all evaluated."""
 
     name = "hurricane"
 
@@ -55,26 +60,26 @@ class Hurricane(Algorithm):
         super().__init__(problem, params)
         self.settings = params.hurricane
         self.operators = self.settings.operators_per_layer
-        self.default: Choices | None = None  # its early part is what stage 1 keeps to
-        self.winner: Choices | None = None  # its late part is what stage 2 keeps to
+        self.default: Choices | None = None  # its early part is fixed in stage 1
+        self.winner: Choices | None = None  # its late part is fixed in stage 2
         self._evolving: Population | None = None
 
     @property
-    def judged(self) -> Judged:
-        """On the same images in every step."""
+    def evaluation_mode(self) -> EvaluationMode:
+        """The same images in every step."""
         return "held_out"
 
     @property
     def late_steps(self) -> int:
-        """How many steps search the late layers."""
+        """Number of steps that search the late layers."""
         return max(1, round(self.settings.late_steps * self.params.steps))
 
     @property
     def first_late(self) -> int:
-        """The first group of the late part; a stage's channels go with its first layer."""
+        """The first group of the late part; a stage's channels belong to its first layer."""
         layers = self._layers()
         late = min(len(layers) - 1, max(1, round(self.settings.late_share * len(layers))))
-        if late < 1:  # one layer is no two parts
+        if late < 1:  # a single layer cannot be split
             return 0
         at = layers[-late]
         while at > 1 and at - 1 not in layers:
@@ -82,23 +87,23 @@ class Hurricane(Algorithm):
         return at
 
     def _layers(self) -> list[int]:
-        """The groups that are layers; all of them where that is not known."""
+        """The groups that are layers; all groups if that is not known."""
         pool = self.problem.pool
-        offers = pool.offers if pool is not None else ()
-        return [at for at, here in enumerate(offers) if here] or [*range(len(self.problem.sizes))]
+        layers = pool.operators if pool is not None else ()
+        return [at for at, here in enumerate(layers) if here] or [*range(len(self.problem.sizes))]
 
     def device_space(self) -> Allowed:
-        """The candidates of every group that this device's space has."""
+        """The candidates of every group in this device's space."""
         whole: Allowed = [[*range(size)] for size in self.problem.sizes]
         if self.problem.pool is None:
             return whole
         return [
-            sorted(reasons(scored(offers), self.operators)) if offers else here
-            for here, offers in zip(whole, self.problem.pool.offers, strict=True)
+            sorted(kept_operators(score_operators(costs), self.operators)) if costs else here
+            for here, costs in zip(whole, self.problem.pool.operators, strict=True)
         ]
 
     def population(self) -> list[Choices]:
-        """Everyone alive in the present stage."""
+        """The members of the current stage's population."""
         return [] if self._evolving is None else [choices for choices, _ in self._evolving.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
@@ -112,18 +117,18 @@ class Hurricane(Algorithm):
             self.default = self._default(rng)
             self._evolving = self._stage()
         known = set(self.seen.sums)
-        found = self._evolving.brood(self.params.fixed_samples, rng, known)
+        found = self._evolving.breed(self.params.fixed_samples, rng, known)
         return found or [self.winner or self.default or self.random_feasible(rng)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """The children are born; all weigh the same."""
+        """Add the results to the population; uniform weights."""
         assert self._evolving is not None
         for result in results:
             self._evolving.add(result.choices, self.value(result))
         return [1.0 / len(results)] * len(results)
 
     def observe(self, results: Sequence[Result]) -> list[float]:
-        """Learn from a step; after the last one of stage 1 its winner's late part is fixed."""
+        """Update from a step; after the last step of stage 1 fix the late part of the best."""
         weights = super().observe(results)
         if self.step == self.late_steps:
             self.winner = self.seen.best()[0]
@@ -136,12 +141,12 @@ class Hurricane(Algorithm):
         within = Population(self.problem, self.params.evolution, self.device_space())
 
         def draw(rng: np.random.Generator) -> Choices:
-            return within.newcomer(rng, set()) or self.random_feasible(rng)
+            return within.draw(rng, set()) or self.random_feasible(rng)
 
-        return self.filled(self.seen.best(), count, rng, draw)
+        return self.fill_up(self.seen.best(), count, rng, draw)
 
     def artifacts(self) -> dict[str, bytes]:
-        """The table of scores, for machines and for people."""
+        """The table of scores, as CSV and Markdown."""
         pool, groups = self.problem.pool, self.problem.groups
         if pool is None:
             return {}
@@ -153,7 +158,7 @@ class Hurricane(Algorithm):
         }
 
     def _stage(self) -> Population:
-        """The evolution of the present stage, with the other part of the network fixed."""
+        """The population of the current stage, with the other part of the network fixed."""
         fixed = self.default if self.winner is None else self.winner
         assert fixed is not None
         late = range(self.first_late, len(fixed))
@@ -168,15 +173,15 @@ class Hurricane(Algorithm):
         most = max(self.problem.sizes)
         while self.operators < most:
             within = Population(self.problem, self.params.evolution, self.device_space())
-            if within.newcomer(rng, set()) is not None:
+            if within.draw(rng, set()) is not None:
                 return
             self.operators += 1
 
     def _default(self, rng: np.random.Generator) -> Choices:
-        """An architecture within the budgets whose early part stage 1 keeps to."""
+        """Select an architecture within the budgets whose early part is fixed in stage 1."""
         allowed, cut = self.device_space(), self.first_late
         within = Population(self.problem, self.params.evolution, allowed)
-        drawn = [within.newcomer(rng, set()) or self.random_feasible(rng) for _ in range(_DEFAULTS)]
+        drawn = [within.draw(rng, set()) or self.random_feasible(rng) for _ in range(_DEFAULTS)]
         late_NG = np.array(
             [[rng.choice(here) for here in allowed[cut:]] for _ in range(_COMPLETIONS)]
         )
@@ -194,12 +199,12 @@ class Hurricane(Algorithm):
         return best[1]
 
     def _preferred(self) -> Choices:
-        """The best scored operator of every layer, and the middle of everything else."""
+        """The operator with the best score of every layer; the middle option of other groups."""
         pool = self.problem.pool
-        offers = pool.offers if pool is not None else [()] * len(self.problem.sizes)
+        operators = pool.operators if pool is not None else [()] * len(self.problem.sizes)
         return tuple(
-            scored(here)[0].candidate if here else size // 2
-            for here, size in zip(offers, self.problem.sizes, strict=True)
+            score_operators(here)[0].candidate if here else size // 2
+            for here, size in zip(operators, self.problem.sizes, strict=True)
         )
 
     def state(self) -> dict[str, Any]:
@@ -212,7 +217,7 @@ class Hurricane(Algorithm):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         super().restore(state)
         self.operators = int(state["operators"])
         self.default = None if state["default"] is None else tuple(state["default"])

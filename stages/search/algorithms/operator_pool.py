@@ -1,7 +1,7 @@
-"""Which operators suit a device in which layer, and the table that tells it to a person.
+"""Selection of the operators for a device in each layer, and tables of their scores.
 
 HURRICANE's first step: every operator is measured on the device in every layer's setting and
-scored by what it offers for what it costs there; the best few form the device's own space.
+scored by capacity per cost; the top-k form the device's search space.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.space import Group
-from stages.search.problem import Offer, Pool
+from stages.search.problem import OperatorCosts, Pool
 
 COLUMNS = ("layer", "operator", "rank", "score", "cost", "flops", "parameters", "kept", "why")
 
@@ -23,86 +23,86 @@ class Scored:
     """One operator in one layer.
 
     Attributes:
-        candidate: its number in the layer's group.
-        offer: what it offers and costs.
-        score: capacity per cost, as a share of the layer's best; None where there is no weight to
-            have a capacity (a layer left out, an identity).
-        rank: from 1 on, by score; None where there is none.
+        candidate: its index in the layer's group.
+        costs: its costs.
+        score: capacity per cost, as a share of the layer's best; None if it has no weights to
+            have a capacity (a skipped layer, an identity).
+        rank: by score, starting at 1; None without a score.
     """
 
     candidate: int
-    offer: Offer
+    costs: OperatorCosts
     score: float | None
     rank: int | None
 
 
-def scored(offers: Sequence[Offer]) -> list[Scored]:
-    """A layer's operators, from the best score on; those without one come last.
+def score_operators(operators: Sequence[OperatorCosts]) -> list[Scored]:
+    """Score a layer's operators; best first, those without a score last.
 
-    Capacity is the geometric mean of multiply-accumulates and parameters: either alone would
-    prefer large maps or wide layers.
+    Capacity is the geometric mean of multiply-accumulates and parameters: each alone
+    would prefer large feature maps or wide layers.
     """
-    least = 1e-6 * max((abs(offer.cost) for offer in offers), default=0.0) or 1.0
+    least = 1e-6 * max((abs(costs.cost) for costs in operators), default=0.0) or 1.0
     raw = {
-        number: math.sqrt(offer.flops * offer.parameters) / max(offer.cost, least)
-        for number, offer in enumerate(offers)
-        if offer.flops > 0 and offer.parameters > 0
+        number: math.sqrt(costs.flops * costs.parameters) / max(costs.cost, least)
+        for number, costs in enumerate(operators)
+        if costs.flops > 0 and costs.parameters > 0
     }
     order = sorted(raw, key=lambda number: (-raw[number], number))
     best = raw[order[0]] if order else 1.0
     ranked = [
-        Scored(number, offers[number], raw[number] / best, rank)
+        Scored(number, operators[number], raw[number] / best, rank)
         for rank, number in enumerate(order, start=1)
     ]
-    rest = [Scored(n, offer, None, None) for n, offer in enumerate(offers) if n not in raw]
+    rest = [Scored(n, costs, None, None) for n, costs in enumerate(operators) if n not in raw]
     return ranked + rest
 
 
-def reasons(layer: Sequence[Scored], count: int) -> dict[int, str]:
-    """The candidates of a layer that are kept, each with the reason.
+def kept_operators(layer: Sequence[Scored], count: int) -> dict[int, str]:
+    """Select a layer's candidates to keep, each with the reason.
 
-    Besides the best `count`, the cheapest operator stays, so that the budgets which the whole
-    space can meet are still met, and so does what has no weights: leaving a layer out is how a
-    network gets shallow.
+    Besides the top `count` by score, the operator with the smallest cost is kept, so that budgets
+    feasible in the whole space stay feasible, and operators without weights, because skipping
+    layers reduces depth.
     """
     kept = {one.candidate: "no weights" for one in layer if one.rank is None}
     ranked = [one for one in layer if one.rank is not None]
     if ranked:
-        cheapest = min(ranked, key=lambda one: (one.offer.cost, one.candidate))
-        kept[cheapest.candidate] = "cheapest"
+        smallest = min(ranked, key=lambda one: (one.costs.cost, one.candidate))
+        kept[smallest.candidate] = "cheapest"
     for one in ranked[:count]:
         kept[one.candidate] = "score"
     return kept
 
 
 def operators_csv(pool: Pool, groups: Sequence[Group], count: int) -> bytes:
-    """Every operator of every layer, from the best score on.
+    """Format the operators of every layer as CSV, best score first.
 
     Args:
-        pool: what operators offer and cost.
+        pool: costs of the operators.
         groups: of the space.
-        count: how many are kept per layer for their score.
+        count: number kept per layer by score.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name if name != "cost" else pool.unit for name in COLUMNS])
-    for group, offers in zip(groups, pool.offers, strict=True):
-        layer = scored(offers)
-        kept = reasons(layer, count)
+    for group, operators in zip(groups, pool.operators, strict=True):
+        layer = score_operators(operators)
+        kept = kept_operators(layer, count)
         writer.writerows(_row(group.name, one, kept) for one in layer)
     return text.getvalue().encode()
 
 
-def operators_md(pool: Pool, groups: Sequence[Group], count: int, wished: int) -> bytes:
-    """The same as text: first what was kept where, then all scores.
+def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int) -> bytes:
+    """Format the operators as Markdown: first the kept ones per layer, then all scores.
 
     Args:
-        pool: what operators offer and cost.
+        pool: costs of the operators.
         groups: of the space.
-        count: how many are kept per layer for their score.
-        wished: how many were asked for; more are kept where the budgets need them.
+        count: number kept per layer by score.
+        requested: the requested number; more are kept if the budgets need them.
     """
-    more = "" if count == wished else f" ({wished} were asked for, and met no budget)"
+    more = "" if count == requested else f" ({requested} were asked for, and met no budget)"
     lines = [
         "# Operators per layer",
         "",
@@ -113,16 +113,16 @@ def operators_md(pool: Pool, groups: Sequence[Group], count: int, wished: int) -
         "| --- | --- |",
     ]
     layers = [
-        (group.name, scored(offers))
-        for group, offers in zip(groups, pool.offers, strict=True)
-        if offers
+        (group.name, score_operators(operators))
+        for group, operators in zip(groups, pool.operators, strict=True)
+        if operators
     ]
     for name, layer in layers:
-        kept = reasons(layer, count)
+        kept = kept_operators(layer, count)
         words = [_short(one) for one in layer if one.candidate in kept]
         lines.append(f"| {name} | {'; '.join(words)} |")
     for name, layer in layers:
-        kept = reasons(layer, count)
+        kept = kept_operators(layer, count)
         lines += ["", f"## {name}", "", _header(pool.unit), "| --- " * len(COLUMNS[1:]) + "|"]
         lines += ["| " + " | ".join(map(str, _row(name, one, kept)[1:])) + " |" for one in layer]
     return ("\n".join(lines) + "\n").encode()
@@ -134,19 +134,19 @@ def _header(unit: str) -> str:
 
 def _short(one: Scored) -> str:
     score = "" if one.score is None else f" ({one.score:.2f})"
-    return f"{one.offer.label}{score}"
+    return f"{one.costs.label}{score}"
 
 
 def _row(layer: str, one: Scored, kept: dict[int, str]) -> list[object]:
     why = kept.get(one.candidate)
     return [
         layer,
-        one.offer.label,
+        one.costs.label,
         "" if one.rank is None else one.rank,
         "" if one.score is None else f"{one.score:.4f}",
-        f"{one.offer.cost:.6g}",
-        f"{one.offer.flops:.0f}",
-        f"{one.offer.parameters:.0f}",
+        f"{one.costs.cost:.6g}",
+        f"{one.costs.flops:.0f}",
+        f"{one.costs.parameters:.0f}",
         "no" if why is None else "yes",
         why or "",
     ]

@@ -1,7 +1,6 @@
 """PARSEC: probabilistic search with a fixed number of samples (Casale et al., section 3).
 
-FP-NAS with its knobs off: the joint distribution from the first step, and as many samples in
-every step. Everything else is the same code.
+FP-NAS with the joint distribution from the first step and a fixed number of samples per step.
 """
 
 from __future__ import annotations
@@ -10,25 +9,25 @@ from stages.search.algorithms.fp_nas import FpNas
 
 
 class Parsec(FpNas):
-    """`fixed_samples` a step from one categorical per group."""
+    """`fixed_samples` per step from one categorical per group."""
 
     name = "parsec"
 
     @property
     def stops_when_sharp(self) -> bool:
-        """It takes all its steps."""
+        """Always False: it runs all steps."""
         return False
 
     @property
     def learns_from_all(self) -> bool:
-        """A step of gradient ascent from the step's samples."""
+        """Always False: gradient ascent from the step's samples."""
         return False
 
     @property
     def coarse_steps(self) -> int:
-        """There is no factorised phase."""
+        """Always 0: there is no factorised phase."""
         return 0
 
     def sample_count(self) -> int:
-        """The same in every step."""
+        """`fixed_samples` in every step."""
         return self.params.fixed_samples

@@ -1,7 +1,7 @@
-"""The predictor of evaluated values that annealing and exhaustive search share.
+"""The predictor of evaluated values shared by annealing and exhaustive search.
 
-It is the ridge regression of `models.predictors`, without products of features, so that it is one
-matrix product for any number of architectures. Axes: N architectures, G groups, F features.
+It is the ridge regression of `models.predictors` without products of features, so that predictions
+for any number of architectures are one matrix product. Axes: N architectures, G groups, F features.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stages.search.problem import Features, Problem, as_choices
 
 TARGET = "held-out NLL"
 FOLDS = 5
-"""For the picture alone; with less than two architectures a fold there is none."""
+"""For the plot only, which requires at least two architectures per fold."""
 _ENOUGH = 3
 _OPTIONS = Options(products="none", log=False)
 
@@ -37,12 +37,12 @@ class Fitted:
     """value = intercept + features @ slope.
 
     Attributes:
-        features: what it looks at.
-        examples: what it was fitted on.
-        model: the regression in full; None where too little was evaluated to fit one.
-        intercept: of an architecture whose features are all 0.
-        slope_F: per unit of every feature; 0 for those that never varied.
-        deviation_F: standard deviation of every feature over what it was fitted on.
+        features: its features.
+        examples: its training data.
+        model: the full regression; None with too few evaluations to fit one.
+        intercept: prediction with all features 0.
+        slope_F: per unit of every feature; 0 for constant features.
+        deviation_F: standard deviation of every feature over the training data.
         spread: standard deviation of the values.
     """
 
@@ -60,10 +60,10 @@ class Fitted:
         return predicted_N
 
     def artifacts(self, rng: np.random.Generator) -> dict[str, bytes]:
-        """The predictor for machines, and for people what every feature adds, by weight.
+        """Output files: the predictor, its coefficients by size, and a plot of contributions.
 
         Args:
-            rng: of the folds behind the picture.
+            rng: of the cross-validation folds for the plot.
         """
         if self.model is None:
             return {}
@@ -80,19 +80,19 @@ class Fitted:
         }
         if len(self.examples.target_N) >= 2 * FOLDS:
             explained = explain(self.examples, _OPTIONS, folds(self.examples, FOLDS, rng))
-            written["predictor.png"] = predictor_png(explained, in_words)
+            written["predictor.png"] = predictor_png(explained, readable_name)
         return written
 
 
 def fit_seen(problem: Problem, seen: Seen) -> Fitted:
-    """The regression of the values of everything evaluated within the budgets."""
+    """Fit the regression on all architectures evaluated within the budgets."""
     known = list(seen.sums)
     features_NF = problem.features.of(as_choices(known))
     return fit(problem.features, features_NF, np.array([seen.value(c) for c in known]))
 
 
 def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
-    """The regression of N >= 1 values; their mean where there are too few to tell more."""
+    """Fit the regression on N >= 1 values; their mean if there are too few."""
     deviation_F, spread = features_NF.std(0), float(values_N.std())
     nothing_F, names = np.zeros(features_NF.shape[1]), features.names()
     examples = Examples(names, features_NF, TARGET, values_N, {TARGET: "nats"})
@@ -109,7 +109,7 @@ def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
     return Fitted(features, examples, model, intercept, slope_F, deviation_F, spread)
 
 
-def in_words(feature: str) -> str:
+def readable_name(feature: str) -> str:
     """`stage1.layer1: mbconv kernel=3` for `stage1.layer1: operator=mbconv,mbconv.kernel=3`."""
     operator = re.search(r"operator=(\w+)", feature)
     if operator is None:

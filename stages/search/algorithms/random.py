@@ -1,4 +1,4 @@
-"""Random search: the baseline every algorithm must beat at an equal number of evaluations."""
+"""Random search, the baseline at an equal number of evaluations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RandomSearch(Algorithm):
-    """`fixed_samples` a step, all within the budgets; the answer has the lowest NLL."""
+    """`fixed_samples` per step, all within the budgets; the answer has the lowest NLL."""
 
     name = "random"
 
@@ -26,7 +26,7 @@ class RandomSearch(Algorithm):
 
     @property
     def distribution(self) -> Distribution:
-        """Uniform, and never anything else."""
+        """The uniform distribution."""
         return self._uniform
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
@@ -34,9 +34,9 @@ class RandomSearch(Algorithm):
         return [self.random_feasible(rng) for _ in range(self.params.fixed_samples)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Nothing is learnt; all weigh the same."""
+        """Nothing to update; uniform weights."""
         return [1.0 / len(results)] * len(results)
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
         """The evaluated architectures with the lowest NLL."""
-        return self.filled(self.seen.best(), count, rng)
+        return self.fill_up(self.seen.best(), count, rng)

@@ -1,4 +1,4 @@
-"""What a training strategy is: which paths of the supernet a step trains, and with what loss."""
+"""Interface of training strategies: which paths of the supernet a step trains, with which loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture
 from models.batch import Batch
-from models.features import Seen, supernet_features
+from models.features import ForwardResult, supernet_features
 from models.processes import ALONE, Processes
 from models.shared_cells import SlicedNorm
 from models.space import SearchSpace
@@ -22,21 +22,21 @@ from stages.common.params import Params
 
 S = TypeVar("S", bound=Params)
 PATHS = 2
-"""Keeps a strategy's generators apart from those of the data stream with the same seed."""
+"""Separates a strategy's random streams from those of the data stream with the same seed."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a strategy works on.
+    """Inputs of a strategy.
 
     Attributes:
-        supernet: what is trained.
+        supernet: the supernet to train.
         space: its architectures.
         objective: the loss on labels.
         seed: of the paths.
-        images: how many the training split has.
+        images: size of the training split.
         settings: of the strategy; None for its defaults.
-        precision: the type in which the network computes; weights and losses stay float32.
+        precision: compute precision; weights and losses stay float32.
         processes: those that share each batch.
     """
 
@@ -53,13 +53,12 @@ class Task:
 class Strategy(ABC):
     """One way to train a supernet.
 
-    Everything random in a step is drawn from `default_rng([seed, PATHS, step])`, so that a resumed
-    run needs no generator's state and all processes take the same paths. What a strategy carries
-    from step to step besides the supernet's weights (a mean teacher, a queue) goes through `state`
-    and `restore`.
+    All random draws of a step use `default_rng([seed, PATHS, step])`, so that a resumed run needs
+    no generator state and all processes take the same paths. State kept between steps besides the
+    supernet's weights (a mean teacher, a queue) is saved by `state` and loaded by `restore`.
 
     Args:
-        task: what it works on.
+        task: its inputs.
     """
 
     name: ClassVar[str]
@@ -88,54 +87,54 @@ class Strategy(ABC):
 
     @property
     def classifies(self) -> bool:
-        """Whether the classifier learns: else a linear probe says what the supernet is worth."""
+        """Whether the classifier is trained; otherwise a linear probe evaluates the supernet."""
         return True
 
     def trainable(self) -> Iterable[nn.Parameter]:
-        """The parameters that learn."""
+        """The parameters that are trained."""
         return self.supernet.parameters()
 
     def after_step(self, moved: Sequence[nn.Parameter]) -> None:  # noqa: B027 - nothing by default
-        """Follow the supernet, of which the optimiser has just moved these parameters."""
+        """Hook after the optimiser step, with the updated parameters."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides the supernet."""
+        """Checkpoint state besides the supernet."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027 - nothing to do by default
-        """Go back to what `state` gave."""
+        """Restore from `state`."""
 
-    def see(
+    def forward_path(
         self,
         supernet: Supernet,
         images_NCHW: Tensor,
         architecture: Architecture,
         update_statistics: bool = True,
-    ) -> Seen:
-        """One forward pass in the task's precision; a narrow one gives float32 in the end."""
+    ) -> ForwardResult:
+        """Run one forward pass in the task's precision; outputs are float32."""
         precision = self.task.precision
         if precision == torch.float32:
             return supernet_features(supernet, images_NCHW, architecture, update_statistics)
         with torch.autocast(images_NCHW.device.type, precision):
             seen = supernet_features(supernet, images_NCHW, architecture, update_statistics)
-        return Seen(seen.features_NC.float(), seen.logits_NK.float())
+        return ForwardResult(seen.features_NC.float(), seen.logits_NK.float())
 
     def learn_labels(self, batch: Batch, architecture: Architecture, share: float = 1.0) -> Outcome:
-        """One path learns the labels: forward and backward.
+        """Run forward and backward of one path with the loss on labels.
 
         Args:
-            batch: what it learns from.
+            batch: labelled images.
             architecture: the path.
-            share: factor of the gradients; the outcome is that without it.
+            share: factor of the gradients; the outcome is unscaled.
         """
-        logits_NK = self.see(self.supernet, batch.images_NCHW, architecture).logits_NK
+        logits_NK = self.forward_path(self.supernet, batch.images_NCHW, architecture).logits_NK
         loss = self.objective(logits_NK, batch)
         backward(loss if share == 1 else share * loss)
         return outcome(loss, logits_NK, batch)
 
 
 def settings_of(task: Task, kind: type[S]) -> S:
-    """The task's settings, which must be of this kind; its defaults where there are none."""
+    """The task's settings, which must be of this kind; its defaults if there are none."""
     if task.settings is None:
         return kind()
     if not isinstance(task.settings, kind):
@@ -144,7 +143,7 @@ def settings_of(task: Task, kind: type[S]) -> S:
 
 
 def backward(loss: Tensor) -> None:
-    """Add the gradients of a loss."""
+    """Accumulate the gradients of a loss."""
     loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -12,11 +12,10 @@ from stages.supernet.strategies.spos import SinglePath
 
 
 class BatchNormOnly(SinglePath):
-    """Single random paths, of which batch norms and the classifier's last layer learn.
+    """Single random paths, of which only batch norms and the last layer are trained.
 
-    Everything else keeps its random initial weights. It is taken out of differentiation, so that no
-    gradient of it is computed at all, and out of the optimiser, which keeps nothing for it. The
-    scales gamma are all the BN indicator needs, and it settles early.
+    All other weights are frozen at their random initial values (no gradient, no optimiser state).
+    The BN indicator needs only the scales gamma, and converges early.
     """
 
     name = "bn_only"

@@ -1,4 +1,4 @@
-"""Strict fairness (Chu et al. 2021, "FairNAS", section 3.3): every option learns equally often."""
+"""Strict fairness (Chu et al. 2021, "FairNAS", section 3.3): all options equally often."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from stages.supernet.strategies.base import PATHS, Strategy, Task, mean_outcome
 
 
 class Fair(Strategy):
-    """At each step, as many architectures as the largest group has options learn the batch.
+    """Each step trains as many architectures as the largest group has options.
 
-    A group with that many options uses each of them exactly once a step, in a random order. A group
-    with fewer takes one random order of all its options after the other and goes on with it in the
-    next step: after any number of architectures its options' counts differ by at most 1, which is
-    as equal as a count that does not divide can be.
+    A group with that many options uses each of them exactly once per step, in random order. A group
+    with fewer options goes through successive random permutations of them across steps, so that
+    their counts differ by at most 1 after any number of architectures.
 
-    Gradients are accumulated over the architectures and followed by one optimiser step, as in the
-    paper, but as their mean where the paper has their sum: so a learning rate means the same in
-    every strategy. The paper's form is this one with a learning rate as many times higher. A step
+    Gradients are accumulated over the architectures before one optimiser step, as in the paper, but
+    averaged where the paper sums them, so that learning rates are comparable between strategies.
+    The paper's variant is this one with the learning rate times the number of architectures. A step
     costs as much as that many steps of `spos`.
     """
 
@@ -40,12 +39,12 @@ class Fair(Strategy):
         return tuple(self.space.architecture(row) for row in zip(*columns, strict=True))
 
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """Forward and backward through one path after the other."""
+        """Run forward and backward through the paths in turn."""
         paths = self.paths(step)
         return mean_outcome([self.learn_labels(batch, path, 1 / len(paths)) for path in paths])
 
     def _options(self, group: int, options: int, first: int) -> list[int]:
-        """A group's options for the architectures from number `first` of the whole training on."""
+        """A group's options for this step's architectures, the first of which is number `first`."""
         rounds = range(first // options, (first + self._substeps - 1) // options + 1)
         orders = [
             np.random.default_rng([self.task.seed, PATHS, group, number]).permutation(options)

@@ -24,36 +24,36 @@ from stages.common.params import Params
 from stages.supernet.strategies.base import PATHS, Strategy, Task, backward, settings_of
 
 _INITIAL = 4
-"""Keeps the generator of projection and first queue apart from that of the supernet."""
+"""Separates the random stream of projection and initial queue from that of the supernet."""
 
 
 class PiSettings(Params):
     """Of the strategy `pi`."""
 
     temperature: float = Field(0.2, gt=0)
-    """Of InfoNCE; the paper's. Lower ones punish the nearest negatives harder."""
+    """Of InfoNCE, as in the paper. Lower values weight the nearest negatives more."""
     dimensions: int = Field(128, ge=2)
-    """Of the projected features that are compared; the paper's."""
+    """Dimensions of the projected features, as in the paper."""
     queue: int = Field(8192, ge=1)
-    """Keys of earlier images that serve as negatives. The data set bounds it: at most half of its
-    images are in the queue, so that an image is rarely its own negative. More than this changes
-    little and costs a product of that many keys a step."""
+    """Keys of earlier images used as negatives; at most half of the training images, so that an
+    image is rarely its own negative. Larger queues change little and cost a larger matrix product
+    per step."""
     teacher_decay: float = Field(0.999, ge=0, lt=1)
-    """Of the mean teacher's moving average; the paper's. Its first steps forget faster, or a short
-    training would be held to the teacher's random start."""
+    """Of the mean teacher's moving average, as in the paper. Lower in the first steps, so that
+    a short training does not depend on the teacher's random initial weights."""
     supervised_weight: float = Field(0.0, ge=0, le=1)
-    """Share of the cross-entropy on labels in the loss; 0 is the paper's form, without labels."""
+    """Share of the cross-entropy on labels in the loss; 0 as in the paper, without labels."""
     classifier_epochs: float = Field(0.2, gt=0)
-    """With a share of 0: passes in which, at the end, the classifier's last layer alone learns the
-    labels, because everything after the supernet asks for its logits."""
+    """With a share of 0: final epochs that train only the classifier's last layer on labels,
+    because all later stages need the supernet's logits."""
 
 
 class Projection(nn.Module):
-    """Two layers, as in MoCo v2, that turn features into what is compared; not kept after training.
+    """Two-layer projection head as in MoCo v2; not kept after training.
 
-    Unlike there, its input and its hidden layer are normalised over the batch. The pooled features
-    of a small network all point nearly the same way, so that without it the loss stayed at chance
-    for every learning rate tried; with it, one path's mean does not tell it from another either.
+    In addition, its input and hidden layer have batch norm. The pooled features of a small network
+    are nearly parallel, so that without it the loss stayed at chance for every learning rate tried;
+    it also removes differences between the paths' means.
 
     Args:
         width: features of the supernet.
@@ -74,7 +74,7 @@ class Projection(nn.Module):
             norm.synchronised = synchronised
 
     def forward(self, features_NC: Tensor) -> Tensor:
-        """Features (N, C) to directions (N, D) of unit length."""
+        """Features (N, C) to unit vectors (N, D)."""
         hidden_NC = self.hidden(self._normed(0, features_NC))
         out_ND = self.out(functional.relu(self._normed(1, hidden_NC)))
         return functional.normalize(out_ND, dim=1)
@@ -102,15 +102,15 @@ class Student(nn.Module):
 
 
 class CrossPath(Strategy):
-    """At each step two different random paths see two augmentations of the same images.
+    """Each step trains two different random paths on two augmentations of the same images.
 
-    Either must predict what the mean teacher's OTHER path says of an image, among negatives: the
-    loss is the mean of InfoNCE(q0, k1) and InfoNCE(q1, k0). So a layer learns to serve whatever
-    path lies before it (feature shift), and targets change slowly (parameter shift). After the
-    optimiser's step the teacher follows, on the sampled paths alone, and the mean of k0 and k1, at
-    unit length again, replaces the oldest keys of the queue.
+    Each path must identify the mean teacher's key of the OTHER path among negatives: the loss is
+    the mean of InfoNCE(q0, k1) and InfoNCE(q1, k0). So layers become consistent across preceding
+    paths (feature shift), and targets change slowly (parameter shift). After the optimiser step the
+    teacher's moving average is updated on the sampled paths only, and the normalised mean of k0 and
+    k1 replaces the oldest keys of the queue.
 
-    The accuracy of its outcomes is the share of images that a path finds among the negatives.
+    The reported accuracy is the share of images whose key is identified among the negatives.
     """
 
     name = "pi"
@@ -134,7 +134,7 @@ class CrossPath(Strategy):
 
     @property
     def classifies(self) -> bool:
-        """Only where labels are mixed in."""
+        """Only if the loss includes labels."""
         return self.settings.supervised_weight > 0
 
     def trainable(self) -> list[nn.Parameter]:
@@ -149,7 +149,7 @@ class CrossPath(Strategy):
         """
         if self.space.count() < 2:
             raise ValueError(
-                f"strategy 'pi' compares two paths, and space '{self.space.name}' has only one. "
+                f"strategy 'pi' compares two paths, but space '{self.space.name}' has only one. "
                 "Choose another strategy or give the space options."
             )
         rng = np.random.default_rng([self.task.seed, PATHS, step])
@@ -159,14 +159,14 @@ class CrossPath(Strategy):
         return (first, second)
 
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """Both paths predict the teacher's other path."""
+        """Run forward and backward of both paths against the teacher's keys."""
         assert batch.second_NCHW is not None, "this strategy has two views"
         paths, views = self.paths(step), (batch.images_NCHW, batch.second_NCHW)
         with torch.no_grad():
             keys = [self._keys(view, path) for view, path in zip(views, paths, strict=True)]
         losses, found = [], []
         for view, path, key_ND in zip(views, paths, reversed(keys), strict=True):
-            features_NC, logits_NK = self.see(self.supernet, view, path)
+            features_NC, logits_NK = self.forward_path(self.supernet, view, path)
             contrast, right_N = self._contrast(self.student.projection(features_NC), key_ND)
             share = self.settings.supervised_weight
             loss = contrast
@@ -180,7 +180,7 @@ class CrossPath(Strategy):
 
     @torch.no_grad()
     def after_step(self, moved: Sequence[nn.Parameter]) -> None:
-        """Move the teacher's sampled paths towards the student, and the keys into the queue."""
+        """Update the teacher's moving average on the sampled paths, and the queue."""
         self.steps += 1
         decay = min(self.settings.teacher_decay, (1 + self.steps) / (10 + self.steps))
         followers: list[Tensor] = [self._followers[id(parameter)] for parameter in moved]
@@ -202,19 +202,19 @@ class CrossPath(Strategy):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `state` gave."""
+        """Restore from `state`."""
         self.student.projection.load_state_dict(state["projection"])
         self.teacher.load_state_dict(state["teacher"])
         self.queue_QD.copy_(state["queue"])
         self.oldest, self.steps = state["oldest"], state["steps"]
 
     def _keys(self, images_NCHW: Tensor, path: Architecture) -> Tensor:
-        seen = self.see(self.teacher.supernet, images_NCHW, path, update_statistics=False)
+        seen = self.forward_path(self.teacher.supernet, images_NCHW, path, update_statistics=False)
         keys_ND: Tensor = self.teacher.projection(seen.features_NC)
         return keys_ND
 
     def _contrast(self, query_ND: Tensor, key_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """InfoNCE and, per image, whether its own key is nearer than all negatives."""
+        """InfoNCE loss and, per image, whether its own key is nearer than all negatives."""
         positive_N1 = (query_ND * key_ND).sum(1, keepdim=True)
         negative_NQ = query_ND @ self.queue_QD.T
         scores = torch.cat([positive_N1, negative_NQ], 1) / self.settings.temperature

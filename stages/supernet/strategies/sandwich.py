@@ -25,15 +25,15 @@ class SandwichSettings(Params):
     """Of the strategy `sandwich`."""
 
     random_networks: int = Field(2, ge=0)
-    """Random architectures a step, beside the largest and the smallest; the paper has 2."""
+    """Random architectures per step besides the largest and the smallest; the paper uses 2."""
 
 
 class Sandwich(Strategy):
-    """At each step the largest, the smallest and some random architectures learn the batch.
+    """Each step trains the largest, the smallest and some random architectures.
 
-    The largest (most operations) learns the labels, the others its soft labels alone. Gradients are
-    the mean over the architectures where the paper has their sum, so that a learning rate means the
-    same in every strategy.
+    The largest (most FLOPs) is trained on labels, the others only on its soft labels. Gradients are
+    averaged over the architectures where the paper sums them, so that learning rates are comparable
+    between strategies.
     """
 
     name = "sandwich"
@@ -51,17 +51,17 @@ class Sandwich(Strategy):
         return (self._largest, self._smallest, *drawn)
 
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """The largest first, then the others from what it says."""
+        """Train the largest first, then the others on its soft labels."""
         largest, *others = self.paths(step)
         share = 1 / (1 + len(others))
-        teacher_NK = self.see(self.supernet, batch.images_NCHW, largest).logits_NK
+        teacher_NK = self.forward_path(self.supernet, batch.images_NCHW, largest).logits_NK
         loss = self.objective(teacher_NK, batch)
         backward(share * loss)
         outcomes = [outcome(loss, teacher_NK, batch)]
         soft_NK = teacher_NK.detach().softmax(1)
         for architecture in others:
-            logits_NK = self.see(self.supernet, batch.images_NCHW, architecture).logits_NK
-            loss = functional.cross_entropy(logits_NK, soft_NK)  # a constant beside KL
+            logits_NK = self.forward_path(self.supernet, batch.images_NCHW, architecture).logits_NK
+            loss = functional.cross_entropy(logits_NK, soft_NK)  # KL divergence plus a constant
             backward(share * loss)
             outcomes.append(outcome(loss, logits_NK, batch))
         return mean_outcome(outcomes)

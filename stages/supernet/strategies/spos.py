@@ -11,7 +11,7 @@ from stages.supernet.strategies.base import PATHS, Strategy
 
 
 class SinglePath(Strategy):
-    """At each step, one uniformly random architecture learns the batch."""
+    """Each step trains one uniformly random architecture."""
 
     name = "spos"
 
@@ -20,6 +20,6 @@ class SinglePath(Strategy):
         return (self.space.sample(np.random.default_rng([self.task.seed, PATHS, step])),)
 
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """Forward and backward through one path."""
+        """Run forward and backward through one path."""
         (architecture,) = self.paths(step)
         return self.learn_labels(batch, architecture)

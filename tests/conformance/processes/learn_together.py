@@ -1,6 +1,6 @@
-"""One process of several that train strategies together; started by a test, with an output file.
+"""A worker process of data-parallel training, started by a test with an output file.
 
-In double precision, so that what differs between one process and two is a mistake and no rounding.
+Double precision, so that differences between one and two processes are not due to rounding.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ def suite() -> Any:
 
 
 def learn(name: str, processes: Processes = ALONE) -> dict[str, Any]:
-    """The whole state after some steps of a strategy, of which this process does its share."""
+    """Full state after some steps of a strategy on this process's share of the batches."""
     tests = suite()
     torch.set_default_dtype(torch.float64)
     try:

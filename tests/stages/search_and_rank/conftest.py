@@ -1,4 +1,4 @@
-"""A small world for the stages search and rank: digits of 16 pixels, a tiny space, one device."""
+"""Small fixtures for the stages search and rank: 16-pixel digits, a tiny space, one device."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ devices:
 
 @dataclass(frozen=True)
 class World:
-    """Where everything lies, and how a stage is started."""
+    """Paths of the fixtures, and how a stage is started."""
 
     root: Path
     space: SearchSpace

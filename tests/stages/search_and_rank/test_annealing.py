@@ -38,7 +38,7 @@ def test_no_chain_ever_is_beyond_a_budget(
     problem = limited(budget)
     settings = AnnealingSettings(moves=30, changes=changes, hottest=hottest, coldest=0.01)
     annealer = Annealer(problem, settings, STEPS)
-    chains = annealer.visited(
+    chains = annealer.run_chains(
         [LEAST] * 3,
         lambda choices_NG: -choices_NG.sum(1).astype(float),  # all that is good is dear
         1.0,
@@ -68,13 +68,13 @@ def test_cold_chains_only_descend_and_hot_ones_wander() -> None:
         return distance
 
     cold = AnnealingSettings(moves=200, changes=1, hottest=1e-6, coldest=1e-6)
-    chain = Annealer(limited(99), cold, STEPS).visited(
+    chain = Annealer(limited(99), cold, STEPS).run_chains(
         [LEAST], energy, 1.0, np.random.default_rng(0)
     )[0]
     assert chain[0] == tuple(target.tolist())
     assert len(chain) == len({float(e) for e in energy(as_choices(chain))})  # each step is a gain
     hot = AnnealingSettings(moves=200, changes=1, hottest=1e6, coldest=1e6)
-    wandered = Annealer(limited(99), hot, STEPS).visited(
+    wandered = Annealer(limited(99), hot, STEPS).run_chains(
         [LEAST], energy, 1.0, np.random.default_rng(0)
     )[0]
     assert len(wandered) > 100

@@ -1,4 +1,4 @@
-"""How architectures are judged by a supernet, without any change of it."""
+"""Evaluation of architectures by a supernet without changing it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""FP-NAS that learns from all evaluations: the fit, its odds, and when it ends."""
+"""FP-NAS with `learn_from: all`: regression, log-odds, and stopping."""
 
 import itertools
 import json

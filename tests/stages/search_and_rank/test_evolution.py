@@ -23,7 +23,7 @@ def problem(**changes: object) -> Problem:
 def grown(settings: EvolutionSettings, rng: np.random.Generator) -> Population:
     population = Population(problem(), settings)
     while not population.full:
-        for choices in population.brood(4, rng, set()):
+        for choices in population.breed(4, rng, set()):
             population.add(choices, -float(sum(choices)))
     return population
 
@@ -86,7 +86,7 @@ def test_only_allowed_candidates_are_born() -> None:
     rng = np.random.default_rng(2)
     population = Population(problem(), EvolutionSettings(population=6), allowed)
     for _ in range(30):
-        for choices in population.brood(2, rng, set()):
+        for choices in population.breed(2, rng, set()):
             assert all(c in known for c, known in zip(choices, allowed, strict=True))
             assert excess(choices) == 0
             population.add(choices, 0.0)
@@ -100,7 +100,7 @@ def test_the_bn_indicator_replaces_images(params: object) -> None:
         Evolution(problem(), section)
     known = problem(indicators={"bn_indicator": lambda choices_NG: choices_NG @ weights})
     searched = Evolution(known, section)
-    assert searched.judged == "unseen"
+    assert searched.evaluation_mode == "no_images"
     for step in range(40):
         proposed = searched.propose(np.random.default_rng(step))
         searched.observe([Result(choices, None, excess(choices)) for choices in proposed])

@@ -38,7 +38,7 @@ def score(choices_NG: np.ndarray) -> np.ndarray:
 def run(searched: Algorithm, nll: Callable[[Choices], float], steps: int) -> list[Choices]:
     for step in range(steps):
         proposed = searched.propose(np.random.default_rng(step))
-        seen = searched.judged != "unseen"
+        seen = searched.evaluation_mode != "no_images"
         searched.observe(
             [Result(c, nll(c) if seen else None, searched.problem.excess(c)) for c in proposed]
         )

@@ -1,4 +1,4 @@
-"""The stage fleet, on real networks of devices whose searches and rankings are made up."""
+"""The stage fleet, on real networks with synthetic searches and rankings."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ SECTION = {
 
 @pytest.fixture(scope="module")
 def fleet(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What three devices' searches and rankings left, in one folder."""
+    """Outputs of the searches and rankings of three devices."""
     root = tmp_path_factory.mktemp("fleet")
     rng, nothing = np.random.default_rng(0), (world.root / "unmeasured" / "latency.json")
     drawn = [world.space.architecture(row) for row in sample_choices(world.space, 60, rng)]

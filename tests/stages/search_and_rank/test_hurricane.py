@@ -13,21 +13,26 @@ from models.space_groups import single
 from stages.common.budgets import Limit, limits, read_latency_table
 from stages.search.algorithms.base import Result
 from stages.search.algorithms.hurricane import Hurricane
-from stages.search.algorithms.operator_pool import operators_csv, operators_md, reasons, scored
+from stages.search.algorithms.operator_pool import (
+    kept_operators,
+    operators_csv,
+    operators_md,
+    score_operators,
+)
 from stages.search.loop import problem_of
 from stages.search.params import SearchParams
-from stages.search.problem import Offer, Pool, Problem
+from stages.search.problem import OperatorCosts, Pool, Problem
 
 LAYERS = 6
 GROUPS = tuple(single(f"stage1.layer{i + 1}", "v", (0, 1, 2, 3)) for i in range(LAYERS))
 OFFERS = (
-    Offer("skip", 0.0, 0, 0),
-    Offer("small", 1.0, 10, 10),
-    Offer("dear", 8.0, 20, 20),
-    Offer("large", 4.0, 100, 50),
+    OperatorCosts("skip", 0.0, 0, 0),
+    OperatorCosts("small", 1.0, 10, 10),
+    OperatorCosts("dear", 8.0, 20, 20),
+    OperatorCosts("large", 4.0, 100, 50),
 )
 POOL = Pool("latency_ms", (OFFERS,) * LAYERS)
-COST = np.array([offer.cost for offer in OFFERS])
+COST = np.array([costs.cost for costs in OFFERS])
 
 
 def limited(budget: float, pool: Pool | None = POOL) -> Problem:
@@ -89,12 +94,12 @@ def test_only_the_devices_operators_are_ever_proposed(
 
 
 def test_operators_are_scored_by_capacity_per_cost() -> None:
-    layer = scored(OFFERS)
-    assert [one.offer.label for one in layer] == ["large", "small", "dear", "skip"]
+    layer = score_operators(OFFERS)
+    assert [one.costs.label for one in layer] == ["large", "small", "dear", "skip"]
     large = (100 * 50) ** 0.5 / 4
     assert [one.score for one in layer[:3]] == pytest.approx([1, 10 / large, 20 / 8 / large])
-    assert reasons(layer, 1) == {0: "no weights", 1: "cheapest", 3: "score"}
-    assert reasons(layer, 3) == {0: "no weights", 1: "score", 2: "score", 3: "score"}
+    assert kept_operators(layer, 1) == {0: "no weights", 1: "cheapest", 3: "score"}
+    assert kept_operators(layer, 3) == {0: "no weights", 1: "score", 2: "score", 3: "score"}
 
 
 def test_the_table_says_which_operator_won_where_and_why() -> None:
@@ -137,11 +142,11 @@ def test_the_pool_of_a_space_is_what_its_device_measured(world: Any) -> None:
     pool = problem_of(world.space, limits(device, table), 64).pool
     assert pool is not None
     assert pool.unit == "latency_ms"
-    by_group = dict(zip([group.name for group in world.space.groups], pool.offers, strict=True))
+    by_group = dict(zip([group.name for group in world.space.groups], pool.operators, strict=True))
     assert by_group["stage1.channels"] == ()
-    for offer in by_group["stage2.layer2"]:  # in the small world a block takes half a ns a MAC
-        assert offer.cost == pytest.approx(offer.flops / 2e6, rel=1e-3)
-    labels = [offer.label for offer in by_group["stage2.layer2"]]
+    for costs in by_group["stage2.layer2"]:  # in the small world a block takes half a ns a MAC
+        assert costs.cost == pytest.approx(costs.flops / 2e6, rel=1e-3)
+    labels = [costs.label for costs in by_group["stage2.layer2"]]
     assert (labels[0], labels[-1]) == ("mbconv kernel=3 expansion=2", "skip")
     assert by_group["stage2.layer2"][-1].flops == 0
     assert problem_of(world.space, [], 64).pool is None

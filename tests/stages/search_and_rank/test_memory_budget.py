@@ -1,4 +1,4 @@
-"""A budget on peak activation memory, which is the largest of the blocks and no sum."""
+"""Budgets on peak activation memory, a maximum over blocks."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.common.budgets import (
     require_feasible,
 )
 from stages.search.algorithms.fp_nas import FpNas
-from stages.search.evaluation import Judgement
+from stages.search.evaluation import Evaluation
 from stages.search.loop import answer, problem_of, search
 
 UNMEASURED = LatencyTable.unmeasured("gpu", "tensorrt")
@@ -30,7 +30,7 @@ def device(precision: str = "float32", backend: str = "onnxruntime", **budget: f
 
 
 def peaks(world: Any) -> list[int]:
-    """The peaks there are, from the least on."""
+    """The distinct peaks, sorted."""
     choices_NG = sample_choices(world.space, 200, np.random.default_rng(0))
     return sorted({peak_activation_bytes(world.space.architecture(c)) for c in choices_NG.tolist()})
 
@@ -42,7 +42,7 @@ def one(found: tuple[Limit, ...]) -> Limit:
 
 def test_the_least_peak_is_found_exactly_and_named_when_it_is_too_much(world: Any) -> None:
     limit = one(limits(device(memory_mb=1.0), UNMEASURED))
-    least = limit.cost(limit.cheapest(world.space))
+    least = limit.cost(limit.smallest(world.space))
     assert least == pytest.approx(peaks(world)[0] / 1e6)
     require_feasible(world.space, "gpu", limits(device(memory_mb=least), UNMEASURED))
     with pytest.raises(InfeasibleBudgetError, match=rf"needs {least:.4g}\. Raise .*\.memory_mb"):
@@ -96,7 +96,7 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
     search(
         searched,
         world.space.architecture,
-        lambda step, found: [Judgement(-flops(a) * 1e-6, 0.5) for a in found],
+        lambda step, found: [Evaluation(-flops(a) * 1e-6, 0.5) for a in found],
     )
     for choices in answer(searched):
         architecture = world.space.architecture(choices)
@@ -104,7 +104,7 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
 
 
 def test_budgets_that_exclude_each_other_say_what_to_raise_to_what(world: Any) -> None:
-    least = one(limits(device(memory_mb=1.0), UNMEASURED)).cheapest(world.space)
+    least = one(limits(device(memory_mb=1.0), UNMEASURED)).smallest(world.space)
     deep = Limit("shallowness", 0.1, lambda a: 1.0 if None in a.blocks else 0.05, lambda b: -1.0)
     tight = (*limits(device(flops=flops(least)), UNMEASURED), deep)
     with pytest.raises(InfeasibleBudgetError, match=r"raise devices\.gpu\.budget\.\w+ to [\d.]+"):

@@ -1,4 +1,4 @@
-"""What `search.png` shows, before it is drawn."""
+"""Content of `search.png` before drawing."""
 
 from functools import cache
 

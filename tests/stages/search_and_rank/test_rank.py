@@ -206,7 +206,7 @@ def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
     none = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
     assert "compared 0 different architectures" in str(none)
     (tmp_path / "history.csv").write_text("step,choices,nll\n0,9 9,0.5\n")
-    with pytest.raises(FileFormatError, match="is no history of space 'tiny'"):
+    with pytest.raises(FileFormatError, match="is not a history of space 'tiny'"):
         accuracy_predictor(tmp_path / "history.csv", world.space, 0)
 
 
@@ -237,7 +237,7 @@ def test_a_mean_rank_joins_scores_of_any_unit() -> None:
         (["bn_indicator"], "two or more"),
         (["bn_indicator", "bn_indicator"], "two or more different"),
         (["bn_indicator", "supernet_acuracy"], "Did you mean 'supernet_accuracy'"),
-        (["bn_indicator", "aggregate"], "no such indicator"),
+        (["bn_indicator", "aggregate"], "unknown indicator"),
     ],
 )
 def test_an_aggregate_that_joins_nothing_is_named(names: list[str], message: str) -> None:

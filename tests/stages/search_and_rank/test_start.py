@@ -1,4 +1,4 @@
-"""Searches that start from what another search learnt."""
+"""Searches that start from a saved distribution."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, flags: list[str], out: Path) -> di
 
 def test_the_uniform_start_knows_no_name(world: Any) -> None:
     start = Start.read(UNIFORM, world.space.groups, 1.0)
-    assert (start.distribution, start.matched.found, start.said(True)) == (None, (), "")
+    assert (start.distribution, start.matched.found, start.describe(True)) == (None, (), "")
     assert start.report(used=True)["used"] is False
 
 

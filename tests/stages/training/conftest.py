@@ -1,4 +1,4 @@
-"""A small world for the stages that train: digits of 8 pixels and a tiny space."""
+"""Small fixtures for the training stages: 8-pixel digits and a tiny space."""
 
 import importlib
 import sys
@@ -66,7 +66,7 @@ PARAMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class World:
-    """Where everything lies, and how a stage is run."""
+    """Paths of the fixtures, and how a stage is run."""
 
     root: Path
     space: SearchSpace

@@ -25,7 +25,7 @@ def test_nothing_but_the_result_is_left(supernet: Path) -> None:
 
 def test_an_unknown_strategy_is_refused_with_the_nearest(world, tmp_path: Path) -> None:
     params = world.params("strategy", supernet={"strategy": "spoz"})
-    with pytest.raises(ParamsError, match=r"supernet.strategy: no strategy 'spoz'.*'spos'"):
+    with pytest.raises(ParamsError, match=r"supernet.strategy: unknown strategy 'spoz'.*'spos'"):
         world.run("supernet", tmp_path / "out", params=params)
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""A killed supernet run, continued, gives the bytes of one that was left alone."""
+"""A resumed supernet run gives the same bytes as an uninterrupted one."""
 
 import subprocess
 import sys

@@ -29,7 +29,7 @@ def history(folder: Path) -> dict[str, Any]:
 
 
 def test_without_labels_a_linear_probe_judges_better_features(world, tmp_path: Path) -> None:
-    """And what `pi` leaves is a supernet like any other's, whose features beat random ones."""
+    """The supernet of `pi` has better features than random ones."""
     accuracies = []
     for rate in (1e-9, 0.1):
         changes = {"strategy": "pi", "learning_rate": rate, "report_images": 300}
@@ -43,7 +43,7 @@ def test_without_labels_a_linear_probe_judges_better_features(world, tmp_path: P
 
 
 def test_after_a_training_without_labels_the_classifier_knows_them(world, tmp_path: Path) -> None:
-    """So that search and ranking, which ask for logits, work after `pi` too."""
+    """Search and ranking need logits, also after `pi`."""
     changes = {"strategy": "pi", "learning_rate": 0.1, "pi": {"classifier_epochs": 3.0}}
     out = world.run("supernet", tmp_path / "pi", params=world.params("pi", supernet=changes))
     supernet = Supernet(world.space)
@@ -107,10 +107,10 @@ def test_settings_that_cannot_be_are_refused_by_name(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has graphics cards")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has GPUs")
 def test_graphics_cards_that_are_not_there_are_asked_for_in_vain(world, tmp_path: Path) -> None:
     params = world.params("cuda", supernet={"device": "cuda"})
-    with pytest.raises(ParamsError, match=r"needs 1 graphics card.*finds 0"):
+    with pytest.raises(ParamsError, match=r"needs 1 GPU.*finds 0"):
         world.run("supernet", tmp_path / "out", params=params)
 
 

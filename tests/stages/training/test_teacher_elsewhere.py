@@ -1,4 +1,4 @@
-"""Teachers that a user brings, through the stages that use them."""
+"""External teachers, through the stages that use them."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") 
 
 
 def asked_again(world, folder: Path) -> np.ndarray:
-    """What the teacher in a folder says of the training images."""
+    """Logits of a folder's teacher for the training images."""
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
     return logits(open_teacher(folder, info, 1), eval_batches(train, info, 50))
 
@@ -52,7 +52,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a network for seven classes, and the data set has ten."""
+    """Weights of a network for seven classes; the data set has ten."""
     file = tmp_path_factory.mktemp("weights") / "w.pt"
     torch.save(torchvision.build(NAME, 7, seed=1).state_dict(), file)
     return file
@@ -120,19 +120,19 @@ def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
     info = DatasetInfo.read(world.root / "data")
     file = onnx_file(tmp_path, classes=7)
     check_teacher(params_of(source="onnx"), file, 8, None)
-    with pytest.raises(TeacherError, match="tells 7 classes apart and the data set has 10"):
+    with pytest.raises(TeacherError, match="has 7 classes, but the data set has 10"):
         check_teacher(params_of(source="onnx"), file, 8, info)
 
 
 def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
     params = params_of(source="onnx", input={"pixels": 16})
-    with pytest.raises(TeacherError, match=r"8 pixels, and teacher.input.pixels is 16"):
+    with pytest.raises(TeacherError, match=r"8 pixels, but teacher.input.pixels is 16"):
         check_teacher(params, onnx_file(tmp_path), 8, None)
 
 
 @pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
 def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
-    with pytest.raises(TeacherError, match=r"none.pt is no file. Name your teacher's"):
+    with pytest.raises(TeacherError, match=r"none.pt is not a file. Set it to your teacher's"):
         check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None)
 
 

@@ -15,7 +15,7 @@ from models.subnet import Subnet
 from models.supernet import extract
 from models.weights import load_into
 from stages.common.files import FileFormatError
-from stages.common.hops import HopError
+from stages.common.hops import EquivalenceError
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,9 @@ def test_a_slice_that_is_another_network_fails_the_stage_by_the_hops_name(
         return subnet
 
     monkeypatch.setattr(stage, "extract", wrong)
-    with pytest.raises(HopError, match=r"from supernet slice to subnet.*Run the stage supernet"):
+    with pytest.raises(
+        EquivalenceError, match=r"from supernet slice to subnet.*Run the stage supernet"
+    ):
         world.run("train", tmp_path / "train")
     assert not (tmp_path / "train").exists()
 
@@ -123,7 +125,7 @@ def test_a_network_that_another_device_has_trained_is_taken_and_not_trained_agai
     shutil.copy(trained.with_name(".train.inputs"), tmp_path / ".other.inputs")
     monkeypatch.setattr(stage, "train_network", None)  # a training would fail
     world.run("train", mine)
-    assert "done for 'other': its network is taken" in capsys.readouterr().out
+    assert "run for 'other': reusing its network" in capsys.readouterr().out
     names = {"model.safetensors", "architecture.json", "train.json", "history.json"}
     assert {file.name for file in mine.iterdir()} == names
     assert all((mine / n).read_bytes() == (trained / n).read_bytes() for n in names)

@@ -1,4 +1,4 @@
-"""Two processes that train one network together, each its share of every batch."""
+"""Data-parallel training of one network in two processes."""
 
 import json
 import shutil
