@@ -11,8 +11,8 @@ from typing import NamedTuple
 from scipy.stats import t as student
 from torch import nn
 
-from stages.common.files import write_json
-from stages.common.learning import Images
+from core.files import write_json
+from models.training.learning import Images
 
 SCHEMA = "netwright/benchmark/arms/1"
 Accuracies = Mapping[str, Sequence[float]]

@@ -18,15 +18,15 @@ from benchmarks.arms import DIFFERENCE_HEAD, arm_row, difference_row, paired
 from benchmarks.baseline_world import World, accuracy, of_space, parameters, ratio
 from benchmarks.results import table
 from data.stream import eval_batches
-from devices.measure import MeasurementError
-from models.architecture import Architecture
-from models.costs import flops
-from models.space import SearchSpace
-from models.supernet import Supernet
-from stages.common.budgets import Limit
-from stages.common.learning import spread
-from stages.rank.indicators import Evidence, supernet_accuracy
-from stages.rank.params import RankParams
+from devices.measure.interleaved import MeasurementError
+from models.nets.supernet import Supernet
+from models.search.rank.indicators import Evidence, supernet_accuracy
+from models.search.rank.settings import RankParams
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from models.space.limits import Limit
+from models.space.space import SearchSpace
+from models.training.learning import spread
 
 TITLE = "Random networks of the space at equal latency"
 SEARCHED, RANDOM = "searched", "random"

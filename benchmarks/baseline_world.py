@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from benchmarks.arms import Ledger
-from devices.measure import Protocol, measure, require_narrow
-from models.architecture import Architecture
-from models.onnx_export import to_onnx
-from models.subnet import Subnet
-from models.training import Objective
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, write_bytes
-from stages.common.learning import Images
-from stages.train.params import TrainParams
-from stages.train.stage import train_network
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, write_bytes
+from devices.measure.interleaved import Protocol, measure, require_narrow
+from models.nets.onnx_export import to_onnx
+from models.nets.subnet import Subnet
+from models.space.architecture import Architecture
+from models.training.learning import Images
+from models.training.loop import Objective
+from models.training.settings import TrainParams
+from stages.train import train_network
 
 RUNTIME = "onnxruntime"
 

@@ -38,21 +38,21 @@ from benchmarks.baseline_world import (
     ratio,
 )
 from benchmarks.results import replace_sections, table
-from devices.measure import Protocol
-from models.architecture import Architecture
-from models.space import SearchSpace
-from models.supernet import Supernet
-from models.weights import load_into
-from stages.common.budgets import limits, read_latency_table
-from stages.common.device_space import device_space
-from stages.common.devices import pick_device
-from stages.common.files import read_json
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.common.schemas import RANKED
-from stages.rank.params import RankParams
-from stages.train.params import TrainParams
+from core.files import read_json
+from core.process import prepare_machine
+from core.schemas import RANKED
+from core.settings import read_section
+from devices.fleet.read import pick_device
+from devices.latency.budgets import limits, read_latency_table
+from devices.latency.device_space import device_space
+from devices.measure.interleaved import Protocol
+from models.nets.supernet import Supernet
+from models.nets.weights import load_into
+from models.search.rank.settings import RankParams
+from models.space.architecture import Architecture
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.settings import TrainParams
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = [step / 100 for step in range(5, 205, 5)]

@@ -33,21 +33,21 @@ from benchmarks.arms import (
 )
 from benchmarks.results import replace_sections, table
 from benchmarks.timing import interleaved
-from models.architecture import Architecture
-from models.costs import flops
-from models.space import SearchSpace
-from models.supernet import Supernet, extract
-from models.training import Objective, Recipe, Run, supervised_step
-from models.warm_start import shrink_and_perturb
-from models.weights import load_into
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, read_json
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.common.schemas import RANKED
-from stages.train.params import TrainParams
-from stages.train.stage import build_objective, train_network
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, read_json
+from core.process import prepare_machine
+from core.schemas import RANKED
+from core.settings import read_section
+from models.nets.supernet import Supernet, extract
+from models.nets.weights import load_into
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.loop import Objective, Recipe, Run, supervised_step
+from models.training.settings import TrainParams
+from models.training.warm_start import shrink_and_perturb
+from stages.train import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS: Mapping[str, float] = {"scratch": 0.0, "slice": 1.0}

@@ -23,22 +23,22 @@ from onnx import numpy_helper
 
 from benchmarks.quantize_networks import Network, searched
 from benchmarks.results import replace_sections, table
+from bundles.build.content import golden_indices
+from bundles.errors import BundleError
+from bundles.golden import Golden, difference_of, tolerance_of
+from core.process import prepare_machine
 from data.dataset import Split
-from devices.agent.onnx_session import PRECISE_INT8, session_options
-from devices.agent.processor import features
-from devices.agent.quiet import disable_telemetry
-from devices.backends import backend
-from devices.backends.onnxruntime import open_reference
 from devices.device import Budget, Device
-from devices.quantization import calibrate, quantize
-from models.onnx_export import to_onnx
-from stages.bundle.content import golden_indices
-from stages.bundle.errors import BundleError
-from stages.bundle.golden import Golden, difference_of, tolerance_of
-from stages.common.inference import single_images
-from stages.common.learning import Images
-from stages.common.runtime import prepare_machine
-from stages.quantize.evaluate import calibration_images
+from devices.measure.agent.onnx_session import PRECISE_INT8, session_options
+from devices.measure.agent.processor import features
+from devices.measure.agent.quiet import disable_telemetry
+from devices.measure.inference import single_images
+from devices.quantize.evaluate import calibration_images
+from devices.quantize.static import calibrate, quantize
+from devices.runtimes import backend
+from devices.runtimes.onnxruntime.backend import open_reference
+from models.nets.onnx_export import to_onnx
+from models.training.learning import Images
 
 ROOT = Path(__file__).resolve().parents[1]
 NOISE = (0.01, 0.03, 0.1)

@@ -20,21 +20,21 @@ import torch
 from benchmarks.results import replace_sections, table
 from benchmarks.supernet_setup import ROOT, Preset
 from benchmarks.timing import Timing, interleaved, random_images
+from core.process import prepare_machine
 from data.dataset import DatasetInfo, read_split
 from data.stream import Batch, TrainStream, eval_batches
-from devices.latency import Choice, Correction, LatencyTable
-from devices.latency_regression import fit_regression
-from models.block_tables import ChoicesNG, sample_choices
-from models.cost_tables import activation_table, flops_table, parameters_table
-from models.costs import block_flops
-from models.evaluate import accuracy, recalibrate
-from models.indicators import bn_indicator, bn_table
-from models.shared_cells import SlicedNorm
-from models.space import SearchSpace
-from models.stage_features import stage_features, stage_sizes
-from models.supernet import Supernet, extract
-from stages.common.latencies import latencies
-from stages.common.runtime import prepare_machine
+from devices.latency.regression import fit_regression
+from devices.latency.table import Choice, Correction, LatencyTable
+from devices.latency.vectorized import latencies
+from models.nets.evaluate import accuracy, recalibrate
+from models.nets.indicators import bn_indicator, bn_table
+from models.nets.shared_cells import SlicedNorm
+from models.nets.supernet import Supernet, extract
+from models.space.block_tables import ChoicesNG, sample_choices
+from models.space.cost_tables import activation_table, flops_table, parameters_table
+from models.space.costs import block_flops
+from models.space.space import SearchSpace
+from models.space.stage_features import stage_features, stage_sizes
 
 PRESET = Preset("bn-nas", (3, 32, 32))
 GOAL = 600_000
@@ -156,7 +156,7 @@ def measured(world: World, effort: Effort) -> str:
             f"{world.images}. So the indicator is **{factor:,.0f}** times faster (BN-NAS says over "
             f"{GOAL:,}, with ImageNet's 50,000 images on a graphics card).",
             "Every score equals that of the same architecture alone, to the last bit "
-            "(`tests/models/test_block_tables.py`).",
+            "(`tests/models/space/test_block_tables.py`).",
         ]
     )
 

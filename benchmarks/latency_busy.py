@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import replace_sections, table
-from devices.agent.runtimes import RUNTIMES
-from devices.bench import LocalTarget, Target
+from core.settings import read_section
 from devices.device import Budget, Device
-from devices.measure import PROCESSES, Measurement, Protocol, pool, replicate
-from models.space import SearchSpace
-from stages.common.params import read_section
-from stages.profile.networks import draw_networks, write_network
-from stages.profile.params import ProfileParams
+from devices.latency.networks import draw_networks, write_network
+from devices.latency.settings import ProfileParams
+from devices.measure.agent.runtimes import RUNTIMES
+from devices.measure.interleaved import PROCESSES, Measurement, Protocol, pool, replicate
+from devices.measure.target import LocalTarget, Target
+from models.space.space import SearchSpace
 
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "models" / "spaces" / "compact.yaml"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.predictor_table import Table
-from models.predictors import PredictorError
-from models.space import SearchSpace
-from models.space_file import read_spec
-from models.stage_features import stage_features, stage_sizes
+from models.predict.predictor import PredictorError
+from models.space.file import read_spec
+from models.space.space import SearchSpace
+from models.space.stage_features import stage_features, stage_sizes
 
 COLUMN = "choices"
 

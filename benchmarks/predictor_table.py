@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.predictor_fit import Examples
-from models.predictors import PredictorError, Values
+from models.predict.fit import Examples
+from models.predict.predictor import PredictorError, Values
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity"}
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}

@@ -25,13 +25,20 @@ import numpy as np
 from benchmarks.predictor_space import with_features
 from benchmarks.predictor_table import examples_of, read_table
 from benchmarks.results import table
-from models.predictor_explained import Explained, effects, explain
-from models.predictor_fit import Choice, Examples, Options
-from models.predictor_judge import Contribution, Error, Learner, cross_validate, folds, judge
-from models.predictors import SCHEMA, Predictor, PredictorError, Values
-from models.space_spec import SpaceError
-from stages.common.files import write_bytes, write_json
-from stages.common.predictor_picture import predictor_png
+from core.files import write_bytes, write_json
+from models.predict.cross_validation import (
+    Contribution,
+    Error,
+    Learner,
+    cross_validate,
+    folds,
+    judge,
+)
+from models.predict.explained import Explained, effects, explain
+from models.predict.fit import Choice, Examples, Options
+from models.predict.picture import predictor_png
+from models.predict.predictor import SCHEMA, Predictor, PredictorError, Values
+from models.space.spec import SpaceError
 
 OURS, LEAST_SQUARES, TREES = "ridge (netwright)", "ordinary least squares", "gradient-boosted trees"
 MANY = 2000

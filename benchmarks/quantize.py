@@ -19,13 +19,13 @@ import torch
 from benchmarks.quantize_forms import RUNTIMES, Effort, Forms, Row, rows_of
 from benchmarks.quantize_networks import KNOWN, Network, Training, searched, trained
 from benchmarks.results import replace_sections, table
-from devices.agent.quiet import disable_telemetry
-from devices.backends import backend
-from devices.measure import Protocol
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.quantize.params import QuantizeParams
+from core.process import prepare_machine
+from core.settings import read_section
+from devices.measure.agent.quiet import disable_telemetry
+from devices.measure.interleaved import Protocol
+from devices.quantize.settings import QuantizeParams
+from devices.runtimes import backend
+from models.training.learning import Images
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL_IMAGES = 10_000

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quantize_networks import Network
+from core.checkpoint import Checkpoint, inputs_fingerprint
+from core.files import fingerprint, write_bytes
 from data.dataset import Split
-from devices.backends import Backend, backend
-from devices.backends.base import Built
-from devices.device import Budget, Device, DeviceError
-from devices.measure import Protocol, measure
-from devices.quantization import Activations, calibrate, methods_of, quantize
-from models.onnx_export import to_onnx
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, write_bytes
-from stages.common.inference import Logits, accuracy, logits
-from stages.common.learning import Images, inputs_fingerprint, spread
-from stages.quantize.evaluate import calibration_images
-from stages.quantize.finetune import finetune
-from stages.quantize.params import QuantizeParams
+from devices.device import Activations, Budget, Device, DeviceError
+from devices.measure.inference import Logits, accuracy, logits
+from devices.measure.interleaved import Protocol, measure
+from devices.quantize.evaluate import calibration_images
+from devices.quantize.finetune import finetune
+from devices.quantize.settings import QuantizeParams
+from devices.quantize.static import calibrate, methods_of, quantize
+from devices.runtimes import Backend, backend
+from devices.runtimes.base import Built
+from models.nets.onnx_export import to_onnx
+from models.training.learning import Images, spread
 
 RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
 

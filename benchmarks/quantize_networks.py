@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small
 
+from core.files import fingerprint, write_bytes
+from core.progress import Progress
 from data.stream import TrainStream
-from models.training import Objective, Recipe, Run, supervised_step, train
-from models.weights import load_into, to_bytes
-from stages.common.files import fingerprint, write_bytes
-from stages.common.learning import Images
-from stages.common.progress import Progress
-from stages.quantize.stage import read_network
+from models.nets.weights import load_into, to_bytes
+from models.training.learning import Images
+from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from stages.quantize import read_network
 
 KNOWN: Mapping[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": mobilenet_v2,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ranking_params import SCHEMA, read_params
-from models.ranking import Certificate, Tau, certify, tau_b
-from stages.common.files import read_json, write_bytes
+from core.files import read_json, write_bytes
+from models.predict.ranking import Certificate, Tau, certify, tau_b
 
 INDICATORS = {
     "supernet_accuracy": "accuracy",

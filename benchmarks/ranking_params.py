@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from stages.common.params import Params, bind
+from core.settings import Params, bind
 
 HERE = Path(__file__).resolve().parent
 SPACE = HERE / "ranking.yaml"

@@ -15,11 +15,11 @@ from pathlib import Path
 from benchmarks.ranking_params import SCHEMA, read_params
 from benchmarks.ranking_supernet import batches, build
 from benchmarks.ranking_truth import load_space
-from stages.common.files import rounded, write_json
-from stages.common.learning import Images
-from stages.common.progress import Progress
-from stages.common.runtime import prepare_machine
-from stages.supernet.strategies import STRATEGIES
+from core.files import rounded, write_json
+from core.process import prepare_machine
+from core.progress import Progress
+from models.training.learning import Images
+from models.training.strategies import STRATEGIES
 
 BLOCKS, STEPS, REFERENCE = 9, 8, "spos"
 

@@ -19,19 +19,19 @@ import torch
 
 from benchmarks.ranking_params import SCHEMA, RankingParams, read_params
 from benchmarks.ranking_truth import architectures, load_space
+from core.files import read_json, rounded, write_json
+from core.process import prepare_machine
 from data.dataset import Augment
 from data.stream import TrainStream, eval_batches
-from models.architecture import Architecture
-from models.evaluate import accuracy, recalibrate
-from models.indicators import bn_indicator
-from models.probe import probe_subnet
-from models.space import SearchSpace
-from models.supernet import Supernet, extract
-from models.training import Batches, Objective, Recipe, Run
-from stages.common.files import read_json, rounded, write_json
-from stages.common.learning import EVAL_BATCH, Images, spread
-from stages.common.runtime import prepare_machine
-from stages.supernet.strategies import STRATEGIES, Strategy, Task
+from models.nets.evaluate import accuracy, recalibrate
+from models.nets.indicators import bn_indicator
+from models.nets.supernet import Supernet, extract
+from models.space.architecture import Architecture
+from models.space.space import SearchSpace
+from models.training.learning import EVAL_BATCH, Images, spread
+from models.training.loop import Batches, Objective, Recipe, Run
+from models.training.probe import probe_subnet
+from models.training.strategies import STRATEGIES, Strategy, Task
 
 BATCH, LEARNING_RATE = 64, 0.1
 SHARES = (0.1, 0.3, 1.0)

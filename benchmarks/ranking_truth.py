@@ -14,18 +14,18 @@ import numpy as np
 import torch
 
 from benchmarks.ranking_params import SCHEMA, SPACE, RankingParams, read_params
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, rounded, write_json
+from core.process import prepare_machine
+from core.progress import Progress
 from data.stream import TrainStream
-from models.architecture import Architecture
-from models.costs import block_flops, depth, flops, parameters
-from models.evaluate import recalibrate
-from models.space import SearchSpace
-from models.subnet import Subnet
-from models.training import Objective, Recipe, Run, supervised_step, train
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, rounded, write_json
-from stages.common.learning import Images
-from stages.common.progress import Progress
-from stages.common.runtime import prepare_machine
+from models.nets.evaluate import recalibrate
+from models.nets.subnet import Subnet
+from models.space.architecture import Architecture
+from models.space.costs import block_flops, depth, flops, parameters
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.loop import Objective, Recipe, Run, supervised_step, train
 
 _DRAW = 0
 """Seed of the architectures: every run judges the same ones."""

@@ -28,15 +28,15 @@ from benchmarks.results import replace_sections, spread_of, table
 from benchmarks.search_measure import FP_NAS, RANDOM, measure, measured_report
 from benchmarks.search_run import searched
 from benchmarks.search_setting import ROOT, SCHEMA, Setting, accuracy_of, kept
-from models.architecture import Architecture
-from models.supernet import extract
-from models.warm_start import shrink_and_perturb
-from stages.common.files import write_json
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.search.algorithms import ALGORITHMS
-from stages.search.params import SearchParams
-from stages.train.params import TrainParams
+from core.files import write_json
+from core.process import prepare_machine
+from core.settings import read_section
+from models.nets.supernet import extract
+from models.search.algorithms import ALGORITHMS
+from models.search.settings import SearchParams
+from models.space.architecture import Architecture
+from models.training.settings import TrainParams
+from models.training.warm_start import shrink_and_perturb
 
 REFERENCE = "parsec"
 VARIANTS: Mapping[str, tuple[str, Mapping[str, object]]] = {

@@ -22,13 +22,13 @@ from benchmarks.results import table
 from benchmarks.search_setting import Setting
 from benchmarks.tabular_runs import Difference
 from benchmarks.tabular_table import Array
+from core.files import write_json
+from core.settings import read_section
 from data.stream import eval_batches
-from models.architecture import Architecture
-from stages.common.files import write_json
-from stages.common.learning import EVAL_BATCH
-from stages.common.params import read_section
-from stages.rank.params import RankParams
-from stages.search.evaluation import recalibrated_evaluation
+from models.search.evaluation import recalibrated_evaluation
+from models.search.rank.settings import RankParams
+from models.space.architecture import Architecture
+from models.training.learning import EVAL_BATCH
 
 SCHEMA = "netwright/search-measure/1"
 RANDOM, FP_NAS = "random", "fp_nas"

@@ -8,17 +8,17 @@ from typing import Any
 
 from benchmarks.search_measure import RANDOM
 from benchmarks.search_setting import Setting
-from models.architecture import Architecture
-from models.costs import flops
-from stages.common.budgets import read_latency_table
-from stages.common.devices import pick_device
-from stages.common.files import rounded
-from stages.common.params import read_section
-from stages.search.algorithms import ALGORITHMS
-from stages.search.loop import answer, problem_of, search
-from stages.search.params import SearchParams
-from stages.search.problem import bn_indicators
-from stages.search.stage import evaluation, search_budgets
+from core.files import rounded
+from core.settings import read_section
+from devices.fleet.read import pick_device
+from devices.latency.budgets import read_latency_table
+from models.search.algorithms import ALGORITHMS
+from models.search.loop import answer, problem_of, search
+from models.search.problem import bn_indicators
+from models.search.settings import SearchParams
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from stages.search import evaluation, search_budgets
 
 
 def searched(

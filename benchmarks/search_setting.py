@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.space import SearchSpace
-from models.subnet import Subnet
-from models.supernet import Supernet
-from models.weights import load_into, to_bytes
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, write_json
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.train.params import TrainParams
-from stages.train.stage import build_objective, train_network
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, write_json
+from core.settings import read_section
+from models.nets.subnet import Subnet
+from models.nets.supernet import Supernet
+from models.nets.weights import load_into, to_bytes
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.settings import TrainParams
+from stages.train import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "netwright/search-benchmark/1"

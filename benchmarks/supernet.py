@@ -23,7 +23,7 @@ from benchmarks.results import replace_sections
 from benchmarks.supernet_cost import bn_only, growth, overhead, throughput
 from benchmarks.supernet_ranking import settling
 from benchmarks.supernet_setup import Effort
-from stages.common.runtime import prepare_machine
+from core.process import prepare_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS: Mapping[str, tuple[str, Callable[[Effort], str]]] = {

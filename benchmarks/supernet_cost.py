@@ -16,15 +16,15 @@ from benchmarks.supernet_setup import CLASSES, COMPACT, PRESETS, Effort, strateg
 from benchmarks.supernet_setup import stepper as trainer_stepper
 from benchmarks.timing import Call, interleaved, matrix_product, random_images
 from data.stream import Batch
-from models.architecture import Architecture
-from models.costs import block_flops, flops
-from models.memory import peak_bytes
-from models.operators import OPERATORS
-from models.optimizer import PathOptimizer
-from models.space import SearchSpace
-from models.space_spec import SpaceSpec
-from models.supernet import Supernet, extract
-from stages.supernet.strategies import STRATEGIES
+from models.nets.memory import peak_bytes
+from models.nets.supernet import Supernet, extract
+from models.space.architecture import Architecture
+from models.space.costs import block_flops, flops
+from models.space.operators import OPERATORS
+from models.space.space import SearchSpace
+from models.space.spec import SpaceSpec
+from models.training.optimizer import PathOptimizer
+from models.training.strategies import STRATEGIES
 
 OVERHEAD_GOAL = 1.02
 BN_ONLY_GOAL = 0.5

@@ -11,10 +11,10 @@ from benchmarks.supernet_setup import COMPACT, Effort, strategy_of
 from benchmarks.timing import random_images
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream
-from models.architecture import Architecture
-from models.indicators import bn_indicator
-from models.space import SearchSpace
-from models.training import Recipe, Run
+from models.nets.indicators import bn_indicator
+from models.space.architecture import Architecture
+from models.space.space import SearchSpace
+from models.training.loop import Recipe, Run
 
 GOAL = 0.1
 SETTLED = 0.95

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 
 from data.stream import TrainStream
-from models.space import SearchSpace
-from models.supernet import Supernet
-from models.training import Objective, Recipe, Run
-from stages.supernet.strategies import STRATEGIES, Strategy, Task
+from models.nets.supernet import Supernet
+from models.space.space import SearchSpace
+from models.training.loop import Objective, Recipe, Run
+from models.training.strategies import STRATEGIES, Strategy, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = 10

@@ -25,9 +25,9 @@ from benchmarks.tabular_picture import picture
 from benchmarks.tabular_report import introduction, section, to_json
 from benchmarks.tabular_runs import Setting
 from benchmarks.tabular_table import Table
-from stages.common.files import write_bytes, write_json
-from stages.common.params import read_section
-from stages.search.params import SearchParams
+from core.files import write_bytes, write_json
+from core.settings import read_section
+from models.search.settings import SearchParams
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "netwright/tabular/1"

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.tabular_runs import Difference, Run, Setting, final, run, spent
 from benchmarks.tabular_table import Array, Table
-from stages.search.algorithms import ALGORITHMS, Algorithm
-from stages.search.algorithms.fp_nas import FpNas
-from stages.search.params import SearchParams
+from models.search.algorithms import ALGORITHMS, Algorithm
+from models.search.algorithms.fp_nas import FpNas
+from models.search.settings import SearchParams
 
 FIXED = (2, 3, 4, 6, 8, 12, 16, 24)
 """PARSEC's numbers of samples a step."""

@@ -11,8 +11,8 @@ from benchmarks.results import table as markdown
 from benchmarks.tabular_compare import FIXED, GOAL, Compared
 from benchmarks.tabular_runs import NEAR, Difference, Run, final, spent
 from benchmarks.tabular_table import CORRELATION, Table
-from stages.common.files import rounded
-from stages.search.params import SearchParams
+from core.files import rounded
+from models.search.settings import SearchParams
 
 UNMODELLED = ("random",)
 """Algorithms that learn nothing, and so are the baseline."""

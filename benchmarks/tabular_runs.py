@@ -12,12 +12,12 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.tabular_table import Array, Judge, Table
-from models.costs import block_flops, flops
-from stages.common.budgets import Limit
-from stages.search.algorithms import Algorithm
-from stages.search.loop import one_step, problem_of
-from stages.search.params import SearchParams
-from stages.search.problem import Problem
+from models.search.algorithms import Algorithm
+from models.search.loop import one_step, problem_of
+from models.search.problem import Problem
+from models.search.settings import SearchParams
+from models.space.costs import block_flops, flops
+from models.space.limits import Limit
 
 NEAR = 0.2
 """Points below the optimum that still count as found."""

@@ -36,13 +36,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from models.architecture import Architecture
-from models.distribution import Choices
-from models.space import SearchSpace
-from models.space_file import PRESETS, read_spec
-from stages.common.files import sha256_file
-from stages.search.algorithms.base import Algorithm
-from stages.search.evaluation import Evaluate, Evaluation
+from core.files import sha256_file
+from models.search.algorithms.base import Algorithm
+from models.search.evaluation import Evaluate, Evaluation
+from models.space.architecture import Architecture
+from models.space.distribution import Choices
+from models.space.file import PRESETS, read_spec
+from models.space.space import SearchSpace
 
 Array = npt.NDArray[np.float64]
 Judge = Literal["split", "batches"]

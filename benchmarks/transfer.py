@@ -36,26 +36,26 @@ from benchmarks.results import replace_sections
 from benchmarks.search_setting import ROOT, SCHEMA, Setting, kept
 from benchmarks.transfer_report import report
 from benchmarks.transfer_small import Small, batch_judge, learnt, training_macs
+from core.files import write_json
+from core.process import prepare_machine
+from core.settings import read_section
 from data.stream import eval_batches
-from models.architecture import Architecture
-from models.costs import flops
-from models.distribution import Distribution
-from models.supernet import Supernet
-from stages.common.budgets import read_latency_table
-from stages.common.devices import pick_device
-from stages.common.files import write_json
-from stages.common.learning import EVAL_BATCH, Images
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.rank.params import RankParams
-from stages.search.algorithms import ALGORITHMS
-from stages.search.evaluation import recalibrated_evaluation
-from stages.search.loop import answer, problem_of, search
-from stages.search.params import SearchParams
-from stages.search.problem import Problem
-from stages.search.stage import search_budgets
-from stages.search.start import Start
-from stages.supernet.params import SupernetParams
+from devices.fleet.read import pick_device
+from devices.latency.budgets import read_latency_table
+from models.nets.supernet import Supernet
+from models.search.algorithms import ALGORITHMS
+from models.search.evaluation import recalibrated_evaluation
+from models.search.loop import answer, problem_of, search
+from models.search.problem import Problem
+from models.search.rank.settings import RankParams
+from models.search.settings import SearchParams
+from models.search.start import Start
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from models.space.distribution import Distribution
+from models.training.learning import EVAL_BATCH, Images
+from models.training.supernet.settings import SupernetParams
+from stages.search import search_budgets
 
 LOOKS = (0, 5, 10, 15, 20, 30, 45, 60)
 """Steps after which a search is asked for its answer; the last step is looked at too."""

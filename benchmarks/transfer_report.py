@@ -10,11 +10,11 @@ from scipy.stats import t as student
 
 from benchmarks.arms import paired
 from benchmarks.results import spread_of, table
-from stages.search.params import SearchParams
+from models.search.settings import SearchParams
 
 MARGIN = 0.01
 """Nats by which an answer may be worse and still count as equal: the least by which subnets
-differ that the search's update is made for (`stages/search/algorithms/fp_nas.py`)."""
+differ that the search's update is made for (`models/search/algorithms/fp_nas.py`)."""
 LEVEL = 0.95
 """Of the one-sided interval behind `shown equal`."""
 

@@ -18,25 +18,25 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.search_setting import Setting, kept
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, write_bytes, write_json
+from core.settings import read_section
 from data.dataset import Split
 from data.images import resize_all
-from models.architecture import Architecture
-from models.costs import flops
-from models.distribution import SCHEMA as DISTRIBUTION_SCHEMA
-from models.space import SearchSpace
-from models.supernet import Supernet
-from models.weights import load_into, to_bytes
-from stages.common.checkpoint import Checkpoint
-from stages.common.files import fingerprint, write_bytes, write_json
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.prepare.prepare import channel_statistics
-from stages.search.algorithms.base import Algorithm
-from stages.search.evaluation import Evaluate, Evaluation
-from stages.search.loop import search
-from stages.search.stage import evaluation
-from stages.supernet.params import SupernetParams
-from stages.supernet.training import train_supernet
+from data.prepare import channel_statistics
+from models.nets.supernet import Supernet
+from models.nets.weights import load_into, to_bytes
+from models.search.algorithms.base import Algorithm
+from models.search.evaluation import Evaluate, Evaluation
+from models.search.loop import search
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from models.space.distribution import SCHEMA as DISTRIBUTION_SCHEMA
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.supernet.settings import SupernetParams
+from models.training.supernet.training import train_supernet
+from stages.search import evaluation
 
 BACKWARD = 3
 """A training step's MACs over those of its forward pass: the usual count."""

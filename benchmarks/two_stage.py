@@ -31,26 +31,27 @@ import torch
 from benchmarks.results import replace_sections
 from benchmarks.search_setting import ROOT, SCHEMA, Setting, accuracy_of, kept
 from benchmarks.two_stage_report import ONE, RANDOM, SHORT, TWO, report
-from models.architecture import Architecture
-from models.costs import depth, flops, parameters
-from models.distribution import Choices
-from models.subnet import Subnet
-from models.supernet import Supernet
-from models.training import Objective, Recipe, Run, train
-from stages.common.budgets import InfeasibleBudgetError, read_latency_table
-from stages.common.devices import pick_device
-from stages.common.files import write_json
-from stages.common.params import read_section
-from stages.common.runtime import prepare_machine
-from stages.search.algorithms.evolution import Population
-from stages.search.algorithms.hurricane import Hurricane
-from stages.search.evaluation import Evaluate
-from stages.search.loop import problem_of
-from stages.search.params import SearchParams
-from stages.search.stage import evaluation, search_budgets
-from stages.supernet.params import SupernetParams
-from stages.supernet.strategies.base import PATHS, Task
-from stages.supernet.strategies.spos import SinglePath
+from core.files import write_json
+from core.process import prepare_machine
+from core.settings import read_section
+from devices.fleet.read import pick_device
+from devices.latency.budgets import read_latency_table
+from models.nets.subnet import Subnet
+from models.nets.supernet import Supernet
+from models.search.algorithms.evolution import Population
+from models.search.algorithms.hurricane import Hurricane
+from models.search.evaluation import Evaluate
+from models.search.loop import problem_of
+from models.search.settings import SearchParams
+from models.space.architecture import Architecture
+from models.space.costs import depth, flops, parameters
+from models.space.distribution import Choices
+from models.space.limits import InfeasibleBudgetError
+from models.training.loop import Objective, Recipe, Run, train
+from models.training.strategies.base import PATHS, Task
+from models.training.strategies.spos import SinglePath
+from models.training.supernet.settings import SupernetParams
+from stages.search import evaluation, search_budgets
 
 Allowed = Sequence[Sequence[int]]
 _DRAWN = 10

@@ -13,6 +13,9 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 GENERATION_FIELDS = {"compute_capabilities": "tensorrt", "dsp_architectures": "qnn"}
 """Fields of `Device` for hardware generations, with the backend that uses them."""
+Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
+"""int8 schemes, by the type of the activations."""
+WeightBits = Literal[7, 8]
 
 
 class DeviceError(ValueError):

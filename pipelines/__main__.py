@@ -3,8 +3,8 @@
 import os
 from typing import NoReturn
 
-from pipelines import interrupts
 from pipelines.environment import remove_foreign_variables, reset_warnings
+from pipelines.run import interrupts
 
 
 def main() -> NoReturn:
@@ -13,7 +13,7 @@ def main() -> NoReturn:
     reset_warnings(os.environ)
     remove_foreign_variables(os.environ)
     with interrupts.exit_on_signal():
-        from pipelines.cli import main as commands
+        from pipelines.cli.app import main as commands
 
         commands()
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.mending import LOCK, repair_lock
-from stages.common.params import (
+from core.settings import (
     Params,
     ParamsError,
     bind,
@@ -26,6 +25,7 @@ from stages.common.params import (
     has_conflict,
     nearest,
 )
+from pipelines.repair import LOCK, repair_lock
 
 GRAPH_FILE = "dvc.yaml"
 PARAMS = "params.yaml"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.settings import nearest
 from pipelines.graph import Graph, GraphError, read_state
-from stages.common.params import nearest
 
 GATE = "release"
 """The stage that collects all bundles."""

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devices.agent.pack import build_zipapp
-from devices.agent.server import TOKEN_VARIABLE
-from devices.agent_client import AgentClient, Timeouts
+from devices.measure.agent.pack import build_zipapp
+from devices.measure.agent.server import TOKEN_VARIABLE
+from devices.measure.client import AgentClient, Timeouts
 
 TOKEN = "a-token-of-the-tests-and-no-secret"
 SOON = Timeouts(request_s=10.0, unreachable_s=0.5, busy_s=30.0, job_s=60.0)

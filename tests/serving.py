@@ -13,7 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from datetime import timedelta
 from pathlib import Path
 from rich.console import Console
-from pipelines.serve import serve_schedule
+from pipelines.run.serve import serve_schedule
 serve_schedule(Console(), Path.cwd(), timedelta(seconds=45), int(sys.argv[1]), 1)
 """
 

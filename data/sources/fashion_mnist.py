@@ -17,7 +17,7 @@ import numpy as np
 from data.errors import DataError
 from data.idx import parse_idx
 from data.images import resize_all
-from data.places import (
+from data.mirrors import (
     Files,
     Place,
     debian_place,

@@ -13,14 +13,14 @@ from benchmarks import baseline_world
 from benchmarks.arms import Ledger
 from benchmarks.baseline_random import peers
 from benchmarks.baseline_world import Entrant, World, accuracy, of_space, ratio
-from devices.measure import MeasurementError, Protocol
-from models.architecture import Architecture
-from models.costs import flops
-from models.space import SearchSpace
-from models.space_file import PRESETS
-from stages.common.learning import Images
-from stages.common.params import read_section
-from stages.train.params import TrainParams
+from core.settings import read_section
+from devices.measure.interleaved import MeasurementError, Protocol
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from models.space.file import PRESETS
+from models.space.space import SearchSpace
+from models.training.learning import Images
+from models.training.settings import TrainParams
 
 SPACE = SearchSpace.load(PRESETS / "compact.yaml", (1, 28, 28), 10)
 ONE, OTHER = SPACE.from_index(0), SPACE.from_index(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.latency_busy import BUSY, Pass, busy_loops, judge, write_pairs
-from devices.measure import Measurement
+from devices.measure.interleaved import Measurement
 
 
 def passed(ratios: list[float], seconds: float) -> Pass:

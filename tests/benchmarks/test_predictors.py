@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.predictor_table import examples_of, read_table
 from benchmarks.predictors import LEAST_SQUARES, OURS, TREES, main
-from models.predictors import SCHEMA, Predictor, PredictorError
+from models.predict.predictor import SCHEMA, Predictor, PredictorError
 
 HEAD = ["name", "depth", "kernel", "batch", "latency"]
 

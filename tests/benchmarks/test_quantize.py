@@ -5,8 +5,8 @@ import torch
 from benchmarks.quantize import cells, lost, report
 from benchmarks.quantize_forms import Row
 from benchmarks.quantize_networks import KNOWN, adapted
-from models.evaluate import fold_batch_norms
-from models.fake_quantization import FakeQuantize, fake_quantize
+from models.nets.evaluate import fold_batch_norms
+from models.nets.fake_quantization import FakeQuantize, fake_quantize
 
 
 def row(form: str, accuracy: float | None, runtime: str = "openvino", **given: object) -> Row:

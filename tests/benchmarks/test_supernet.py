@@ -8,7 +8,7 @@ from benchmarks.results import replace_sections, table, verdict
 from benchmarks.supernet_cost import grown_space
 from benchmarks.supernet_ranking import settled
 from benchmarks.timing import Timing, interleaved
-from models.costs import block_flops
+from models.space.costs import block_flops
 
 
 def test_spaces_grow_to_a_thousand_blocks_a_layer_around_one_largest_network() -> None:

@@ -11,12 +11,12 @@ import pytest
 from benchmarks.tabular import ROOT, settings
 from benchmarks.tabular_runs import Difference, Run, final, run, spent
 from benchmarks.tabular_table import Table, TableError, nll
-from models.costs import flops
-from models.space import SearchSpace
-from models.space_file import PRESETS
-from stages.common.params import read_section
-from stages.search.algorithms import ALGORITHMS
-from stages.search.params import SearchParams
+from core.settings import read_section
+from models.search.algorithms import ALGORITHMS
+from models.search.settings import SearchParams
+from models.space.costs import flops
+from models.space.file import PRESETS
+from models.space.space import SearchSpace
 
 TABLE = "NETWRIGHT_NAS_BENCH_MACRO"
 PARAMS = read_section(ROOT / "params.yaml", "search", SearchParams)

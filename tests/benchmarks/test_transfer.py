@@ -13,14 +13,14 @@ from benchmarks.search_setting import Setting
 from benchmarks.transfer import STARTS, Comparison, large_training_macs, one_seed, shuffled
 from benchmarks.transfer_report import Look, equal, report
 from benchmarks.transfer_small import fewer
+from core.files import write_json
+from core.schemas import LATENCY
 from data.dataset import Augment, DatasetInfo, Split
-from devices.latency import LatencyTable
-from models.distribution import Distribution
-from models.space import SearchSpace
-from models.supernet import Supernet
-from stages.common.files import write_json
-from stages.common.learning import Images
-from stages.common.schemas import LATENCY
+from devices.latency.table import LatencyTable
+from models.nets.supernet import Supernet
+from models.space.distribution import Distribution
+from models.space.space import SearchSpace
+from models.training.learning import Images
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = """

@@ -14,13 +14,13 @@ from sklearn.datasets import load_digits
 
 from benchmarks import two_stage
 from benchmarks.two_stage_report import ONE, RANDOM, SHORT, TWO, report
+from core.files import write_array, write_bytes, write_json
+from core.schemas import LATENCY
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
-from devices.latency import LatencyTable
-from models.space import SearchSpace
-from models.supernet import Supernet
-from models.weights import to_bytes
-from stages.common.files import write_array, write_bytes, write_json
-from stages.common.schemas import LATENCY
+from devices.latency.table import LatencyTable
+from models.nets.supernet import Supernet
+from models.nets.weights import to_bytes
+from models.space.space import SearchSpace
 from tests.support import ROOT, merged
 
 SPACE = """

@@ -10,22 +10,22 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models.architecture import Architecture
-from models.block_tables import ChoicesNG
-from models.cost_tables import flops_table
-from models.costs import block_flops, flops
-from models.distribution import Choices
-from models.space import SearchSpace
-from models.space_spec import SpaceSpec
-from stages.common.budgets import InfeasibleBudgetError, Limit, require_feasible
-from stages.search.algorithms import ALGORITHMS, Algorithm
-from stages.search.algorithms.annealing import AnnealingSettings
-from stages.search.algorithms.base import Result
-from stages.search.algorithms.fp_nas import FpNas, importance_weights
-from stages.search.evaluation import Evaluation
-from stages.search.loop import Row, Snapshot, answer, problem_of, search
-from stages.search.params import SearchParams
-from stages.search.problem import Problem
+from models.search.algorithms import ALGORITHMS, Algorithm
+from models.search.algorithms.annealing import AnnealingSettings
+from models.search.algorithms.base import Result
+from models.search.algorithms.fp_nas import FpNas, importance_weights
+from models.search.evaluation import Evaluation
+from models.search.loop import Row, Snapshot, answer, problem_of, search
+from models.search.problem import Problem
+from models.search.settings import SearchParams
+from models.space.architecture import Architecture
+from models.space.block_tables import ChoicesNG
+from models.space.cost_tables import flops_table
+from models.space.costs import block_flops, flops
+from models.space.distribution import Choices
+from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
+from models.space.space import SearchSpace
+from models.space.spec import SpaceSpec
 
 IMAGES = 256
 PARAMS = SearchParams(

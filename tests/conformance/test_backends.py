@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from devices.backends import BACKENDS, Backend, backend
 from devices.device import GENERATION_FIELDS, Budget, Device, DeviceError
-from devices.quantization import calibrate, quantize, quantize_static, to_float16
-from models.architecture import Architecture, Block
-from models.onnx_export import to_onnx
-from models.subnet import Subnet
+from devices.quantize.static import calibrate, quantize, quantize_static, to_float16
+from devices.runtimes import BACKENDS, Backend, backend
+from models.nets.onnx_export import to_onnx
+from models.nets.subnet import Subnet
+from models.space.architecture import Architecture, Block
 
 SHAPE_1CHW = (1, 1, 8, 8)
 HARDWARE = {"compute_capabilities": ("SM86", "SM120"), "dsp_architectures": ("v73", "v81")}
@@ -263,7 +263,7 @@ def test_the_nearest_backend_is_suggested() -> None:
 
 def test_listing_backends_imports_no_runtime() -> None:
     packages = [runtime.package for runtime in BACKENDS.values()] + ["torch", "onnx"]
-    code = f"import sys, devices.backends; print([p for p in {packages} if p in sys.modules])"
+    code = f"import sys, devices.runtimes; print([p for p in {packages} if p in sys.modules])"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -10,11 +10,11 @@ import onnx
 import pytest
 import torch
 
-from devices.backends import backend
-from devices.backends.coreml import _convert
 from devices.device import Budget, Device, DeviceError
-from devices.quantization import quantize_static, to_float16
-from models.onnx_export import to_onnx
+from devices.quantize.static import quantize_static, to_float16
+from devices.runtimes import backend
+from devices.runtimes.coreml.backend import _convert
+from models.nets.onnx_export import to_onnx
 
 pytest.importorskip("coremltools", reason="pip install coremltools")
 SHAPE_CHW = (1, 8, 8)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from devices.backends import backend
 from devices.device import Budget, Device, DeviceError
-from devices.onnx_torch import LAYERS
-from devices.quantization import quantize_static
-from models.onnx_export import to_onnx
+from devices.quantize.static import quantize_static
+from devices.runtimes import backend
+from devices.runtimes.onnx_torch import LAYERS
+from models.nets.onnx_export import to_onnx
 
 pytest.importorskip("executorch", reason="pip install executorch")
 SHAPE_1CHW = (1, 2, 6, 6)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from devices.backends import BACKENDS, backend
-from devices.backends.openvino import config_of, why_absent
-from devices.bench import LocalTarget, open_target
 from devices.device import Budget, Device, DeviceError
-from devices.fingerprint import differences, machine_state
-from models.onnx_export import to_onnx
-from pipelines.doctor import offline_notes
-from tests.bundle.test_runtimes import bundled
+from devices.measure.fingerprint import differences, machine_state
+from devices.measure.target import LocalTarget, open_target
+from devices.runtimes import BACKENDS, backend
+from devices.runtimes.openvino.backend import config_of, why_absent
+from models.nets.onnx_export import to_onnx
+from pipelines.cli.doctor import offline_notes
+from tests.bundles.test_runtimes import bundled
 
 UNITS = ("GPU", "NPU")
 
@@ -89,7 +89,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def with_core(monkeypatch: pytest.MonkeyPatch, core: Core) -> Core:
-    monkeypatch.setattr("devices.backends.openvino._core", lambda: core)
+    monkeypatch.setattr("devices.runtimes.openvino.backend._core", lambda: core)
     return core
 
 

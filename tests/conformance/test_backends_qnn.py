@@ -8,11 +8,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from devices.backends import backend
-from devices.backends.qnn import ARCHITECTURES
 from devices.device import Budget, Device, DeviceError
-from devices.quantization import quantize_static, to_float16
-from models.onnx_export import to_onnx
+from devices.quantize.static import quantize_static, to_float16
+from devices.runtimes import backend
+from devices.runtimes.qnn.backend import ARCHITECTURES
+from models.nets.onnx_export import to_onnx
 
 pytest.importorskip("onnxruntime_qnn", reason="pip install onnxruntime-qnn")
 SHAPE_1CHW = (1, 1, 8, 8)
@@ -80,7 +80,7 @@ def test_a_binary_for_another_generation_is_refused(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # QNN builds for its oldest generation if it does not know the number.
-    monkeypatch.setattr("devices.backends.qnn.ARCHITECTURES", ("v99",))
+    monkeypatch.setattr("devices.runtimes.qnn.backend.ARCHITECTURES", ("v99",))
     with pytest.raises(DeviceError, match=r"compiled uint8\.onnx for another DSP than v99"):
         backend("qnn").build(models / "uint8.onnx", "int8", tmp_path, dsp("v99"))
     assert not list(tmp_path.iterdir())

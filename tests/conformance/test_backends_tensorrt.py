@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from devices.backends import backend
-from devices.backends.tensorrt import RTX, gpu_capability, input_and_output, provider_for
 from devices.device import Budget, Device, DeviceError
-from devices.quantization import quantize_static
-from models.onnx_export import to_onnx
+from devices.quantize.static import quantize_static
+from devices.runtimes import backend
+from devices.runtimes.tensorrt.backend import RTX, gpu_capability, input_and_output, provider_for
+from models.nets.onnx_export import to_onnx
 
 
 def gpu(*capabilities: str, precision: str = "auto") -> Device:

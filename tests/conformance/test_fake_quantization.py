@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from devices.backends import backend
-from devices.quantization import calibrate, quantize
-from models.architecture import Block
-from models.evaluate import fold_batch_norms
-from models.fake_quantization import FakeQuantize, fake_quantize, remove_rounding
-from models.onnx_export import to_onnx
-from models.operators import OPERATORS, canonical
-from models.subnet import PlainBlock, initialise
+from devices.quantize.static import calibrate, quantize
+from devices.runtimes import backend
+from models.nets.evaluate import fold_batch_norms
+from models.nets.fake_quantization import FakeQuantize, fake_quantize, remove_rounding
+from models.nets.onnx_export import to_onnx
+from models.nets.subnet import PlainBlock, initialise
+from models.space.architecture import Block
+from models.space.operators import OPERATORS, canonical
 
 BLOCKS = {
     "conv": {"kernel": 3},

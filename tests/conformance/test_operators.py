@@ -16,14 +16,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from devices.backends import BACKENDS, Backend, backend
-from devices.device import DeviceError
-from devices.quantization import Activations, quantize_static, to_float16
-from models.architecture import Architecture, Block
-from models.evaluate import recalibrate
-from models.onnx_export import to_onnx
-from models.operators import OPERATORS, canonical, cells, is_supported, unsupported_reason
-from models.subnet import Subnet
+from devices.device import Activations, DeviceError
+from devices.quantize.static import quantize_static, to_float16
+from devices.runtimes import BACKENDS, Backend, backend
+from models.nets.evaluate import recalibrate
+from models.nets.onnx_export import to_onnx
+from models.nets.subnet import Subnet
+from models.space.architecture import Architecture, Block
+from models.space.operators import OPERATORS, canonical, cells, is_supported, unsupported_reason
 from tests.conformance.test_backends import device_for
 
 FAMILIES = tuple(sorted({runtime.activations for runtime in BACKENDS.values()}))

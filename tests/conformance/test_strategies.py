@@ -11,14 +11,14 @@ from torch import nn
 
 from data.dataset import Augment, DatasetInfo, Split
 from data.stream import Batch, TrainStream
-from models.costs import block_flops
-from models.shared_cells import SlicedNorm
-from models.space import SearchSpace
-from models.space_spec import SpaceSpec
-from models.supernet import Supernet
-from models.training import Objective, Recipe, Run, train
-from stages.supernet.params import SupernetParams
-from stages.supernet.strategies import STRATEGIES, Strategy, Task
+from models.nets.shared_cells import SlicedNorm
+from models.nets.supernet import Supernet
+from models.space.costs import block_flops
+from models.space.space import SearchSpace
+from models.space.spec import SpaceSpec
+from models.training.loop import Objective, Recipe, Run, train
+from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.supernet.settings import SupernetParams
 
 SPEC = {
     "name": "tiny",
@@ -288,7 +288,7 @@ def test_in_sandwich_labels_reach_the_largest_alone() -> None:
 
 def private_norms(path: Any, other: Any, supernet: Supernet) -> set[str]:
     """Candidates' names that a path uses in the searched layers and another does not."""
-    from models.supernet import candidate_name
+    from models.nets.supernet import candidate_name
 
     def names(architecture: Any) -> set[str]:
         return {candidate_name(b) for b in architecture.blocks[1:-1] if b is not None}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.errors import DataError
 from data.idx import parse_idx
-from data.places import Place, debian_place, folder_place
+from data.mirrors import Place, debian_place, folder_place
 from data.sources import SOURCES
 from data.sources.base import LoadOptions
 from data.sources.digits import Digits

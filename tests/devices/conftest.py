@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.onnx_export import to_onnx
+from models.nets.onnx_export import to_onnx
 
 
 def layers(depth: int) -> nn.Module:

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from devices.calibration import METHODS
-from devices.quantization import Calibrated, QuantizationError, calibrate, methods_of, quantize
+from devices.quantize.calibration import METHODS
+from devices.quantize.static import Calibrated, QuantizationError, calibrate, methods_of, quantize
 
 
 def images(count: int) -> list[np.ndarray]:

@@ -5,9 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from devices.backends import backend
-from devices.calibration import CalibrationError
-from devices.quantization import input_name, quantize_static, to_float16
+from devices.quantize.calibration import CalibrationError
+from devices.quantize.static import input_name, quantize_static, to_float16
+from devices.runtimes import backend
 
 
 def images(count: int) -> list[np.ndarray]:

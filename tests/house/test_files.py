@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.params import SECTIONS
-from stages.common.params import Params
+from core.settings import Params
+from pipelines.checks.params import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("pipelines", "stages", "models", "devices", "data")
+PACKAGES = ("pipelines", "stages", "bundles", "devices", "models", "data", "core")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from bundles.settings import BundleParams
+from core.command import fill_in
 from pipelines.graph import Stage, read_graph
-from stages.bundle.params import BundleParams
-from stages.common.command import fill_in
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("pipelines", "stages", "models", "devices", "data")
+PACKAGES = ("pipelines", "stages", "bundles", "devices", "models", "data", "core")
 GRAPH = read_graph(ROOT)
 ONE_OF_EACH = list({stage.kind: stage for stage in GRAPH}.values())
 
@@ -41,20 +41,21 @@ def test_every_declared_artifact_is_handed_to_the_command(stage: Stage):
 
 
 @each_stage
-def test_every_stage_is_the_package_of_its_name(stage: Stage):
-    assert shlex.split(stage.command)[:3] == ["python", "-m", f"stages.{stage.kind}"]
+def test_every_stage_is_the_module_of_its_name(stage: Stage):
+    assert shlex.split(stage.command)[:4] == ["python", "-m", "stages", stage.kind]
+    assert {"stages/__main__.py", f"stages/{stage.kind}.py"} <= set(stage.deps)
 
 
 @each_stage
 def test_declared_code_covers_what_the_stage_imports(stage: Stage):
-    used = imported_files(f"stages.{stage.kind}.__main__")
+    used = imported_files(f"stages.{stage.kind}")
     missing = [file for file in sorted(used) if not any(covers(dep, file) for dep in stage.deps)]
     assert not missing, f"{stage.name} imports files that are not declared dependencies"
 
 
 @each_stage
 def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
-    used = imported_files(f"stages.{stage.kind}.__main__")
+    used = imported_files(f"stages.{stage.kind}")
     folders = [dep for dep in stage.deps if dep.split("/")[0] in PACKAGES and (ROOT / dep).is_dir()]
     assert [folder for folder in folders if not any(covers(folder, file) for file in used)] == []
 
@@ -62,7 +63,7 @@ def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
 @each_stage
 def test_declared_params_are_the_sections_that_the_stage_reads(stage: Stage):
     declared = {key.split(".")[0] for key in stage.params}
-    assert declared == sections_read(ROOT / "stages" / stage.kind)
+    assert declared == sections_read(ROOT / "stages" / f"{stage.kind}.py")
 
 
 def test_the_bundle_depends_on_all_of_its_params_but_the_signing_key():
@@ -97,8 +98,13 @@ def keys_below(where: str, value: object) -> list[str]:
 
 
 def covers(dep: str, file: str) -> bool:
-    """Whether a declared dependency contains a file; an empty `__init__.py` needs none."""
-    return file == dep or file.startswith(f"{dep}/") or file in {"stages/__init__.py"}
+    """Whether a declared dependency contains a file; `stages/__init__.py` sets one variable."""
+    return file == dep or file.startswith(f"{dep}/") or file == "stages/__init__.py"
+
+
+def is_marker(file: str) -> bool:
+    """Whether a file is a package marker with nothing but a docstring."""
+    return file.endswith("__init__.py") and len(ast.parse((ROOT / file).read_text()).body) <= 1
 
 
 @cache
@@ -111,7 +117,8 @@ def imported_files(module: str) -> frozenset[str]:
         file = file_of(name)
         if file is None or file in found:
             continue
-        found.add(file)
+        if not is_marker(file):
+            found.add(file)
         pending.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
         pending.extend(imports_of(file))
     return frozenset(found)
@@ -134,21 +141,22 @@ def imports_of(file: str) -> list[str]:
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            names.append(node.module)
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = file.split("/")[: -node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names.append(module)
+            names.extend(f"{module}.{alias.name}" for alias in node.names)
     return names
 
 
-def sections_read(package: Path) -> set[str]:
+def sections_read(file: Path) -> set[str]:
     """The sections of params.yaml that a stage's code reads by name."""
     found: set[str] = set()
-    for file in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-                continue
-            if node.func.id == "read_section" and isinstance(node.args[1], ast.Constant):
-                found.add(node.args[1].value)
-            if node.func.id in {"pick_device", "read_devices"}:
-                found.add("devices")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "read_section" and isinstance(node.args[1], ast.Constant):
+            found.add(node.args[1].value)
+        if node.func.id in {"pick_device", "read_devices"}:
+            found.add("devices")
     return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.space import SearchSpace
+from models.space.space import SearchSpace
 
 TINY = """
 name: tiny

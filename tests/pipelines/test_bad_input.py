@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.checked import make_checked_plan
-from pipelines.cores import thread_warnings
-from pipelines.params import bind_params
-from pipelines.preflight import PreflightError, check_disk
+from pipelines.checks.cached import make_checked_plan
+from pipelines.checks.cores import thread_warnings
+from pipelines.checks.params import bind_params
+from pipelines.checks.preflight import PreflightError, check_disk
 from tests.support import ROOT, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
@@ -282,7 +282,7 @@ def test_a_picture_and_an_agent_do_not_overwrite_files(small: Repository):
 
 def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.MonkeyPatch):
     check_disk(small.root)
-    monkeypatch.setattr("pipelines.preflight.MIN_FREE_BYTES", 10**18)
+    monkeypatch.setattr("pipelines.checks.preflight.MIN_FREE_BYTES", 10**18)
     with pytest.raises(PreflightError, match=r"MB left, and a run needs at least"):
         check_disk(small.root)
 
@@ -305,7 +305,7 @@ def test_every_command_outside_a_repository_is_an_error_with_the_fix(command: st
 def outside(folder: Path, command: str) -> tuple[int, str]:
     """Run a command in a folder that is no repository, with this repository's code."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['netwright', {command!r}]"
-    child = Repository(folder).start("-c", f"{code}; from pipelines.cli import main; main()")
+    child = Repository(folder).start("-c", f"{code}; from pipelines.cli.app import main; main()")
     output, _ = child.communicate(timeout=60)
     return child.returncode, output
 
@@ -358,6 +358,6 @@ def test_a_prefect_server_that_does_not_answer_is_one_message(small: Repository)
 def prepared(repository: Repository, preparation: str) -> tuple[int, str]:
     """`netwright run` after a line of Python that changes the process's environment."""
     program = f"import os, sys; {preparation}; sys.argv = ['netwright', 'run']"
-    child = repository.start("-c", f"{program}; from pipelines.cli import main; main()")
+    child = repository.start("-c", f"{program}; from pipelines.cli.app import main; main()")
     output, _ = child.communicate(timeout=120)
     return child.returncode, output

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from pipelines.api import run_server
+from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
 from tests.pipelines.test_interrupts import RUN, sleeps, wait_for
 from tests.serving import free_port
@@ -48,8 +48,8 @@ def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(toy
 
 
 def beside(repository: Repository, command: str) -> subprocess.Popen[str]:
-    program = RUN.partition("import pipelines.cli")[0]
-    program += f"sys.argv = ['netwright', {command!r}]\nfrom pipelines.cli import main; main()"
+    program = RUN.partition("import pipelines.cli.app")[0]
+    program += f"sys.argv = ['netwright', {command!r}]\nfrom pipelines.cli.app import main; main()"
     return repository.start("-c", program)
 
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pipelines.graph import read_graph
-from pipelines.process import StageFailedError, StageProcesses
+from pipelines.run.process import StageFailedError, StageProcesses
 from pipelines.workspace import BusyError, Workspace
 from tests.support import Repository, kill_tree
 
@@ -19,9 +19,9 @@ import os, sys
 from pathlib import Path
 from pipelines.workspace import Workspace
 Workspace(Path.cwd()).configure_prefect(os.environ, "CRITICAL")
-import pipelines.flow
-from pipelines.flow import RunFailedError, release_flow
-pipelines.flow.make_plan = None  # DVC's status is slow: not repeated if the stages are given
+import pipelines.run.flow
+from pipelines.run.flow import RunFailedError, release_flow
+pipelines.run.flow.make_plan = None  # DVC's status is slow: not repeated if the stages are given
 from pipelines.plan import make_plan
 from pipelines.workspace import BusyError
 try:

@@ -20,7 +20,7 @@ STOPPED = "stopped. Finished stages are kept; the next run continues from there.
 RUN = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-import pipelines.cli as cli
+import pipelines.cli.app as cli
 from pipelines.plan import make_plan
 from pipelines.workspace import Workspace
 

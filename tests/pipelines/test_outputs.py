@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.checks.outputs import foreign_problems, mark_ended, mark_started
 from pipelines.graph import find_stale, read_graph
 from pipelines.leftovers import leftover_notes
-from pipelines.outputs import foreign_problems, mark_ended, mark_started
 from tests.support import Repository, copy_repository, on_digits
 
 
@@ -104,7 +104,7 @@ def test_a_fetched_folder_that_was_removed_comes_back_without_fetching(toy: Repo
     file.write_text(text)
     program = (
         "import sys; from pathlib import Path; from pipelines.graph import read_graph; "
-        "from pipelines.process import StageProcesses; root = Path.cwd(); "
+        "from pipelines.run.process import StageProcesses; root = Path.cwd(); "
         "processes = StageProcesses(root, root / 'logs', lambda stage, line: None); "
         "print(processes.run(read_graph(root)['source']))"
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.params import bind_params
-from pipelines.paths import path_problems
+from pipelines.checks.params import bind_params
+from pipelines.checks.paths import path_problems
 from tests.support import ROOT, Repository
 
 TABLE = {"file": "tables/phone.csv", "sha256": "0" * 64}
@@ -116,7 +116,7 @@ def test_an_output_by_another_mount_is_refused(bare: Repository):
     if shutil.which("unshare") is None or subprocess.run([*alone, *bind], check=False).returncode:
         pytest.skip("bind mounts are not permitted on this machine")
     look = (
-        "import sys; from pathlib import Path; from pipelines.paths import is_inside; "
+        "import sys; from pathlib import Path; from pipelines.checks.paths import is_inside; "
         "print([is_inside(Path(a), Path(b)) for a, b in [sys.argv[1:3], sys.argv[3:5]]])"
     )
     raw = str(bare.root / "artifacts" / "raw")

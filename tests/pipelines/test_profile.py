@@ -6,11 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
-from devices.latency import Correction, HeldOut, LatencyTable
+from core.schemas import LATENCY
+from devices.latency.table import Correction, HeldOut, LatencyTable
+from pipelines.cli.profile import remeasure
 from pipelines.plan import make_plan
-from pipelines.process import StageFailedError
-from pipelines.profile import remeasure
-from stages.common.schemas import LATENCY
+from pipelines.run.process import StageFailedError
 from tests.support import Repository
 
 STAGE = """

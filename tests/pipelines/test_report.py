@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.graph import read_graph
-from pipelines.report import ReportError, data_uri, number, percent, write_report
+from pipelines.report.report import ReportError, data_uri, number, percent, write_report
 from tests.support import Repository
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.graph import cache_folder, read_graph
-from pipelines.process import StageProcesses
+from pipelines.run.process import StageProcesses
 from tests.support import Repository
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.graph import Graph, Stage, StageMeta
-from pipelines.schedule import Schedule
+from pipelines.run.schedule import Schedule
 
 
 def graph_of(upstreams: Mapping[str, set[str]], **meta: StageMeta) -> Graph:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from models import costs
-from models.space import SearchSpace
-from models.space_file import PRESETS
-from pipelines.cli import main
-from pipelines.space import build_rows, format_count, format_values, open_space
+from models.space import costs
+from models.space.file import PRESETS
+from models.space.space import SearchSpace
+from pipelines.cli.app import main
+from pipelines.cli.space import build_rows, format_count, format_values, open_space
 
 OWN = """\
 name: own

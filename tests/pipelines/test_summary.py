@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.summary import find_imprecise, held_back, print_summary, undecided, verdict_of
+from pipelines.report.summary import find_imprecise, held_back, print_summary, undecided, verdict_of
 from pipelines.tables import print_table
 
 ROOT = Path(__file__).parents[2]

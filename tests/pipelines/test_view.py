@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from core.progress import note_line
 from pipelines.graph import Stage, StageMeta
-from pipelines.view import LiveView, PlainView
-from stages.common.progress import note_line
+from pipelines.run.view import LiveView, PlainView
 
 STAGE = Stage("prepare", "", (), (), (), frozenset(), StageMeta())
 

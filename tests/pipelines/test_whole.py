@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from ruamel.yaml import YAML
 
+from devices.runtimes.settings import ExportParams
 from pipelines.graph import read_graph
-from pipelines.summary import find_imprecise, read_summaries
-from stages.export.params import ExportParams
+from pipelines.report.summary import find_imprecise, read_summaries
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Repository, copy_repository, kill_tree
 

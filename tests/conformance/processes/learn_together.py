@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from core.distributed import ALONE, Processes, join
 from data.stream import TrainStream
-from models.processes import ALONE, Processes, join
-from models.training import Recipe, Run, train
+from models.training.loop import Recipe, Run, train
 
 STEPS = 4
 

@@ -1,0 +1,1 @@
+"""The bundle format: manifest, archive, golden outputs, signature, gate."""

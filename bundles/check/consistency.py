@@ -1,0 +1,141 @@
+"""Check that redundant fields of a bundle agree.
+
+This detects an edit in one place with recomputed hashes. It does not detect a consistent rewrite
+of all places; signatures do. No network is loaded, and torch is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bundles.build.sbom import listed_hashes, serial_number
+from bundles.golden import LABELS, PREPROCESS, read_labels, read_preprocess
+from bundles.manifest import (
+    CARD,
+    MANIFEST,
+    SBOM,
+    Manifest,
+    accuracy_of,
+    parse_json,
+    relative_error,
+    reproducible_sha256,
+)
+from devices.device import NAME
+from models.space.architecture import Architecture
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+"""Errors raised by values of the wrong type in fields that the schema leaves open."""
+
+
+def find_contradictions(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> list[str]:
+    """Return all contradictions within a bundle with valid hashes, one phrase each.
+
+    Args:
+        path: the bundle, for messages.
+        manifest: its manifest.
+        files: its files' bytes by name.
+
+    Raises:
+        BundleError: one of the files is malformed.
+    """
+    return [
+        *_network(path, manifest, files),
+        *_limits(manifest),
+        *_numbers(manifest),
+        *_chain(manifest),
+        *_derived(path, manifest, files),
+    ]
+
+
+def _network(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
+    try:
+        architecture = Architecture.from_json(manifest.architecture)
+        found = architecture.id, architecture.short()
+        shape, classes = architecture.image_shape, architecture.classes
+    except _MALFORMED as error:
+        yield f"its architecture is malformed ({error})"
+        return
+    if found != (manifest.architecture_id, manifest.architecture_short):
+        yield f"its architecture has id {found[0]}, not {manifest.architecture_id} as stated"
+    if shape != read_preprocess(path, files).image_shape:
+        yield f"its network has input shape {shape}, and {PREPROCESS} has another"
+    labels = read_labels(path, files)
+    if len(set(labels)) != len(labels):
+        yield f"{LABELS} contains a class twice"
+    if classes != len(labels):
+        yield f"its network has {classes} classes, and {LABELS} has {len(labels)}"
+
+
+def _limits(manifest: Manifest) -> Iterator[str]:
+    latency, device = manifest.latency_ms, manifest.device
+    if NAME.fullmatch(manifest.name) is None:
+        yield f"{manifest.name!a} is not a valid device name"
+    if latency.budget != device.budget.latency_ms:
+        yield "it has two different latency budgets"
+    if device.budget.latency_share not in (None, latency.share):
+        yield "it has two different latency shares"
+    low, high = latency.interval or (latency.measured, latency.measured)
+    if latency.measured is None:
+        if latency.interval is not None or latency.reference is not None:
+            yield "latency was not measured, but has an interval or a reference"
+    elif not (low is not None and high is not None and low <= latency.measured <= high):
+        yield "the measured latency is outside its interval"
+    if device.precision not in ("auto", manifest.precision):
+        yield f"the device requests {device.precision}, but the model is {manifest.precision}"
+    if (latency.measured is None) != (latency.why_not_measured is not None):
+        yield "latency needs either a measurement or a reason why it was not measured"
+    unknown = {manifest.model.entry, *manifest.model.not_reproducible} - {*manifest.model.files}
+    if unknown:
+        yield f"it names model files that it does not contain: {', '.join(sorted(unknown))}"
+
+
+def _numbers(manifest: Manifest) -> Iterator[str]:
+    accuracy, latency = manifest.accuracy, manifest.latency_ms
+    built_from = manifest.model.built_from
+    try:
+        files = {row["file"]: row["precision"] for row in manifest.candidates}
+        known = {p: accuracy_of(p, manifest.candidates, built_from) for p in ("float32", "int8")}
+    except _MALFORMED as error:
+        yield f"its candidates are malformed ({error})"
+        return
+    if files.get(built_from) != manifest.precision:
+        yield f"the delivered {manifest.precision} model {built_from!a} is not a candidate"
+    for precision, found in (("float32", accuracy.float32), ("int8", accuracy.int8)):
+        if found != known[precision]:
+            yield f"it has two different accuracies in {precision}"
+    first = next(iter(manifest.ledger), None)
+    if first is None or (first.predicted, first.measured) != (latency.predicted, latency.measured):
+        yield "its ledger has another latency"
+    for entry in manifest.ledger:
+        off = None
+        if entry.predicted is not None and entry.measured:
+            off = relative_error(entry.predicted, entry.measured)
+        if entry.error != off:
+            yield f"its ledger has a wrong error for the {entry.what}"
+
+
+def _chain(manifest: Manifest) -> Iterator[str]:
+    if not manifest.hops:
+        return  # reported by the check `hops`
+    first, last = manifest.hops[0], manifest.hops[-1]
+    ends = f"delivered file in {manifest.model.runtime}"  # local, or on a named device
+    if first.source != "supernet slice" or not last.target.startswith(ends):
+        yield f"its equivalence checks run from {first.source} to {last.target}"
+    if manifest.latency_ms.measured is not None and last.accuracy != manifest.accuracy.delivered:
+        yield "the last equivalence check and the manifest have different delivered accuracies"
+
+
+def _derived(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
+    expected = reproducible_sha256(parse_json(path, MANIFEST, files), files)
+    if manifest.reproducible_sha256 != expected:
+        yield "its reproducible SHA-256 does not match its content"
+    if f"`{expected[:16]}`".encode() not in files.get(CARD, b""):
+        yield f"{CARD} belongs to another bundle"
+    listed = {n: h for n, h in manifest.files.items() if n != SBOM}
+    try:
+        whole = parse_json(path, SBOM, files)
+        if listed_hashes(whole) != listed or whole["serialNumber"] != serial_number(whole):
+            yield f"{SBOM} belongs to another bundle"
+    except _MALFORMED as error:
+        yield f"{SBOM} is malformed ({error})"

@@ -1,0 +1,233 @@
+"""Golden inputs and outputs (`golden.npz`) and preprocessing constants.
+
+`golden.npz` is an uncompressed zip of `.npy` arrays with a fixed date. It is parsed here, not by
+NumPy's loader: types and shapes must match exactly before any data is interpreted.
+Axes: N images, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bundles.errors import BundleError
+from bundles.manifest import parse_json
+from data.images import Fit
+
+PREPROCESS_SCHEMA = "netwright/preprocess/1"
+GOLDEN, PREPROCESS, LABELS = "golden.npz", "preprocess.json", "labels.json"
+Float32 = npt.NDArray[np.float32]
+
+MEAN_SHARE = 0.1
+"""Largest mean logit difference, as a share of the tolerance.
+
+Different rounding on another processor changes some logits by one step; a wrong network changes
+most of them.
+"""
+MARGIN = 1.5
+"""Factor on the largest logit difference measured between ONNX and delivered file."""
+LEAST = {"float32": 2e-4, "float16": 2e-3, "int8": 0.012}
+"""Least tolerances, as shares of the largest logit: summation order; one int8 step."""
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_HEADER = re.compile(
+    r"\{'descr': '([<|][fiu]\d)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n"
+)
+
+
+class Preprocess(BaseModel):
+    """Preprocessing from image to network input, equal to data.stream.normalise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    schema_: str = Field(alias="schema", pattern=f"^{PREPROCESS_SCHEMA}$")
+    layout: str = Field(pattern="^NCHW$")
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    fit: Fit
+    """How images of another shape are resized."""
+    scale: float = Field(gt=0)
+    """Divisor of the pixel values, applied first."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bits: int | None = Field(None, ge=8, le=16)
+    """Used bits of 16-bit images, first converted to min(pixel >> (bits - 8), 255);
+    None: the data set has no such images."""
+
+    def __call__(self, images_NHWC: npt.NDArray[np.uint8]) -> Float32:
+        """Convert uint8 (N, H, W, C) to float32 (N, C, H, W): (x / scale - mean) / std."""
+        scaled = images_NHWC.astype(np.float32) / np.float32(self.scale)
+        normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Real images with their expected outputs.
+
+    Attributes:
+        images_NHWC: uint8 original images.
+        inputs_NCHW: float32, normalised.
+        outputs_NK: float32 logits.
+        labels_N: int64 true labels.
+        tolerance: largest absolute difference of any logit.
+    """
+
+    images_NHWC: npt.NDArray[np.uint8]
+    inputs_NCHW: Float32
+    outputs_NK: Float32
+    labels_N: npt.NDArray[np.int64]
+    tolerance: float
+
+
+def tolerance_of(
+    precision: str, largest: float, measured: float | None, most_share: float
+) -> float:
+    """Return the tolerance of a logit against its golden value on another machine.
+
+    Args:
+        precision: delivered precision.
+        largest: largest absolute golden logit.
+        measured: largest logit difference between the ONNX file and the delivered file over the
+            test split; None if the delivered file cannot run on this machine.
+        most_share: upper limit as a share of `largest`; used alone without a measurement.
+    """
+    most = most_share * largest
+    if measured is None:
+        return most
+    return min(most, max(MARGIN * measured, LEAST[precision] * largest))
+
+
+def difference_of(path: Path, found_NK: Float32, golden: Golden, runtime: str) -> float:
+    """Return the largest difference of any logit from its golden value.
+
+    Raises:
+        BundleError: it exceeds the tolerance, or the mean over all logits exceeds its limit.
+    """
+    off_NK = np.abs(found_NK - golden.outputs_NK)
+    largest, mean, most = float(off_NK.max()), float(off_NK.mean()), golden.tolerance
+    # `not <=`, so that NaN fails.
+    if not largest <= most:
+        raise BundleError(
+            f"{path}: golden outputs differ by {largest:.4g}, more than the allowed {most:.4g}, "
+            f"with {runtime}."
+        )
+    if not mean <= MEAN_SHARE * most:
+        raise BundleError(
+            f"{path}: golden outputs differ by {mean:.4g} on average, more than the allowed "
+            f"{MEAN_SHARE * most:.4g}, with {runtime}."
+        )
+    return largest
+
+
+def golden_bytes(golden: Golden) -> bytes:
+    """Return the file `golden.npz`: equal bytes for equal arrays."""
+    arrays = {
+        "images.npy": golden.images_NHWC,
+        "inputs.npy": golden.inputs_NCHW,
+        "labels.npy": golden.labels_N,
+        "outputs.npy": golden.outputs_NK,
+        "tolerance.npy": np.array(golden.tolerance, np.float64),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, np.asarray(array, order="C"), allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(name, _EPOCH), content.getvalue())
+    return buffer.getvalue()
+
+
+def read_golden(
+    path: Path, files: Mapping[str, bytes], count: int, shape: tuple[int, int, int], classes: int
+) -> Golden:
+    """Read the golden arrays of a bundle.
+
+    Args:
+        path: the bundle, for messages.
+        files: its files' bytes by name.
+        count: N of the manifest.
+        shape: (C, H, W) of `preprocess.json`.
+        classes: K of `labels.json`.
+
+    Raises:
+        BundleError: the file is not a zip of exactly the expected arrays.
+    """
+    channels, height, width = shape
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "images.npy": ("|u1", (count, height, width, channels)),
+        "inputs.npy": ("<f4", (count, channels, height, width)),
+        "labels.npy": ("<i8", (count,)),
+        "outputs.npy": ("<f4", (count, classes)),
+        "tolerance.npy": ("<f8", ()),
+    }
+    try:
+        with zipfile.ZipFile(io.BytesIO(files.get(GOLDEN, b""))) as file:
+            found = sorted((i.filename, i.compress_type) for i in file.infolist())
+            if found != [(name, zipfile.ZIP_STORED) for name in sorted(expected)]:
+                raise BundleError(f"{path}: {GOLDEN} does not contain exactly the golden arrays.")
+            rows = {n: _array(path, n, file.read(n), *expected[n]) for n in expected}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise BundleError(f"{path}: {GOLDEN} is missing or damaged ({error}).") from error
+    return Golden(
+        rows["images.npy"],
+        rows["inputs.npy"],
+        rows["outputs.npy"],
+        rows["labels.npy"],
+        float(rows["tolerance.npy"]),
+    )
+
+
+def read_preprocess(path: Path, files: Mapping[str, bytes]) -> Preprocess:
+    """Read the preprocessing of a bundle.
+
+    Raises:
+        BundleError: it is missing or malformed.
+    """
+    try:
+        found = Preprocess.model_validate(parse_json(path, PREPROCESS, files))
+    except ValidationError as error:
+        raise BundleError(
+            f"{path}: {PREPROCESS} is malformed: {error.errors()[0]['msg']}."
+        ) from error
+    if not len(found.mean) == len(found.std) == found.image_shape[0] or 0 in found.std:
+        raise BundleError(f"{path}: {PREPROCESS} needs one mean and one non-zero std per channel.")
+    return found
+
+
+def read_labels(path: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Read the class names of a bundle, in the order of the logits.
+
+    Raises:
+        BundleError: they are missing or malformed.
+    """
+    labels = parse_json(path, LABELS, files).get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(x, str) for x in labels):
+        raise BundleError(f"{path}: {LABELS} has no list of class names.")
+    return tuple(labels)
+
+
+def _array(
+    path: Path, name: str, content: bytes, kind: str, shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Parse one `.npy` of version 1.0 with exactly this type and shape."""
+    refusal = BundleError(f"{path}: {name} in {GOLDEN} is not {kind} of shape {shape}.")
+    length = int.from_bytes(content[8:10], "little")
+    match = _HEADER.fullmatch(content[10 : 10 + length].decode("latin-1"))
+    if content[:8] != b"\x93NUMPY\x01\x00" or match is None or match[1] != kind:
+        raise refusal
+    found = tuple(int(part) for part in match[2].split(",") if part.strip())
+    data = content[10 + length :]
+    if found != shape or len(data) != np.dtype(kind).itemsize * int(np.prod(shape)):
+        raise refusal
+    return np.frombuffer(data, kind).reshape(shape)

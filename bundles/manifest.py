@@ -1,0 +1,339 @@
+"""`manifest.json`: description of a bundle, with a closed schema.
+
+The field `digest` is a hash over all other fields. Hashes detect damage and simple edits; against
+deliberate forgery compare the archive's SHA-256 with the one in `release.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bundles.errors import BundleError
+from devices.device import Device, Precision
+
+MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
+SCHEMA = "netwright/bundle/1"
+MAX_BYTES = 1 << 24
+DERIVED = {MANIFEST, CARD, SBOM, "schema", "digest", "files", "reproducible_sha256"}
+"""Fields and files derived from the others."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Model(_Part):
+    """The delivered network's files."""
+
+    runtime: str
+    """Display name of the device's runtime."""
+    runtime_version: str
+    """Version that the files were built and verified with."""
+    entry: str
+    """The file that the runtime opens."""
+    files: tuple[str, ...] = Field(min_length=1, strict=False)
+    """All files of the delivered model."""
+    portable: str
+    """The same network as an ONNX file."""
+    not_reproducible: tuple[str, ...] = Field(strict=False)
+    """Files whose bytes differ between builds and cannot be compared."""
+    built_from: str
+    """The `file` of the candidate that all of them were built from."""
+    built_from_sha256: Sha256
+    """SHA-256 of that ONNX file; stands for the files in `not_reproducible`."""
+    details: dict[str, Any]
+    """Details from the backend: inputs, outputs, how to rebuild."""
+    weight_bits: Literal[7, 8] | None = None
+    """Bit width of int8 weights: 7 if the processor's int8 kernels saturate at 8."""
+    measured_on: Processor | None = None
+    """None if the file could not run on the build machine."""
+
+
+class Processor(_Part):
+    """Processor on which the delivered file was measured."""
+
+    processor: str
+    """Processor name."""
+    system: str
+    """Operating system and architecture."""
+    features: tuple[str, ...] | None = Field(None, strict=False)
+    """Instruction sets that select kernels; None if the system does not report them."""
+
+
+class Accuracy(_Part):
+    """Top-1 accuracy on the test split."""
+
+    float32: Share
+    int8: Share | None
+    delivered: Share
+    measured_on: str
+    """The file and runtime that `delivered` was measured with."""
+
+
+class Reference(_Part):
+    """The network that the device's latencies are normalised to; see devices.measure.reference."""
+
+    architecture: dict[str, Any]
+    """Architecture of the reference network; its weights are random."""
+    ms: Milliseconds
+    """Its latency per image in the device's profile."""
+    machine: dict[str, Any]
+    """Machine fingerprint of that measurement; see devices.measure.fingerprint."""
+
+
+class Latency(_Part):
+    """Median milliseconds per image at batch 1; None if not measured."""
+
+    predicted: Milliseconds | None
+    measured: Milliseconds | None
+    interval: tuple[Milliseconds, Milliseconds] | None = Field(None, strict=False)
+    """95% confidence interval of `measured`."""
+    budget: Milliseconds | None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The budget as a share of the largest network's latency, if specified so."""
+    reference: Reference | None = None
+    why_not_measured: str | None
+
+
+class Costs(_Part):
+    """Costs determined by the architecture."""
+
+    flops: int = Field(ge=0)
+    """Multiply-accumulate operations per image."""
+    parameters: int = Field(ge=0)
+    """Number of trainable parameters."""
+    memory_mb: float | None = Field(None, gt=0)
+    """Peak activation memory in MB, in the delivered precision; None without a budget."""
+
+
+class LedgerEntry(_Part):
+    """A prediction and its measurement; None if not predicted or not measured."""
+
+    what: str
+    unit: str
+    predicted: float | None
+    predicted_by: str
+    measured: float | None
+    measured_by: str
+    error: float | None
+    """Predicted / measured - 1."""
+    expected_error: float | None
+    """Mean relative error of that predictor on held-out networks."""
+
+
+class EquivalenceLimits(_Part):
+    """Limits of an equivalence check."""
+
+    max_difference: Annotated[float, Field(ge=0)] | None
+    agreement: Share
+    accuracy_drop: Share
+
+
+class EquivalenceCheck(_Part):
+    """Equivalence check of one step; None if not measured."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    max_difference: Annotated[float, Field(ge=0)] | None
+    """Largest difference of any logit."""
+    agreement: Share | None
+    """Share of images with equal predictions."""
+    accuracy: Share | None
+    """Top-1 of the target on these images."""
+    accuracy_before: Share | None
+    """Top-1 of the source on them."""
+    images: int = Field(ge=0)
+    """Number of real images compared."""
+    limit: EquivalenceLimits
+    passed: bool | None
+    why_not_measured: str | None
+
+
+class Golden(_Part):
+    """Real inputs with expected outputs."""
+
+    images: int = Field(ge=1)
+    tolerance: float = Field(gt=0)
+    """Largest absolute difference of any logit."""
+    computed_by: str
+    """Runtime that computed the outputs."""
+
+
+class Provenance(_Part):
+    """Inputs that the bundle was built from."""
+
+    params_sha256: Sha256
+    """SHA-256 of the params sections read by this stage, as canonical JSON."""
+    dataset: str
+    dataset_sha256: Sha256
+    """SHA-256 of `dataset.json`, which lists the arrays' hashes."""
+    inputs: dict[str, Sha256]
+    """SHA-256 of the stages' results, by file name."""
+
+
+class Manifest(_Part):
+    """The whole manifest."""
+
+    schema_: Literal["netwright/bundle/1"] = Field(alias="schema")
+    name: str
+    """The device's name."""
+    device: Device
+    architecture: dict[str, Any]
+    architecture_id: str
+    architecture_short: str
+    precision: Precision
+    model: Model
+    accuracy: Accuracy
+    latency_ms: Latency
+    costs: Costs
+    candidates: tuple[dict[str, Any], ...] = Field(strict=False)
+    """All candidates, as evaluated by the stage `quantize`."""
+    choice: str
+    """Why this candidate was delivered."""
+    ledger: tuple[LedgerEntry, ...] = Field(strict=False)
+    """Predictions and measurements."""
+    hops: tuple[EquivalenceCheck, ...] = Field(strict=False)
+    """Equivalence checks from the supernet to the delivered file."""
+    golden: Golden
+    provenance: Provenance
+    versions: dict[str, str]
+    """Versions of the packages that built the bundle."""
+    reproducible_sha256: Sha256
+    """Equal for all bundles with equal inputs, even if engine bytes differ."""
+    files: dict[str, Sha256]
+    """SHA-256 of every other file."""
+    digest: Sha256
+    """SHA-256 of this manifest without this field, as canonical JSON."""
+
+
+def to_bytes(content: Mapping[str, Any]) -> bytes:
+    """Serialise the manifest, adding schema and digest.
+
+    Args:
+        content: all other fields of `Manifest`, as JSON values.
+    """
+    whole = {"schema": SCHEMA, **content}
+    whole["digest"] = _digest(whole)
+    return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
+    """Read the manifest of a bundle.
+
+    Args:
+        path: the bundle, for messages.
+        files: its files' bytes by name.
+
+    Raises:
+        BundleError: it is missing, malformed, edited, or has another schema.
+    """
+    content = parse_json(path, MANIFEST, files)
+    if content.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path}: its manifest has schema {content.get('schema')!r}; this version reads "
+            f"{SCHEMA!r}."
+        )
+    if content.get("digest") != _digest(content):
+        raise BundleError(f"{path}: its manifest was changed after it was written.")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise BundleError(
+            f"{path}: its manifest is malformed at '{key}': {first['msg']}."
+        ) from error
+    named = {*manifest.model.files, manifest.model.entry, manifest.model.portable}
+    if not named <= set(manifest.files):
+        unknown = ", ".join(sorted(named - set(manifest.files)))
+        raise BundleError(
+            f"{path}: its manifest names model files that are not in its file list: {unknown}."
+        )
+    return manifest
+
+
+def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """Return a hash that is equal for bundles with equal inputs, even if engine bytes differ.
+
+    Args:
+        content: all fields of `Manifest` except those in `DERIVED`, as JSON values.
+        files: the bundle's files by name; those in `DERIVED` are ignored.
+    """
+    odd = set(content["model"]["not_reproducible"])
+    built_from = content["model"]["built_from_sha256"]
+    hashes = {
+        name: f"built from {built_from}" if name in odd else hashlib.sha256(data).hexdigest()
+        for name, data in files.items()
+        if name not in DERIVED
+    }
+    plain = {key: value for key, value in content.items() if key not in DERIVED}
+    text = json.dumps([plain, hashes], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def accuracy_of(
+    precision: str, candidates: Sequence[Mapping[str, Any]], built_from: str
+) -> float | None:
+    """Return test-split top-1 of a precision: of the delivered candidate, or else the best one.
+
+    The best one is selected on the validation split.
+
+    Args:
+        precision: such as `int8`.
+        candidates: as evaluated by the stage `quantize`.
+        built_from: file of the delivered candidate.
+
+    Returns:
+        None if there is no such candidate.
+    """
+    rows = [row for row in candidates if row["precision"] == precision]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: (row["file"] == built_from, row["val_accuracy"]))
+    return float(best["accuracy"])
+
+
+def relative_error(predicted: float, measured: float) -> float:
+    """Return the relative error of a prediction: 0.1 is 10% too high."""
+    return round(predicted / measured - 1, 6)
+
+
+def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Parse one of a bundle's JSON files, which must hold an object.
+
+    Raises:
+        BundleError: it is missing, too large, or not a JSON object.
+    """
+    if name not in files:
+        raise BundleError(f"{path} has no {name}; it is not a Netwright bundle.")
+    if len(files[name]) > MAX_BYTES:
+        raise BundleError(f"{path}: {name} is larger than the {MAX_BYTES} bytes allowed.")
+    try:
+        content = json.loads(files[name], parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: {name} is not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: {name} is not a JSON object.")
+    return content
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,1 @@
+"""Plot of a release: accuracy against latency."""

@@ -1,0 +1,198 @@
+"""Signatures of bundles with OpenSSF model-signing and the user's elliptic-curve key.
+
+A signature is a separate file beside the archive: ECDSA is randomised, so an embedded signature
+would make the archive non-deterministic. It is a Sigstore bundle, covers every byte of the
+archive, and can also be checked with `model_signing verify key`. Nothing is sent over the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bundles.errors import BundleError
+from core.files import atomic_path
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve
+
+SUFFIX = ".sig"
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+MAX_BYTES = 1 << 20
+"""Size limit of a signature file; signatures have about 1 kB."""
+
+_MAKE = "openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem"
+_MAKE_PUBLIC = "openssl ec -in KEY.pem -pubout -out KEY.pub"
+
+
+class SignatureError(ValueError):
+    """An unusable key or a missing package; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Verification settings of signatures.
+
+    Attributes:
+        public_key: PEM file of an elliptic-curve public key.
+        signature: signature file; None for the one beside the bundle.
+        required: whether an unsigned bundle is refused.
+    """
+
+    public_key: Path
+    signature: Path | None = None
+    required: bool = False
+
+    def check_key(self) -> None:
+        """Check that signatures can be verified.
+
+        Raises:
+            SignatureError: model-signing is not installed, or the key cannot be used.
+        """
+        require_package("--public-key")
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+        with _key_errors(self.public_key, f"Make one from the private key: {_MAKE_PUBLIC}"):
+            _check_curve(load_pem_public_key(self.public_key.read_bytes()))
+
+    def check(self, bundle: Path) -> str:
+        """Verify a bundle's signature, and return a sentence on the result.
+
+        Raises:
+            BundleError: the signature is invalid, or required and missing.
+        """
+        signature = self.signature or signature_file(bundle)
+        if not signature.is_file():
+            if self.required or self.signature is not None:
+                raise BundleError(f"{bundle} is not signed: there is no {signature}.")
+            return f"not signed: there is no {signature}, and none was required"
+        if signature.stat().st_size > MAX_BYTES:
+            raise BundleError(f"{signature} is larger than the {MAX_BYTES} bytes allowed.")
+        _verify(bundle, signature, self.public_key)
+        return f"signed by the owner of {self.public_key}"
+
+
+def signature_file(bundle: Path) -> Path:
+    """Return the path of a bundle's signature."""
+    return bundle.with_name(bundle.name + SUFFIX)
+
+
+def require_package(what: str) -> None:
+    """Check that the packages for signatures are installed.
+
+    Args:
+        what: the setting that needs them, for the message.
+
+    Raises:
+        SignatureError: model-signing is not installed.
+    """
+    # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
+    missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
+    if missing:
+        raise SignatureError(
+            f"{what}: signatures need a package that is not installed ({', '.join(missing)}). "
+            "Install the extra: pip install --constraint constraints.txt --editable '.[signing]'"
+        )
+
+
+def check_private_key(path: Path) -> None:
+    """Check that a key can sign.
+
+    Raises:
+        SignatureError: model-signing or the file is missing, or the key is not usable.
+    """
+    require_package("bundle.signing_key")
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    with _key_errors(path, f"Make one: {_MAKE}"):
+        _check_curve(load_pem_private_key(path.read_bytes(), None))
+
+
+def sign(bundle: Path, private_key: Path) -> Path:
+    """Sign an archive and return the signature file. The key is never copied.
+
+    Raises:
+        SignatureError: model-signing is missing or the key cannot be used.
+    """
+    check_private_key(private_key)
+    from model_signing import signing
+
+    target = signature_file(bundle)
+    with atomic_path(target) as temporary:
+        config = signing.Config().use_elliptic_key_signer(private_key=private_key)
+        config.sign(bundle.resolve(), temporary)
+    return target
+
+
+def signed_by(bundle: Path, private_key: Path) -> bool:
+    """Whether a bundle has a valid signature by this key."""
+    from cryptography.hazmat.primitives import serialization
+
+    if not signature_file(bundle).is_file():
+        return False
+    key = serialization.load_pem_private_key(private_key.read_bytes(), None)
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        public_key = Path(folder) / "public.pem"
+        public_key.write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+        try:
+            Trust(public_key).check(bundle)
+        except BundleError:
+            return False
+    return True
+
+
+def _verify(bundle: Path, signature: Path, public_key: Path) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
+    # Errors raised when parsing and verifying untrusted files.
+    refusals = (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        OSError,
+        InvalidSignature,
+    )
+    try:
+        # model-signing prints remarks to stdout, which may be expected to be JSON.
+        with contextlib.redirect_stdout(io.StringIO()):
+            config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+            config.verify(bundle.resolve(), signature)  # resolved, as it refuses links
+    except refusals as error:
+        why = str(error).split(":")[0] or type(error).__name__
+        raise BundleError(
+            f"{bundle}: {signature.name} is not a valid signature of this archive by the owner of "
+            f"{public_key} ({why})."
+        ) from error
+
+
+def _check_curve(key: Any) -> None:
+    curve: EllipticCurve | None = getattr(key, "curve", None)
+    if curve is None or curve.name not in CURVES:
+        found = type(key).__name__ if curve is None else curve.name
+        raise ValueError(f"it is {found}, not an elliptic-curve key on {', '.join(CURVES)}")
+
+
+@contextlib.contextmanager
+def _key_errors(path: Path, fix: str) -> Iterator[None]:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    if not path.is_file():
+        raise SignatureError(f"{path}: no such key. {fix}")
+    try:
+        yield
+    except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
+        # An encrypted key raises TypeError, as no password is passed.
+        raise SignatureError(f"{path} cannot be used as a key: {error}. {fix}") from error

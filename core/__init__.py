@@ -1,0 +1,1 @@
+"""Ground floor: files, settings, checkpoints, progress, process. It imports no other room."""

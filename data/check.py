@@ -1,0 +1,80 @@
+"""Quick checks of the data source before a run starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from data.errors import DataError
+from data.settings import DataParams
+from data.sources import SOURCES
+
+
+def check_source(params: DataParams, fetched: Path | None = None) -> None:
+    """Check whether `params.path` can hold the data set, without decoding it.
+
+    Args:
+        params: the `data` section.
+        fetched: output folder of the fetch stage, which may still be empty if `data.path` is equal
+            to it. None: unknown; then a folder that does not exist, or was filled by an earlier
+            fetch, is not checked.
+
+    Raises:
+        DataError: something is missing; the message says what to do.
+    """
+    source, folder = SOURCES[params.source], Path(params.path)
+    _require_plain(params.path)
+    if fetched is None:
+        to_be_fetched = _may_be_fetched(folder)
+    else:
+        to_be_fetched = folder.resolve() == fetched.resolve()
+    if not to_be_fetched:
+        source.check(folder)
+    elif not source.fetchable:
+        raise DataError(
+            f"data.source '{params.source}' reads your own images, but data.path '{folder}' has "
+            "none: set data.path to the folder with one subfolder for every class."
+        )
+
+
+def check_images(params: DataParams) -> None:
+    """Check the user's own images before DVC hashes them, whose errors would not name the file.
+
+    A folder that is missing, or was filled by fetch, is left to `check_source`.
+
+    Raises:
+        DataError: the message names the file, the problem and the fix.
+    """
+    source, folder = SOURCES[params.source], Path(params.path)
+    _require_plain(params.path)
+    if not source.fetchable and not _may_be_fetched(folder):
+        source.check(folder)
+
+
+def _may_be_fetched(folder: Path) -> bool:
+    """Whether the folder does not exist yet, or was filled by fetch."""
+    try:
+        folder.lstat()
+        return (folder / "source.json").is_file()
+    except FileNotFoundError:
+        return True
+    except OSError:  # no permission, or an invalid name: `check` reports it
+        return False
+
+
+def _require_plain(path: str) -> None:
+    """Reject a path that only a shell would expand."""
+    if path.startswith("~") and not os.path.lexists(path):
+        raise DataError(
+            f"data.path '{path}': ~ is expanded by shells only, not in params.yaml. "
+            f"Write {_home(path)}."
+        )
+    if "\0" in path:
+        raise DataError("data.path contains a zero byte, which is not allowed in file names.")
+
+
+def _home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # an unknown user
+        return "the whole path"

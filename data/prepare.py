@@ -1,0 +1,164 @@
+"""From decoded images to the prepared data set.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.dataset import Augment, DatasetInfo, Split, SplitName
+from data.errors import DataError
+from data.image_walk import join_first, pluralise
+from data.settings import DataParams
+from data.sources import SOURCES
+from data.sources.base import Loaded
+from data.splits import Duplicates, Splits, find_duplicates, split
+
+_CHUNK = 4096  # images per histogram update
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready to be written; `info.arrays` is still empty.
+
+    Attributes:
+        info: its description.
+        splits: its arrays.
+        notes: messages for the user, one sentence each.
+    """
+
+    info: DatasetInfo
+    splits: Mapping[SplitName, Split]
+    notes: tuple[str, ...] = ()
+
+
+def prepare(loaded: Loaded, params: DataParams) -> Prepared:
+    """Split a data set and describe it.
+
+    Raises:
+        DataError: too few classes, or too few images in one of them.
+    """
+    if len(loaded.classes) < 2:
+        raise DataError(f"a classifier needs at least two classes; found {list(loaded.classes)}.")
+    duplicates = find_duplicates(loaded.images_NHWC, loaded.labels_N)
+    indices = split(
+        loaded.labels_N,
+        duplicates.groups_N,
+        loaded.test_N,
+        loaded.classes,
+        params.val_fraction,
+        params.test_fraction,
+        np.random.default_rng(params.seed),
+        loaded.val_N,
+    )
+    parts: dict[SplitName, npt.NDArray[np.int64]] = {
+        "train": indices.train,
+        "val": indices.val,
+        "test": indices.test,
+    }
+    splits = {
+        name: Split(loaded.images_NHWC[part], loaded.labels_N[part]) for name, part in parts.items()
+    }
+    notes = (*loaded.notes, *duplicate_notes(loaded, duplicates, indices))
+    return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
+
+
+def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
+    """Notes on contradicting labels and on images dropped from splits."""
+    notes = []
+    if duplicates.conflicts:
+        listed = _pairs(loaded, duplicates.contradictions)
+        notes.append(
+            "identical images with different labels: "
+            f"{pluralise(duplicates.conflicts, 'image')}{listed}."
+        )
+    if len(indices.dropped):
+        groups_N = duplicates.groups_N
+        kept = np.setdiff1d(np.arange(len(groups_N)), indices.dropped)
+        # Of duplicates, those in train are dropped before those in val.
+        owner = dict(zip(groups_N[kept].tolist(), kept.tolist(), strict=True))
+        pairs = [(index, owner[int(groups_N[index])]) for index in indices.dropped.tolist()]
+        notes.append(
+            "dropped from train or val as duplicates of test or validation images: "
+            f"{pluralise(len(pairs), 'image')}{_pairs(loaded, pairs)}."
+        )
+    return notes
+
+
+def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
+    """Format the files of some pairs; empty if images have no files of their own."""
+    if not loaded.files:
+        return ""
+    files = [f"{loaded.files[one]} = {loaded.files[other]}" for one, other in pairs]
+    return f" ({join_first(files)})"
+
+
+def channel_statistics(
+    images_NHWC: npt.NDArray[np.uint8],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of pixels / 255 per channel, exact to six digits.
+
+    The deviation is at least one grey level (1/255), so that a constant channel can be normalised.
+    """
+    channels = images_NHWC.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(images_NHWC), _CHUNK):
+        for channel in range(channels):
+            values = images_NHWC[start : start + _CHUNK, ..., channel]
+            counts[channel] += np.bincount(values.ravel(), minlength=256)
+    levels = np.arange(256) / 255.0
+    means = counts @ levels / counts.sum(axis=1)
+    variances = (counts * (levels - means[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)
+    stds = np.maximum(np.sqrt(variances), 1.0 / 255.0)
+    return tuple(round(float(m), 6) for m in means), tuple(round(float(s), 6) for s in stds)
+
+
+def _describe(
+    loaded: Loaded,
+    params: DataParams,
+    duplicates: Duplicates,
+    indices: Splits,
+    splits: Mapping[SplitName, Split],
+) -> DatasetInfo:
+    _, height, width, channels = loaded.images_NHWC.shape
+    mean, std = channel_statistics(splits["train"].images_NHWC)
+    flip = params.augment.flip
+    source: dict[str, Any] = {
+        "checksums": dict(loaded.checksums),
+        "images": len(loaded.labels_N),
+        "corrupt": {"count": len(loaded.corrupt), "files": list(loaded.corrupt)},
+        "own_test_split": loaded.test_N is not None,
+        "own_val_split": loaded.val_N is not None,
+        "skipped": dict(loaded.skipped),
+        "duplicates": {
+            "copies": duplicates.copies,
+            "conflicting_labels": duplicates.conflicts,
+            "dropped": len(indices.dropped),
+        },
+    }
+    return DatasetInfo(
+        name=params.source,
+        image_shape=(channels, height, width),
+        classes=loaded.classes,
+        mean=mean,
+        std=std,
+        counts={name: _counts(part, loaded.classes) for name, part in splits.items()},
+        augment=Augment(
+            SOURCES[params.source].flips if flip is None else flip, params.augment.shift
+        ),
+        fit=params.fit,
+        source=source,
+        arrays={},
+        bits=loaded.bits,
+    )
+
+
+def _counts(part: Split, classes: tuple[str, ...]) -> dict[str, int]:
+    counts = np.bincount(part.labels_N, minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts, strict=True)}

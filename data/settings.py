@@ -1,0 +1,49 @@
+"""The `data` section of `params.yaml`, shared by the fetch and prepare stages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from core.settings import Params, nearest
+from data.sources import SOURCES
+
+
+def _known_source(name: str) -> str:
+    if name not in SOURCES:
+        raise ValueError(f"unknown data source.{nearest(name, SOURCES)}")
+    return name
+
+
+class AugmentParams(Params):
+    """Augmentation of training images, in every stage that trains."""
+
+    flip: bool | None = None
+    """Random horizontal flips; null: the source's default (see `Source.flips`)."""
+    shift: int = Field(2, ge=0, le=64)
+    """Largest random shift in pixels in each direction; uncovered pixels are black."""
+
+
+class DataParams(Params):
+    """Which images, and how they are turned into arrays."""
+
+    source: Annotated[str, AfterValidator(_known_source)]
+    """Name of a data source."""
+    path: str = Field(min_length=1)
+    """Folder to read from; if it is the fetch stage's output, the data are downloaded to it."""
+    size: int = Field(ge=8, le=1024)
+    """Height and width of the prepared images, in pixels."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images are made square: centre crop, or padding with black."""
+    val_fraction: float = Field(gt=0, le=0.5)
+    """Share of the non-test images used for validation; unused if the source has a validation
+    split of its own."""
+    test_fraction: float = Field(gt=0, le=0.5)
+    """Share of test images; unused if the source has a test split of its own."""
+    max_corrupt: int = Field(ge=0)
+    """Most unreadable images allowed; more stop the run."""
+    augment: AugmentParams = AugmentParams()
+    """Augmentation of training images."""
+    seed: int = Field(ge=0)
+    """Seed of the splits."""

@@ -1,0 +1,1 @@
+"""Several devices: networks that they share."""

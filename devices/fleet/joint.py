@@ -1,0 +1,143 @@
+"""Pareto fronts and shared networks of all devices, and the accuracy lost by sharing.
+
+Axes: N networks, D devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from core.files import rounded
+from devices.fleet.members import Member
+from devices.fleet.sharing import (
+    Assignment,
+    Flags,
+    Floats,
+    fewest_networks,
+    least_losses,
+    pareto_front,
+)
+from models.search.choice import Choice
+from models.space.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A fleet, its candidate networks, and the smallest set that serves all devices.
+
+    Attributes:
+        members: the devices.
+        networks: all candidates.
+        accuracies_N: supernet accuracy of each.
+        within_DN: whether a device allows a network.
+        most_lost: accuracy that a device may lose by sharing.
+        shared: the smallest set of networks.
+    """
+
+    members: tuple[Member, ...]
+    networks: tuple[Architecture, ...]
+    accuracies_N: Floats
+    within_DN: Flags
+    most_lost: float
+    shared: Assignment
+
+    @classmethod
+    def of(
+        cls,
+        members: Sequence[Member],
+        networks: Sequence[Architecture],
+        accuracies: Sequence[float],
+        most_lost: float,
+    ) -> Joint:
+        """Find the fewest networks that serve all devices.
+
+        Raises:
+            FleetError: a device allows none of the networks.
+        """
+        accuracies_N = np.array(accuracies)
+        within_DN = np.array([[m.allows(network) for network in networks] for m in members])
+        shared = fewest_networks(accuracies_N, within_DN, most_lost)
+        return cls(tuple(members), tuple(networks), accuracies_N, within_DN, most_lost, shared)
+
+    @cached_property
+    def prices(self) -> dict[int, float]:
+        """Per number of networks, the minimum of the largest accuracy loss of any device."""
+        return least_losses(self.accuracies_N, self.within_DN)
+
+    def costs(self, device: int) -> Floats:
+        """Cost of every network on a device, on the axis of its Pareto front: (N,)."""
+        member = self.members[device]
+        return np.array([member.costs(network)[member.axis] for network in self.networks])
+
+    def front(self, device: int) -> list[int]:
+        """The Pareto-optimal networks of a device's space in cost and accuracy.
+
+        Networks above its budget are included, to show the effect of a larger budget.
+        """
+        member = self.members[device]
+        own = [n for n, network in enumerate(self.networks) if member.contains(network)]
+        found = pareto_front(self.costs(device)[own], self.accuracies_N[own])
+        return [own[place] for place in found]
+
+    def users(self, network: int) -> list[str]:
+        """The devices that are assigned this network."""
+        pairs = zip(self.members, self.shared.of_device, strict=True)
+        return [member.name for member, assigned in pairs if assigned == network]
+
+    def choice(self, device: int) -> Choice:
+        """The shared network assigned to a device, and the reason."""
+        network, lost = self.shared.of_device[device], self.shared.losses[device]
+        others = [n for n in self.users(network) if n != self.members[device].name]
+        count, devices = len(self.shared.networks), len(self.members)
+        means = f"shared with {' and '.join(others)}" if others else "shared with no other device"
+        reason = (
+            f"{means}: {count} network{'s' * (count > 1)} for {devices} devices, each of which may "
+            f"lose {self.most_lost:g} of supernet accuracy by that; this one loses {lost:.4f} "
+            f"against the best of {len(self.networks)} networks within its budgets"
+        )
+        return Choice(self.networks[network], reason, float(self.accuracies_N[network]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `fleet.json`."""
+        ids = [network.id for network in self.networks]
+        return {
+            "most_lost": self.most_lost,
+            "networks": [self._network(n) for n in range(len(self.networks))],
+            "devices": {
+                member.name: {
+                    "axis": member.axis,
+                    "budget": member.budget,
+                    "own": member.ranked[0].id,
+                    "shared": ids[self.shared.of_device[d]],
+                    "lost": rounded(self.shared.losses[d]),
+                    "front": [ids[n] for n in self.front(d)],
+                }
+                for d, member in enumerate(self.members)
+            },
+            "shared": {ids[n]: self.users(n) for n in self.shared.networks},
+            "least_losses": [
+                {"networks": count, "most_lost": rounded(lost)}
+                for count, lost in self.prices.items()
+            ],
+        }
+
+    def _network(self, number: int) -> dict[str, Any]:
+        network = self.networks[number]
+        rankings = [m.name for m in self.members if network in m.ranked]
+        return {
+            "architecture": network.to_json(),
+            "architecture_id": network.id,
+            "short": network.short(),
+            "supernet_accuracy": rounded(self.accuracies_N[number]),
+            "ranked_by": rankings,
+            "costs": {member.name: member.costs(network) for member in self.members},
+            "within": {
+                member.name: bool(self.within_DN[d, number])
+                for d, member in enumerate(self.members)
+            },
+        }

@@ -1,0 +1,1 @@
+"""Latency tables and models of a device, its budgets and their feasibility."""

@@ -1,0 +1,1 @@
+"""Latency measurement: protocol, worker, local and remote targets, fingerprints."""

@@ -1,0 +1,301 @@
+"""Client of a device's agent: sends models, receives latencies and outputs.
+
+Failed requests are retried until the agent was unreachable for `Timeouts.unreachable_s`. A job
+that is lost by a restart of the agent is submitted again.
+
+Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.device import CPU, DeviceError
+from devices.measure.agent.jobs import SCHEMA
+from devices.measure.interleaved import MEASURED, MeasurementError, Protocol
+
+_UNKNOWN, _FULL, _REFUSED = 404, 503, 401
+
+
+class AgentError(DeviceError):
+    """An unusable agent; the message names the device, its address and the fix."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Timeouts and retries of the client.
+
+    Attributes:
+        request_s: for the answer to one request.
+        unreachable_s: for an agent that does not answer.
+        busy_s: for a slot in the queue, and for a queued job.
+        job_s: for one running job.
+        submissions: how often a job is submitted if the agent restarts.
+    """
+
+    request_s: float = 60.0
+    unreachable_s: float = 60.0
+    busy_s: float = 1800.0
+    job_s: float = 300.0
+    submissions: int = 3
+
+
+class AgentClient:
+    """The agent of one device.
+
+    Args:
+        name: the device's name, for messages.
+        address: `host:port`.
+        token: the agent's token.
+        timeouts: timeouts and retries.
+    """
+
+    def __init__(
+        self, name: str, address: str, token: str, timeouts: Timeouts | None = None
+    ) -> None:
+        self.name, self.address, self.timeouts = name, address, timeouts or Timeouts()
+        self._token = token
+
+    @classmethod
+    def from_environment(
+        cls, name: str, address: str, variable: str, timeouts: Timeouts | None = None
+    ) -> AgentClient:
+        """Create a client with the token from an environment variable.
+
+        Raises:
+            AgentError: the variable is not set.
+        """
+        token = os.environ.get(variable, "").strip()
+        if not token:
+            raise AgentError(
+                f"devices.{name}.agent: the agent at {address} needs its token, but the "
+                f"environment variable {variable} is not set (devices.{name}.agent_token_env)."
+            )
+        return cls(name, address, token, timeouts)
+
+    def machine(self, backend: str) -> dict[str, Any]:
+        """Description of the device; see devices.measure.agent.machine.
+
+        Raises:
+            AgentError: the agent is unreachable, or does not have the runtime.
+        """
+        found = self._request("GET", "/fingerprint", "its fingerprint")
+        if found.get("schema") != SCHEMA:
+            raise AgentError(
+                f"devices.{self.name}: the agent at {self.address} has schema "
+                f"{found.get('schema')!r}, this version {SCHEMA!r}. Copy a new "
+                "agent there: netwright agent --write FILE."
+            )
+        runtimes = dict(found.get("runtimes", {}))
+        if backend not in runtimes:
+            raise AgentError(
+                f"devices.{self.name}: the agent at {self.address} does not support backend "
+                f"'{backend}'; it supports {', '.join(sorted(runtimes))}."
+            )
+        state: dict[str, Any] = runtimes[backend]
+        if state["runtime_version"] == "not installed":
+            raise AgentError(
+                f"devices.{self.name}: {state['runtime']} is not installed on the device of the "
+                f"agent at {self.address}. Install it there and restart the agent."
+            )
+        return state
+
+    def measure(
+        self,
+        label: str,
+        backend: str,
+        model: Mapping[str, Path],
+        reference: Mapping[str, Path],
+        threads: int,
+        protocol: Protocol,
+        unit: str = CPU,
+    ) -> dict[str, float]:
+        """Measure one model against a reference; returns the result of `measure_against`.
+
+        Args:
+            label: the model's name, for messages.
+            backend: name in the backend table.
+            model: its files by name, the entry file first.
+            reference: likewise.
+            threads: threads of a session.
+            protocol: settings of the measurement.
+            unit: compute unit of the device, by the runtime's name.
+
+        Raises:
+            AgentError: the agent cannot be used.
+            MeasurementError: the device could not measure the model; with its message.
+        """
+        job = {
+            **_job("measure", label, backend, model, threads, unit),
+            "reference": next(iter(reference)),
+            "protocol": asdict(protocol),
+        }
+        files = {name: path.read_bytes() for name, path in {**model, **reference}.items()}
+        answer = self._submit(job, files)
+        return {key: float(answer[key]) for key in MEASURED}
+
+    def run(
+        self,
+        label: str,
+        backend: str,
+        model: Mapping[str, Path],
+        images_NCHW: Any,
+        threads: int,
+        unit: str = CPU,
+    ) -> npt.NDArray[np.float32]:
+        """Run images (N, C, H, W), float32, one by one on the device; returns logits (N, K).
+
+        Raises:
+            AgentError: the agent cannot be used.
+            MeasurementError: the device could not run the model; with its message.
+        """
+        job = {**_job("run", label, backend, model, threads, unit), "images": "images.bin"}
+        raw = np.ascontiguousarray(images_NCHW, dtype="<f4").tobytes()
+        files = {name: path.read_bytes() for name, path in model.items()}
+        answer = self._submit(job, {**files, "images.bin": raw})
+        logits = np.frombuffer(base64.b64decode(answer["logits"], validate=True), dtype="<f4")
+        return logits.reshape(answer["shape"]).astype(np.float32)
+
+    def _submit(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Submit a job and wait for its answer; submits it again if the agent restarted."""
+        task = f"'{job['label']}'"
+        for _ in range(self.timeouts.submissions):
+            identity = secrets.token_hex(16)
+            listed = [
+                {"name": n, "bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()}
+                for n, b in files.items()
+            ]
+            whole = {**job, "schema": SCHEMA, "id": identity, "files": listed}
+            whole["seconds"] = self.timeouts.job_s
+            body = b"".join([json.dumps(whole).encode() + b"\n", *files.values()])
+            self._check_size(body, task)
+            self._request("POST", "/jobs", task, body)
+            answer = self._answer(identity, task)
+            if answer is None:
+                continue
+            if "error" in answer:
+                raise MeasurementError(
+                    f"the device '{self.name}' at {self.address} failed on {task}: "
+                    f"{answer['error']}"
+                )
+            return answer
+        raise AgentError(
+            f"the agent of '{self.name}' at {self.address} was restarted "
+            f"{self.timeouts.submissions} times during {task}. Check the device for lack of memory "
+            "or power, and the output of the agent."
+        )
+
+    def _check_size(self, body: bytes, task: str) -> None:
+        most = int(self._request("GET", "/health", task)["megabytes"]) * 1_000_000
+        if len(body) > most:
+            raise AgentError(
+                f"{task} has {len(body):,} bytes, but the agent of '{self.name}' at "
+                f"{self.address} accepts at most {most:,} per request."
+            )
+
+    def _answer(self, identity: str, task: str) -> dict[str, Any] | None:
+        """Poll a job until it is done; None if the agent does not know the job."""
+        path, until = f"/jobs/{identity}", time.monotonic() + self.timeouts.busy_s
+        for pause in _backoff():
+            try:
+                found = self._request("GET", path, task, missing=None)
+            except KeyboardInterrupt:
+                self._request("DELETE", path, task)  # stop the job on the device
+                raise
+            if found is None:
+                return None
+            if found["state"] == "done":
+                answer: dict[str, Any] = found["answer"]
+                return answer
+            if time.monotonic() > until:
+                raise AgentError(
+                    f"the agent of '{self.name}' at {self.address} did not finish {task} within "
+                    f"{self.timeouts.busy_s:g} s: it is {found['state']}. Stop its other clients."
+                )
+            time.sleep(pause)
+        raise AssertionError("pauses never end")
+
+    def _request(
+        self, method: str, path: str, task: str, body: bytes = b"", missing: Any = ...
+    ) -> Any:
+        """Send a request; retries while the agent is unreachable or its queue is full."""
+        unreachable_since = busy_since = None
+        for pause in _backoff():
+            try:
+                code, content = self._send(method, path, body)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                unreachable_since = unreachable_since or time.monotonic()
+                if time.monotonic() - unreachable_since > self.timeouts.unreachable_s:
+                    raise self._unreachable_error(task, error) from error
+                time.sleep(pause)
+                continue
+            unreachable_since = None
+            if code < 300:
+                return content
+            if code == _UNKNOWN and missing is not ...:
+                return missing
+            busy_since = busy_since or time.monotonic()
+            if code != _FULL or time.monotonic() - busy_since > self.timeouts.busy_s:
+                raise self._refused_error(code, content, task)
+            time.sleep(pause)
+        raise AssertionError("pauses never end")
+
+    def _send(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        host, _, port = self.address.rpartition(":")
+        connection = http.client.HTTPConnection(
+            host.strip("[]"), int(port), timeout=self.timeouts.request_s
+        )
+        try:
+            connection.request(
+                method, path, body or None, {"Authorization": f"Bearer {self._token}"}
+            )
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def _unreachable_error(self, task: str, error: Exception) -> AgentError:
+        return AgentError(
+            f"the device '{self.name}' does not answer at {self.address} "
+            f"({type(error).__name__}: {error}), for {self.timeouts.unreachable_s:g} s; "
+            f"the request was {task}. Start the agent there (netwright agent --port "
+            f"{self.address.rpartition(':')[2]}) and run again; no file was replaced."
+        )
+
+    def _refused_error(self, code: int, content: Any, task: str) -> AgentError:
+        reason = content.get("error", content) if isinstance(content, dict) else content
+        fix = ""
+        if code == _REFUSED:
+            fix = f" Set the variable in devices.{self.name}.agent_token_env to its token."
+        return AgentError(
+            f"the agent of '{self.name}' at {self.address} refused {task}: {reason}{fix}"
+        )
+
+
+def _job(
+    kind: str, label: str, backend: str, model: Mapping[str, Path], threads: int, unit: str
+) -> dict[str, Any]:
+    """Fields common to all jobs; the first file is the entry."""
+    what = {"kind": kind, "label": label, "backend": backend, "model": next(iter(model))}
+    return {**what, "threads": threads, "unit": unit}
+
+
+def _backoff() -> Iterator[float]:
+    """Seconds between requests: exponential backoff from 20 ms to 1 s."""
+    pause = 0.02
+    while True:
+        yield pause
+        pause = min(pause * 1.5, 1.0)

@@ -1,0 +1,1 @@
+"""Calibration, int8 variants of a network, and the selection of one."""

@@ -1,0 +1,277 @@
+"""Lower precisions of an ONNX model: static int8 in Q/DQ format, and float16.
+
+The int8 scheme depends on the runtime. ONNX Runtime, OpenVINO and QNN use unsigned 8-bit
+activations; TensorRT only supports signed symmetric ones, which ONNX Runtime would run slower than
+float32; XNNPACK, in ExecuTorch and LiteRT, uses signed asymmetric ones. Core ML is weight-only.
+Axes: N images (1), C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.device import Activations, WeightBits
+from devices.quantize.calibration import Method, Range, observe
+from devices.quantize.weights import quantize_weights
+from devices.runtimes.logs import suppress_warnings
+
+QuantizationMethod = Method | Literal["weights_only"]
+"""Calibration method of an int8 file."""
+PERCENTILE = 99.99
+_LAYERS = ("Conv", "Gemm")
+_FUSED = ("Relu", "Clip")
+
+
+class QuantizationError(ValueError):
+    """Quantisation failed; the message has the reason."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float32 network with calibrated ranges, ready to be quantised fully or partly.
+
+    Attributes:
+        model: its ONNX file, with batch norms folded into convolutions.
+        activations: the int8 scheme.
+        ranges: ranges of its tensors, by method; empty for weight-only quantisation.
+        layers: its convolutions and matrix products in order, each with the names of its nodes:
+            the layer, and an activation function that only it feeds.
+        weight_bits: 8, or 7 for a CPU whose int8 kernels saturate; see `Backend.weight_bits`.
+    """
+
+    model: bytes
+    activations: Activations
+    ranges: Mapping[QuantizationMethod, Mapping[str, Range]]
+    layers: Mapping[str, tuple[str, ...]]
+    weight_bits: WeightBits = 8
+
+    @property
+    def methods(self) -> tuple[QuantizationMethod, ...]:
+        """Available calibration methods."""
+        return tuple(self.ranges)
+
+
+def methods_of(
+    activations: Activations, wanted: Sequence[Method]
+) -> tuple[QuantizationMethod, ...]:
+    """Calibration methods of a scheme; weight-only quantisation needs no calibration."""
+    return ("weights_only",) if activations == "weights_only" else tuple(wanted)
+
+
+def calibrate(
+    model: Path,
+    calibration: Iterable[npt.NDArray[np.float32]],
+    activations: Activations,
+    methods: Sequence[Method],
+    percentile: float = PERCENTILE,
+    weight_bits: WeightBits = 8,
+) -> Calibrated:
+    """Calibrate a network, in one pass over the images for all methods.
+
+    Args:
+        model: a float32 ONNX file with one input of batch 1.
+        calibration: normalised images, each float32 (1, C, H, W).
+        activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
+            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), which uses
+            no images.
+        methods: calibration methods; see devices.quantize.calibration.
+        percentile: percentage of values that the method of that name keeps.
+        weight_bits: bits of the weights; always 8 for `weights_only`.
+
+    Raises:
+        CalibrationError: there is no calibration image.
+        QuantizationError: the model does not have exactly one input.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    input_name(model)
+    if activations == "weights_only":
+        content = model.read_bytes()
+        return Calibrated(content, activations, {"weights_only": {}}, _layers(content))
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, suppress_warnings():
+        folded = Path(name) / "folded.onnx"
+        # Fold batch norms and infer shapes, otherwise these layers stay in float.
+        quant_pre_process(model, folded, skip_symbolic_shape=True)
+        content = folded.read_bytes()
+        ranges = observe(folded, calibration, methods, percentile)
+    found: dict[QuantizationMethod, dict[str, Range]] = {m: ranges[m] for m in methods}
+    return Calibrated(content, activations, found, _layers(content), weight_bits)
+
+
+def quantize(
+    calibrated: Calibrated,
+    method: QuantizationMethod,
+    in_float: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> bytes:
+    """Quantise weights and activations to 8 bits, in Q/DQ format.
+
+    Weights are signed, symmetric, one scale per output channel; activations have one scale per
+    tensor. Deterministic.
+
+    Args:
+        calibrated: the network.
+        method: one of its methods.
+        in_float: layers that stay in float. Their inputs are still rounded if the layer before
+            is quantised.
+        only: if given, only these layers are quantised.
+
+    Returns:
+        The ONNX file's bytes.
+
+    Raises:
+        QuantizationError: the network has no such layer.
+    """
+    unknown = sorted({*in_float, *(only or ())} - calibrated.layers.keys())
+    if unknown:
+        raise QuantizationError(
+            f"there is no layer {', '.join(unknown)}; there are {', '.join(calibrated.layers)}."
+        )
+    floats = {*in_float} if only is None else {*in_float} | (calibrated.layers.keys() - {*only})
+    content = _with_own_constants(calibrated.model, floats)
+    if calibrated.activations == "weights_only":
+        return quantize_weights(content, floats)
+    excluded = sorted(node for name in in_float for node in calibrated.layers[name])
+    chosen = None if only is None else [n for name in only for n in calibrated.layers[name]]
+    return _quantize(replace(calibrated, model=content), method, excluded, chosen)
+
+
+def _quantize(
+    calibrated: Calibrated,
+    method: QuantizationMethod,
+    excluded: Sequence[str],
+    chosen: Sequence[str] | None,
+) -> bytes:
+    import onnxruntime.quantization as ort
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
+    # MinMax makes the quantiser use the given ranges, whatever the method.
+    kind, activations = ort.CalibrationMethod.MinMax, calibrated.activations
+    pairs = calibrated.ranges[method].items()
+    ranges = {key: TensorData(lowest=low, highest=high) for key, (low, high) in pairs}
+    symmetric = {"ActivationSymmetric": True, "QuantizeBias": False}
+    with tempfile.TemporaryDirectory(prefix="netwright-") as name, suppress_warnings():
+        source, quantised, cache = (Path(name) / n for n in ("f.onnx", "q.onnx", "ranges.json"))
+        source.write_bytes(calibrated.model)
+        ort.calibrate.save_tensors_data(TensorsData(kind, ranges), cache)
+        ort.quantize_static(
+            source,
+            quantised,
+            calibration_cache_path=cache,
+            quant_format=ort.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=ort.QuantType.QUInt8 if activations == "uint8" else ort.QuantType.QInt8,
+            weight_type=ort.QuantType.QInt8,
+            reduce_range=calibrated.weight_bits == 7,
+            calibrate_method=kind,
+            nodes_to_exclude=list(excluded),
+            nodes_to_quantize=None if chosen is None else list(chosen),
+            extra_options=symmetric if activations == "int8" else {},
+        )
+        return quantised.read_bytes()
+
+
+def quantize_static(
+    model: Path,
+    out: Path,
+    calibration: Iterable[npt.NDArray[np.float32]],
+    activations: Activations,
+    method: Method = "minmax",
+) -> None:
+    """Calibrate and quantise a whole network by one method.
+
+    Args:
+        model: see `calibrate`.
+        out: the file to write, replaced whole.
+        calibration: see `calibrate`.
+        activations: see `calibrate`.
+        method: calibration method; ignored for `weights_only`.
+
+    Raises:
+        CalibrationError: there is no calibration image.
+        QuantizationError: the model does not have exactly one input.
+    """
+    calibrated = calibrate(model, calibration, activations, (method,))
+    _replace(out, quantize(calibrated, calibrated.methods[0]))
+
+
+def _with_own_constants(content: bytes, layers: Collection[str]) -> bytes:
+    """Copy the shared constants of layers.
+
+    Otherwise a bias shared with a quantised layer would also be quantised for layers in float.
+    """
+    import onnx
+
+    model = onnx.load_from_string(content)
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node if layers else ():
+        for index, name in enumerate(node.input):
+            if node.name in layers and name in constants and uses[name] > 1:
+                own = model.graph.initializer.add()
+                own.CopyFrom(constants[name])
+                own.name = node.input[index] = f"{name}_of_{node.name}"
+    return content if not layers else bytes(model.SerializeToString(deterministic=True))
+
+
+def _layers(content: bytes) -> dict[str, tuple[str, ...]]:
+    """Convolutions and matrix products by name, each with the names of its nodes."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: dict[str, tuple[str, ...]] = {}
+    for node in graph.node:
+        if node.op_type in _LAYERS:
+            after = readers.get(node.output[0], [])
+            alone = len(after) == 1 and after[0].op_type in _FUSED
+            found[node.name] = (node.name, after[0].name) if alone else (node.name,)
+    return found
+
+
+def _replace(out: Path, content: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        temporary = Path(name) / out.name
+        temporary.write_bytes(content)
+        temporary.replace(out)
+
+
+def to_float16(model: Path, out: Path) -> None:
+    """Convert weights and arithmetic to float16; input and output stay float32.
+
+    Args:
+        model: a float32 ONNX file.
+        out: the file to write, replaced whole.
+    """
+    import onnx
+    from onnxconverter_common.float16 import convert_float_to_float16
+
+    half = convert_float_to_float16(onnx.load(model), keep_io_types=True)
+    _replace(out, half.SerializeToString(deterministic=True))
+
+
+def input_name(model: Path) -> str:
+    """Name of the input of an ONNX model.
+
+    Raises:
+        QuantizationError: the model does not have exactly one input.
+    """
+    import onnx
+
+    graph = onnx.load(model).graph
+    weights = {weight.name for weight in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in weights]
+    if len(names) != 1:
+        raise QuantizationError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
+    return str(names[0])

@@ -1,0 +1,293 @@
+"""Conversion of ONNX files to PyTorch modules, for runtimes that convert only from PyTorch.
+
+Supports the layers that Netwright's exporter writes. Tensors are NCHW: N images, C channels,
+H height, W width. Quantised files become `quantized_decomposed` operations of PyTorch, which
+ExecuTorch lowers to int8 arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.ao.quantization.fx._decomposed  # registers `quantized_decomposed`
+from torch import Tensor, nn
+from torch.nn import functional
+
+from devices.device import DeviceError
+from devices.runtimes.onnx_graph import Graph, Node, read_graph
+
+_INT8 = -128, 127, torch.int8
+
+
+class OnnxModule(nn.Module):
+    """Executes an ONNX graph layer by layer."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        read = {name for node in graph.nodes for name in node.inputs if name in graph.constants}
+        self.buffer_names = {name: f"constant{i}" for i, name in enumerate(sorted(read))}
+        for name, attribute in self.buffer_names.items():
+            self.register_buffer(attribute, _buffer(graph.constants[name]))
+        for node in graph.nodes:
+            if node.operator == "DequantizeLinear" and node.inputs[0] in graph.constants:
+                # ExecuTorch requires int64 buffers for the zero points of weights.
+                attribute = self.buffer_names[node.inputs[2]]
+                setattr(self, attribute, getattr(self, attribute).to(torch.int64))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Input shape (1, C, H, W)."""
+        return self.graph.shapes[self.graph.source]
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Compute logits (1, K) of a float image (1, C, H, W)."""
+        values: dict[str, Tensor | _Call] = {self.graph.source: images_NCHW}
+        for node in self.graph.nodes:
+            call = _Call(self, node, values)
+            if node.operator == "DequantizeLinear":
+                values[node.outputs[0]] = call  # dequantised per consumer, for ExecuTorch
+                continue
+            found = LAYERS[node.operator](call)
+            outputs = found if isinstance(found, tuple) else (found,)
+            values.update(zip(node.outputs, outputs, strict=True))
+        return _value(values[self.graph.target])
+
+
+def _buffer(value: Any) -> Tensor:
+    """Convert a constant; float16 to float32, so that the converter decides on float16."""
+    found = torch.from_numpy(np.array(value))
+    return found.to(torch.float32) if found.dtype == torch.float16 else found
+
+
+def to_torch(onnx_model: Path, float_weights: bool = False) -> OnnxModule:
+    """Convert an ONNX file to a module in evaluation mode.
+
+    Args:
+        onnx_model: the file.
+        float_weights: dequantise weights.
+
+    Raises:
+        DeviceError: the file cannot be read, or has an unsupported layer.
+    """
+    graph = read_graph(onnx_model, float_weights)
+    unknown = sorted({node.operator for node in graph.nodes} - LAYERS.keys())
+    if unknown:
+        raise DeviceError(
+            f"{onnx_model.name} has layers that cannot be converted to PyTorch: "
+            f"{', '.join(unknown)}. Known: {', '.join(LAYERS)}."
+        )
+    return OnnxModule(graph).eval()
+
+
+def export(onnx_model: Path) -> torch.export.ExportedProgram:
+    """Export an ONNX file with `torch.export`, at batch 1.
+
+    Raises:
+        DeviceError: the file cannot be read, or has an unsupported layer.
+    """
+    module = to_torch(onnx_model)
+    with torch.no_grad():
+        return torch.export.export(module, (torch.zeros(module.input_shape),))
+
+
+class _Call:
+    """One layer with its input values."""
+
+    def __init__(self, module: OnnxModule, node: Node, values: Mapping[str, Any]) -> None:
+        self._module, self._node, self._values = module, node, values
+
+    def tensor(self, index: int) -> Tensor:
+        """An input, computed or constant."""
+        name = self._node.inputs[index]
+        if name in self._values:
+            return _value(self._values[name])
+        buffer: Tensor = getattr(self._module, self._module.buffer_names[name])
+        return buffer
+
+    def tensors(self) -> list[Tensor]:
+        """All inputs."""
+        return [self.tensor(index) for index in range(len(self._node.inputs))]
+
+    def scales_in(self, index: int) -> tuple[float, int] | None:
+        """Scale and zero point of a dequantised input; None if it is not dequantised."""
+        found = self._values.get(self._node.inputs[index])
+        return (
+            (found.constant_values(1)[0], found.constant_values(2)[0])
+            if isinstance(found, _Call)
+            else None
+        )
+
+    def scales_out(self) -> tuple[float, int] | None:
+        """Scale and zero point of the output, if its only consumer is QuantizeLinear."""
+        nodes = self._module.graph.nodes
+        readers = [node for node in nodes if self._node.outputs[0] in node.inputs]
+        if len(readers) != 1 or readers[0].operator != "QuantizeLinear":
+            return None
+        call = _Call(self._module, readers[0], {})
+        return call.constant_values(1)[0], call.constant_values(2)[0]
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is present."""
+        return index < len(self._node.inputs) and self._node.inputs[index] != ""
+
+    def constant_values(self, index: int) -> list[Any]:
+        """Values of a constant input."""
+        values: list[Any] = np.atleast_1d(
+            self._module.graph.constants[self._node.inputs[index]]
+        ).tolist()
+        return values
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """An attribute."""
+        return self._node.attributes.get(name, default)
+
+    def shape(self, output: int = 0) -> tuple[int, ...]:
+        """Shape of an output."""
+        return self._module.graph.shapes[self._node.outputs[output]]
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return len(self._node.outputs)
+
+
+def _value(found: Tensor | _Call) -> Tensor:
+    return _dequantize(found) if isinstance(found, _Call) else found
+
+
+def _conv(call: _Call) -> Tensor:
+    top, left, bottom, right = call.setting("pads", [0, 0, 0, 0])
+    images_NCHW = call.tensor(0)
+    if (top, left) != (bottom, right):
+        images_NCHW = functional.pad(images_NCHW, (left, right, top, bottom))
+        top = left = 0
+    return functional.conv2d(
+        images_NCHW,
+        call.tensor(1),
+        call.tensor(2) if call.has_input(2) else None,
+        call.setting("strides", [1, 1]),
+        (top, left),
+        call.setting("dilations", [1, 1]),
+        call.setting("group", 1),
+    )
+
+
+def _concat(call: _Call) -> Tensor:
+    tensors, scales = call.tensors(), call.scales_out()
+    if scales is not None:
+        # XNNPACK only copies integers here, so inputs must have the scale of the output. Rounding
+        # to it before instead of after the concatenation gives the same values.
+        operations = torch.ops.quantized_decomposed
+        for index, tensor in enumerate(tensors):
+            if call.scales_in(index) != scales:
+                integers = operations.quantize_per_tensor(tensor, *scales, *_INT8)
+                tensors[index] = operations.dequantize_per_tensor(integers, *scales, *_INT8)
+    return torch.cat(tensors, call.setting("axis"))
+
+
+def _gemm(call: _Call) -> Tensor:
+    weights = call.tensor(1)
+    if not call.setting("transB", 0):
+        weights = weights.transpose(0, 1)
+    return functional.linear(call.tensor(0), weights, call.tensor(2) if call.has_input(2) else None)
+
+
+def _mean(call: _Call) -> Tensor:
+    axes = call.constant_values(1) if call.has_input(1) else call.setting("axes", [2, 3])
+    # XNNPACK pools only with kept axes; the reshape is free.
+    return call.tensor(0).mean(axes, keepdim=True).reshape(call.shape())
+
+
+def _hard_sigmoid(call: _Call) -> Tensor:
+    alpha, beta = call.setting("alpha", 0.2), call.setting("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return functional.hardsigmoid(call.tensor(0))
+    return torch.clamp(call.tensor(0) * alpha + beta, 0.0, 1.0)
+
+
+def _slice(call: _Call) -> Tensor:
+    result = call.tensor(0)
+    starts, ends = call.constant_values(1), call.constant_values(2)
+    axes = call.constant_values(3) if call.has_input(3) else list(range(len(starts)))
+    steps = call.constant_values(4) if call.has_input(4) else [1] * len(starts)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = result.shape[axis]
+        low, high, _ = slice(start, end, step).indices(size)
+        result = torch.ops.aten.slice.Tensor(result, axis, low, high, step)
+    return result
+
+
+def _split(call: _Call) -> tuple[Tensor, ...]:
+    axis = call.setting("axis", 0)
+    sizes = [call.shape(output)[axis] for output in range(call.outputs)]
+    return torch.split(call.tensor(0), sizes, axis)
+
+
+def _resize(call: _Call) -> Tensor:
+    mode = call.setting("mode", "nearest"), call.setting("coordinate_transformation_mode")
+    if mode != ("linear", "half_pixel"):
+        raise DeviceError(f"a Resize of mode {mode} cannot be converted to PyTorch.")
+    height, width = call.shape()[2:]
+    return functional.interpolate(
+        call.tensor(0), (height, width), mode="bilinear", align_corners=False
+    )
+
+
+def _reshape(call: _Call) -> Tensor:
+    return call.tensor(0).reshape(call.shape())
+
+
+def _quantize(call: _Call) -> Tensor:
+    (scale,), (zero_point,) = call.constant_values(1), call.constant_values(2)
+    integers: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
+        call.tensor(0), scale, zero_point, *_INT8
+    )
+    return integers
+
+
+def _dequantize(call: _Call) -> Tensor:
+    integers, scales = call.tensor(0), call.constant_values(1)
+    operations = torch.ops.quantized_decomposed
+    values: Tensor
+    if len(scales) == 1:
+        (zero_point,) = call.constant_values(2)
+        values = operations.dequantize_per_tensor(integers, scales[0], zero_point, *_INT8)
+    else:
+        axis = call.setting("axis", 1)
+        values = operations.dequantize_per_channel(
+            integers, call.tensor(1), call.tensor(2), axis, *_INT8
+        )
+    return values
+
+
+LAYERS: Mapping[str, Callable[[_Call], Tensor | tuple[Tensor, ...]]] = {
+    "Add": lambda call: call.tensor(0) + call.tensor(1),
+    "Cast": lambda call: call.tensor(0),  # between float32 and float16, see _buffer
+    "Concat": _concat,
+    "Conv": _conv,
+    "DequantizeLinear": _dequantize,
+    "Flatten": _reshape,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _mean,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda call: functional.hardswish(call.tensor(0)),
+    "Identity": lambda call: call.tensor(0),
+    "Mul": lambda call: call.tensor(0) * call.tensor(1),
+    "QuantizeLinear": _quantize,
+    "ReduceMean": _mean,
+    "Relu": lambda call: functional.relu(call.tensor(0)),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Sigmoid": lambda call: torch.sigmoid(call.tensor(0)),
+    "Slice": _slice,
+    "Softmax": lambda call: torch.softmax(call.tensor(0), call.setting("axis", -1)),
+    "Split": _split,
+    "Squeeze": _reshape,
+    "Transpose": lambda call: call.tensor(0).permute(call.setting("perm")),
+    "Unsqueeze": _reshape,
+}

@@ -1,0 +1,226 @@
+"""Qualcomm Hexagon DSPs by QNN, as an execution provider of ONNX Runtime.
+
+A DSP loads a context binary of its generation ("v73"), compiled ahead of time on an x86-64
+machine. There the package also emulates the DSP, which gives its outputs but not its latency.
+Running on a DSP follows the documented API and is UNVERIFIED (no hardware available).
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from devices.device import Device, DeviceError
+from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.base import (
+    MODEL,
+    Backend,
+    Built,
+    Capabilities,
+    Session,
+    describe,
+    require_activations,
+)
+from devices.runtimes.onnxruntime.backend import OnnxRuntimeSession, refusals
+
+ARCHITECTURES = ("v68", "v73", "v75", "v81")
+"""Supported DSP generations, oldest first."""
+_NO_FLOAT16 = "v68"
+_PROVIDER = "QNNExecutionProvider"
+_EMULATES = "x86_64"
+
+
+class Qnn(Backend):
+    """Build a context binary per DSP generation; run them in the emulator.
+
+    ONNX Runtime loads a binary `model_v73_qnn.bin` by its wrapper `model_v73.onnx`; other
+    applications load the binary with QNN. float32 is not supported: the DSP has no float32
+    arithmetic, although the emulator does.
+    """
+
+    name = "qnn"
+    runtime = "QNN"
+    package = "onnxruntime_qnn"
+    install_hint = "pip install -c constraints.txt -e '.[qnn]'"
+    activations = "uint8"
+    native_precisions = ("int8", "float16")
+
+    def capabilities(self) -> Capabilities:
+        """Builds and emulates on x86-64; otherwise runs on a DSP (UNVERIFIED)."""
+        here = super().capabilities()
+        if not here.can_build:
+            return here
+        if platform.machine() == _EMULATES:
+            reason = "The Hexagon DSP is emulated on this machine, which says nothing of its speed."
+            return Capabilities(here.precisions, True, True, False, reason)
+        if not _npus():
+            reason = "No Hexagon DSP answers on this machine, and only x86-64 emulates one."
+            return Capabilities(here.precisions, False, False, False, reason)
+        return here
+
+    def check_generations(self, device: Device) -> None:
+        """Check that there are DSP generations, all known and able to run the precision.
+
+        Raises:
+            DeviceError: none is set, or one is unknown or does not support the precision.
+        """
+        super().check_generations(device)
+        wanted, known = device.dsp_architectures, ", ".join(ARCHITECTURES)
+        if not wanted:
+            raise DeviceError(
+                "dsp_architectures: backend 'qnn' needs the Hexagon generations to build for, "
+                f"such as [v73]. Known: {known}."
+            )
+        unknown = [name for name in wanted if name not in ARCHITECTURES]
+        if unknown:
+            raise DeviceError(
+                f"dsp_architectures: {self.runtime} cannot build for {', '.join(unknown)}. "
+                f"Known: {known}."
+            )
+        if len(set(wanted)) != len(wanted):
+            raise DeviceError(f"dsp_architectures: remove duplicates: {', '.join(wanted)}.")
+        if device.precision == "float16":
+            _require_float16(device)
+
+    def why_not_mixed(self, device: Device) -> str:
+        """Float layers run in float16, which the oldest generations do not support."""
+        try:
+            _require_float16(device)
+        except DeviceError as error:
+            return str(error)
+        return ""
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        """Compile one context binary per DSP generation, and load each once as a check."""
+        details = self.start_build(onnx_model, precision, device)
+        _require_static(details["inputs"], onnx_model)
+        if precision == "float16":
+            _require_float16(device)
+        elif precision == "int8":
+            require_activations(onnx_model, self.activations)
+        wanted = sorted(device.dsp_architectures, key=ARCHITECTURES.index)
+        files: list[Path] = []
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            for architecture in wanted:
+                built = _compile(onnx_model, architecture, Path(name))
+                self.open(built[0], device.threads).close()
+                files += built
+            for file in files:
+                file.replace(folder / file.name)
+        details |= {
+            "dsp_architectures": wanted,
+            "entries": {name: _entry(name) for name in wanted},
+            "not_reproducible": [file.name for file in files if file.suffix == ".bin"],
+            "rebuild": (
+                "a context binary runs on its generation of Hexagon DSP and newer ones, with this "
+                "or a newer QNN; for others compile the portable ONNX file with ONNX Runtime's "
+                "QNNExecutionProvider, htp_arch and ep.context_enable"
+            ),
+        }
+        return Built(tuple(file.name for file in files), _entry(wanted[0]), details)
+
+    def open(self, entry: Path, threads: int) -> Session:
+        """Load a context binary by its ONNX wrapper, or compile an int8 or float16 ONNX file."""
+        if not _wraps_context(entry):
+            details, precision = describe(entry)
+            if precision not in self.native_precisions:
+                raise DeviceError(
+                    f"{entry.name} is a {precision} model, which a Hexagon DSP does not support; "
+                    "convert it to int8 or float16 with devices.quantize.static first."
+                )
+            _require_static(details["inputs"], entry)
+            if precision == "int8":
+                require_activations(entry, self.activations)
+        return OnnxRuntimeSession(_session(entry, threads, {}, {}))
+
+
+def _compile(onnx_model: Path, architecture: str, folder: Path) -> tuple[Path, Path]:
+    """Write the context binary and its ONNX wrapper for one DSP generation.
+
+    Raises:
+        DeviceError: QNN does not support a layer, or compiled for another generation, as it
+            does silently for an unknown one.
+    """
+    entry = folder / _entry(architecture)
+    config = {
+        "ep.context_enable": "1",
+        "ep.context_file_path": str(entry),
+        "ep.context_embed_mode": "0",  # a separate binary, for other applications
+    }
+    number = architecture.removeprefix("v")
+    _session(onnx_model, 1, {"htp_arch": number}, config)
+    binary = entry.with_name(f"{entry.stem}_qnn.bin")
+    if not binary.is_file() or f";arch={number};".encode() not in binary.read_bytes():
+        raise DeviceError(f"QNN compiled {onnx_model.name} for another DSP than {architecture}.")
+    return entry, binary
+
+
+def _session(file: Path, threads: int, provider: dict[str, str], config: dict[str, str]) -> Any:
+    import onnxruntime
+    import onnxruntime_qnn
+
+    options = session_options(threads)
+    # No CPU fallback: an unsupported layer is an error.
+    for key, value in {"session.disable_cpu_ep_fallback": "1", **config}.items():
+        options.add_session_config_entry(key, value)
+    settings = {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **provider}
+    options.add_provider_for_devices((_npus() or _devices())[:1], settings)
+    try:
+        return onnxruntime.InferenceSession(str(file), options)
+    except refusals() as error:
+        raise DeviceError(f"QNN cannot load {file}: {error}") from error
+
+
+@cache
+def _devices() -> list[Any]:
+    """Devices of the provider; cached, because registering it loads its libraries."""
+    import onnxruntime
+    import onnxruntime_qnn
+
+    onnxruntime.register_execution_provider_library(_PROVIDER, onnxruntime_qnn.get_library_path())
+    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == _PROVIDER]
+
+
+def _npus() -> list[Any]:
+    """Hexagon DSPs of this machine; none on x86-64, without loading the provider."""
+    if platform.machine() == _EMULATES:
+        return []
+    import onnxruntime
+
+    npu = onnxruntime.OrtHardwareDeviceType.NPU
+    return [device for device in _devices() if device.device.type == npu]
+
+
+def _entry(architecture: str) -> str:
+    return f"{MODEL}_{architecture}.onnx"
+
+
+def _wraps_context(file: Path) -> bool:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        nodes = onnx.load(file, load_external_data=False).graph.node
+    except (DecodeError, OSError) as error:
+        raise DeviceError(f"{file} is not a readable ONNX model: {error}") from error
+    return any(node.op_type == "EPContext" for node in nodes)
+
+
+def _require_float16(device: Device) -> None:
+    if _NO_FLOAT16 in device.dsp_architectures:
+        raise DeviceError(
+            f"dsp_architectures: {_NO_FLOAT16} has no float16 arithmetic. Set precision: int8, or "
+            "leave it out of the list."
+        )
+
+
+def _require_static(inputs: list[dict[str, Any]], file: Path) -> None:
+    for value in inputs:
+        if not all(value["shape"]):
+            raise DeviceError(
+                f"{file.name}: input '{value['name']}' has shape {value['shape']}, but QNN needs "
+                "every axis fixed (0 marks a dynamic axis)."
+            )

@@ -1,0 +1,1 @@
+"""Networks: supernet, subnets, weights, batch-norm statistics, ONNX export, equivalence."""

@@ -1,0 +1,116 @@
+"""Evaluating a network: batch-norm recalibration, logits, accuracy.
+
+Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.nets.batch import LabelledImages
+from models.nets.subnet import ConvNorm
+from models.nets.supernet import Supernet, extract
+from models.space.architecture import Architecture
+
+Model = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Recompute the batch norms' running statistics as averages over batches, in place.
+
+    A slice of a supernet has statistics averaged over many paths, which make its accuracy
+    meaningless (Pi-NAS and all single-path methods). Weights are not changed.
+
+    Args:
+        subnet: a plain network; its training mode is restored.
+        batches: normalised images (N, C, H, W) of the training split.
+
+    Raises:
+        ValueError: no batches.
+    """
+    norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    was_training, batch_count = subnet.training, 0
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # None means cumulative average over batches
+    subnet.train()
+    for images_NCHW in batches:
+        subnet(images_NCHW)
+        batch_count += 1
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    subnet.train(was_training)
+    if batch_count == 0:
+        raise ValueError("recalibration needs at least one batch of training images.")
+
+
+@torch.inference_mode()
+def logits(model: Model, batches: Iterable[LabelledImages]) -> npt.NDArray[np.float32]:
+    """Logits (N, K) on all batches, in order."""
+    rows = [model(batch.images_NCHW).numpy() for batch in batches]
+    return np.concatenate(rows).astype(np.float32, copy=False)
+
+
+@torch.inference_mode()
+def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
+    """Top-1 accuracy, a fraction.
+
+    Raises:
+        ValueError: no images.
+    """
+    correct = images = 0
+    for batch in batches:
+        predicted_N = model(batch.images_NCHW).argmax(1)
+        correct += int((predicted_N == batch.labels_N).sum())
+        images += len(batch.labels_N)
+    if images == 0:
+        raise ValueError("accuracy needs at least one image.")
+    return correct / images
+
+
+def slice_accuracy(
+    supernet: Supernet,
+    architecture: Architecture,
+    calibration: Iterable[Tensor],
+    held_out: Iterable[LabelledImages],
+) -> float:
+    """Top-1 accuracy of a supernet's slice with recalibrated batch norms.
+
+    Args:
+        supernet: not modified.
+        architecture: of the slice.
+        calibration: batches of training images (N, C, H, W) for the batch norm statistics.
+        held_out: batches to evaluate on.
+    """
+    subnet = extract(supernet, architecture)
+    recalibrate(subnet, calibration)
+    return accuracy(subnet.eval(), held_out)
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with batch norms folded into the preceding convolutions.
+
+    Outputs are equal up to rounding; it runs in about two thirds of the time. Only batch norms in
+    `ConvNorm` and `nn.Sequential` are folded, as other modules do not define an execution order.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in folded.modules():
+        if not isinstance(module, ConvNorm | nn.Sequential):
+            continue
+        names = list(module._modules)
+        for before, name in pairwise(names):
+            conv, norm = getattr(module, before), getattr(module, name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, before, fuse_conv_bn_eval(conv, norm))
+                setattr(module, name, nn.Identity())
+    return folded.requires_grad_()  # the new biases are created without gradient

@@ -1,0 +1,199 @@
+"""Weight-sharing cells of the supernet: a smaller cell is a slice of the largest.
+
+Axes: N images, C channels, H height, W width, O and I a weight's outputs and inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.distributed import joint_statistics
+from models.space.operators.base import Cell, Conv, Linear, Pointwise
+
+_NARROW = (torch.bfloat16, torch.float16)
+"""Types too imprecise for statistics over many pixels."""
+
+
+class SlicedNorm(nn.Module):
+    """Batch normalisation that is sliced to the first channels for narrower blocks.
+
+    Attributes:
+        synchronised: in training, normalise over the images of all processes, each with an equal
+            share of the batch (see `core.distributed`).
+    """
+
+    synchronised = False
+    eps = 1e-5
+    momentum = 0.1
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
+        """Use batch statistics in training, running statistics in evaluation."""
+        if self.training and self.synchronised:
+            return self._forward_synchronised(x_NCHW, update_statistics)
+        weight_C, bias_C, mean_C, var_C = self._sliced(x_NCHW.shape[1])
+        tracked = update_statistics or not self.training
+        return functional.batch_norm(
+            x_NCHW,
+            mean_C if tracked else None,
+            var_C if tracked else None,
+            weight_C,
+            bias_C,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+
+    def _sliced(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        whole = (self.weight, self.bias, self.running_mean, self.running_var)
+        if channels == len(self.weight):
+            return whole  # slicing would allocate another full-size gradient
+        weight_C, bias_C, mean_C, var_C = (tensor[:channels] for tensor in whole)
+        return weight_C, bias_C, mean_C, var_C
+
+    def _forward_synchronised(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
+        weight_C, bias_C, running_mean_C, running_var_C = self._sliced(x_NCHW.shape[1])
+        wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
+        mean_C, var_C, count = joint_statistics(wide_NCHW)
+        if update_statistics:
+            with torch.no_grad():
+                running_mean_C.lerp_(mean_C, self.momentum)
+                running_var_C.lerp_(var_C * (count / (count - 1)), self.momentum)
+        scale_C = weight_C * (var_C + self.eps).rsqrt()
+        shift_C = bias_C - mean_C * scale_C
+        out_NCHW = wide_NCHW * scale_C[:, None, None] + shift_C[:, None, None]
+        return out_NCHW.to(x_NCHW.dtype)
+
+
+class SharedConvNorm(nn.Module):
+    """A convolution of the largest shape, with one batch norm per candidate.
+
+    Args:
+        by_candidate: per candidate, all shapes in the space.
+    """
+
+    def __init__(self, by_candidate: dict[str, list[Conv]]) -> None:
+        super().__init__()
+        shapes = [cell for candidate in by_candidate.values() for cell in candidate]
+        kernel = max(cell.kernel for cell in shapes)
+        inputs = 1 if shapes[0].depthwise else max(cell.in_channels for cell in shapes)
+        outputs = max(cell.out_channels for cell in shapes)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.norms = nn.ModuleDict(
+            {
+                name: SlicedNorm(max(cell.out_channels for cell in candidate))
+                for name, candidate in by_candidate.items()
+            }
+        )
+
+    def kernel_of(self, cell: Conv) -> Tensor:
+        """The slice (O, I, kernel, kernel) of the shared weight for `cell`."""
+        inputs = 1 if cell.depthwise else cell.in_channels
+        shape = (cell.out_channels, inputs, cell.kernel, cell.kernel)
+        if shape == self.weight.shape:
+            return self.weight
+        # One view: indexing would allocate a full-size gradient per sliced axis.
+        stride = self.weight.stride()
+        border = (self.weight.shape[2] - cell.kernel) // 2
+        start = self.weight.storage_offset() + border * (stride[2] + stride[3])
+        return self.weight.as_strided(shape, stride, start)
+
+    def forward(
+        self, x_NCHW: Tensor, cell: Conv, candidate: str, update_statistics: bool
+    ) -> Tensor:
+        """Compute `cell` with its weight slice and the candidate's batch norm."""
+        # Made contiguous once; otherwise the convolution copies it in the forward and backward
+        # passes.
+        weight_OIHW = self.kernel_of(cell).contiguous(memory_format=torch.channels_last)
+        out_NCHW = functional.conv2d(
+            x_NCHW,
+            weight_OIHW,
+            stride=cell.stride,
+            padding=cell.kernel // 2,
+            groups=cell.in_channels if cell.depthwise else 1,
+        )
+        normed_NCHW: Tensor = self.norms[candidate](out_NCHW, update_statistics)
+        return normed_NCHW
+
+
+class SharedAffine(nn.Module):
+    """Weight and bias of the largest shape; a cell uses the first rows and columns."""
+
+    def __init__(self, shapes: Sequence[Linear | Pointwise], *kernel: int) -> None:
+        super().__init__()
+        outputs, inputs = (max(sizes) for sizes in zip(*map(_matrix, shapes), strict=True))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def slices_of(self, cell: Linear | Pointwise) -> tuple[Tensor, Tensor]:
+        """Slices of weight and bias for `cell`."""
+        outputs, inputs = _matrix(cell)
+        return self.weight[:outputs, :inputs], self.bias[:outputs]
+
+
+def _matrix(cell: Linear | Pointwise) -> tuple[int, int]:
+    """Number of outputs and inputs."""
+    if isinstance(cell, Linear):
+        return cell.out_features, cell.in_features
+    return cell.out_channels, cell.in_channels
+
+
+class SharedLinear(SharedAffine):
+    """A fully connected layer."""
+
+    def forward(self, features_NC: Tensor, cell: Linear) -> Tensor:
+        """(N, in) to (N, out)."""
+        return functional.linear(features_NC, *self.slices_of(cell))
+
+
+class SharedPointwise(SharedAffine):
+    """A 1x1 convolution with bias, part of a gate."""
+
+    def __init__(self, shapes: Sequence[Pointwise]) -> None:
+        super().__init__(shapes, 1, 1)
+
+    def forward(self, x_NC11: Tensor, cell: Pointwise) -> Tensor:
+        """(N, in, 1, 1) to (N, out, 1, 1)."""
+        return functional.conv2d(x_NC11, *self.slices_of(cell))
+
+
+def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
+    """Slices of a shared module for `cell`, by the names of the plain module's tensors."""
+    if isinstance(shared, SharedAffine):
+        assert isinstance(cell, Linear | Pointwise)
+        return dict(zip(("weight", "bias"), shared.slices_of(cell), strict=True))
+    assert isinstance(shared, SharedConvNorm)
+    assert isinstance(cell, Conv)
+    norm, channels = shared.norms[candidate], cell.out_channels
+    names = ("weight", "bias", "running_mean", "running_var")
+    of_norm = {f"norm.{name}": getattr(norm, name)[:channels] for name in names}
+    return {"conv.weight": shared.kernel_of(cell)} | of_norm
+
+
+def shared_cell(by_candidate: dict[str, list[Cell]]) -> nn.Module:
+    """Build the shared module of one cell for all its shapes, which are of one type."""
+    shapes = [cell for candidate in by_candidate.values() for cell in candidate]
+    linear = [cell for cell in shapes if isinstance(cell, Linear)]
+    pointwise = [cell for cell in shapes if isinstance(cell, Pointwise)]
+    if linear:
+        return SharedLinear(linear)
+    if pointwise:
+        return SharedPointwise(pointwise)
+    return SharedConvNorm(
+        {
+            name: [cell for cell in candidate if isinstance(cell, Conv)]
+            for name, candidate in by_candidate.items()
+        }
+    )

@@ -1,0 +1,1 @@
+"""Regression with intervals, cross-validation and ranking statistics."""

@@ -1,0 +1,159 @@
+"""Cross-validated error of a predictor, and the contribution of each feature.
+
+Axes: N examples, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau
+
+from models.predict.fit import Choice, Examples, Options, choose, solve
+from models.predict.predictor import PredictorError, Values
+
+Parts = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+"""Per fold the indices of training and validation examples."""
+Learner = Callable[[Examples], Callable[[Values], Values]]
+"""Fit examples; returns a function that predicts (N,) from values (N, F)."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """Error metrics; None where a metric is undefined.
+
+    Attributes:
+        r2: coefficient of determination.
+        relative: mean of |predicted - true| / |true| over nonzero targets.
+        within_5: share of those with a relative error of at most 5%.
+        within_10: likewise 10%.
+        tau: Kendall's tau-b.
+        absolute: mean of |predicted - true|, in the target's unit.
+    """
+
+    r2: float | None
+    relative: float | None
+    within_5: float | None
+    within_10: float | None
+    tau: float | None
+    absolute: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """Rounded JSON values."""
+        return {n: None if x is None else round(x, 6) for n, x in asdict(self).items()}
+
+
+def judge(true_N: Values, predicted_N: Values) -> Error:
+    """Compute the error metrics of predictions."""
+    off_N = np.abs(predicted_N - true_N)
+    spread = float(((true_N - true_N.mean()) ** 2).sum())
+    known = true_N != 0
+    relative_N = off_N[known] / np.abs(true_N[known])
+    tau = float(kendalltau(true_N, predicted_N).statistic)
+    defined = bool(known.any())
+    return Error(
+        None if spread == 0 else 1 - float((off_N**2).sum()) / spread,
+        float(relative_N.mean()) if defined else None,
+        float((relative_N <= 0.05).mean()) if defined else None,
+        float((relative_N <= 0.10).mean()) if defined else None,
+        None if np.isnan(tau) else tau,
+        float(off_N.mean()),
+    )
+
+
+def folds(
+    examples: Examples,
+    count: int,
+    rng: np.random.Generator,
+    together: Sequence[int] | None = None,
+) -> Parts:
+    """Random folds for cross-validation.
+
+    Args:
+        examples: to be split.
+        count: number of folds.
+        rng: of the split.
+        together: group label per example; a group is never split. None groups examples with equal
+            features, to avoid leakage.
+
+    Raises:
+        PredictorError: fewer groups than folds, fewer than two folds, or fewer than three training
+            examples in a fold.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    kept = examples.values_NF if together is None else np.array(together)[:, None]
+    _, same_N = np.unique(kept, axis=0, return_inverse=True)
+    different, rows = int(same_N.max()) + 1 if len(same_N) else 0, len(same_N)
+    if not 2 <= count <= different or rows - -(-rows // count) < 3:
+        raise PredictorError(
+            f"{rows} examples, {different} of them different, cannot be "
+            f"split into {count} folds: use 2 to {max(different, 2)} folds, and at least 5 "
+            "examples."
+        )
+    splitter = GroupKFold(count, shuffle=True, random_state=int(rng.integers(2**31)))
+    return list(splitter.split(examples.values_NF, groups=same_N.ravel()))
+
+
+def cross_validate(examples: Examples, parts: Parts, learn: Learner) -> Values:
+    """Cross-validated prediction of every example, (N,)."""
+    predicted_N = np.full(len(examples.target_N), np.nan)
+    for seen, unseen in parts:
+        predicted_N[unseen] = learn(examples.rows(seen))(examples.values_NF[unseen])
+    return predicted_N
+
+
+def selecting_learner(options: Options) -> Learner:
+    """A learner that selects form and penalty by `choose` on its training examples."""
+    return lambda examples: solve(examples, choose(examples, options))
+
+
+def fixed_learner(choice: Choice) -> Learner:
+    """A learner with a given form and penalty."""
+    return lambda examples: solve(examples, choice)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """Contribution of a feature to the cross-validated R2.
+
+    Attributes:
+        lost: decrease of R2 without the feature and all its products.
+        alone: R2 with this feature alone.
+    """
+
+    lost: float
+    alone: float
+
+
+def contributions(
+    examples: Examples, choice: Choice, parts: Parts, only: Sequence[str] | None = None
+) -> dict[str, Contribution]:
+    """Contribution of each feature, by fits without it and with it alone.
+
+    Form and penalty are those of `choice`, which was selected on all examples: the values explain a
+    predictor and are no unbiased estimate of its error. Redundant features have small `lost`.
+
+    Args:
+        examples: all examples.
+        choice: form and penalty of every fit.
+        parts: the folds.
+        only: names of features; None for all.
+    """
+
+    def r2(columns: Sequence[int]) -> float:
+        some = examples.columns(columns)
+        if not columns:
+            return 0.0
+        return judge(some.target_N, cross_validate(some, parts, fixed_learner(choice))).r2 or 0.0
+
+    every = range(len(examples.names))
+    whole = r2(every)
+    return {
+        name: Contribution(whole - r2([i for i in every if i != at]), r2([at]))
+        for at, name in enumerate(examples.names)
+        if only is None or name in only
+    }

@@ -1,0 +1,196 @@
+"""An interpretable predictor: ridge regression on named features (FOX-NAS, section 3.2).
+
+It consists of a mean per feature, a coefficient with 95% interval per term, and an intercept. The
+JSON file contains `FORMULA` and can be evaluated without scikit-learn or this project.
+`models.predict.fit` fits predictors.
+
+Axes: N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SCHEMA = "netwright/predictor/1"
+FORMULA = (
+    "prediction = intercept + the sum over terms of coefficient * (product - mean), where product "
+    "is that of (value - features[NAME].mean) over the term's features; where scale is 'log' the "
+    "prediction is e to that power."
+)
+Values = npt.NDArray[np.float64]
+
+
+class PredictorError(ValueError):
+    """Invalid examples, features or predictor files."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input feature.
+
+    Attributes:
+        mean: over the training examples; terms are centred at it.
+        low: smallest training value; the predictor extrapolates below it.
+        high: largest training value.
+        unit: of the values; empty if unknown.
+    """
+
+    mean: float
+    low: float
+    high: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One centred feature, or the product of two.
+
+    Attributes:
+        features: their names; a repeated name is a square.
+        mean: of the product over the training examples.
+        coefficient: change of the target, or its logarithm, per unit of the product.
+        low: lower end of its 95% interval.
+        high: upper end.
+    """
+
+    features: tuple[str, ...]
+    mean: float
+    coefficient: float
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """Display name: `depth`, `depth x kernel`, `kernel squared`."""
+        first, *others = self.features
+        return f"{first} squared" if others == [first] else " x ".join(self.features)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts a scalar from named features.
+
+    Attributes:
+        target: name of the target.
+        unit: of the target; empty if unknown.
+        log: whether the sum of terms is the target's logarithm.
+        intercept: the prediction, or its logarithm, with every term at its mean.
+        features: by name; only those used by a term.
+        terms: in the order of the features, products last.
+        examples: number of training examples.
+        notes: further JSON values: penalty, error, how it was fitted.
+    """
+
+    target: str
+    unit: str
+    log: bool
+    intercept: float
+    features: Mapping[str, Feature]
+    terms: tuple[Term, ...]
+    examples: int
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, features: Mapping[str, float]) -> float:
+        """Predict one example.
+
+        Raises:
+            PredictorError: a feature is missing.
+        """
+        return float(self.predict_many({name: np.array([x]) for name, x in features.items()})[0])
+
+    def predict_many(self, columns: Mapping[str, npt.ArrayLike]) -> Values:
+        """Predict N examples, (N,).
+
+        Args:
+            columns: by feature, shape (N,); unknown features are ignored.
+
+        Raises:
+            PredictorError: a feature is missing.
+        """
+        missing = [name for name in self.features if name not in columns]
+        if missing:
+            raise PredictorError(
+                f"predicting {self.target} needs {', '.join(self.features)}; missing: "
+                f"{', '.join(missing)}."
+            )
+        centred = {
+            name: np.asarray(columns[name], dtype=np.float64) - feature.mean
+            for name, feature in self.features.items()
+        }
+        total_N = np.full(_rows(columns), self.intercept)
+        for term in self.terms:
+            product_N = centred[term.features[0]]
+            for name in term.features[1:]:
+                product_N = product_N * centred[name]
+            total_N += term.coefficient * (product_N - term.mean)
+        return np.exp(total_N) if self.log else total_N
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values with a schema; the inverse of `from_json`."""
+        return {
+            "schema": SCHEMA,
+            "target": self.target,
+            "unit": self.unit,
+            "scale": "log" if self.log else "plain",
+            "formula": FORMULA,
+            "intercept": self.intercept,
+            "features": {name: asdict(feature) for name, feature in self.features.items()},
+            "terms": [
+                {**asdict(term), "features": list(term.features), "name": term.name}
+                for term in self.terms
+            ],
+            "examples": self.examples,
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Predictor:
+        """Build a predictor from the output of `to_json`.
+
+        Raises:
+            PredictorError: wrong schema, or missing or malformed content.
+        """
+        if content.get("schema") != SCHEMA:
+            raise PredictorError(
+                f"a predictor's schema must be {SCHEMA!r}, not {content.get('schema')!r}."
+            )
+        try:
+            return cls(
+                content["target"],
+                content["unit"],
+                {"log": True, "plain": False}[content["scale"]],
+                float(content["intercept"]),
+                {name: Feature(**row) for name, row in content["features"].items()},
+                tuple(_term(row) for row in content["terms"]),
+                int(content["examples"]),
+                content["notes"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PredictorError(f"incomplete or malformed predictor: {error!r}.") from error
+
+
+def _term(row: Mapping[str, Any]) -> Term:
+    numbers = (float(row[key]) for key in ("mean", "coefficient", "low", "high"))
+    return Term(tuple(row["features"]), *numbers)
+
+
+def _rows(columns: Mapping[str, npt.ArrayLike]) -> int:
+    return len(np.atleast_1d(np.asarray(next(iter(columns.values()))))) if columns else 1
+
+
+def used_features(
+    names: Sequence[str], values_NF: Values, units: Mapping[str, str]
+) -> dict[str, Feature]:
+    """Statistics of each feature over the training examples."""
+    return {
+        name: Feature(float(x.mean()), float(x.min()), float(x.max()), units.get(name, ""))
+        for name, x in zip(names, values_NF.T, strict=True)
+    }
+
+
+__all__ = ["SCHEMA", "Feature", "Predictor", "PredictorError", "Term", "used_features"]

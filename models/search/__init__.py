@@ -1,0 +1,1 @@
+"""The search: problem, loop, algorithms, and the ranking of its candidates."""

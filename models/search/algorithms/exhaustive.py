@@ -1,0 +1,238 @@
+"""Exhaustive search: score every architecture of a space and return the best within budgets.
+
+The score is cheap: an indicator computed from the supernet's batch norms (BN-NAS), or a ridge
+regression on features of architectures (FOX-NAS). The regression is fitted on random architectures
+that the first steps evaluate; the other steps evaluate its best predictions, because the maximum of
+millions of predictions is biased. Only a tiny space is evaluated completely by the supernet.
+
+Axes: N architectures, G groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from core.settings import Params
+from models.search.algorithms.base import Algorithm, EvaluationMode, Result
+from models.search.algorithms.predictor import fit_seen
+from models.search.problem import Problem, Scores, as_choices
+from models.space.block_tables import ChoicesNG
+from models.space.distribution import Choices, Vector
+from models.space.limits import InfeasibleBudgetError
+
+if TYPE_CHECKING:
+    from models.search.settings import SearchParams
+
+_CHUNK = 1 << 18
+_MOST = 10_000_000
+
+
+class SpaceTooLargeError(ValueError):
+    """Too many architectures to enumerate; the message has their number and the fix."""
+
+
+class ExhaustiveSettings(Params):
+    """Of the algorithm `exhaustive`."""
+
+    by: Literal["predictor", "bn_indicator", "bn_indicator_per_layer", "supernet"] = "predictor"
+    """Score of all architectures."""
+    fitted_fraction: float = Field(0.5, gt=0, lt=1)
+    """Share of the steps that evaluate random architectures, on which the predictor is fitted."""
+    limit: int = Field(_MOST, ge=1, le=_MOST)
+    """Maximum number of enumerated architectures; ten million take some seconds."""
+    supernet_limit: int = Field(2000, ge=1)
+    """Maximum number of architectures evaluated by the supernet (by: supernet)."""
+
+
+class Exhaustive(Algorithm):
+    """Scores all architectures; `fixed_samples` per step are evaluated or recorded."""
+
+    name = "exhaustive"
+
+    def __init__(self, problem: Problem, params: SearchParams) -> None:
+        super().__init__(problem, params)
+        self.by = params.exhaustive.by
+        self.check_space(problem.sizes, params)
+        self._indicator = problem.indicator(self.by) if self.by.startswith("bn_") else None
+        self.promising: list[Choices] | None = None  # set once the predictor is fitted
+
+    @classmethod
+    def check_space(cls, sizes: Sequence[int], params: SearchParams) -> None:
+        """Reject a space with too many architectures.
+
+        Raises:
+            SpaceTooLargeError: it has more than the limit for this score.
+        """
+        settings, count = params.exhaustive, math.prod(sizes)
+        if settings.by == "supernet":
+            key, limit, what = "supernet_limit", settings.supernet_limit, "evaluates"
+        else:
+            key, limit, what = "limit", settings.limit, "enumerates"
+        if count > limit:
+            raise SpaceTooLargeError(
+                f"the space has {count:,} architectures, but exhaustive search {what} at most "
+                f"{limit:,} (search.exhaustive.{key}). Use another search.algorithm, such as "
+                f"evolution, or a smaller space{_way_out(key, count)}."
+            )
+
+    @property
+    def evaluation_mode(self) -> EvaluationMode:
+        """The same images in every step, or none."""
+        return "held_out" if self._indicator is None else "no_images"
+
+    @property
+    def fitted_steps(self) -> int:
+        """Number of steps the predictor is fitted on."""
+        return max(1, round(self.params.exhaustive.fitted_fraction * self.params.steps))
+
+    @cached_property
+    def _best_scored(self) -> list[Choices]:
+        """The best by the indicator, as many as the steps and the answer need."""
+        assert self._indicator is not None
+        wanted = max(self.params.steps * self.params.fixed_samples, self.params.candidates)
+        return best_of_all(self.problem, self._indicator, wanted)
+
+    @cached_property
+    def _feasible(self) -> list[Choices]:
+        """All architectures within the budgets (by: supernet)."""
+        count = math.prod(self.problem.sizes)
+        return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
+
+    def propose(self, rng: np.random.Generator) -> list[Choices]:
+        """The next ones in order, the next best, or random ones to fit the predictor on.
+
+        Raises:
+            InfeasibleBudgetError: nothing is within the budgets.
+        """
+        share = self.params.fixed_samples
+        if self.by == "predictor":
+            if self.step < self.fitted_steps:
+                return [self.random_feasible(rng) for _ in range(share)]
+            if self.promising is None:
+                self.promising = self._predicted_best()
+            known, start = self.promising, (self.step - self.fitted_steps) * share
+        elif self._indicator is not None:
+            known, start = self._best_scored, self.step * share
+        else:
+            share = -(-len(self._feasible) // self.params.steps)
+            known, start = self._feasible, self.step * share
+        return known[start : start + share] or known[-1:]
+
+    def value(self, result: Result) -> float:
+        """The NLL, or the indicator's negative."""
+        if self._indicator is None:
+            return result.loss
+        return -float(self._indicator(as_choices([result.choices]))[0])
+
+    def learn(self, results: Sequence[Result]) -> list[float]:
+        """Nothing to update; uniform weights."""
+        return [1.0 / len(results)] * len(results)
+
+    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
+        """The best of all by the indicator, or the lowest NLLs of those that were evaluated.
+
+        Raises:
+            InfeasibleBudgetError: nothing is within the budgets.
+        """
+        if self._indicator is not None:
+            return self._best_scored[:count]
+        return self.fill_up(self.seen.best(), count, rng)
+
+    def _predicted_best(self) -> list[Choices]:
+        """The architectures not evaluated yet with the lowest predicted NLL."""
+        wanted = (self.params.steps - self.fitted_steps) * self.params.fixed_samples
+        predict = fit_seen(self.problem, self.seen).values
+        found = best_of_all(
+            self.problem, lambda choices_NG: -predict(choices_NG), wanted + len(self.seen.sums)
+        )
+        return [choices for choices in found if choices not in self.seen.sums][:wanted] or found[:1]
+
+    def artifacts(self) -> dict[str, bytes]:
+        """The predictor on all evaluated architectures and its feature contributions."""
+        if self.by != "predictor" or not self.seen.sums:
+            return {}
+        rng = np.random.default_rng(self.params.seed)
+        return fit_seen(self.problem, self.seen).artifacts(rng)
+
+    def state(self) -> dict[str, Any]:
+        """The base's state and the best predicted architectures."""
+        promising = None if self.promising is None else [list(c) for c in self.promising]
+        return super().state() | {"promising": promising}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore from `state`."""
+        super().restore(state)
+        saved = state["promising"]
+        self.promising = None if saved is None else [tuple(choices) for choices in saved]
+
+
+def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
+    """The `count` architectures with the highest scores within the budgets, best first.
+
+    Ties go to the first in enumeration order. Budgets are only evaluated for architectures whose
+    score would be kept.
+
+    Raises:
+        InfeasibleBudgetError: none is within the budgets.
+    """
+    total, groups = math.prod(problem.sizes), len(problem.sizes)
+    kept_NG, kept_N = np.zeros((0, groups), dtype=np.uint32), np.zeros(0)
+    for start in range(0, total, _CHUNK):
+        choices_NG = unravel(problem.sizes, start, min(start + _CHUNK, total))
+        scores_N = score(choices_NG)
+        if len(kept_N) == count:
+            better_N = scores_N > kept_N[-1]
+            choices_NG, scores_N = choices_NG[better_N], scores_N[better_N]
+        within_NG, within_N = _best_within(problem, choices_NG, scores_N, count)
+        kept_NG = np.concatenate([kept_NG, within_NG])
+        kept_N = np.concatenate([kept_N, within_N])
+        order = np.argsort(-kept_N, kind="stable")[:count]
+        kept_NG, kept_N = kept_NG[order], kept_N[order]
+    if len(kept_N) == 0:
+        raise _infeasible(problem, total)
+    return [tuple(row) for row in kept_NG.tolist()]
+
+
+def unravel(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
+    """The architectures `start` to `stop - 1` in the order of `SearchSpace.index`."""
+    numbers = np.arange(start, stop)
+    return np.stack(np.unravel_index(numbers, tuple(sizes)), axis=1).astype(np.uint32)
+
+
+def _best_within(
+    problem: Problem, choices_NG: ChoicesNG, scores_N: Vector, count: int
+) -> tuple[ChoicesNG, Vector]:
+    """The top-k within the budgets, checked in portions in order of score."""
+    order = np.argsort(-scores_N, kind="stable")
+    portion = len(order) if problem.excesses is not None else 4 * count
+    found: list[int] = []
+    for start in range(0, len(order), max(1, portion)):
+        part = order[start : start + portion]
+        found += part[problem.excess_of(choices_NG[part]) <= 0].tolist()
+        if len(found) >= count:
+            break
+    return choices_NG[found[:count]], scores_N[found[:count]]
+
+
+def _infeasible(problem: Problem, total: int) -> InfeasibleBudgetError:
+    nearest = min(
+        float(problem.excess_of(unravel(problem.sizes, start, min(start + _CHUNK, total))).min())
+        for start in range(0, total, _CHUNK)
+    )
+    return InfeasibleBudgetError(
+        f"none of the space's {total:,} architectures meets all budgets together: the closest one "
+        f"exceeds them by {nearest:.2%} of a budget. Raise one of the device's budgets by that "
+        "much or add smaller options."
+    )
+
+
+def _way_out(key: str, count: int) -> str:
+    """Suggest raising the limit if it can be raised that far."""
+    most = _MOST if key == "limit" else count
+    return f", or raise search.exhaustive.{key}" if count <= most else ""

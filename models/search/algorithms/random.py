@@ -1,0 +1,42 @@
+"""Random search, the baseline at an equal number of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.search.algorithms.base import Algorithm, Result
+from models.search.problem import Problem
+from models.space.distribution import Choices, Distribution
+
+if TYPE_CHECKING:
+    from models.search.settings import SearchParams
+
+
+class RandomSearch(Algorithm):
+    """`fixed_samples` per step, all within the budgets; the answer has the lowest NLL."""
+
+    name = "random"
+
+    def __init__(self, problem: Problem, params: SearchParams) -> None:
+        super().__init__(problem, params)
+        self._uniform = Distribution(problem.groups, "joint")
+
+    @property
+    def distribution(self) -> Distribution:
+        """The uniform distribution."""
+        return self._uniform
+
+    def propose(self, rng: np.random.Generator) -> list[Choices]:
+        """Random architectures within the budgets."""
+        return [self.random_feasible(rng) for _ in range(self.params.fixed_samples)]
+
+    def learn(self, results: Sequence[Result]) -> list[float]:
+        """Nothing to update; uniform weights."""
+        return [1.0 / len(results)] * len(results)
+
+    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
+        """The evaluated architectures with the lowest NLL."""
+        return self.fill_up(self.seen.best(), count, rng)

@@ -1,0 +1,100 @@
+"""NLL and accuracy of architectures as slices of a frozen supernet, on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from data.stream import Batch, TrainStream
+from models.nets.evaluate import recalibrate
+from models.nets.supernet import Supernet, extract
+from models.space.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of evaluating an architecture on held-out images.
+
+    Attributes:
+        nll: mean cross-entropy, in nats per image; observed by algorithms.
+        accuracy: top-1 accuracy; only reported.
+    """
+
+    nll: float
+    accuracy: float
+
+
+Evaluate = Callable[[int, Sequence[Architecture]], list[Evaluation]]
+"""Maps a step number and its architectures to their evaluations."""
+
+
+def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
+    """Evaluate architectures as slices of the supernet, with a different batch in each step.
+
+    Batch norms use batch statistics, because running statistics are not specific to an
+    architecture. Weights and statistics of the supernet do not change.
+
+    Args:
+        supernet: trained; set to training mode.
+        held_out: batches of the validation split, without augmentation.
+    """
+    supernet.train()
+
+    @torch.no_grad()
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        batch = held_out.at(step)
+        known: dict[str, Evaluation] = {}
+        for architecture in architectures:
+            if architecture.id not in known:
+                logits_NK = supernet(batch.images_NCHW, architecture, update_statistics=False)
+                nll = float(cross_entropy(logits_NK, batch.labels_N))
+                accuracy = _correct(logits_NK, batch) / len(batch.labels_N)
+                known[architecture.id] = Evaluation(nll, accuracy)
+        return [known[architecture.id] for architecture in architectures]
+
+    return evaluate
+
+
+def recalibrated_evaluation(
+    supernet: Supernet, calibration: Sequence[Tensor], held_out: Sequence[Batch]
+) -> Evaluate:
+    """Evaluate architectures on the same images in every step, with recalibrated batch norms.
+
+    Results of different steps are comparable. The supernet does not change.
+
+    Args:
+        supernet: trained.
+        calibration: training images, from which each architecture's statistics are recomputed.
+        held_out: batches of the validation split; the mean is over all their images.
+    """
+    known: dict[str, Evaluation] = {}
+
+    @torch.no_grad()
+    def evaluate_one(architecture: Architecture) -> Evaluation:
+        subnet = extract(supernet, architecture)
+        recalibrate(subnet, calibration)
+        subnet.eval()
+        total, correct, images = 0.0, 0, 0
+        for batch in held_out:
+            logits_NK = subnet(batch.images_NCHW)
+            total += float(cross_entropy(logits_NK, batch.labels_N, reduction="sum"))
+            correct += _correct(logits_NK, batch)
+            images += len(batch.labels_N)
+        return Evaluation(total / images, correct / images)
+
+    def evaluate(step: int, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        for architecture in architectures:
+            if architecture.id not in known:
+                known[architecture.id] = evaluate_one(architecture)
+        return [known[architecture.id] for architecture in architectures]
+
+    return evaluate
+
+
+def _correct(logits_NK: Tensor, batch: Batch) -> int:
+    """Number of correct predictions."""
+    return int((logits_NK.argmax(1) == batch.labels_N).sum())

@@ -1,0 +1,238 @@
+"""The search problem as seen by an algorithm: values and callables only.
+
+Axes: N architectures, G groups, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from core.settings import nearest
+from models.nets.indicators import bn_table
+from models.nets.supernet import Supernet
+from models.space.architecture import Block
+from models.space.block_tables import ChoicesNG
+from models.space.constrained import Excess
+from models.space.costs import block_flops, block_parameters
+from models.space.distribution import Choices, Distribution, Vector
+from models.space.limits import Limit
+from models.space.space import Group, SearchSpace
+from models.space.stage_feature_tables import StageFeatureTables
+from models.space.stage_features import stage_features, stage_sizes
+
+Scores = Callable[[ChoicesNG], Vector]
+"""Scores of many architectures: choices (N, G) to (N,)."""
+
+
+def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
+    """Architectures as an array (N, G); N is at least 1."""
+    return np.array(rows, dtype=np.uint32)
+
+
+class IndicatorError(ValueError):
+    """Unknown score; the message names it and the available ones."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Interpretable features of architectures, for predictors.
+
+    Attributes:
+        names: returns the names of the F features.
+        of: choices (N, G) to features (N, F).
+    """
+
+    names: Callable[[], tuple[str, ...]]
+    of: Callable[[ChoicesNG], Vector]
+
+
+@dataclass(frozen=True)
+class OperatorCosts:
+    """Costs of one candidate of a layer, averaged over the widths the layer may have.
+
+    Attributes:
+        label: the candidate's name.
+        cost: mean cost, in the unit of `Pool.unit`.
+        flops: mean multiply-accumulates; 0 for a skipped layer.
+        parameters: mean trainable parameters.
+    """
+
+    label: str
+    cost: float
+    flops: float
+    parameters: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Costs of the operators of every layer, as measured on the device or counted.
+
+    Attributes:
+        unit: of the costs: the budget's key, such as `latency_ms`.
+        operators: per group, one per candidate; empty for groups that are not a layer.
+    """
+
+    unit: str
+    operators: tuple[tuple[OperatorCosts, ...], ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A search problem.
+
+    Attributes:
+        groups: the space's groups; an architecture takes one candidate of each.
+        excess: 0 within all budgets, otherwise the summed fractions by which they are exceeded.
+        images: number of held-out images per NLL.
+        excesses: vectorised `excess`; None: it is called one by one.
+        indicators: training-free scores by name; higher is better.
+        described: features of architectures; None: one-hot candidates.
+        pool: costs of the operators in each layer; None if not known.
+        start: initial distribution over these groups; None: uniform.
+    """
+
+    groups: tuple[Group, ...]
+    excess: Excess
+    images: int
+    excesses: Scores | None = None
+    indicators: Mapping[str, Scores] = field(default_factory=dict)
+    described: Features | None = None
+    pool: Pool | None = None
+    start: Distribution | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of candidates per group."""
+        return tuple(len(group.candidates) for group in self.groups)
+
+    def excess_of(self, choices_NG: ChoicesNG) -> Vector:
+        """The excess of many architectures, shape (N,)."""
+        if self.excesses is not None:
+            return self.excesses(choices_NG)
+        return np.array([self.excess(tuple(row)) for row in choices_NG.tolist()], dtype=np.float64)
+
+    def indicator(self, name: str) -> Scores:
+        """Look up a score by name.
+
+        Raises:
+            IndicatorError: the problem has no such score.
+        """
+        if name not in self.indicators:
+            known = ", ".join(self.indicators) or "none"
+            raise IndicatorError(
+                f"this search has no score '{name}', which requires a supernet; known: "
+                f"{known}.{nearest(name, self.indicators)}"
+            )
+        return self.indicators[name]
+
+    @property
+    def features(self) -> Features:
+        """The space's features if given, otherwise one-hot candidates."""
+        return self.described or candidate_features(self.groups)
+
+
+def candidate_features(groups: tuple[Group, ...]) -> Features:
+    """One-hot features of the candidates of every group."""
+    names = [f"{g.name}: {g.label(c)}" for g in groups for c in range(len(g.candidates))]
+    starts = np.cumsum([0, *(len(group.candidates) for group in groups)])
+
+    def of(choices_NG: ChoicesNG) -> Vector:
+        found_NF = np.zeros((len(choices_NG), len(names)))
+        np.put_along_axis(found_NF, choices_NG.astype(np.intp) + starts[:-1], 1.0, axis=1)
+        return found_NF
+
+    return Features(lambda: tuple(names), of)
+
+
+def space_features(space: SearchSpace) -> Features:
+    """Stage features of a space plus one-hot candidates.
+
+    The former generalise over networks; the latter capture that one operator is better than another
+    in one layer. Tables are built when first needed.
+    """
+    tables, candidates = cache(lambda: StageFeatureTables(space)), candidate_features(space.groups)
+    example = space.architecture([0] * len(space.groups))
+    names = (*stage_features(example, stage_sizes(space.groups)), *candidates.names())
+
+    def of(choices_NG: ChoicesNG) -> Vector:
+        columns = tables().features(choices_NG)
+        return np.hstack([np.stack(list(columns.values()), axis=1), candidates.of(choices_NG)])
+
+    return Features(lambda: names, of)
+
+
+def bn_indicators(supernet: Supernet, space: SearchSpace) -> dict[str, Scores]:
+    """The BN indicators of a supernet, computed when first needed.
+
+    Args:
+        supernet: of this space, trained.
+        space: the search space.
+    """
+    table = cache(lambda: bn_table(supernet, space))
+    return {
+        "bn_indicator": lambda choices_NG: table().scores(choices_NG),
+        "bn_indicator_per_layer": lambda choices_NG: table().scores(choices_NG, per_layer=True),
+    }
+
+
+def pool_of(space: SearchSpace, limits: Sequence[Limit]) -> Pool | None:
+    """Costs of every operator in every layer; None without any budget.
+
+    The cost is the latency if it has a budget and was measured, otherwise that of the first budget.
+    It is the mean over the widths and sizes that the layer may have.
+    """
+    if not limits:
+        return None
+    limit = next((one for one in limits if one.key == "latency_ms"), limits[0])
+    operators: list[tuple[OperatorCosts, ...]] = [()] * len(space.groups)
+    possible = space.possible()[-len(space.layers) - 1 : -1]
+    for layer, blocks in zip(space.layers, possible, strict=True):
+        settings: dict[tuple[object, ...], list[Block]] = {}
+        for block in blocks:
+            settings.setdefault((block.operator, block.settings), []).append(block)
+        group = space.groups[layer.group]
+        operators[layer.group] = tuple(
+            _operator_costs(
+                _label(group, candidate),
+                [] if option is None else settings[option.operator, option.settings],
+                limit,
+            )
+            for candidate, option in enumerate(layer.menu.options)
+        )
+    return Pool(limit.key, tuple(operators))
+
+
+def _label(group: Group, candidate: int) -> str:
+    """Readable label of a candidate: `mbconv kernel=3 expansion=6`."""
+    values = group.values(candidate)
+    operator = str(values.pop("operator"))
+    settings = (f"{name.removeprefix(f'{operator}.')}={value}" for name, value in values.items())
+    return " ".join((operator, *settings))
+
+
+def _operator_costs(label: str, blocks: Sequence[Block], limit: Limit) -> OperatorCosts:
+    """Mean costs over the blocks that a candidate may be; 0 for a skipped layer."""
+    costs = [
+        (limit.block_cost(block), block_flops(block), block_parameters(block)) for block in blocks
+    ] or [(0.0, 0, 0)]
+    return OperatorCosts(label, *(float(np.mean(column)) for column in zip(*costs, strict=True)))
+
+
+def many_excesses(space: SearchSpace, limits: Sequence[Limit]) -> Scores | None:
+    """Vectorised summed excess; None if a limit is not vectorised."""
+    makers = [limit.many for limit in limits if limit.many is not None]
+    if len(makers) < len(limits):
+        return None
+    tables = cache(lambda: [make(space) for make in makers])
+
+    def excesses(choices_NG: ChoicesNG) -> Vector:
+        total_N = np.zeros(len(choices_NG))
+        for limit, cost in zip(limits, tables(), strict=True):
+            total_N += np.maximum(0.0, cost(choices_NG) / limit.budget - 1.0)
+        return total_N
+
+    return excesses

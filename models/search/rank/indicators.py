@@ -1,0 +1,93 @@
+"""The table of ranking indicators. To add one, add a function and a line in the table.
+
+An indicator scores one architecture at a time. `aggregate`, the mean rank over several indicators,
+is not in the table: it needs all candidates' scores (`models.predict.ranking.mean_ranks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from data.stream import Batch
+from models.nets.evaluate import slice_accuracy
+from models.nets.indicators import bn_indicator
+from models.nets.supernet import Supernet
+from models.predict.predictor import Predictor
+from models.space.architecture import Architecture
+from models.space.stage_features import stage_features
+
+AGGREGATE = "aggregate"
+PREDICTED = "accuracy_predictor"
+
+
+class UnavailableError(ValueError):
+    """A requested indicator has no data; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Inputs of the indicators.
+
+    Attributes:
+        supernet: trained; not modified.
+        calibration: batches of training images, for batch norm statistics.
+        held_out: batches of validation images.
+        predictor: of held-out NLL, fitted on the architectures evaluated by the search; or the
+            reason why there is none.
+        sizes: layers per stage of the space, for the predictor's features.
+    """
+
+    supernet: Supernet
+    calibration: Sequence[Tensor]
+    held_out: Sequence[Batch]
+    predictor: Predictor | str = "no search evaluated anything."
+    sizes: Sequence[int] = ()
+
+
+Indicator = Callable[[Evidence, Architecture], float]
+"""A score of an architecture; higher is better."""
+
+
+def supernet_accuracy(evidence: Evidence, architecture: Architecture) -> float:
+    """Held-out accuracy of the supernet's slice, with recalibrated batch norms."""
+    return slice_accuracy(evidence.supernet, architecture, evidence.calibration, evidence.held_out)
+
+
+def bn_sum(evidence: Evidence, architecture: Architecture) -> float:
+    """The BN indicator of the paper: a sum over layers."""
+    return bn_indicator(evidence.supernet, architecture)
+
+
+def bn_mean(evidence: Evidence, architecture: Architecture) -> float:
+    """The BN indicator divided by the number of present layers."""
+    return bn_indicator(evidence.supernet, architecture, per_layer=True)
+
+
+def predicted(evidence: Evidence, architecture: Architecture) -> float:
+    """The negative NLL predicted from the architecture's features.
+
+    Single evaluations are on one batch each; the predictor averages over all of them.
+
+    Raises:
+        UnavailableError: there is no predictor.
+    """
+    if isinstance(evidence.predictor, str):
+        raise UnavailableError(f"indicator {PREDICTED} is not available: {evidence.predictor}")
+    return -evidence.predictor.predict(stage_features(architecture, evidence.sizes))
+
+
+def available(evidence: Evidence) -> dict[str, Indicator]:
+    """The indicators whose data are available."""
+    missing = {PREDICTED} if isinstance(evidence.predictor, str) else set()
+    return {name: score for name, score in INDICATORS.items() if name not in missing}
+
+
+INDICATORS: Mapping[str, Indicator] = {
+    "supernet_accuracy": supernet_accuracy,
+    "bn_indicator": bn_sum,
+    "bn_indicator_per_layer": bn_mean,
+    PREDICTED: predicted,
+}

@@ -1,0 +1,1 @@
+"""What may be searched: architectures, operators, search spaces, distributions, costs."""

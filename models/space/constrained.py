@@ -1,0 +1,156 @@
+"""Architectures under constraints: random sampling and the most probable one.
+
+Constraints are given as `excess(choices)`, the total constraint violation: 0 if all hold. It is
+assumed only that small changes of an architecture change it little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations, islice
+
+import numpy as np
+
+from models.space.distribution import Choices, Distribution
+from models.space.space import Group
+
+Excess = Callable[[Choices], float]
+
+
+def random_within(
+    groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
+) -> Choices | None:
+    """A random feasible architecture, or None if no attempt finds one."""
+    found, over = nearest_within(groups, excess, rng, attempts)
+    return found if over <= 0 else None
+
+
+def nearest_within(
+    groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
+) -> tuple[Choices, float]:
+    """A random feasible architecture, or the one with the smallest excess found, and its excess.
+
+    Each attempt draws uniformly and, while constraints are violated, moves to a random neighbour
+    with a smaller excess. This reaches feasible regions too small for rejection sampling.
+    """
+    nearest: tuple[float, Choices] | None = None
+    for _ in range(attempts):
+        start = tuple(int(rng.integers(len(group.candidates))) for group in groups)
+        found = descend(groups, start, excess, rng)
+        over = excess(found)
+        if over <= 0:
+            return found, 0.0
+        nearest = (over, found) if nearest is None else min(nearest, (over, found))
+    assert nearest is not None
+    return nearest[1], nearest[0]
+
+
+def descend(
+    groups: Sequence[Group],
+    start: Choices,
+    excess: Excess,
+    rng: np.random.Generator,
+    allowed: Sequence[Sequence[int]] | None = None,
+) -> Choices:
+    """Reduce the excess of `start` by random improving changes until feasible or stuck.
+
+    Args:
+        groups: of the space.
+        start: initial choices.
+        excess: constraint violation.
+        rng: for the order of changes.
+        allowed: candidates per group that may be chosen; None allows all.
+    """
+    here, over = start, excess(start)
+    while over > 0:
+        neighbours = list(_changes(groups, here, 1, allowed))
+        for number in rng.permutation(len(neighbours)):
+            there = excess(neighbours[number])
+            if there < over:
+                here, over = neighbours[number], there
+                break
+        else:
+            break
+    return here
+
+
+def most_probable(
+    distribution: Distribution,
+    excess: Excess,
+    known: Iterable[Choices] = (),
+    pops: int = 5000,
+) -> Choices | None:
+    """The most probable feasible architecture, or None if none is found.
+
+    Architectures are visited by decreasing probability; the first feasible one is exact. If none
+    of the first `pops` is feasible, the result is the best local optimum of a hill climb by single
+    and paired changes. It starts from the mode, repaired by the changes that lose the least
+    log-probability per unit of excess removed, and from the best feasible one of `known`.
+    """
+    for choices in islice(distribution.by_probability(), pops):
+        if excess(choices) <= 0:
+            return choices
+    repaired = _repair(distribution, next(distribution.by_probability()), excess)
+    within = sorted({c for c in known if excess(c) <= 0}, key=_order(distribution))
+    starts = ([repaired] if repaired is not None else []) + within[:1]
+    climbed = [_climb(distribution, start, excess) for start in starts]
+    return min(climbed, key=_order(distribution), default=None)
+
+
+def _repair(distribution: Distribution, start: Choices, excess: Excess) -> Choices | None:
+    here, over = start, excess(start)
+    while over > 0:
+        likely = distribution.log_prob(here)
+        best: tuple[float, Choices] | None = None
+        for there in _changes(distribution.groups, here, 1):
+            gain = over - excess(there)
+            if gain > 0:
+                row = ((likely - distribution.log_prob(there)) / gain, there)
+                best = row if best is None else min(best, row)
+        if best is None:
+            return None
+        here, over = best[1], excess(best[1])
+    return here
+
+
+def _climb(distribution: Distribution, start: Choices, excess: Excess) -> Choices:
+    here, likely = start, distribution.log_prob(start)
+    improved = True
+    while improved:
+        improved = False
+        for width in (1, 2):
+            # Probability first: it is cheaper to evaluate than the constraints.
+            better = [
+                (-value, there)
+                for there in _changes(distribution.groups, here, width)
+                if (value := distribution.log_prob(there)) > likely + 1e-12
+            ]
+            step = next((row for row in sorted(better) if excess(row[1]) <= 0), None)
+            if step is not None:
+                likely, here, improved = -step[0], step[1], True
+                break
+    return here
+
+
+def _changes(
+    groups: Sequence[Group],
+    choices: Choices,
+    width: int,
+    allowed: Sequence[Sequence[int]] | None = None,
+) -> Iterator[Choices]:
+    """All architectures that differ from `choices` in exactly `width` groups."""
+    known = allowed or [range(len(group.candidates)) for group in groups]
+    for changed in combinations(range(len(groups)), width):
+        rows = [choices]
+        for group in changed:
+            others = [c for c in known[group] if c != choices[group]]
+            rows = [(*row[:group], other, *row[group + 1 :]) for row in rows for other in others]
+        yield from rows
+
+
+def _order(distribution: Distribution) -> Callable[[Choices], tuple[float, Choices]]:
+    """Sort key: decreasing probability, deterministic for ties."""
+    return lambda choices: (-distribution.log_prob(choices), choices)
+
+
+__all__ = ["Excess", "descend", "most_probable", "nearest_within", "random_within"]

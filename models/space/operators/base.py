@@ -1,0 +1,150 @@
+"""Operator interface: the cells of a block, and its forward pass.
+
+The plain module, the supernet's weight-sharing module and the costs are all derived from `cells`
+and `forward`. Axes: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from models.space.architecture import Block, Setting
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution without bias, followed by batch normalisation.
+
+    `size` is the input's height and width; a depthwise convolution has `in_channels` groups.
+    """
+
+    in_channels: int
+    out_channels: int
+    size: int
+    kernel: int = 1
+    stride: int = 1
+    depthwise: bool = False
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Output shape for one image, (C, H, W)."""
+        out_size = -(-self.size // self.stride)
+        return (self.out_channels, out_size, out_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations for one image."""
+        fan_in = self.kernel**2 * (1 if self.depthwise else self.in_channels)
+        return math.prod(self.out_shape) * fan_in
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters: kernel, and scale and shift of the batch norm."""
+        fan_in = self.kernel**2 * (1 if self.depthwise else self.in_channels)
+        return self.out_channels * (fan_in + 2)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer with bias, on features of shape (N, C)."""
+
+    in_features: int
+    out_features: int
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Output shape for one image, (C,)."""
+        return (self.out_features,)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations for one image."""
+        return self.in_features * self.out_features
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters: weight and bias."""
+        return self.out_features * (self.in_features + 1)
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """A 1x1 convolution with bias and without norm, on pooled features (N, C, 1, 1).
+
+    Used by gates: squeeze-excite and split attention.
+    """
+
+    in_channels: int
+    out_channels: int
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Output shape for one image, (C, 1, 1)."""
+        return (self.out_channels, 1, 1)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations for one image."""
+        return self.in_channels * self.out_channels
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters: kernel and bias."""
+        return self.out_channels * (self.in_channels + 1)
+
+
+Cell = Conv | Linear | Pointwise
+Run = Callable[[str, Tensor], Tensor]
+"""Apply the named cell to a tensor; the caller supplies the weights."""
+
+
+class OperatorError(ValueError):
+    """A setting or shape that an operator does not support."""
+
+
+class Operator(ABC):
+    """One type of block."""
+
+    name: ClassVar[str]
+    place: ClassVar[Literal["front", "layer", "head"]] = "layer"
+    """Allowed position: before the stem; stem or searched layer; end of the network."""
+    settings: ClassVar[Mapping[str, tuple[Setting, ...]]]
+    """All settings and their allowed values."""
+    defaults: ClassVar[Mapping[str, Setting]] = {}
+    """Defaults of optional settings. A block never stores a default value."""
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Backends that do not support this operator, with the observed reason."""
+
+    def setting(self, block: Block, name: str) -> Setting:
+        """The block's value of a setting, stored or default."""
+        stored = block.options.get(name)
+        return self.defaults[name] if stored is None else stored
+
+    def number(self, block: Block, name: str) -> int:
+        """The block's value of an integer setting."""
+        return int(self.setting(block, name))
+
+    def unsupported_reason(self, block: Block, backend: str) -> str:
+        """Why a backend does not support `block`; empty if it does.
+
+        Override this where support depends on the settings.
+        """
+        return self.unsupported.get(backend, "")
+
+    @abstractmethod
+    def cells(self, block: Block) -> dict[str, Cell]:
+        """The cells of `block` by name, in execution order; the last Conv produces the output.
+
+        Raises:
+            OperatorError: the operator does not support the block's shape.
+        """
+
+    @abstractmethod
+    def forward(self, block: Block, x_NCHW: Tensor, run: Run) -> Tensor:
+        """Compute the block; every cell is applied through `run`."""

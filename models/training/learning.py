@@ -1,0 +1,181 @@
+"""Shared by the training stages: params, data, resuming, progress, history."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from core.checkpoint import Checkpoint
+from core.files import rounded
+from core.progress import Progress
+from core.settings import Params
+from data.dataset import DatasetInfo, Split, SplitName, read_split
+from data.stream import TrainStream, eval_batches
+from models.nets.evaluate import accuracy
+from models.training.loop import Batches, Learn, Mixup, Recipe, Run, train
+
+EVAL_BATCH = 500
+"""Images per forward pass in evaluation; results do not depend on it."""
+
+OWN_SUPERNET = "supernet.safetensors"
+"""Supernet weights written by a search that trains them."""
+
+
+class LearningParams(Params):
+    """How a stage trains: batches, learning rate with warm-up and cosine decay, resuming."""
+
+    epochs: float = Field(gt=0)
+    """Passes over the training split; fractions are allowed."""
+    batch: int = Field(ge=2)
+    """Images per step."""
+    learning_rate: float = Field(gt=0)
+    """Highest learning rate, reached after the warm-up."""
+    momentum: float = Field(ge=0, lt=1)
+    """Of SGD, 0 for none; AdamW's beta1."""
+    weight_decay: float = Field(ge=0)
+    """Of convolutions and fully connected layers; not of batch norms and biases."""
+    label_smoothing: float = Field(ge=0, lt=1)
+    """Share of each target spread over all classes."""
+    warmup_fraction: float = Field(ge=0, le=1)
+    """Share of the steps in which the learning rate rises."""
+    checkpoint_every: int = Field(ge=1)
+    """Steps between two checkpoints."""
+    threads: int = Field(ge=1)
+    """Processor threads; part of the params because floating-point sums depend on it."""
+    seed: int = Field(ge=0)
+    """Of initial weights, batches, augmentation and sampling."""
+
+    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+        """The recipe for a training split that gives this many steps per epoch."""
+        steps = max(1, round(self.epochs * steps_per_epoch))
+        return Recipe(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            warmup_fraction=self.warmup_fraction,
+            ema_decay=ema_decay,
+            window=max(1, steps // 50),
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+class NetworkParams(LearningParams):
+    """How one network is trained, from a slice of the supernet or from fresh weights."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
+    mixup_alpha: float = Field(0.0, ge=0)
+    """Alpha of mixup's Beta distribution; 0 disables mixup."""
+    slice_share: float = Field(ge=0, le=1)
+    """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights."""
+    ema_decay: float = Field(ge=0, lt=1)
+    """Of the moving average of the weights, which is the result; 0: the last weights."""
+    recalibration_batches: int = Field(16, ge=1)
+    """Training batches for the final batch norms' statistics."""
+
+    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+        """The recipe for a training split that gives this many steps per epoch."""
+        decay = self.ema_decay if ema_decay is None else ema_decay
+        recipe = super().recipe(steps_per_epoch, decay)
+        return dataclasses.replace(recipe, optimizer=self.optimizer)
+
+    @property
+    def mixup(self) -> Mixup | None:
+        """Mixup settings; None if disabled."""
+        return Mixup(self.mixup_alpha, self.seed) if self.mixup_alpha else None
+
+
+@dataclass(frozen=True)
+class Images:
+    """An open prepared data set."""
+
+    info: DatasetInfo
+    train: Split
+    val: Split
+    test: Split
+
+    @classmethod
+    def open(cls, folder: Path) -> Images:
+        """Open the folder written by the prepare stage.
+
+        Raises:
+            DataError: something is missing or corrupt.
+        """
+        info = DatasetInfo.read(folder)
+        train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))
+        return cls(info, train, val, test)
+
+    def stream(self, params: LearningParams, share: tuple[int, int] = (0, 1)) -> TrainStream:
+        """Augmented training batches, or this process's share of each (see `TrainStream`)."""
+        return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
+
+    def augmented(self, seed: int) -> Callable[[int], TrainStream]:
+        """Return a function from batch size to augmented training batches with this seed."""
+        return lambda batch: TrainStream(self.train, self.info, batch, seed, True)
+
+    def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
+        """Training images without augmentation, for batch norm statistics."""
+        stream = TrainStream(self.train, self.info, batch, seed, augment=False)
+        return [stream.at(step).images_NCHW for step in range(batches)]
+
+    def accuracy(self, network: nn.Module, split: SplitName, limit: int | None = None) -> float:
+        """Top-1 accuracy of a network in evaluation mode on one split.
+
+        Args:
+            network: left in evaluation mode.
+            split: the split.
+            limit: use at most this many images, spread evenly over the split.
+        """
+        images = {"train": self.train, "val": self.val, "test": self.test}[split]
+        subset = images if limit is None else spread(images, limit)
+        return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
+
+
+def supernet_file(shared: Path, search: Path) -> Path:
+    """The supernet weights used after the search: the search's own if it trained them.
+
+    Args:
+        shared: the folder of the stage supernet.
+        search: the folder of the device's search.
+    """
+    own = search / OWN_SUPERNET
+    return own if own.is_file() else shared / "supernet.safetensors"
+
+
+def spread(split: Split, limit: int) -> Split:
+    """At most `limit` images of a split, evenly spaced."""
+    stride = -(-len(split) // limit)
+    return Split(split.images_NHWC[::stride], split.labels_N[::stride])
+
+
+def learn_with_checkpoints(
+    title: str, run: Run, batches: Batches, learn: Learn, checkpoint: Checkpoint
+) -> None:
+    """Train `run` to its end with progress, resuming from the checkpoint if there is one.
+
+    The final state is saved too, so that a later kill loses no training. All processes read the
+    checkpoint; only the first one writes and reports.
+    """
+    state = checkpoint.load()
+    if state is not None:
+        run.restore(state)
+    resumed_at = run.step
+    if not run.processes.first:
+        train(run, batches, learn)
+        return
+    with Progress(title, run.recipe.steps, start=resumed_at) as progress:
+        train(run, batches, learn, save=checkpoint.save, report=progress.update)
+    if run.step != resumed_at:
+        checkpoint.save(run.state())
+
+
+def history_rows(run: Run) -> list[dict[str, Any]]:
+    """The run's history for a JSON file."""
+    return [{name: rounded(value) for name, value in row.items()} for row in run.history]

@@ -1,0 +1,95 @@
+"""Deduplicated training runs: a network is not trained again from the same inputs.
+
+Devices that share a network train it from the same inputs to the same bytes. The first run writes a
+record BESIDE its output (DVC tracks the output itself) with the fingerprint of the inputs and the
+hashes of the files; later runs with the same fingerprint copy the files. Concurrent runs with the
+same fingerprint wait for the first.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from core.files import atomic_path, sha256_file, write_bytes
+
+_SOON = 0.1
+"""Seconds after which a stage reports that it is waiting."""
+
+
+def record_inputs(output: Path, inputs: str) -> None:
+    """Record the inputs of a finished output.
+
+    Args:
+        output: the stage's complete output folder.
+        inputs: fingerprint of everything it depends on.
+    """
+    # Files left half-written by a killed run are hidden.
+    complete = [file for file in sorted(output.iterdir()) if not file.name.startswith(".")]
+    files = {file.name: sha256_file(file) for file in complete}
+    write_bytes(_record(output), json.dumps({"inputs": inputs, "files": files}).encode())
+
+
+def copy_finished_run(output: Path, inputs: str) -> Path | None:
+    """Copy another device's output made from the same inputs.
+
+    Args:
+        output: the stage's own output folder; those of other devices are its siblings.
+        inputs: fingerprint of everything the output depends on.
+
+    Returns:
+        The other device's folder; None if none has a complete and unchanged output.
+    """
+    for record in sorted(output.parent.glob(".*.inputs")):
+        other = record.with_name(record.name.removeprefix(".").removesuffix(".inputs"))
+        files = _files(record, inputs)
+        if other == output or not files or not all(_is(other / n, h) for n, h in files.items()):
+            continue
+        for name in files:
+            with atomic_path(output / name) as temporary:
+                shutil.copyfile(other / name, temporary)
+        return other
+    return None
+
+
+@contextmanager
+def lock_inputs(output: Path, inputs: str) -> Iterator[None]:
+    """Hold the lock for these inputs; it is released if its holder is killed.
+
+    Args:
+        output: the stage's output folder.
+        inputs: fingerprint of everything it depends on.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output.with_name(f".{inputs[:16]}.lock"))
+    try:
+        lock.acquire(timeout=_SOON)
+    except Timeout:
+        print("another device is training the same network: waiting for it.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        # A waiting process has the old file open, and at worst repeats the same work.
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _record(output: Path) -> Path:
+    return output.with_name(f".{output.name}.inputs")
+
+
+def _files(record: Path, inputs: str) -> dict[str, str]:
+    """Hashes of the recorded files by name; empty if the record is of other inputs."""
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return content["files"] if content["inputs"] == inputs else {}
+
+
+def _is(file: Path, sha256: str) -> bool:
+    return file.is_file() and sha256_file(file) == sha256

@@ -1,0 +1,39 @@
+"""Params of the train stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from models.training.launch import check_parts
+from models.training.learning import NetworkParams
+
+
+class TrainParams(NetworkParams):
+    """How a device's network is trained."""
+
+    processes: int = Field(1, ge=1)
+    """Processes that share every batch (data parallelism); each has `threads` threads."""
+    distill_weight: float = Field(ge=0, le=1)
+    """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
+    temperature: float = Field(gt=0)
+    """Softmax temperature of teacher and student; 1 leaves them unchanged."""
+    soft_labels: Literal["cached", "live"] = "cached"
+    """cached: the teacher's stored logits of the images without augmentation, at no cost. live: its
+    forward pass at every step on the augmented and mixed images."""
+    slice_images: int = Field(1000, ge=1)
+    """Test images on which the slice is compared with the supernet."""
+    slice_difference: float = Field(0.001, gt=0)
+    """Largest difference of any logit between the two, as a share of the largest logit."""
+    slice_agreement: float = Field(0.99, ge=0, le=1)
+    """Minimum share of those images with the same prediction of both."""
+    slice_accuracy_drop: float = Field(0.01, ge=0, le=1)
+    """Largest loss of top-1 accuracy of the slice against the supernet."""
+
+    @field_validator("processes")
+    @classmethod
+    def _divides(cls, count: int, info: ValidationInfo) -> int:
+        if "batch" in info.data:
+            check_parts(info.data["batch"], count)
+        return count

@@ -1,0 +1,35 @@
+"""Train batch normalisation alone (Chen et al. 2021, "BN-NAS", section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from models.nets.shared_cells import SharedLinear, SlicedNorm
+from models.training.strategies.base import Task
+from models.training.strategies.spos import SinglePath
+
+
+class BatchNormOnly(SinglePath):
+    """Single random paths, of which only batch norms and the last layer are trained.
+
+    All other weights are frozen at their random initial values (no gradient, no optimiser state).
+    The BN indicator needs only the scales gamma, and converges early.
+    """
+
+    name = "bn_only"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.supernet.requires_grad_(False)
+        for module in self.supernet.modules():
+            if isinstance(module, SlicedNorm):
+                module.requires_grad_(True)
+        for module in self.supernet.positions[-1].modules():
+            if isinstance(module, SharedLinear):
+                module.requires_grad_(True)
+
+    def trainable(self) -> Iterable[nn.Parameter]:
+        """Batch norms' scales and shifts, and the last layer."""
+        return [p for p in self.supernet.parameters() if p.requires_grad]

@@ -1,0 +1,77 @@
+"""Params of the supernet stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+
+from core.settings import Params, nearest
+from models.training.launch import check_parts
+from models.training.learning import LearningParams
+from models.training.loop import Recipe
+from models.training.strategies import STRATEGIES
+from models.training.strategies.pi import PiSettings
+from models.training.strategies.sandwich import SandwichSettings
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class SupernetParams(LearningParams):
+    """How the supernet is trained, and how it is evaluated afterwards."""
+
+    strategy: str
+    """Name of the training strategy."""
+    sandwich: SandwichSettings = SandwichSettings()
+    """Settings of the strategy `sandwich`; others do not read them."""
+    pi: PiSettings = PiSettings()
+    """Settings of the strategy `pi`; others do not read them."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Compute precision (autocast); weights, statistics and losses stay float32."""
+    channels_last: bool = True
+    """Use the channels-last memory format, which is faster on most CPUs and networks."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where it is trained; with cuda every process has its own GPU."""
+    processes: int = Field(1, ge=1)
+    """Processes that share every batch (data parallelism); each has `threads` threads."""
+    accumulate: int = Field(1, ge=1)
+    """Gradient accumulation: parts per process and batch, to reduce memory. The step is that of the
+    whole batch, except that batch norms see one part at a time."""
+    report_subnets: int = Field(8, ge=0)
+    """Random networks whose validation accuracy goes into the history."""
+    report_images: int = Field(1000, ge=1)
+    """Validation images for each of them."""
+    probe_images: int = Field(2000, ge=2)
+    """Training images for their linear probes, if the classifier was not trained."""
+    recalibration_batches: int = Field(4, ge=1)
+    """Training batches for those networks' batch norms."""
+
+    @field_validator("strategy")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            raise ValueError(f"unknown strategy '{name}'.{nearest(name, STRATEGIES)}")
+        return name
+
+    @field_validator("processes", "accumulate")
+    @classmethod
+    def _divides(cls, count: int, info: ValidationInfo) -> int:
+        batch, parts = info.data.get("batch"), count
+        if info.field_name == "accumulate":
+            parts *= info.data.get("processes", 1)
+        if batch is not None:
+            check_parts(batch, parts)
+        return count
+
+    @property
+    def settings(self) -> Params | None:
+        """Settings of the selected strategy, if it has any."""
+        found = getattr(self, self.strategy, None)
+        return found if isinstance(found, Params) else None
+
+    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+        """The recipe for a training split that gives this many steps per epoch."""
+        recipe = super().recipe(steps_per_epoch, ema_decay)
+        return dataclasses.replace(recipe, accumulate=self.accumulate)

@@ -1,0 +1,121 @@
+"""Training a supernet from params."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core.checkpoint import Checkpoint
+from core.distributed import ALONE, Processes
+from data.stream import Batch, TrainStream
+from models.nets.batch import parts
+from models.nets.memory import peak_bytes
+from models.nets.supernet import Supernet
+from models.space.space import SearchSpace
+from models.training.learning import Images, learn_with_checkpoints
+from models.training.loop import Batches, Objective, Run
+from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.supernet.last_layer import fit_last_layer
+from models.training.supernet.settings import PRECISIONS, SupernetParams
+
+CPU = torch.device("cpu")
+
+
+def train_supernet(
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    checkpoint: Checkpoint,
+    device: torch.device = CPU,
+    processes: Processes = ALONE,
+) -> tuple[Supernet, Run, Strategy]:
+    """Train a supernet from random weights, or resume from `checkpoint`.
+
+    Args:
+        space: the search space.
+        images: the data set.
+        params: training settings.
+        checkpoint: of this run.
+        device: where it is trained.
+        processes: those that share each batch; each calls this.
+
+    Returns:
+        The supernet on the CPU, the finished run, and the strategy.
+    """
+    strategy = build(space, images, params, device, processes)
+    stream = images.stream(params, (processes.rank, processes.count))
+    recipe = params.recipe(stream.steps_per_epoch)
+    run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
+    batches = feed(stream, strategy.views, params, device)
+    learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
+    if not strategy.classifies:
+        # A kill from here on repeats only these few steps: the checkpoint has the features.
+        steps = max(1, round(params.pi.classifier_epochs * stream.steps_per_epoch))
+        fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
+    return strategy.supernet.cpu(), run, strategy
+
+
+def build(
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    device: torch.device = CPU,
+    processes: Processes = ALONE,
+) -> Strategy:
+    """Build the selected strategy on a supernet with the seed's initial weights."""
+    supernet = Supernet(space, torch.Generator().manual_seed(params.seed)).to(device)
+    supernet.to(memory_format=memory_format(params))
+    task = Task(
+        supernet,
+        space,
+        Objective(space.classes, params.label_smoothing),
+        params.seed,
+        len(images.train),
+        params.settings,
+        PRECISIONS[params.precision],
+        processes,
+    )
+    return STRATEGIES[params.strategy](task)
+
+
+def feed(
+    stream: TrainStream, views: int, params: SupernetParams, device: torch.device = CPU
+) -> Batches:
+    """Batches of a stream on the device and in the memory format of the network."""
+
+    def at(step: int) -> Batch:
+        batch = stream.at(step, views)
+        second_NCHW = batch.second_NCHW
+        return batch._replace(
+            images_NCHW=moved(batch.images_NCHW),
+            labels_N=batch.labels_N.to(device),
+            second_NCHW=None if second_NCHW is None else moved(second_NCHW),
+        )
+
+    def moved(images_NCHW: Tensor) -> Tensor:
+        return images_NCHW.to(device, memory_format=memory_format(params))
+
+    return at
+
+
+def memory_format(params: SupernetParams) -> torch.memory_format:
+    """Memory format of images and weights."""
+    return torch.channels_last if params.channels_last else torch.contiguous_format
+
+
+def peak_step_bytes(space: SearchSpace, images: Images, params: SupernetParams) -> int:
+    """Peak memory of the first step's forward and backward passes, besides weights and batch.
+
+    It depends on the architectures that the step samples one after the other, not on the size of
+    the supernet. Measured on a separate supernet, in one process.
+    """
+    strategy = build(space, images, params)
+    batch = feed(images.stream(params, (0, params.processes)), strategy.views, params)(0)
+    piece = parts(batch, params.accumulate)[0]
+
+    def work() -> None:
+        strategy.learn(0, piece)
+        for parameter in strategy.trainable():
+            parameter.grad = None
+
+    return peak_bytes(work)

@@ -1,0 +1,99 @@
+"""All sections of `params.yaml`, and the class that each binds to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from bundles.settings import BundleParams
+from core.settings import Params, ParamsError, bind, nearest, read_yaml
+from data.settings import DataParams
+from devices.device import Device
+from devices.fleet.settings import FleetParams
+from devices.latency.settings import ProfileParams
+from devices.quantize.settings import QuantizeParams
+from devices.runtimes.settings import ExportParams
+from models.search.rank.settings import RankParams
+from models.search.settings import SearchParams
+from models.training.settings import TrainParams
+from models.training.supernet.settings import SupernetParams
+from models.training.teachers.settings import TeacherParams
+from pipelines.graph import PARAMS
+
+
+class SpaceParams(Params):
+    """The search space. `dvc.yaml` passes the file to the stages."""
+
+    file: str = Field(min_length=1)
+    """YAML file of the search space, from the repository's root."""
+
+
+SECTIONS: dict[str, Any] = {
+    "data": DataParams,
+    "space": SpaceParams,
+    "supernet": SupernetParams,
+    "teacher": TeacherParams,
+    "profile": ProfileParams,
+    "search": SearchParams,
+    "rank": RankParams,
+    "fleet": FleetParams,
+    "train": TrainParams,
+    "quantize": QuantizeParams,
+    "export": ExportParams,
+    "bundle": BundleParams,
+    "devices": dict[str, Device],
+}
+"""The class of each section."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The sections that bind to their class, and the problems of the others."""
+
+    values: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+
+def bind_params(root: Path) -> Bound:
+    """Bind every section, collecting all errors.
+
+    Raises:
+        ParamsError: the file cannot be read at all.
+    """
+    content = read_yaml(root / PARAMS)
+    problems = [
+        f"{name}: unknown section.{nearest(str(name), SECTIONS)}"
+        for name in content
+        if name not in SECTIONS
+    ]
+    values: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        if name not in content:
+            problems.append(f"{name}: required section is missing.")
+            continue
+        try:
+            values[name] = bind(content[name], name, kind)
+        except ParamsError as error:
+            problems.extend(str(error).splitlines())
+    return Bound(values, tuple(problems))
+
+
+def read_params(root: Path) -> Mapping[str, Any]:
+    """Read every section as its class.
+
+    Raises:
+        ParamsError: all errors, one per line.
+    """
+    bound = bind_params(root)
+    if bound.problems:
+        raise ParamsError(problem_list(bound.problems))
+    return bound.values
+
+
+def problem_list(problems: tuple[str, ...] | list[str]) -> str:
+    """One message with all problems."""
+    return "\n".join([f"{PARAMS} cannot be used:", *(f"  {problem}" for problem in problems)])

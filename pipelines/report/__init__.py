@@ -1,0 +1,1 @@
+"""Summary, report and provenance of a release."""

@@ -1,0 +1,130 @@
+"""`report.html`: the whole release on one self-contained page, pictures included.
+
+The page only shows values from the stages' files, and is reproducible from them. It is listed in
+`.dvcignore`, like the provenance records it shows.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundles.read import read_bundle
+from core.files import read_json, write_bytes
+from core.schemas import FLEET, LATENCY
+from models.predict.ranking import SCHEMA as CERTIFICATE
+from pipelines.graph import Graph
+from pipelines.plan import GATE, REPORT
+from pipelines.report.provenance import SCHEMA as PROVENANCE
+from pipelines.report.provenance import SUFFIX
+from pipelines.report.summary import read_summaries, verdict_of
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+class ReportError(ValueError):
+    """There is no release to report on; the message has the fix."""
+
+
+def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
+    """Write the page beside the release's index.
+
+    Args:
+        root: the repository.
+        graph: its stages, whose outputs are read.
+        stale: stages that would run; the page has a warning about them.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ReportError: there is no finished release.
+        BundleError: a bundle is damaged.
+    """
+    folder = root / graph[GATE].outs[0]
+    summaries = read_summaries(root, graph, graph.devices)
+    if not (folder / "release.json").is_file() or not summaries:
+        raise ReportError("there is no release to report on. Build one first: netwright run.")
+    page = render(
+        devices={name: _read_device(root, graph, name, row) for name, row in summaries.items()},
+        missing=[name for name in graph.devices if name not in summaries],
+        pareto=data_uri(folder / "pareto.png"),
+        fleet=_read_fleet(root / graph["fleet"].outs[0]),
+        stale=list(stale),
+    )
+    write_bytes(folder / REPORT, page.encode())
+    return folder / REPORT
+
+
+def render(**content: Any) -> str:
+    """Render the page; every value is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": number, "percent": percent, "interval": interval, "verdict": verdict_of
+    }  # fmt: skip
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with this many decimals; a dash for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A signed percentage, such as an error."""
+    return "-" if value is None else f"{value:+.1%}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval with this many decimals; a dash for None."""
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def data_uri(file: Path) -> str | None:
+    """A PNG file as the data URI of an `img`; None if it does not exist."""
+    if not file.is_file():
+        return None
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def _read_fleet(folder: Path) -> dict[str, Any] | None:
+    """The result of the stage `fleet`; None before it has run."""
+    file = folder / "fleet.json"
+    if not file.is_file():
+        return None
+    found = read_json(file, FLEET)
+    known = {row["architecture_id"]: row for row in found["networks"]}
+    return found | {"known": known, "picture": data_uri(folder / "fleet.png")}
+
+
+def _read_device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The page's content about one device; None for missing files."""
+
+    def out(stage: str) -> Path:
+        return root / graph[f"{stage}@{name}"].outs[0]
+
+    archive = root / summary["bundle"]
+    record = archive.with_name(archive.name + SUFFIX)
+    return {
+        "summary": summary,
+        "manifest": read_bundle(archive).manifest.model_dump(mode="json", by_alias=True),
+        "certificate": read_json(out("rank") / "certificate.json", CERTIFICATE),
+        "latency": {
+            "largest_ms": None,  # older profiles lack these keys
+            "largest_interval": None,
+            **read_json(out("profile") / "latency.json", LATENCY),
+        },
+        "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
+        "pictures": {
+            "Search history": data_uri(out("search") / "search.png"),
+            "Features of the search's predictor": data_uri(out("search") / "predictor.png"),
+            "Features of the ranking's predictor": data_uri(out("rank") / "predictor.png"),
+            "Latency model: predicted and measured": data_uri(out("profile") / "latency.png"),
+        },
+    }

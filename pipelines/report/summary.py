@@ -1,0 +1,134 @@
+"""The table at the end of a run, from the summaries of the bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from core.files import read_json
+from core.schemas import BUNDLE_SUMMARY
+from pipelines.graph import Graph
+from pipelines.tables import print_table
+
+Summaries = Mapping[str, Mapping[str, Any]]
+
+
+def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read the summary of each device's bundle; devices without a bundle are left out."""
+    found = {}
+    for device in devices:
+        file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
+        if file.is_file():
+            found[device] = _completed(read_json(file, BUNDLE_SUMMARY))
+    return found
+
+
+def _completed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with None for keys that older ones lack."""
+    latency = {"interval": None, "share": None, **row["latency_ms"]}
+    return {"undecided": [], **row, "latency_ms": latency}
+
+
+def held_back(summaries: Summaries) -> dict[str, list[str]]:
+    """The devices whose bundle the gate holds back, with the reasons."""
+    return {name: list(row["reasons"]) for name, row in summaries.items() if not row["passed"]}
+
+
+def undecided(summaries: Summaries) -> dict[str, list[str]]:
+    """The devices with a limit within a measurement's confidence interval, with the reasons."""
+    found = {name: list(row["undecided"]) for name, row in summaries.items()}
+    return {name: reasons for name, reasons in found.items() if reasons}
+
+
+def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
+    """The devices whose latency interval contains the budget or is too wide, with the reasons.
+
+    Args:
+        summaries: summaries of the bundles.
+        limit: largest half-width of an interval, as a share of the latency.
+    """
+    found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
+    for name, row in summaries.items():
+        measured, interval = row["latency_ms"]["measured"], row["latency_ms"]["interval"]
+        if name in found or measured is None or interval is None:
+            continue
+        half = (interval[1] - interval[0]) / 2 / measured
+        if half > limit:
+            found[name] = (
+                f"latency {measured:.4g} ms has an interval half-width of {half:.1%}, above "
+                f"export.max_interval {limit:.1%}"
+            )
+    return found
+
+
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """`passed`, `held back`, or `undecided`: a bundle that passed with a limit undecided."""
+    if not row["passed"]:
+        return "held back"
+    return "undecided" if row["undecided"] else "passed"
+
+
+COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
+"""Colour of each verdict."""
+
+
+def summary_table(summaries: Summaries) -> Table:
+    """One row per device."""
+    table = Table(title="Bundles", title_justify="left")
+    table.add_column("device")
+    table.add_column("architecture", overflow="fold")
+    table.add_column("precision")
+    for heading in ("float32", "delivered"):
+        table.add_column(f"accuracy\n{heading}", justify="right")
+    for heading in ("predicted", "measured", "95% interval", "budget"):
+        table.add_column(f"latency ms\n{heading}", justify="right")
+    table.add_column("size MB", justify="right")
+    table.add_column("verdict")
+    table.add_column("bundle", overflow="fold")
+    for name, row in summaries.items():
+        latency, accuracy, verdict = row["latency_ms"], row["accuracy"], verdict_of(row)
+        table.add_row(
+            escape(name),
+            escape(row["architecture_short"]),
+            row["precision"],
+            _number(accuracy["float32"], 4),
+            _number(accuracy["delivered"], 4),
+            _number(latency["predicted"], 3),
+            _number(latency["measured"], 3),
+            _interval(latency["interval"]),
+            _budget(latency),
+            _number(row["size_bytes"] / 1e6, 2),
+            f"[{COLOURS[verdict]}]{verdict}[/]",
+            escape(row["bundle"]),
+        )
+    return table
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    """An interval in milliseconds; a dash for None."""
+    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def print_summary(console: Console, summaries: Summaries) -> None:
+    """Print the table, and the reasons for every bundle held back or undecided."""
+    if not summaries:
+        return
+    print_table(console, summary_table(summaries))
+    for name, reasons in {**undecided(summaries), **held_back(summaries)}.items():
+        for reason in reasons:
+            console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _budget(latency: Mapping[str, Any]) -> str:
+    """The latency budget in milliseconds, with its share if it was given as one."""
+    text, share = _number(latency["budget"], 3), latency["share"]
+    return text if share is None else f"{text} ({share:g})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

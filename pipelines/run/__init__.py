@@ -1,0 +1,1 @@
+"""Execution of a run: flow, child processes, interrupts, repair."""

@@ -1,1 +1,0 @@
-"""Stage `bundle`: all files that one device needs, in one verifiable archive."""

@@ -1,1 +1,0 @@
-"""Shared by all stages: params, files, checkpoints, progress and process settings."""

@@ -1,1 +1,0 @@
-"""All devices together: their Pareto fronts, and the fewest networks that serve them all."""

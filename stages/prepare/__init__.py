@@ -1,1 +1,0 @@
-"""The prepare stage: from original files to checked and split arrays."""

@@ -1,1 +1,0 @@
-"""Stage `profile`: measure a device and fit its latency model."""

@@ -1,1 +1,0 @@
-"""Stage `release`: index of all bundles, and plot of accuracy against latency."""

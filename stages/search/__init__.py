@@ -1,1 +1,0 @@
-"""Search a device's architecture within its budgets, by one of several algorithms."""

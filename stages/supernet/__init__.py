@@ -1,1 +1,0 @@
-"""Train one weight-sharing supernet over the whole search space."""

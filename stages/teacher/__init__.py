@@ -1,1 +1,0 @@
-"""Train or load the teacher whose soft labels are distilled into every device's network."""

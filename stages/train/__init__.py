@@ -1,1 +1,0 @@
-"""Train one device's network from its supernet slice, distilled from the teacher."""

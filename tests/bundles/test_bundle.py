@@ -1,0 +1,335 @@
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles.archive import pack
+from bundles.errors import BundleError
+from bundles.gate import check_limits
+from bundles.read import read_bundle
+from core.files import read_json
+from devices.device import Budget
+from models.nets.equivalence import EquivalenceError
+from models.search.choice import Choice
+from models.space.architecture import Architecture
+from models.space.costs import peak_activation_bytes
+from models.space.space import SearchSpace
+from tests.bundles.forging import thorough
+
+DEVICES = ["cpu", "edge", "gpu", "dsp", "phone"]
+
+
+def unpack(bundle: Path, folder: Path) -> Path:
+    with tarfile.open(bundle) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def test_an_archive_is_a_plain_tar_gz_without_owner_and_time(tmp_path):
+    packed = pack({"b.txt": b"two", "a.txt": b"one" * 50_000})
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        members = archive.getmembers()
+        content = [archive.extractfile(member).read() for member in members]
+    assert content == [b"one" * 50_000, b"two"]
+    assert [m.name for m in members] == ["a.txt", "b.txt"]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+        (0, 0, 0, "", "", 0o644)
+    }
+    file = tmp_path / "x.tar.gz"
+    file.write_bytes(packed)
+    assert subprocess.run(["tar", "-tzf", file], capture_output=True, check=True).stderr == b""
+
+
+def test_the_same_inputs_give_the_same_bytes(world, bundles, tmp_path):
+    again = world.bundle("cpu", tmp_path / "again")
+    assert again.read_bytes() == bundles["cpu"].read_bytes()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_bundle_holds_what_the_contract_lists(bundles, device, tmp_path):
+    folder = unpack(bundles[device], tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["schema"] == "netwright/bundle/1"
+    present = {file.name for file in folder.iterdir()} - {"manifest.json"}
+    expected = {"preprocess.json", "labels.json", "golden.npz", "MODEL_CARD.md", "run.py"}
+    expected |= {"sbom.cdx.json"}
+    assert present == expected | set(manifest["model"]["files"]) | {manifest["model"]["portable"]}
+    for name, sha256 in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+    assert set(manifest["files"]) == present
+
+
+def test_golden_inputs_are_real_test_images_and_outputs_come_from_the_delivered_file(
+    world, bundles, tmp_path
+):
+    folder = unpack(bundles["cpu"], tmp_path)
+    images_NHWC = np.load(world.root / "data" / "test.images.npy")
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        assert set(golden) == {"images", "inputs", "labels", "outputs", "tolerance"}
+        rows = images_NHWC.reshape(len(images_NHWC), -1).tolist()
+        assert all(image.reshape(-1).tolist() in rows for image in golden["images"])
+        assert golden["inputs"].shape == (6, 1, 28, 28)
+        assert golden["outputs"].shape == (6, 10)
+        assert float(golden["tolerance"]) > 0
+
+
+def test_the_equivalence_checks_are_complete_from_supernet_to_delivered_file(bundles):
+    chain = read_bundle(bundles["edge"]).manifest.hops
+    names = [chain[0].source] + [hop.target for hop in chain]
+    assert names == [
+        "supernet slice",
+        "subnet",
+        "float32 ONNX",
+        f"{read_bundle(bundles['edge']).manifest.model.built_from.removesuffix('.onnx')} ONNX",
+        "delivered file in OpenVINO",
+    ]
+    assert all(hop.passed for hop in chain)
+    for hop in chain:
+        assert None not in (hop.max_difference, hop.agreement, hop.accuracy, hop.accuracy_before)
+        assert None not in hop.limit.model_dump().values()
+        assert hop.images >= 100
+    assert chain[-1].accuracy == read_bundle(bundles["edge"]).manifest.accuracy.delivered
+
+
+def test_an_unmeasured_check_has_no_numbers_and_a_reason(bundles):
+    *judged, last = read_bundle(bundles["gpu"]).manifest.hops
+    assert all(hop.passed for hop in judged)
+    assert (last.source, last.target) == ("float32 ONNX", "delivered file in TensorRT")
+    assert last.max_difference is last.agreement is last.accuracy is last.passed is None
+    assert last.limit.agreement == 0.999
+    assert "No NVIDIA GPU" in last.why_not_measured
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_failed_check_stops_the_bundle_and_is_named(world, bundles, tmp_path, number):
+    root = tmp_path / "world"
+    shutil.copytree(world.root, root)
+    files = [root / "train/train.json", root / "quantize/edge/quantize.json"]
+    places = [
+        (files[0], "slice"),
+        (files[1], 0),
+        (files[1], 1),
+        (root / "export/edge/export.json", 0),
+    ]
+    file, key = places[number]
+    content = json.loads(file.read_text())
+    if file.name == "quantize.json" and key == 1:
+        key = [f"{row['name']}.onnx" for row in content["candidates"]].index(content["file"])
+    hop = content[key] if key == "slice" else content["hops"][key]
+    hop["agreement"] = 0.2  # and still marked as passed
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        EquivalenceError, match=f"from {hop['from']} to {hop['to']} changes the network"
+    ):
+        type(world)(root).bundle("edge", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_predicted_latency_is_the_tables_for_the_delivered_precision(world, bundles):
+    manifest = read_bundle(bundles["cpu"]).manifest
+    blocks = len(Architecture.from_json(manifest.architecture).present)
+    per_block = {"float32": 0.1, "int8": 0.05}[manifest.precision]
+    assert manifest.latency_ms.predicted == pytest.approx(blocks * per_block)
+
+
+def test_non_reproducible_files_are_listed(bundles):
+    assert read_bundle(bundles["gpu"]).manifest.model.not_reproducible == ("model.engine",)
+    assert read_bundle(bundles["cpu"]).manifest.model.not_reproducible == ()
+    binaries = ("model_v73_qnn.bin", "model_v81_qnn.bin")
+    assert read_bundle(bundles["dsp"]).manifest.model.not_reproducible == binaries
+
+
+def test_what_was_not_measured_on_the_device_is_null_or_explained(world, bundles):
+    summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
+    assert set(summary["latency_ms"].values()) == {None}
+    assert any("latency was not measured: No NVIDIA GPU" in r for r in summary["reasons"])
+    portable = "the portable ONNX file in ONNX Runtime, as TensorRT does not run here"
+    assert f"accuracy was measured on {portable}" in summary["reasons"]
+    card = read_bundle(bundles["gpu"]).files["MODEL_CARD.md"].decode()
+    assert "Latency was not measured: No NVIDIA GPU" in card
+    assert "SM86, SM89" in card
+
+
+def test_accuracy_and_golden_outputs_of_an_emulated_device_name_the_runtime(bundles):
+    manifest = read_bundle(bundles["dsp"]).manifest
+    assert manifest.latency_ms.measured is None
+    assert "emulated" in manifest.latency_ms.why_not_measured
+    assert manifest.golden.computed_by.startswith("QNN ")
+    assert manifest.golden.computed_by.endswith(", emulated")
+    assert manifest.accuracy.measured_on.endswith("as QNN is only emulated here")
+    assert (
+        "a Hexagon DSP of v73 or v81" in read_bundle(bundles["dsp"]).files["MODEL_CARD.md"].decode()
+    )
+
+
+def test_an_exceeded_budget_fails_the_gate_with_a_reason(world, bundles):
+    summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
+    assert not summary["passed"]
+    assert "over the budget of 10" in summary["reasons"][0]
+
+
+def test_a_bundle_within_its_limits_passes_without_reasons(world, bundles):
+    summary = read_json(world.root / "bundle" / "cpu" / "bundle.json", "netwright/bundle-summary/1")
+    assert (summary["passed"], summary["reasons"]) == (True, [])
+    assert summary["sha256"] == hashlib.sha256(bundles["cpu"].read_bytes()).hexdigest()
+    assert summary["size_bytes"] == bundles["cpu"].stat().st_size
+    assert summary["architecture_short"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "passed", "undecided", "words"),
+    [
+        ((0.8, 0.99), True, False, "latency 0.9 ms (95% interval 0.8 to 0.99) is within"),
+        ((0.8, 1.2), True, True, "lies within the interval"),
+        (None, True, False, "latency 0.9 ms is within the budget of 1 ms"),
+    ],
+)
+def test_a_budget_within_the_interval_is_undecided_and_passes_the_gate(
+    bundles, interval, passed, undecided, words
+):
+    verdict = check_limits(with_latency(bundles["cpu"], 0.9, interval, 1.0), 1000)
+    assert verdict.passed == passed
+    assert bool(verdict.undecided) == undecided
+    assert set(verdict.undecided) == set(verdict.reasons)
+    assert any(words in text for text in (*verdict.reasons, *verdict.kept))
+
+
+@pytest.mark.parametrize("interval", [(1.01, 1.2), None])
+def test_latency_entirely_over_its_budget_fails_the_gate(bundles, interval):
+    verdict = check_limits(with_latency(bundles["cpu"], 1.1, interval, 1.0), 1000)
+    assert (verdict.passed, verdict.undecided) == (False, ())
+    assert "is over the budget of 1 ms" in verdict.reasons[0]
+
+
+def with_latency(bundle, measured, interval, budget):
+    """Return a bundle's manifest with another measured latency."""
+    manifest = read_bundle(bundle).manifest
+    device = manifest.device.model_copy(update={"budget": Budget(latency_ms=budget)})
+    changes = {"measured": measured, "interval": interval, "budget": budget}
+    latency = manifest.latency_ms.model_copy(update=changes)
+    return manifest.model_copy(update={"device": device, "latency_ms": latency})
+
+
+def test_peak_memory_of_the_delivered_precision_is_compared_with_its_budget(bundles):
+    bundle = read_bundle(bundles["cpu"])
+    manifest = bundle.manifest
+    share = {"float32": 1, "float16": 0.5, "int8": 0.25}[manifest.precision]
+    peak = peak_activation_bytes(Architecture.from_json(manifest.architecture)) * share / 1e6
+    assert manifest.costs.memory_mb == pytest.approx(peak, abs=1e-6)
+    assert (
+        f"| peak activation memory | {peak:.4g} MB | 1 MB |"
+        in bundle.files["MODEL_CARD.md"].decode()
+    )
+    assert any("peak activation memory" in text for text in check_limits(manifest, 1000).kept)
+    tight = manifest.device.model_copy(update={"budget": Budget(memory_mb=peak * 0.9)})
+    verdict = check_limits(manifest.model_copy(update={"device": tight}), 1000)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("peak activation memory")
+    assert read_bundle(bundles["dsp"]).manifest.costs.memory_mb is None  # no memory budget
+
+
+def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
+    root = tmp_path / "world"
+    shutil.copytree(world.root, root)
+    file = root / "rank" / "choice.json"
+    space = SearchSpace.load(
+        Path(__file__).parents[2] / "models" / "spaces" / "compact.yaml", (1, 28, 28), 10
+    )
+    Choice(space.from_index(0), "another", None).write(file)
+    with pytest.raises(BundleError, match="different networks"):
+        type(world)(root).bundle("cpu", tmp_path / "out")
+
+
+BLOCK = """
+import importlib.abc, sys
+class Guard(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {banned!r}:
+            raise ImportError(f"{{name}} is blocked in this test")
+sys.meta_path.insert(0, Guard())
+import runpy
+sys.argv = ["run.py", *sys.argv[1:]]
+runpy.run_path("run.py", run_name="__main__")
+"""
+BANNED = {"torch", "PIL", "sklearn", "scipy", "pydantic", "stages", "devices", "data", "models"}
+
+
+def run_alone(folder: Path, *arguments: str):
+    """Run a bundle's run.py without access to this repository; see also test_isolated.py."""
+    code = BLOCK.format(banned=BANNED)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+
+
+def test_run_py_classifies_arrays(bundles, tmp_path):
+    folder = unpack(bundles["cpu"], tmp_path)
+    with np.load(folder / "golden.npz") as golden:
+        expected = [str(k) for k in golden["outputs"].argmax(1)]
+        for index, image_HWC in enumerate(golden["images"]):
+            np.save(folder / f"{index}.npy", image_HWC)
+    done = run_alone(folder, *[f"{index}.npy" for index in range(6)])
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == expected
+
+
+def test_run_py_prints_a_label_that_the_terminal_cannot_encode(bundles, tmp_path, monkeypatch):
+    def with_apples(content, files):
+        labels = json.loads(files["labels.json"])
+        labels["labels"] = [f"\U0001f34e{label}" for label in labels["labels"]]
+        files["labels.json"] = json.dumps(labels).encode()
+
+    (tmp_path / "apples.tar.gz").write_bytes(thorough(bundles["cpu"], with_apples))
+    folder = unpack(tmp_path / "apples.tar.gz", tmp_path / "apples")
+    with np.load(folder / "golden.npz") as golden:
+        np.save(folder / "0.npy", golden["images"][0])
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    done = run_alone(folder, "0.npy")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0.npy: \\U0001f34e")
+
+
+def test_run_py_without_a_gpu_suggests_the_portable_file(bundles, tmp_path):
+    folder = unpack(bundles["gpu"], tmp_path)
+    refused = run_alone(folder)
+    assert refused.returncode == 1
+    assert "--portable" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = run_alone(folder, "--portable")
+    assert done.returncode == 0, done.stderr
+
+
+def edit_manifest(folder: Path) -> None:
+    file = folder / "manifest.json"
+    file.write_text(file.read_text().replace('"threads": 1', '"threads": 2'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "labels.json").write_text("{}"), "labels.json is not the file"),
+        (lambda folder: np.save(folder / "x.npy", np.zeros((5, 5, 1), np.uint8)), "must be uint8"),
+        (edit_manifest, "manifest.json was changed"),
+    ],
+    ids=["changed file", "wrong shape", "edited manifest"],
+)
+def test_run_py_refuses_invalid_input_with_a_message(bundles, tmp_path, spoil, message):
+    folder = unpack(bundles["cpu"], tmp_path)
+    spoil(folder)
+    done = run_alone(folder, *(["x.npy"] if (folder / "x.npy").exists() else []))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,93 @@
+"""Invalid params files: the error says what is wrong and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from core.settings import Params, ParamsError, bind, read_yaml
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "a tab": (b"data:\n\tsource: x\n", "in line 2: indentation contains a tab"),
+    "the same name twice": (b"data: 1\ndata: 2\n", 'in line 2: found duplicate key "data"'),
+    "a number of 5000 digits": (b"a: " + b"9" * 5000, "a number is too long"),
+    "nothing": (b"", "is empty: restore it"),
+    "latin1": (b"a: caf\xe9\n", "not UTF-8 (byte 7 is 0xe9)"),
+    "utf-16": ("a: 1\n".encode("utf-16"), "iconv -f utf-16"),
+    "NUL": (b"a: \0\n", "special characters are not allowed"),
+    "deep nesting": (b"a: " + b"[" * 5000, "nested too deeply"),
+    "an alias of itself": (b"a: &a [*a]\n", "an alias contains itself"),
+    "a tag": (b"a: !!python/object:os.system x\n", "could not determine a constructor"),
+    "a list": (b"- a\n", "must be a mapping of sections, not list"),
+    "a date that is none": (b"a: 2020-99-99\n", "month must be in 1..12"),
+    "a number for a name": (
+        b"devices:\n  1080: 1\n",
+        "line 2: devices.1080 is not a string in YAML",
+    ),
+    "a truth value for a name": (b"devices:\n  false: 1\n", 'Put the name in quotes: "false"'),
+    "1e3 for a name": (b"devices:\n  1e3: 1\n", 'Put the name in quotes: "1e3"'),
+    "markers of a merge": (
+        b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n",
+        "git's conflict markers",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_file_that_cannot_be_used_says_why(kind: str, tmp_path: Path):
+    content, said = BAD[kind]
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ParamsError) as error:
+        read_yaml(file)
+    assert said in str(error.value)
+    assert str(file) in str(error.value)
+    assert "unicode string" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfa: {b: 1}\n", b"a:\r\n  b: 1\r\n", b"a: {b: 1} # no device\n"],
+    ids=["BOM", "CRLF", "plain"],
+)
+def test_a_file_as_windows_writes_it_is_read(content: bytes, tmp_path: Path):
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content)
+    assert read_yaml(file) == {"a": {"b": 1}}
+
+
+def test_names_in_quotes_and_the_word_no_are_names(tmp_path: Path):
+    file = tmp_path / "params.yaml"
+    file.write_text("devices: {'1080': 1, \"false\": 2, no: 3, '1e3': 4}\n")
+    assert list(read_yaml(file)["devices"]) == ["1080", "false", "no", "1e3"]
+
+
+def test_a_folder_and_a_link_to_nothing_are_named(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ParamsError, match="is a folder"):
+        read_yaml(tmp_path / "folder")
+    (tmp_path / "link").symlink_to("nothing")
+    with pytest.raises(ParamsError, match="a broken link: nothing does not exist"):
+        read_yaml(tmp_path / "link")
+
+
+class Some(Params):
+    """Settings."""
+
+    seed: int = 0
+    share: float = 0.0
+    name: str = ""
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"seed": 2**32}, "some.seed: must be at most 4294967295"),
+        ({"share": 10**40}, "some.share: must be at most"),
+        ({"share": float("nan")}, "some.share: input should be a finite number"),
+        ({"name": 1080}, "Put it in quotes."),
+    ],
+)
+def test_a_value_that_no_library_takes_is_named(values: dict[str, object], said: str):
+    with pytest.raises(ParamsError) as error:
+        bind(values, "some", Some)
+    assert said in str(error.value)

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.nets.subnet import Subnet
+from models.nets.supernet import Supernet
+from models.nets.weights import WeightsError, load_into, to_bytes
+from models.space.space import SearchSpace
+
+
+def subnet(space: SearchSpace, seed: int) -> Subnet:
+    return Subnet(space.sample(np.random.default_rng(0)), torch.Generator().manual_seed(seed))
+
+
+def test_weights_come_back_as_they_were(tiny: SearchSpace, tmp_path: Path) -> None:
+    first, second = subnet(tiny, 1), subnet(tiny, 2)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(to_bytes(first))
+    load_into(second, file)
+    assert all(torch.equal(v, second.state_dict()[n]) for n, v in first.state_dict().items())
+
+
+def test_equal_weights_give_equal_bytes(tiny: SearchSpace) -> None:
+    """Whatever their memory format."""
+    first, second = Supernet(tiny, torch.Generator().manual_seed(0)), Supernet(tiny)
+    second.load_state_dict(first.state_dict())
+    second.to(memory_format=torch.contiguous_format)
+    assert to_bytes(first) == to_bytes(second)
+
+
+def test_weights_of_another_network_are_refused(tiny: SearchSpace, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(to_bytes(subnet(tiny, 1)))
+    with pytest.raises(WeightsError, match="weights of another network"):
+        load_into(Supernet(tiny), file)
+
+
+def test_missing_and_broken_weights_are_named(tiny: SearchSpace, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    with pytest.raises(WeightsError, match="no such weights"):
+        load_into(subnet(tiny, 1), file)
+    file.write_bytes(to_bytes(subnet(tiny, 1))[:-100])
+    with pytest.raises(WeightsError, match="not a valid safetensors file"):
+        load_into(subnet(tiny, 1), file)

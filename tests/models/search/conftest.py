@@ -1,0 +1,136 @@
+"""Small fixtures for the stages search and rank: 16-pixel digits, a tiny space, one device."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+
+from core.files import write_array, write_bytes, write_json
+from core.schemas import LATENCY
+from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
+from devices.latency.table import Correction, HeldOut, LatencyTable
+from models.nets.supernet import Supernet
+from models.nets.weights import to_bytes
+from models.search.settings import SearchParams
+from models.space.costs import block_flops
+from models.space.space import SearchSpace
+
+UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
+SPACE = """
+name: tiny
+sizes: [8, 64]
+stem: {operator: conv, channels: 8, stride: 2, settings: {kernel: 3}}
+stages:
+  - {layers: 2, stride: 2, channels: [8, 12], skip: true, operators: {mbconv: {kernel: [3, 5], expansion: [2, 4]}}}
+  - {layers: 2, stride: 2, channels: [12, 16], skip: true, operators: {mbconv: {kernel: [3, 5], expansion: [2, 4]}}}
+head: {operator: classifier, settings: {width: 16}}
+"""  # noqa: E501
+PARAMS = """
+search: {algorithm: fp_nas, steps: 30, learning_rate: 1.0, batch: 64, inverse_temperature: 0.3,
+  control_variate: true, cost_weight: 10.0, samples_per_nat: 0.5, min_samples: 2, max_samples: 8,
+  fixed_samples: 3, coarse_fraction: 0.5, candidates: 5, checkpoint_every: 1, threads: 1, seed: 0}
+rank: {indicator: supernet_accuracy, images: 150, recalibration_batches: 2, batch: 64,
+  truth_architectures: 3, truth_steps: 6, truth_batch: 32, truth_learning_rate: 0.05,
+  bootstrap: 100, threads: 1, seed: 0}
+devices:
+  phone: {backend: onnxruntime, budget: {latency_ms: 0.06}, min_accuracy: 0.5}
+  watch: {backend: onnxruntime, budget: {latency_ms: 0.001}, min_accuracy: 0.5}
+  gpu: {backend: tensorrt, budget: {latency_ms: 0.06, flops: 90000}, min_accuracy: 0.5}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """Paths of the fixtures, and how a stage is started."""
+
+    root: Path
+    space: SearchSpace
+
+    def flags(self, stage: str, out: Path, device: str = "phone", **changes: Path) -> list[str]:
+        paths = {
+            "params": self.root / "params.yaml",
+            "space": self.root / "space.yaml",
+            "data": self.root / "data",
+            "supernet": self.root / "supernet",
+            "out": out,
+        }
+        if stage == "search":
+            profile = "unmeasured" if device == "gpu" else "profile"
+            paths["profile"] = self.root / profile
+            paths["start"] = UNIFORM
+        if stage == "rank":
+            paths["choice"] = out.with_name(f"{out.name}-choice.json")
+        words = [f"--device={device}"] if stage == "search" else []
+        return words + [f"--{name}={path}" for name, path in (paths | changes).items()]
+
+    def kill_after(self, stage: str, flags: Sequence[str], saved: Callable[[], bool]) -> int:
+        """Start a stage in its own process and kill it with -9 once `saved` holds."""
+        process = subprocess.Popen([sys.executable, "-m", "stages", stage, *flags])
+        deadline = time.monotonic() + 60
+        while not saved() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        return process.wait()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("world")
+    (root / "space.yaml").write_text(SPACE)
+    (root / "params.yaml").write_text(PARAMS)
+    _write_digits(root / "data")
+    space = SearchSpace.load(root / "space.yaml", (1, 16, 16), 10)
+    weights = to_bytes(Supernet(space, torch.Generator().manual_seed(0)))
+    write_bytes(root / "supernet" / "supernet.safetensors", weights)
+    table = LatencyTable(
+        "phone",
+        "onnxruntime",
+        {block.key: round(block_flops(block) / 2e6, 6) for block in space.blocks()},
+        {block.key: block_flops(block) for block in space.blocks()},
+        {"float32": Correction(1.0, 0.0, 0.0, 0.001)},
+        {"float32": HeldOut(0.0, 1.0, 1.0, ())},
+    )
+    write_json(root / "profile" / "latency.json", LATENCY, table.to_json())
+    nothing = LatencyTable.unmeasured("gpu", "tensorrt")
+    write_json(root / "unmeasured" / "latency.json", LATENCY, nothing.to_json())
+    return World(root, space)
+
+
+@pytest.fixture
+def params() -> Callable[..., SearchParams]:
+    """The section `search` of the small world, with changes."""
+    section = YAML(typ="safe").load(PARAMS)["search"]
+    return lambda **changes: SearchParams.model_validate(section | changes)
+
+
+def _write_digits(folder: Path) -> None:
+    digits = load_digits()
+    images_NHWC = np.kron(digits.images, np.ones((1, 2, 2)))[..., None] * 15.9
+    images_NHWC = images_NHWC.astype(np.uint8)
+    names = tuple(str(digit) for digit in range(10))
+    bounds = {"train": (0, 1200), "val": (1200, 1500), "test": (1500, 1797)}
+    for name, (start, stop) in bounds.items():
+        write_array(folder / images_file(name), images_NHWC[start:stop])  # type: ignore[arg-type]
+        labels_N = digits.target[start:stop].astype(np.int64)
+        write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
+    info = DatasetInfo(
+        name="digits",
+        image_shape=(1, 16, 16),
+        classes=names,
+        mean=(0.3,),
+        std=(0.35,),
+        counts={},
+        augment=Augment(flip=False, shift=1),
+        fit="pad",
+        source={},
+        arrays={},
+    )
+    write_json(folder / FILE, SCHEMA, info.to_json())

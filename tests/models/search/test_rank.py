@@ -1,0 +1,251 @@
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.files import FileFormatError, read_json, write_json
+from core.schemas import CANDIDATES, RANKED
+from core.settings import ParamsError, bind
+from data.stream import eval_batches
+from models.nets.supernet import Supernet
+from models.nets.weights import to_bytes
+from models.predict.predictor import SCHEMA as PREDICTOR
+from models.predict.predictor import Predictor
+from models.predict.ranking import SCHEMA as CERTIFICATE_SCHEMA
+from models.predict.ranking import mean_ranks
+from models.search.choice import Choice
+from models.search.rank.indicators import (
+    AGGREGATE,
+    INDICATORS,
+    PREDICTED,
+    Evidence,
+    UnavailableError,
+    supernet_accuracy,
+)
+from models.search.rank.predictor import accuracy_predictor
+from models.search.rank.settings import RankParams
+from models.search.rank.truth import evenly_spaced
+from models.space.architecture import Architecture
+from models.space.block_tables import sample_choices
+from models.space.costs import depth
+from models.space.space import SearchSpace
+from models.space.stage_features import stage_features, stage_sizes
+from models.training.learning import Images
+from stages.rank import Candidate, Ranked, main, rank
+
+VALUES: dict[str, object] = {
+    "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicator",
+    "truth_architectures": 0, "truth_steps": 1, "truth_batch": 2, "truth_learning_rate": 0.1,
+    "bootstrap": 1, "threads": 1, "seed": 0,
+}  # fmt: skip
+FILES = ["ranking.json", "certificate.json"]
+
+
+@pytest.fixture(scope="module")
+def found(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search's output: the space's first architectures at even distances."""
+    folder = tmp_path_factory.mktemp("search")
+    numbers = range(0, world.space.count(), world.space.count() // 4)
+    architectures = [world.space.from_index(number) for number in numbers]
+    rows = [
+        {"architecture": a.to_json(), "architecture_id": a.id, "costs": {"flops": index}}
+        for index, a in enumerate(architectures)
+    ]
+    write_json(folder / "candidates.json", CANDIDATES, {"candidates": rows})
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["rank", *flags])
+    main()
+
+
+def test_the_ranking_is_ordered_and_the_certificate_whole(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(monkeypatch, world.flags("rank", out, search=found))
+    ranking = read_json(out / "ranking.json", RANKED)
+    scores = [row["scores"]["supernet_accuracy"] for row in ranking["ranked"]]
+    assert scores == sorted(scores, reverse=True)
+    # No search ran here, so there is no history to fit a predictor on.
+    names = {*INDICATORS, AGGREGATE} - {PREDICTED}
+    assert all(set(row["scores"]) == names for row in ranking["ranked"])
+    assert not list(out.glob("predictor.*"))
+    best = ranking["ranked"][0]
+    assert ranking["chosen"]["architecture_id"] == best["architecture_id"]
+    assert Architecture.from_json(ranking["chosen"]["architecture"]).short() == best["short"]
+    choice = Choice.read(tmp_path / "out-choice.json")
+    assert choice.architecture.short() == best["short"]
+    assert choice.reason == f"the best of {len(scores)} candidates by supernet accuracy"
+    assert choice.supernet_accuracy == scores[0]
+    certificate = read_json(out / "certificate.json", CERTIFICATE_SCHEMA)
+    assert certificate["num_architectures"] == 3
+    assert set(certificate["tau"]) == {*names, "depth", "flops", "parameters", "random"}
+    assert all(set(tau) == {"value", "low", "high"} for tau in certificate["tau"].values())
+    assert certificate["best_baseline"] in {"depth", "flops", "parameters", "random"}
+    assert certificate["evidence"].startswith("Weak: 3 of")
+    assert len(certificate["truth"]) == 3
+    assert "depth" in certificate["statement"]
+    assert "FLOPs" in certificate["statement"]
+    assert set(certificate["tau_above"]) == names
+
+
+def test_a_ranking_killed_with_9_continues_to_the_same_bytes(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(monkeypatch, world.flags("rank", whole, search=found))
+    state = tmp_path / ".killed.partial" / "state.pt"
+    flags = world.flags("rank", killed, search=found)
+    assert world.kill_after("rank", flags, state.is_file) == -9
+    assert torch.load(state, weights_only=True)["state"]["scores"]
+    run(monkeypatch, flags)
+    for name in FILES:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_without_ground_truth_the_certificate_is_empty_and_says_so(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("truth_architectures: 3", "truth_architectures: 0"))
+    run(monkeypatch, world.flags("rank", tmp_path / "out", search=found, params=params))
+    certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
+    assert certificate["num_architectures"] == 0
+    assert {value for tau in certificate["tau"].values() for value in tau.values()} == {None}
+    assert certificate["best_baseline"] is None
+    assert certificate["evidence"].startswith("None")
+
+
+def test_ties_keep_the_searchs_order(world: Any) -> None:
+    candidates = [Candidate(world.space.from_index(n), {}) for n in (5, 3, 9)]
+    scores = [0.5, 0.7, 0.5]
+    ranked = [Ranked(c, {"any": s}) for c, s in zip(candidates, scores, strict=True)]
+    assert rank(ranked, "any") == [ranked[1], ranked[0], ranked[2]]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (99, list(range(10)))]
+)
+def test_ground_truth_spans_the_ranking(count: int, expected: list[int]) -> None:
+    assert evenly_spaced(list(range(10)), count) == expected
+
+
+def test_a_search_that_left_nothing_is_named(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileFormatError, match=r"candidates\.json: no such file"):
+        run(monkeypatch, world.flags("rank", tmp_path / "out", search=tmp_path))
+
+
+def write_history(file: Path, space: SearchSpace, steps: int) -> None:
+    """A search whose NLL falls with the network's size, on batches that differ far more."""
+    rng = np.random.default_rng(0)
+    lines = ["step,choices,nll"]
+    for step in range(steps):
+        batch = rng.normal(0, 0.5)
+        for row in sample_choices(space, 3, rng).tolist():
+            size = depth(space.architecture(row))
+            nll = 1 - 0.1 * size + batch + rng.normal(0, 0.01)
+            lines.append(f"{step},{' '.join(map(str, row))},{nll:.6f}")
+    file.write_text("\n".join(lines) + "\n")
+
+
+def test_a_searchs_history_predicts_through_batches_that_differ(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, params = tmp_path / "search", tmp_path / "params.yaml"
+    shutil.copytree(found, search)
+    write_history(search / "history.csv", world.space, 40)
+    joint = f"indicator: {AGGREGATE}, aggregate: [bn_indicator, {PREDICTED}]"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("indicator: supernet_accuracy", joint))
+    run(monkeypatch, world.flags("rank", tmp_path / "out", search=search, params=params))
+    content = read_json(tmp_path / "out" / "predictor.json", PREDICTOR)
+    assert content["notes"]["error"]["r2"] > 0.9  # on steps not seen
+    alone = {name: worth["alone"] for name, worth in content["notes"]["added"].items()}
+    assert max(alone, key=alone.__getitem__).endswith(".depth")
+    assert (tmp_path / "out" / "predictor.png").read_bytes().startswith(b"\x89PNG")
+    predictor = Predictor.from_json(content)
+    assert predictor.unit == "nats"
+    rows = read_json(tmp_path / "out" / "ranking.json", RANKED)["ranked"]
+    joined = [row["scores"][AGGREGATE] for row in rows]
+    assert joined == sorted(joined, reverse=True)
+    ids = {world.space.from_index(n).id: n for n in range(world.space.count())}
+    for row in rows:
+        network = world.space.from_index(ids[row["architecture_id"]])
+        features = stage_features(network, stage_sizes(world.space.groups))
+        assert row["scores"][PREDICTED] == pytest.approx(-predictor.predict(features), abs=1e-5)
+    certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
+    assert {AGGREGATE, PREDICTED} <= set(certificate["tau"])
+    assert certificate["statement"].startswith("On 3 architectures trained on their own, aggregate")
+
+
+def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
+    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    text = (world.root / "params.yaml").read_text()
+    params.write_text(text.replace("indicator: supernet_accuracy", f"indicator: {PREDICTED}"))
+    flags = world.flags("rank", tmp_path / "out", search=found, params=params)
+    with pytest.raises(UnavailableError, match=r"the search left no history\.csv\. Raise"):
+        run(monkeypatch, flags)
+    write_history(tmp_path / "history.csv", world.space, 2)
+    few = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+    assert isinstance(few, str)
+    assert "compared 6 different architectures" in few
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    unseen = [lines[0], *(line.rpartition(",")[0] + "," for line in lines[1:])]
+    (tmp_path / "history.csv").write_text("\n".join(unseen) + "\n")
+    none = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+    assert "compared 0 different architectures" in str(none)
+    (tmp_path / "history.csv").write_text("step,choices,nll\n0,9 9,0.5\n")
+    with pytest.raises(FileFormatError, match="is not a history of space 'tiny'"):
+        accuracy_predictor(tmp_path / "history.csv", world.space, 0)
+
+
+def test_scoring_with_recalibrated_batch_norms_leaves_the_supernet_to_the_byte(world: Any) -> None:
+    supernet = Supernet(world.space, torch.Generator().manual_seed(0))
+    before = hashlib.sha256(to_bytes(supernet)).hexdigest()
+    images = Images.open(world.root / "data")
+    evidence = Evidence(
+        supernet, images.calibration(2, 64, 0), list(eval_batches(images.val, images.info, 100))
+    )
+    network = world.space.from_index(17)
+    once = supernet_accuracy(evidence, network)
+    assert supernet_accuracy(evidence, network) == once
+    assert hashlib.sha256(to_bytes(supernet)).hexdigest() == before
+    assert supernet.training  # as it was
+
+
+def test_a_mean_rank_joins_scores_of_any_unit() -> None:
+    scores = {"accuracy": [0.9, 0.7, 0.8, 0.8], "gammas": [3.0, 100.0, 2.0, 1.0]}
+    #          ranks:       3    0    1.5  1.5              2    3      1    0
+    assert mean_ranks(scores) == pytest.approx([5 / 6, 3 / 6, 2.5 / 6, 1.5 / 6])
+    assert mean_ranks({"accuracy": [0.3]}) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["bn_indicator"], "two or more"),
+        (["bn_indicator", "bn_indicator"], "two or more different"),
+        (["bn_indicator", "supernet_acuracy"], "Did you mean 'supernet_accuracy'"),
+        (["bn_indicator", "aggregate"], "unknown indicator"),
+    ],
+)
+def test_an_aggregate_that_joins_nothing_is_named(names: list[str], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        bind(VALUES | {"indicator": "aggregate", "aggregate": names}, "rank", RankParams)
+
+
+def test_an_unknown_indicator_is_named_with_the_nearest() -> None:
+    assert bind(VALUES, "rank", RankParams).aggregate[0] == "supernet_accuracy"
+    with pytest.raises(ParamsError, match="Did you mean 'bn_indicator'"):
+        bind(VALUES | {"indicator": "bn_indicators"}, "rank", RankParams)

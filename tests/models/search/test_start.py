@@ -1,0 +1,108 @@
+"""Searches that start from a saved distribution."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.files import FileFormatError, read_json, write_json
+from core.schemas import START
+from models.search.algorithms import ALGORITHMS
+from models.search.problem import Problem
+from models.search.settings import SearchParams
+from models.search.start import Start
+from models.space.distribution import SCHEMA as DISTRIBUTION
+from models.space.distribution import Distribution, DistributionError, Form
+from models.space.space import SearchSpace
+from stages.search import main
+
+UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
+
+
+def saved(file: Path, space: SearchSpace, form: Form = "joint", scale: float = 2.0) -> Distribution:
+    flat = Distribution(space.groups, form)
+    here = flat.with_logits(np.random.default_rng(0).normal(scale=scale, size=flat.size))
+    write_json(file, DISTRIBUTION, here.to_json())
+    return here
+
+
+def searched(monkeypatch: pytest.MonkeyPatch, flags: list[str], out: Path) -> dict[str, Any]:
+    monkeypatch.setattr("sys.argv", ["search", *flags])
+    main()
+    return read_json(out / "start.json", START)
+
+
+def test_the_uniform_start_knows_no_name(world: Any) -> None:
+    start = Start.read(UNIFORM, world.space.groups, 1.0)
+    assert (start.distribution, start.matched.found, start.describe(True)) == (None, (), "")
+    assert start.report(used=True)["used"] is False
+
+
+def test_weight_flattens_a_start(world: Any, tmp_path: Path) -> None:
+    whole = saved(tmp_path / "saved.json", world.space)
+    entropies = []
+    for weight in (1.0, 0.5, 0.0):
+        start = Start.read(tmp_path / "saved.json", world.space.groups, weight).distribution
+        assert start is not None
+        entropies.append(start.entropy())
+    assert entropies[0] == pytest.approx(whole.entropy())
+    assert entropies == sorted(entropies)
+    assert entropies[2] == pytest.approx(Distribution(world.space.groups, "joint").entropy())
+
+
+@pytest.mark.parametrize("form", ["joint", "factorised"])
+def test_fp_nas_and_parsec_begin_with_the_starts_probabilities(
+    world: Any, tmp_path: Path, form: Form
+) -> None:
+    product = saved(tmp_path / "saved.json", world.space, "factorised")
+    write_json(tmp_path / "saved.json", DISTRIBUTION, product.as_form(form).to_json())
+    start = Start.read(tmp_path / "saved.json", world.space.groups, 1.0).distribution
+    problem = Problem(world.space.groups, lambda choices: 0.0, 64, start=start)
+    for name in ("fp_nas", "parsec"):
+        params = SearchParams(
+            algorithm=name, steps=4, batch=64, learning_rate=1.0, inverse_temperature=0.3,
+            cost_weight=1.0, samples_per_nat=0.5, min_samples=2, max_samples=8, fixed_samples=3,
+            coarse_fraction=0.5, candidates=2, checkpoint_every=1, threads=1, seed=0,
+        )  # fmt: skip
+        here = ALGORITHMS[name](problem, params).distribution
+        assert here is not None
+        for choices in [(0,) * len(world.space.groups), (1,) * len(world.space.groups)]:
+            assert here.log_prob(choices) == pytest.approx(product.log_prob(choices))
+
+
+def test_a_search_continues_another_and_reports_what_matched(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    uniform = searched(monkeypatch, world.flags("search", first), first)
+    assert (uniform["used"], uniform["matched_logits"]) == (False, 0)
+    flags = world.flags("search", second, start=first / "distribution.json")
+    report = searched(monkeypatch, flags, second)
+    assert report["used"] is True
+    assert report["matched_logits"] == report["logits"]
+    assert report["unused"] == []
+    assert all(group["uniform"] == [] for group in report["groups"].values())
+    assert "logits matched by name" in capsys.readouterr().out
+    start = Start.read(first / "distribution.json", world.space.groups, 0.5).distribution
+    assert start is not None
+    with (second / "history.csv").open() as file:
+        began = float(next(csv.DictReader(file))["entropy"])
+    assert began == pytest.approx(start.as_form("factorised").entropy(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ({"schema": "netwright/candidates/1"}, FileFormatError, "netwright/distribution/1"),
+        ({"schema": DISTRIBUTION, "form": "other", "groups": {}}, DistributionError, "other"),
+    ],
+)
+def test_a_start_that_is_no_distribution_is_refused(
+    world: Any, tmp_path: Path, content: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    (tmp_path / "start.json").write_text(json.dumps(content))
+    with pytest.raises(error, match=message):
+        Start.read(tmp_path / "start.json", world.space.groups, 1.0)

@@ -1,0 +1,152 @@
+"""Look-up tables equal the costs computed block by block."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.nets.indicators import bn_indicator, bn_table
+from models.nets.shared_cells import SlicedNorm
+from models.nets.supernet import Supernet
+from models.space import cost_tables, costs
+from models.space.block_tables import (
+    CHUNK,
+    block_table,
+    check_choices,
+    choices_of,
+    numbered_choices,
+    sample_choices,
+)
+from models.space.costs import block_flops
+from models.space.space import SearchSpace, SpaceError
+
+PRESETS = Path("models/spaces")
+# Everything that determines a block: resolutions, widths, strides, skips, identities.
+EVERYTHING = """
+name: everything
+sizes: [8, 64]
+resolutions: [9, 14]
+stem: {operator: conv, channels: 8, stride: 2, settings: {kernel: 3}}
+stages:
+  - {layers: 2, stride: 1, channels: [12, 8], operators: {identity: {}, conv: {kernel: [1, 3]}}}
+  - {layers: 3, stride: 2, channels: [16, 8], min_layers: 2,
+     operators: {mbconv: {kernel: [3], expansion: [1, 3], squeeze_excite: [0, 1]},
+                 identity: {}}}
+  - {layers: 2, stride: 1, channels: [16], skip: true, operators: {shufflenet_unit: {kernel: [3]}}}
+head: {operator: classifier, settings: {width: 24}}
+"""
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
+    file = tmp_path_factory.mktemp("space") / "everything.yaml"
+    file.write_text(EVERYTHING)
+    return SearchSpace.load(file, (3, 16, 16), 5)
+
+
+def preset(name: str) -> SearchSpace:
+    shape = {"compact": (1, 28, 28), "macro": (3, 32, 32)}.get(name, (3, 224, 224))
+    return SearchSpace.load(PRESETS / f"{name}.yaml", shape, 10)
+
+
+def uneven(supernet: Supernet) -> Supernet:
+    generator = torch.Generator().manual_seed(1)
+    for module in supernet.modules():
+        if isinstance(module, SlicedNorm):
+            torch.nn.init.normal_(module.weight, generator=generator)
+    return supernet
+
+
+def test_every_network_of_a_space_costs_what_its_blocks_do(everything: SearchSpace) -> None:
+    choices = numbered_choices(everything, 0, everything.count())
+    flops = cost_tables.flops_table(everything).sums(choices)
+    parameters = cost_tables.parameters_table(everything).sums(choices)
+    peaks = cost_tables.activation_table(everything).largest(choices)
+    depths = cost_tables.depth_table(everything).sums(choices)
+    some = range(0, everything.count(), 61)
+    for number in some:
+        network = everything.from_index(number)
+        assert flops[number] == costs.flops(network)
+        assert parameters[number] == costs.parameters(network)
+        assert peaks[number] == costs.peak_activation_bytes(network)
+        assert depths[number] == costs.depth(network)
+    assert flops.dtype == np.int64
+    assert len(set(depths.tolist())) > 3
+
+
+@pytest.mark.parametrize("name", ["compact", "macro", "bn-nas", "fox", "fbnet"])
+def test_presets_cost_what_their_blocks_do(name: str) -> None:
+    space = preset(name)
+    choices = sample_choices(space, 20, np.random.default_rng(0))
+    networks = [space.architecture(row) for row in choices.tolist()]
+    assert (choices_of(space, networks) == choices).all()
+    found = cost_tables.flops_table(space).sums(choices).tolist()
+    assert found == [costs.flops(network) for network in networks]
+    if name != "fbnet":  # thousands of blocks, whose peaks take a millisecond each
+        peaks = cost_tables.activation_table(space).largest(choices).tolist()
+        assert peaks == [costs.peak_activation_bytes(network) for network in networks]
+
+
+def test_floats_are_summed_in_the_order_of_the_blocks(everything: SearchSpace) -> None:
+    def cost(position: int, block: object) -> float:
+        return (hash(block) % 1000 / 7 + position) ** -0.5
+
+    choices = sample_choices(everything, CHUNK + 3, np.random.default_rng(0))
+    found = block_table(everything, cost).sums(choices)
+    for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 2):
+        blocks = everything.architecture(choices[row].tolist()).blocks
+        assert found[row] == sum(cost(at, b) for at, b in enumerate(blocks) if b is not None)
+
+
+@pytest.mark.parametrize("name", ["compact", "macro", "everything"])
+def test_vectorised_bn_scores_equal_those_of_single_architectures(
+    name: str, everything: SearchSpace
+) -> None:
+    space = everything if name == "everything" else preset(name)
+    supernet = uneven(Supernet(space, torch.Generator().manual_seed(0)))
+    table = bn_table(supernet, space)
+    choices = sample_choices(space, 40, np.random.default_rng(0))
+    for per_layer in (False, True):
+        scores = table.scores(choices, per_layer).tolist()
+        networks = [space.architecture(row) for row in choices.tolist()]
+        assert scores == [bn_indicator(supernet, network, per_layer) for network in networks]
+
+
+def test_every_number_has_its_choices_in_a_space_too_large_for_an_array() -> None:
+    space = preset("fbnet")
+    start = space.count() - 5
+    for offset, row in enumerate(numbered_choices(space, start, space.count()).tolist()):
+        assert space.index(space.architecture(row)) == start + offset
+    with pytest.raises(SpaceError, match="has architectures 0 to"):
+        numbered_choices(space, start, space.count() + 1)
+
+
+def test_samples_are_uniform_in_every_group(everything: SearchSpace) -> None:
+    choices = sample_choices(everything, 6000, np.random.default_rng(0))
+    for group, column in zip(everything.groups, choices.T, strict=True):
+        counts = np.bincount(column, minlength=len(group.candidates))
+        assert len(counts) == len(group.candidates)
+        assert abs(counts * len(counts) / 6000 - 1).max() < 0.25
+    again = sample_choices(everything, 6000, np.random.default_rng(0))
+    assert (again == choices).all()
+
+
+def test_choices_of_another_space_are_refused(everything: SearchSpace) -> None:
+    choices = sample_choices(everything, 4, np.random.default_rng(0))
+    table = cost_tables.flops_table(everything)
+    with pytest.raises(SpaceError, match=r"of shape \(N, 11\)"):
+        table.sums(choices[:, 1:])
+    with pytest.raises(SpaceError, match="not float64"):
+        check_choices(everything, choices.astype(float))  # type: ignore[arg-type]
+    choices[2, 4] = 200
+    with pytest.raises(SpaceError, match=r"group 'stage2.channels' of .* no number 200"):
+        table.sums(choices)
+    assert table.sums(choices[:0]).tolist() == []
+
+
+def test_extremes_equal_those_of_all_architectures(everything: SearchSpace) -> None:
+    every = numbered_choices(everything, 0, everything.count())
+    found = cost_tables.flops_table(everything).sums(every)
+    assert found.max() == costs.flops(everything.extreme(block_flops, largest=True))
+    assert found.min() == costs.flops(everything.extreme(block_flops))

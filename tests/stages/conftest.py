@@ -1,0 +1,161 @@
+"""Small fixtures for the training stages: 8-pixel digits and a tiny space."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+
+from core.files import write_array, write_json
+from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
+from models.search.choice import Choice
+from models.space.space import SearchSpace
+
+SPACE = """
+name: tiny
+sizes: [8, 64]
+stem: {operator: conv, channels: 8, stride: 1, settings: {kernel: 3}}
+stages:
+  - {layers: 2, stride: 2, channels: [12, 16], skip: true,
+     operators: {mbconv: {kernel: [3, 5], expansion: [2]}}}
+head: {operator: classifier, settings: {width: 32}}
+"""
+LEARNING = {
+    "batch": 32,
+    "momentum": 0.9,
+    "weight_decay": 0.0001,
+    "label_smoothing": 0.0,
+    "warmup_fraction": 0.1,
+    "checkpoint_every": 5,
+    "threads": 1,
+    "seed": 0,
+}
+PARAMS: dict[str, dict[str, Any]] = {
+    "supernet": {
+        **LEARNING,
+        "strategy": "spos",
+        "epochs": 3.0,
+        "learning_rate": 0.1,
+        "report_subnets": 2,
+        "report_images": 100,
+    },
+    "teacher": {
+        **LEARNING,
+        "epochs": 3.0,
+        "learning_rate": 0.1,
+        "ema_decay": 0.9,
+        "slice_share": 1.0,
+    },
+    "train": {
+        **LEARNING,
+        "epochs": 2.0,
+        "learning_rate": 0.05,
+        "ema_decay": 0.9,
+        "distill_weight": 0.5,
+        "temperature": 2.0,
+        "slice_share": 1.0,
+        "slice_images": 100,
+    },
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Paths of the fixtures, and how a stage is run."""
+
+    root: Path
+    space: SearchSpace
+
+    def params(self, name: str = "params", **changes: dict[str, Any]) -> Path:
+        """A params file that differs from the usual one by `changes`, section by section."""
+        content = {section: {**PARAMS[section], **changes.get(section, {})} for section in PARAMS}
+        file = self.root / f"{name}.yaml"
+        YAML().dump(content, file)
+        return file
+
+    def arguments(self, stage: str, out: Path, **changes: Path) -> list[str]:
+        paths = {
+            "params": self.root / "params.yaml",
+            "space": self.root / "space.yaml",
+            "data": self.root / "data",
+            "out": out,
+        }
+        if stage != "supernet":
+            paths["supernet"] = self.root / "supernet"
+        if stage == "teacher":
+            paths["file"] = self.root / "params.yaml"
+        if stage == "train":
+            paths |= {
+                "teacher": self.root / "teacher",
+                "search": self.root / "search",
+                "choice": self.root / "choice.json",
+            }
+        return [f"--{name}={path}" for name, path in (paths | changes).items()]
+
+    def run(self, stage: str, out: Path, **changes: Path) -> Path:
+        """Run a stage's main in this process."""
+        before, sys.argv = sys.argv, [stage, *self.arguments(stage, out, **changes)]
+        try:
+            importlib.import_module(f"stages.{stage}").main()
+        finally:
+            sys.argv = before
+        return out
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Digits, a space and params; nothing trained yet."""
+    root = tmp_path_factory.mktemp("training")
+    (root / "space.yaml").write_text(SPACE)
+    _write_digits(root / "data")
+    world = World(root, SearchSpace.load(root / "space.yaml", (1, 8, 8), 10))
+    world.params()
+    return world
+
+
+@pytest.fixture(scope="session")
+def supernet(world: World) -> Path:
+    """A trained supernet."""
+    return world.run("supernet", world.root / "supernet")
+
+
+@pytest.fixture(scope="session")
+def teacher(world: World, supernet: Path) -> Path:
+    """A trained teacher."""
+    return world.run("teacher", world.root / "teacher")
+
+
+@pytest.fixture(scope="session")
+def chosen(world: World) -> Path:
+    """A choice of one architecture."""
+    file = world.root / "choice.json"
+    Choice(world.space.from_index(3), "the best of 1 candidate", None).write(file)
+    return file
+
+
+def _write_digits(folder: Path) -> None:
+    digits = load_digits()
+    images_NHWC = (digits.images * 15.9).astype(np.uint8)[..., None]
+    bounds = {"train": (0, 1200), "val": (1200, 1500), "test": (1500, 1797)}
+    for name, (start, stop) in bounds.items():
+        write_array(folder / images_file(name), images_NHWC[start:stop])  # type: ignore[arg-type]
+        labels_N = digits.target[start:stop].astype(np.int64)
+        write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
+    info = DatasetInfo(
+        name="digits",
+        image_shape=(1, 8, 8),
+        classes=tuple(str(digit) for digit in range(10)),
+        mean=(0.3,),
+        std=(0.37,),
+        counts={},
+        augment=Augment(flip=False, shift=0),
+        fit="pad",
+        source={},
+        arrays={},
+    )
+    write_json(folder / FILE, SCHEMA, info.to_json())

@@ -1,0 +1,35 @@
+"""A resumed supernet run gives the same bytes as an uninterrupted one."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.files import sha256_file
+
+
+# One that carries nothing but weights, and the one that carries most besides.
+@pytest.mark.parametrize("strategy", ["spos", "pi"])
+def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path, strategy: str) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "supernet"
+    changes = {"strategy": strategy, "epochs": 1.0}
+    world.run("supernet", whole, params=world.params(f"whole-{strategy}", supernet=changes))
+    # How often it saves changes nothing; every step makes the kill land in the middle.
+    often = world.params(f"often-{strategy}", supernet={**changes, "checkpoint_every": 1})
+    command = [sys.executable, "-m", "stages", "supernet"]
+    command += world.arguments("supernet", out, params=often)
+    process = subprocess.Popen(command)
+    saved, deadline = tmp_path / ".supernet.partial" / "state.pt", time.monotonic() + 120
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9
+    assert saved.exists()
+    assert not out.exists()
+
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "progress 1/" not in again.stdout  # it did not start from the beginning
+    for name in ("supernet.safetensors", "history.json"):
+        assert sha256_file(out / name) == sha256_file(whole / name)

@@ -1,0 +1,156 @@
+"""External teachers, through the stages that use them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.checkpoint import Checkpoint
+from core.settings import ParamsError, bind
+from data.dataset import DatasetInfo, read_split
+from data.stream import eval_batches
+from devices.measure.agent.onnx_session import session_options
+from models.nets.evaluate import logits
+from models.training.teachers import torchvision
+from models.training.teachers.check import check_teacher
+from models.training.teachers.load import open_teacher
+from models.training.teachers.settings import TeacherParams
+from models.training.teachers.view import TeacherError
+from tests.teachers import onnx_file
+
+NAME = "squeezenet1_1"
+SETTINGS: dict[str, Any] = {
+    "source": "torchvision",
+    "torchvision": {"name": NAME},
+    "input": {"pixels": 17},
+    "epochs": 0.2,
+    "batch": 32,
+    "learning_rate": 0.05,
+    "checkpoint_every": 3,
+}
+
+
+def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") -> Path:
+    """Run the stage; no supernet is read."""
+    (folder / "supernet").mkdir(exist_ok=True)
+    supernet = folder / "supernet"
+    return Path(world.run("teacher", folder / name, params=params, file=file, supernet=supernet))
+
+
+def asked_again(world, folder: Path) -> np.ndarray:
+    """Logits of a folder's teacher for the training images."""
+    info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
+    return logits(open_teacher(folder, info, 1, session_options), eval_batches(train, info, 50))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "teacher.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network for seven classes; the data set has ten."""
+    file = tmp_path_factory.mktemp("weights") / "w.pt"
+    torch.save(torchvision.build(NAME, 7, seed=1).state_dict(), file)
+    return file
+
+
+def test_an_onnx_network_teaches_as_it_is(world, tmp_path: Path) -> None:
+    params = world.params("onnx", teacher={"source": "onnx"})
+    folder = teach(world, tmp_path, params, onnx_file(tmp_path, (1, 1, 8, 8)))
+    written = np.load(folder / "train_logits.npy")
+    np.testing.assert_array_equal(written, asked_again(world, folder))
+    assert summary(folder)["accuracy"]["test"] == pytest.approx(0.1, abs=0.1)  # random weights
+    assert summary(folder)["input"] == {"channels": 1, "pixels": 8, "mean": None, "std": None}
+    assert summary(folder)["outputs"] == "logits"
+
+
+def test_a_new_last_layer_learns_and_nothing_else(world, weights: Path, tmp_path: Path) -> None:
+    params = world.params("head", teacher={**SETTINGS, "epochs": 0.5})
+    folder = teach(world, tmp_path, params, weights)
+    before, after = torch.load(weights), load_file(folder / "teacher.safetensors")
+    differing = {name for name in before if not torch.equal(before[name], after[name])}
+    assert differing == {"classifier.1.weight", "classifier.1.bias"}
+    assert summary(folder)["new_layer"] == "classifier.1"
+    steps = json.loads((folder / "history.json").read_text())["steps"]
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    written = np.load(folder / "train_logits.npy")
+    np.testing.assert_allclose(written, asked_again(world, folder), rtol=1e-4, atol=1e-5)
+
+
+def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
+    world, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = {"name": NAME, "fine_tune": True}
+    changes = {**SETTINGS, "torchvision": network, "optimizer": "adamw", "learning_rate": 0.001}
+    params = world.params("tune", teacher={**changes, "mixup_alpha": 0.2})
+    whole = teach(world, tmp_path, params, weights, "whole")
+    save = Checkpoint.save
+
+    def last_breath(self: Checkpoint, state: dict[str, Any]) -> None:
+        save(self, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", last_breath)
+    with pytest.raises(KeyboardInterrupt):
+        teach(world, tmp_path, params, weights)
+    monkeypatch.undo()
+    torch.rand(7)  # a new process has another global generator
+    again = teach(world, tmp_path, params, weights)
+    assert {f.name for f in whole.iterdir()} == {f.name for f in again.iterdir()}
+    for file in whole.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def params_of(**changes: Any) -> TeacherParams:
+    learning = {
+        "epochs": 1.0, "batch": 32, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0,
+        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5, "threads": 1,
+        "seed": 0, "slice_share": 0.0, "ema_decay": 0.9,
+    }  # fmt: skip
+    return bind(learning | changes, "teacher", TeacherParams)
+
+
+def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
+    world, tmp_path: Path
+) -> None:
+    info = DatasetInfo.read(world.root / "data")
+    file = onnx_file(tmp_path, classes=7)
+    check_teacher(params_of(source="onnx"), file, 8, None, session_options)
+    with pytest.raises(TeacherError, match="has 7 classes, but the data set has 10"):
+        check_teacher(params_of(source="onnx"), file, 8, info, session_options)
+
+
+def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
+    params = params_of(source="onnx", input={"pixels": 16})
+    with pytest.raises(TeacherError, match=r"8 pixels, but teacher.input.pixels is 16"):
+        check_teacher(params, onnx_file(tmp_path), 8, None, session_options)
+
+
+@pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
+def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
+    with pytest.raises(TeacherError, match=r"none.pt is not a file. Set it to your teacher's"):
+        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, session_options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"source": "torchvision", "torchvision": {"name": "resnet19"}},
+            "no classifier 'resnet19'. Did you mean 'resnet18'?",
+        ),
+        ({"input": {"mean": [0.5]}}, "give both, with as many numbers, or neither"),
+        ({"source": "timm"}, "'space', 'torchvision' or 'onnx'"),
+        ({"optimizer": "adam"}, "'sgd' or 'adamw'"),
+        ({"mixup_alpha": -1.0}, "greater than or equal to 0"),
+    ],
+)
+def test_params_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParamsError, match="teacher") as refusal:
+        params_of(**changes)
+    assert words in str(refusal.value)
