@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from core.errors import UserError
 from core.files import read_json, rounded
 from core.schemas import LATENCY
 from devices.device import Device, Precision
-from devices.latency.table import LatencyError, LatencyTable
+from devices.latency.table import LatencyTable
 from devices.latency.vectorized import latencies
 from devices.runtimes import backend
 from models.space.architecture import Architecture
@@ -35,7 +36,7 @@ def read_latency_table(profile: Path) -> LatencyTable:
 
     Raises:
         FileFormatError: `latency.json` is missing or has another schema.
-        LatencyError: it is incomplete.
+        UserError: it is incomplete.
     """
     return LatencyTable.from_json(read_json(profile / "latency.json", LATENCY))
 
@@ -62,7 +63,7 @@ def predict_ms(table: LatencyTable, architecture: Architecture, precision: str) 
     """Milliseconds per image of an architecture, by the model that the table uses.
 
     Raises:
-        LatencyError: a block or the precision was not profiled.
+        UserError: a block or the precision was not profiled.
     """
     keys = [block.key for block in architecture.present]
     if table.additive(precision):
@@ -79,13 +80,13 @@ def latency_budget(device: Device, table: LatencyTable) -> float | None:
         None without a latency budget, or if it is a share and the device was not measured.
 
     Raises:
-        LatencyError: the profile lacks the latency of the space's largest network.
+        UserError: the profile lacks the latency of the space's largest network.
     """
     share = device.budget.latency_share
     if share is None or not table.measured:
         return device.budget.latency_ms
     if table.largest_ms is None:
-        raise LatencyError(
+        raise UserError(
             f"the profile of '{table.device}' lacks the latency of the largest network, which "
             f"budget.latency_share refers to. Profile again: netwright profile {table.device}"
         )

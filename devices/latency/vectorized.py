@@ -23,7 +23,7 @@ def latencies(space: SearchSpace, table: LatencyTable, precision: str) -> Latenc
     """Vectorised `budgets.predict_ms`.
 
     Raises:
-        LatencyError: a block or the precision was not profiled.
+        UserError: a block or the precision was not profiled.
     """
     # Also with the regression: raises if a block of the space was not measured.
     blocks = block_table(space, lambda _, block: table.block_cost(block.key, precision))

@@ -33,7 +33,7 @@ def block_gamma(supernet: Supernet, position: int, block: Block) -> float:
     A block without a batch norm (a shape-preserving identity) scores 0, like a skip.
 
     Raises:
-        ArchitectureError: the supernet has no such block at this position.
+        UserError: the supernet has no such block at this position.
     """
     shared_block = supernet.shared_block(position, block)
     normed = [(name, cell) for name, cell in cells(block).items() if isinstance(cell, Conv)]
@@ -56,7 +56,7 @@ def bn_indicator(supernet: Supernet, architecture: Architecture, per_layer: bool
         per_layer: divide by the number of layers that compute something.
 
     Raises:
-        ArchitectureError: the architecture is not of this supernet's space.
+        UserError: the architecture is not of this supernet's space.
     """
     total = sum(
         block_gamma(supernet, position, block)
@@ -98,7 +98,7 @@ def bn_table(supernet: Supernet, space: SearchSpace) -> BnTable:
         space: the search space.
 
     Raises:
-        ArchitectureError: the supernet is of another space.
+        UserError: the supernet is of another space.
     """
     first, last = layer_positions(space)
 

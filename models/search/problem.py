@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from core.errors import UserError
 from core.settings import nearest
 from models.nets.indicators import bn_table
 from models.nets.supernet import Supernet
@@ -31,10 +32,6 @@ Scores = Callable[[ChoicesNG], Vector]
 def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
     """Architectures as an array (N, G); N is at least 1."""
     return np.array(rows, dtype=np.uint32)
-
-
-class IndicatorError(ValueError):
-    """Unknown score; the message names it and the available ones."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,11 @@ class Problem:
         """Look up a score by name.
 
         Raises:
-            IndicatorError: the problem has no such score.
+            UserError: the problem has no such score.
         """
         if name not in self.indicators:
             known = ", ".join(self.indicators) or "none"
-            raise IndicatorError(
+            raise UserError(
                 f"this search has no score '{name}', which requires a supernet; known: "
                 f"{known}.{nearest(name, self.indicators)}"
             )

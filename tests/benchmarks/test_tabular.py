@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.tabular import ROOT, settings
 from benchmarks.tabular_runs import Difference, Run, final, run, spent
-from benchmarks.tabular_table import Table, TableError, nll
+from benchmarks.tabular_table import Table, nll
+from core.errors import UserError
 from core.settings import read_section
 from models.search.algorithms import ALGORITHMS
 from models.search.settings import SearchParams
@@ -41,7 +42,7 @@ def invented(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text('{"00000000": {"test_acc": [1, 2, 3], "flops": 1}}')
-    with pytest.raises(TableError, match="lacks 6560 of 6561 networks"):
+    with pytest.raises(UserError, match="lacks 6560 of 6561 networks"):
         Table.load(tmp_path / "table.json")
 
 

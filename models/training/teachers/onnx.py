@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.teachers.view import TeacherError
+from core.errors import UserError
 
 _LEAST = 1e-12
 
@@ -47,14 +47,14 @@ class OnnxTeacher:
         options: ONNX Runtime's `SessionOptions`.
 
     Raises:
-        TeacherError: the file is missing, invalid, or has other inputs or outputs.
+        UserError: the file is missing, invalid, or has other inputs or outputs.
     """
 
     def __init__(self, file: Path, options: Any) -> None:
         import onnxruntime
 
         if not file.is_file():
-            raise TeacherError(
+            raise UserError(
                 f"{file}: no such ONNX file. Set teacher.file to the path of the model."
             )
         try:
@@ -62,16 +62,16 @@ class OnnxTeacher:
                 str(file), options, providers=["CPUExecutionProvider"]
             )
         except _runtime_errors() as error:
-            raise TeacherError(f"ONNX Runtime cannot load {file}: {error}") from error
+            raise UserError(f"ONNX Runtime cannot load {file}: {error}") from error
         inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
-            raise TeacherError(
+            raise UserError(
                 f"{file} must have one float32 input (images, channels, height, width); it has "
                 f"{found}."
             )
         if output.type != "tensor(float)" or len(output.shape) != 2:
-            raise TeacherError(
+            raise UserError(
                 f"{file} must have a first output float32 (images, classes); it has {output.name}: "
                 f"{output.type} {output.shape}."
             )
@@ -96,7 +96,7 @@ class OnnxTeacher:
         try:
             return self._session.run([self._output], {self._input: images_NCHW})[0][:count]
         except _runtime_errors() as error:
-            raise TeacherError(
+            raise UserError(
                 f"the ONNX teacher does not accept images of shape {images_NCHW.shape[1:]}: {error}"
             ) from error
 
@@ -106,9 +106,7 @@ def _signature(file: Path, image: list[Any], output: list[Any]) -> Signature:
         size if isinstance(size, int) and size > 0 else None for size in (*image, output[1])
     )
     if height is not None and width is not None and height != width:
-        raise TeacherError(
-            f"{file} reads images of {height} by {width} pixels; they must be square."
-        )
+        raise UserError(f"{file} reads images of {height} by {width} pixels; they must be square.")
     return Signature(images, channels, height or width, classes)
 
 
@@ -116,15 +114,13 @@ def _last_operator(file: Path, output: str) -> str:
     """Type of the operator that computes an output.
 
     Raises:
-        TeacherError: weights are stored in external files.
+        UserError: weights are stored in external files.
     """
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)
     if any(weights.data_location == weights.EXTERNAL for weights in model.graph.initializer):
-        raise TeacherError(
-            f"{file} stores weights in external data files: save it as a single file."
-        )
+        raise UserError(f"{file} stores weights in external data files: save it as a single file.")
     operators = [node.op_type for node in model.graph.node if output in node.output]
     return str(operators[0]) if operators else ""
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from devices.latency.budgets import predict_ms
 from devices.latency.regression import fit_regression
-from devices.latency.table import Choice, Correction, LatencyError, LatencyTable
+from devices.latency.table import Choice, Correction, LatencyTable
 from devices.latency.vectorized import latencies
 from models.space.block_tables import sample_choices
 from models.space.costs import block_flops
@@ -68,7 +69,7 @@ def test_a_block_that_was_never_measured_is_named() -> None:
     table = table_of(space, regression=True)
     lost = space.blocks()[5].key
     known = {key: ms for key, ms in table.block_ms.items() if key != lost}
-    with pytest.raises(LatencyError, match="was not measured on 'd'"):
+    with pytest.raises(UserError, match="was not measured on 'd'"):
         latencies(space, replace(table, block_ms=known), "int8")
-    with pytest.raises(LatencyError, match="not profiled in float32"):
+    with pytest.raises(UserError, match="not profiled in float32"):
         latencies(space, table, "float32")

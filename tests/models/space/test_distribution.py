@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from models.space.constrained import descend, most_probable, random_within
-from models.space.distribution import Choices, Distribution, DistributionError, Form
+from models.space.distribution import Choices, Distribution, Form
 from models.space.space import Group, SearchSpace
 from models.space.spec import SpaceSpec
 
@@ -165,7 +166,7 @@ def test_a_distribution_loads_into_a_wider_space_where_names_match() -> None:
      {"form": "joint", "groups": {"stage1.channels": {"candidate": {"channels=8": "much"}}}}],
 )  # fmt: skip
 def test_content_that_is_no_distribution_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(DistributionError):
+    with pytest.raises(UserError):
         Distribution.from_json(content, GROUPS)
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from models.nets.subnet import Subnet
 from models.space import costs, operators
-from models.space.architecture import Architecture, ArchitectureError, Block
+from models.space.architecture import Architecture, Block
 from models.space.file import PRESETS, read_spec
 from models.space.operators import cells, macs, parameters
 from models.space.space import SearchSpace, SpaceError
@@ -268,7 +269,7 @@ def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace)
         blocks[position] = wrong
         try:
             changed = Architecture(tuple(blocks))
-        except ArchitectureError:
+        except UserError:
             continue  # shapes do not match: only the resize changes a size
         with pytest.raises(SpaceError, match="is not in space 'elastic'"):
             elastic.choices(changed)
@@ -287,7 +288,7 @@ def test_nothing_can_be_mutated_in_a_space_of_one_architecture() -> None:
 
 def test_blocks_that_do_not_fit_are_refused() -> None:
     blocks = COMPACT.from_index(0).blocks
-    with pytest.raises(ArchitectureError, match="cannot follow"):
+    with pytest.raises(UserError, match="cannot follow"):
         Architecture((*blocks[:-1], COMPACT.from_index(COMPACT.count() - 1).blocks[-1]))
-    with pytest.raises(ArchitectureError, match="schema"):
+    with pytest.raises(UserError, match="schema"):
         Architecture.from_json({"blocks": []})
