@@ -163,7 +163,7 @@ def describe(field: Field, searched: Architecture, count: int) -> str:
     latency, space = field.latency, field.space
     cost, rng = latency.cost(searched), np.random.default_rng(1)
     faster = share_below(cost, [latency.cost(space.sample(rng)) for _ in range(_SAMPLED)])
-    dearest = latency.cost(space.extreme(latency.block_cost, largest=True))
+    dearest = latency.cost(space.extreme(latency.cost.block, largest=True))
     return (
         f"The first {count} uniformly random networks of the space whose measured latency is "
         f"within {WITHIN:.0%} of the searched network's (those predicted to differ by more than "

@@ -12,6 +12,7 @@ import argparse
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,15 @@ from benchmarks.timing import Timing, interleaved, random_images
 from core.process import prepare_machine
 from data.dataset import DatasetInfo, read_split
 from data.stream import Batch, TrainStream, eval_batches
+from devices.latency.cost import latency_cost
 from devices.latency.regression import fit_regression
 from devices.latency.table import Choice, Correction, LatencyTable
-from devices.latency.vectorized import latencies
 from models.nets.evaluate import accuracy, recalibrate
 from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet, extract
+from models.space import costs
 from models.space.block_tables import ChoicesNG, sample_choices
-from models.space.cost_tables import activation_table, flops_table, parameters_table
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
@@ -163,18 +164,15 @@ def measured(world: World, effort: Effort) -> str:
 
 def cost_calls(space: SearchSpace, choices_NG: ChoicesNG) -> dict[str, Callable[[], object]]:
     """What the same architectures cost, tables made before."""
-    flops, parameters = flops_table(space), parameters_table(space)
-    memory = activation_table(space)
     device = pretended(space)
-    blocks = latencies(space, replace(device, choices={}), "float32")
-    regression = latencies(space, device, "float32")
-    return {
-        "multiply-accumulates": lambda: flops.sums(choices_NG),
-        "parameters": lambda: parameters.sums(choices_NG),
-        "peak activation memory": lambda: memory.largest(choices_NG),
-        "latency, sum of blocks": lambda: blocks(choices_NG),
-        "latency, regression on stage features": lambda: regression(choices_NG),
+    found = {
+        "multiply-accumulates": costs.flops,
+        "parameters": costs.parameters,
+        "peak activation memory": costs.peak_activation_bytes,
+        "latency, sum of blocks": latency_cost(replace(device, choices={}), "float32"),
+        "latency, regression on stage features": latency_cost(device, "float32"),
     }
+    return {name: partial(cost.table(space), choices_NG) for name, cost in found.items()}
 
 
 def pretended(space: SearchSpace) -> LatencyTable:

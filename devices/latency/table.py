@@ -137,9 +137,17 @@ class LatencyTable:
         """
         blocks = sum(self.block_cost(key, precision) for key in block_keys)
         if self.additive(precision):
-            return blocks + self._correction(precision).constant
+            return blocks + self.correction(precision).constant
+        return float(self.regress(features or {}, precision))
+
+    def regress(self, features: Mapping[str, Any], precision: str) -> Any:
+        """Predict the milliseconds of one network, or of N from features of shape (N,).
+
+        Raises:
+            UserError: a feature is missing.
+        """
         try:
-            return self.regressions[precision].predict(features or {})
+            return self.regressions[precision].predict(features)
         except FeatureError as error:
             raise UserError(f"'{self.device}' in {precision}: {error}") from error
 
@@ -152,7 +160,7 @@ class LatencyTable:
             UserError: the block was not profiled on this device.
             UserError: the precision was not profiled.
         """
-        correction = self._correction(precision)
+        correction = self.correction(precision)
         if key not in self.block_ms:
             raise UserError(
                 f"block '{key}' was not measured on '{self.device}'. Profile the device again "
@@ -231,7 +239,12 @@ class LatencyTable:
                     "intervals are wide, or raise max_error."
                 )
 
-    def _correction(self, precision: str) -> Correction:
+    def correction(self, precision: str) -> Correction:
+        """The correction of a precision.
+
+        Raises:
+            UserError: the device was not measured, or not in this precision.
+        """
         if not self.measured:
             raise UserError(
                 f"device '{self.device}' was not measured, so latency cannot be predicted."

@@ -22,8 +22,7 @@ from models.space.costs import block_flops, block_parameters
 from models.space.distribution import Choices, Distribution, Vector
 from models.space.limits import Limit
 from models.space.space import Group, SearchSpace
-from models.space.stage_feature_tables import StageFeatureTables
-from models.space.stage_features import stage_features, stage_sizes
+from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
 
 Scores = Callable[[ChoicesNG], Vector]
 """Scores of many architectures: choices (N, G) to (N,)."""
@@ -214,22 +213,6 @@ def _label(group: Group, candidate: int) -> str:
 def _operator_costs(label: str, blocks: Sequence[Block], limit: Limit) -> OperatorCosts:
     """Mean costs over the blocks that a candidate may be; 0 for a skipped layer."""
     costs = [
-        (limit.block_cost(block), block_flops(block), block_parameters(block)) for block in blocks
+        (limit.cost.block(block), block_flops(block), block_parameters(block)) for block in blocks
     ] or [(0.0, 0, 0)]
     return OperatorCosts(label, *(float(np.mean(column)) for column in zip(*costs, strict=True)))
-
-
-def many_excesses(space: SearchSpace, limits: Sequence[Limit]) -> Scores | None:
-    """Vectorised summed excess; None if a limit is not vectorised."""
-    makers = [limit.many for limit in limits if limit.many is not None]
-    if len(makers) < len(limits):
-        return None
-    tables = cache(lambda: [make(space) for make in makers])
-
-    def excesses(choices_NG: ChoicesNG) -> Vector:
-        total_N = np.zeros(len(choices_NG))
-        for limit, cost in zip(limits, tables(), strict=True):
-            total_N += np.maximum(0.0, cost(choices_NG) / limit.budget - 1.0)
-        return total_N
-
-    return excesses

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from core.errors import UserError
 from devices.device import Budget, Device
-from devices.latency.budgets import latency_budget, limits, predict_ms, with_milliseconds
+from devices.latency.budgets import latency_budget, limits, with_milliseconds
+from devices.latency.cost import predict_ms
 from devices.latency.largest import with_largest
 from devices.latency.networks import network_key
 from devices.latency.table import Correction, LatencyTable

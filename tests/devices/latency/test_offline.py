@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import UserError
 from devices.device import Budget, Device, ImportedTable
-from devices.latency.budgets import predict_ms
+from devices.latency.cost import predict_ms
 from devices.latency.csv_file import COLUMNS
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
 from devices.latency.settings import ProfileParams

@@ -8,7 +8,8 @@ import pytest
 
 from core.errors import UserError
 from devices.device import Budget, Device, DeviceError
-from devices.latency.budgets import limits, predict_ms, read_latency_table
+from devices.latency.budgets import limits, read_latency_table
+from devices.latency.cost import predict_ms
 from devices.latency.feasibility import check_feasible, measure_ends
 from devices.latency.networks import draw_networks, split_networks
 from devices.latency.picture import draw_held_out
@@ -230,7 +231,7 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
         budget = Budget(latency_ms=budget_ms)
         device = Device(backend="onnxruntime", budget=budget, min_accuracy=0)
         (limit,) = limits(device, table)
-        assert not limit.exact
+        assert not limit.cost.exact
         assert limit.cost(architecture) == predict(architecture)
         if feasible:
             check_feasible(space, "here", device, table)

@@ -9,7 +9,7 @@ import torch
 from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet
-from models.space import cost_tables, costs
+from models.space import costs
 from models.space.block_tables import (
     CHUNK,
     block_table,
@@ -60,10 +60,10 @@ def uneven(supernet: Supernet) -> Supernet:
 
 def test_every_network_of_a_space_costs_what_its_blocks_do(everything: SearchSpace) -> None:
     choices = numbered_choices(everything, 0, everything.count())
-    flops = cost_tables.flops_table(everything).sums(choices)
-    parameters = cost_tables.parameters_table(everything).sums(choices)
-    peaks = cost_tables.activation_table(everything).largest(choices)
-    depths = cost_tables.depth_table(everything).sums(choices)
+    flops = costs.flops.table(everything)(choices)
+    parameters = costs.parameters.table(everything)(choices)
+    peaks = costs.peak_activation_bytes.table(everything)(choices)
+    depths = costs.depth.table(everything)(choices)
     some = range(0, everything.count(), 61)
     for number in some:
         network = everything.from_index(number)
@@ -81,10 +81,10 @@ def test_presets_cost_what_their_blocks_do(name: str) -> None:
     choices = sample_choices(space, 20, np.random.default_rng(0))
     networks = [space.architecture(row) for row in choices.tolist()]
     assert (choices_of(space, networks) == choices).all()
-    found = cost_tables.flops_table(space).sums(choices).tolist()
+    found = costs.flops.table(space)(choices).tolist()
     assert found == [costs.flops(network) for network in networks]
     if name != "fbnet":  # thousands of blocks, whose peaks take a millisecond each
-        peaks = cost_tables.activation_table(space).largest(choices).tolist()
+        peaks = costs.peak_activation_bytes.table(space)(choices).tolist()
         assert peaks == [costs.peak_activation_bytes(network) for network in networks]
 
 
@@ -134,19 +134,19 @@ def test_samples_are_uniform_in_every_group(everything: SearchSpace) -> None:
 
 def test_choices_of_another_space_are_refused(everything: SearchSpace) -> None:
     choices = sample_choices(everything, 4, np.random.default_rng(0))
-    table = cost_tables.flops_table(everything)
+    table = costs.flops.table(everything)
     with pytest.raises(SpaceError, match=r"of shape \(N, 11\)"):
-        table.sums(choices[:, 1:])
+        table(choices[:, 1:])
     with pytest.raises(SpaceError, match="not float64"):
         check_choices(everything, choices.astype(float))  # type: ignore[arg-type]
     choices[2, 4] = 200
     with pytest.raises(SpaceError, match=r"group 'stage2.channels' of .* no number 200"):
-        table.sums(choices)
-    assert table.sums(choices[:0]).tolist() == []
+        table(choices)
+    assert table(choices[:0]).tolist() == []
 
 
 def test_extremes_equal_those_of_all_architectures(everything: SearchSpace) -> None:
     every = numbered_choices(everything, 0, everything.count())
-    found = cost_tables.flops_table(everything).sums(every)
+    found = costs.flops.table(everything)(every)
     assert found.max() == costs.flops(everything.extreme(block_flops, largest=True))
     assert found.min() == costs.flops(everything.extreme(block_flops))
