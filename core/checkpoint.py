@@ -53,16 +53,6 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def generator_state(generator: Any) -> str:
-    """A NumPy generator's state as a string that a checkpoint can hold."""
-    return json.dumps(generator.bit_generator.state)
-
-
-def restore_generator(generator: Any, state: str) -> None:
-    """Restore a NumPy generator from `generator_state`."""
-    generator.bit_generator.state = json.loads(state)
-
-
 def inputs_fingerprint(stage: str, params: Params, *files: Path) -> str:
     """Fingerprint of all a stage's result depends on: params, files, code and torch version.
 
