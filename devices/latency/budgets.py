@@ -12,7 +12,7 @@ from core.schemas import LATENCY
 from devices.device import Device, Precision
 from devices.latency.cost import latency_cost
 from devices.latency.table import LatencyTable
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.architecture import Architecture
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import Limit
