@@ -10,7 +10,6 @@ import pytest
 
 from tests.benchmarks.conftest import BUDGET
 
-
 pytestmark = pytest.mark.slow
 
 
