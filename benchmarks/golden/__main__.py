@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from benchmarks.golden.noise import perturbed, refused
 from benchmarks.harness.flags import ARTIFACTS, flags_of
@@ -27,14 +26,13 @@ from bundles.golden import Golden, tolerance_of
 from core.process import prepare_machine
 from data.dataset import Split
 from devices.device import Budget, Device
-from devices.measure.agent.onnx_session import PRECISE_INT8, session_options
-from devices.measure.agent.processor import features
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.inference import single_images
 from devices.quantize.evaluate import calibration_images
 from devices.quantize.static import calibrate, quantize
-from devices.runtimes import backend
 from devices.runtimes.onnxruntime.backend import open_reference
+from devices.runtimes.onnxruntime.session import PRECISE_INT8, open_onnx, session_options
+from devices.runtimes.processor import features
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 from models.training.learning import Images
 
@@ -53,7 +51,7 @@ def fast_kernels(file: Path, images: Sequence[Any]) -> Any:
     """Logits (N, K) by ONNX Runtime's fast kernels, whatever the processor."""
     options = session_options(1)
     options.add_session_config_entry(PRECISE_INT8, "0")
-    session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+    session = open_onnx(file, options)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: image_1CHW})[0] for image_1CHW in images])
 
@@ -148,7 +146,6 @@ def main() -> None:
     parser.add_argument("--golden", type=int, default=8)
     args = parser.parse_args()
     prepare_machine(1, 0)
-    disable_telemetry()
     images = Images.open(args.data)
     states, finds = [], []
     for network in [searched(path) for path in sorted(args.train.iterdir()) if path.is_dir()]:

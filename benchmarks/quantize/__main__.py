@@ -23,10 +23,9 @@ from benchmarks.harness.release import settings
 from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
 from benchmarks.quantize.variants import RUNTIMES, Effort, Row, Variants, rows_of
 from core.process import prepare_machine
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.interleaved import Protocol
 from devices.quantize.settings import QuantizeParams
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.training.learning import Images
 
 ALL_IMAGES = 10_000
@@ -36,7 +35,6 @@ HEAD = ("network", "runtime", "variant", "top-1", "agrees", "kB", "float32 / int
 def main() -> None:
     args = _flags()
     prepare_machine(1, 0)
-    disable_telemetry()
     images = Images.open(args.data)
     rows: list[Row] = []
     effort = _effort(args)
