@@ -20,8 +20,8 @@ from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
 from models.training.learning import Images
 from models.training.loop import Objective
+from models.training.network import train_network
 from models.training.settings import TrainParams
-from stages.train import train_network
 
 RUNTIME = "onnxruntime"
 

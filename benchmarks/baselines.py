@@ -189,7 +189,7 @@ def main() -> None:
     prepare_machine(params.threads, 0)
     ranking = read_json(args.artifacts / "rank" / args.device / "ranking.json", RANKED)
     world = World(
-        Images.open(args.artifacts / "data"),
+        Images.read(args.artifacts / "data"),
         Architecture.from_json(ranking["chosen"]["architecture"]),
         params,
         Protocol(args.blocks, 50),

@@ -38,6 +38,7 @@ from core.files import fingerprint, read_json
 from core.process import prepare_machine
 from core.schemas import RANKED
 from core.settings import read_section
+from devices.measure.agent.onnx_session import session_options
 from models.nets.supernet import Supernet, extract
 from models.nets.weights import load_into
 from models.space.architecture import Architecture
@@ -45,9 +46,9 @@ from models.space.costs import flops
 from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.loop import Objective, Recipe, Run, supervised_step
+from models.training.network import build_objective, train_network
 from models.training.settings import TrainParams
 from models.training.warm_start import shrink_and_perturb
-from stages.train import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS: Mapping[str, float] = {"scratch": 0.0, "slice": 1.0}
@@ -68,7 +69,7 @@ class World:
 
 def open_world(args: argparse.Namespace) -> World:
     """Read data, supernet, the chosen network and the recipe of a finished run."""
-    images = Images.open(args.artifacts / "data")
+    images = Images.read(args.artifacts / "data")
     space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
     supernet = Supernet(space)
     load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
@@ -92,7 +93,7 @@ def train_arm(world: World, start: str, teacher: str | None, seed: int) -> dict[
     params = world.params.model_copy(update=changes)
     objective = Objective(world.architecture.classes, params.label_smoothing)
     if teacher is not None:
-        objective = build_objective(params, world.images, world.teachers[teacher])
+        objective = build_objective(params, world.images, world.teachers[teacher], session_options)
     network = extract(world.supernet, world.architecture)
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(seed))
     inputs = fingerprint(params.model_dump(exclude={"checkpoint_every"}), teacher)
@@ -179,7 +180,7 @@ def steps_section(world: World, blocks: int = 25, calls: int = 2) -> str:
     objectives = {"none": Objective(world.architecture.classes)}
     for kind in ("cached", "live"):
         changed = params.model_copy(update={"soft_labels": kind})
-        objectives[kind] = build_objective(changed, images, folder)
+        objectives[kind] = build_objective(changed, images, folder, session_options)
     things = {}
     for name, objective in objectives.items():
         network = extract(world.supernet, world.architecture).train()

@@ -186,7 +186,7 @@ def main() -> None:
     args = parser.parse_args()
     prepare_machine(1, 0)
     disable_telemetry()
-    images = Images.open(args.data)
+    images = Images.read(args.data)
     networks = [searched(folder) for folder in sorted(args.train.iterdir()) if folder.is_dir()]
     states, finds = [], []
     for network in networks:

@@ -37,7 +37,7 @@ def main() -> None:
     args = _parser().parse_args()
     prepare_machine(1, 0)
     disable_telemetry()
-    images = Images.open(args.data)
+    images = Images.read(args.data)
     rows: list[Row] = []
     effort = _effort(args)
     for network in _networks(args, images):

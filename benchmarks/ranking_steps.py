@@ -31,7 +31,7 @@ def main() -> None:
     flags = parser.parse_args()
     params = read_params()
     prepare_machine(params.supernet_threads, 0)
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     space = load_space(images)
     made = {name: build(name, space, images, BLOCKS * STEPS, 0) for name in STRATEGIES}
     seconds: dict[str, list[float]] = {name: [] for name in made}

@@ -116,7 +116,7 @@ def main() -> None:
     flags = parser.parse_args()
     params = read_params()
     prepare_machine(params.supernet_threads, flags.seed)
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     space = load_space(images)
     chosen = architectures(space, params.truth.architectures)
     timing = read_json(flags.steps, f"{SCHEMA}/steps/1")

@@ -69,7 +69,7 @@ def main() -> None:
     flags = parser.parse_args()
     params = read_params()
     prepare_machine(params.truth.threads, flags.seed)
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     chosen = architectures(load_space(images), params.truth.architectures)
     inputs = fingerprint(params.truth.model_dump(), flags.seed, [a.id for a in chosen])
     checkpoint = Checkpoint(flags.out, inputs)

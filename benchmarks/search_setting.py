@@ -12,13 +12,14 @@ from typing import Any
 from core.checkpoint import Checkpoint
 from core.files import fingerprint, write_json
 from core.settings import read_section
+from devices.measure.agent.onnx_session import session_options
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.space.space import SearchSpace
 from models.training.learning import Images
+from models.training.network import build_objective, train_network
 from models.training.settings import TrainParams
-from stages.train import build_objective, train_network
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "netwright/search-benchmark/1"
@@ -47,7 +48,7 @@ class Setting:
     @classmethod
     def open(cls, args: argparse.Namespace) -> Setting:
         """Read a finished release's artifacts."""
-        images = Images.open(args.artifacts / "data")
+        images = Images.read(args.artifacts / "data")
         space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
         supernet = Supernet(space)
         load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
@@ -78,7 +79,9 @@ def accuracy_of(
     """Test accuracy after a training from the weights that the network has; resumable."""
     section = read_section(setting.params, "train", TrainParams)
     params = section.model_copy(update={"epochs": epochs, "seed": seed})
-    objective = build_objective(params, setting.images, setting.artifacts / "teacher")
+    objective = build_objective(
+        params, setting.images, setting.artifacts / "teacher", session_options
+    )
     architecture = network.architecture
     known = fingerprint(params.model_dump(), architecture.to_json(), to_bytes(network).hex())
     checkpoint = Checkpoint(work / f"{architecture.id}-{seed}", known)
