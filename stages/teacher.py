@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.checkpoint import Checkpoint
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images
@@ -37,5 +37,5 @@ def teacher(
         FileFormatError: its number of outputs is not the number of classes.
         TeacherError: it does not fit the data set.
     """
-    inputs = Inputs(data, space, supernet, file, session_options)
+    inputs = Inputs(data, space, supernet, file, OnnxRuntimeSession)
     return evaluate_teacher(SOURCES[settings.source](inputs, settings, checkpoint), data)

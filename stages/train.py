@@ -8,7 +8,7 @@ import torch
 
 from core.checkpoint import Checkpoint
 from core.distributed import Processes
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet, extract
 from models.search.choice import Choice
 from models.space.space import SearchSpace
@@ -43,7 +43,7 @@ def train(
     search.load_into(supernet)
 
     def train_slice() -> TrainedNetwork | None:
-        objective = build_objective(settings, data, teacher, session_options)
+        objective = build_objective(settings, data, teacher, OnnxRuntimeSession)
         network = extract(supernet, choice.architecture)
         check = compare_slice(supernet, network, data, settings)
         generator = torch.Generator().manual_seed(settings.seed)

@@ -19,7 +19,7 @@ from models.training.learning import EVAL_BATCH, Images, learn_with_checkpoints,
 from models.training.loop import Objective, Run, supervised_step
 from models.training.settings import TrainParams
 from models.training.teachers.load import open_teacher
-from models.training.teachers.onnx import OnnxOptions
+from models.training.teachers.onnx import OpenOnnx
 from models.training.teachers.result import read_logits
 
 
@@ -56,7 +56,7 @@ def train_network(
 
 
 def build_objective(
-    params: TrainParams, images: Images, teacher: Path, onnx: OnnxOptions
+    params: TrainParams, images: Images, teacher: Path, onnx: OpenOnnx
 ) -> Objective:
     """Build the loss with a teacher's soft labels.
 
@@ -64,7 +64,7 @@ def build_objective(
         params: the section `train`.
         images: the data set.
         teacher: folder of the teacher stage.
-        onnx: options of ONNX Runtime, by number of threads, if it runs the teacher.
+        onnx: opens an ONNX file in ONNX Runtime, if it runs the teacher.
 
     Raises:
         FileFormatError: the teacher's soft labels are missing, or of another data set.

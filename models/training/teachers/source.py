@@ -11,7 +11,7 @@ from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.loop import Run
 from models.training.teachers.load import Teacher
-from models.training.teachers.onnx import OnnxOptions
+from models.training.teachers.onnx import OpenOnnx
 from models.training.teachers.record import TeacherRecord
 
 
@@ -24,14 +24,14 @@ class Inputs:
         space: the search space.
         supernet: trained.
         file: the user's file.
-        onnx: options of ONNX Runtime, by number of threads.
+        onnx: opens an ONNX file in ONNX Runtime.
     """
 
     images: Images
     space: SearchSpace
     supernet: Supernet
     file: Path
-    onnx: OnnxOptions
+    onnx: OpenOnnx
 
 
 @dataclass(frozen=True)
