@@ -24,7 +24,7 @@ def make_checked_plan(root: Path) -> Plan:
     to date and params.yaml is byte for byte the one that passed last time.
 
     Raises:
-        PreflightError: at least one check failed.
+        UserError: at least one check failed.
         ParamsError: the params file cannot be read at all.
     """
     passed, file = Workspace(root).folder / "passed.sha256", root / PARAMS

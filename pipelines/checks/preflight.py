@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundles.signature import check_private_key
+from core.errors import UserError
 from core.files import read_json
 from core.settings import ParamsError
 from core.system import describe_os_error
@@ -51,10 +52,6 @@ MIN_FREE_BYTES = 50_000_000
 """Smallest free disk space in bytes: for artifacts, DVC's copy of them, and logs."""
 
 
-class PreflightError(ValueError):
-    """A check failed, and nothing was started; the message lists all problems."""
-
-
 @dataclass(frozen=True)
 class Setting:
     """Inputs of a budget's feasibility check besides the device.
@@ -83,7 +80,7 @@ def preflight(root: Path, again: str | None = None, offline: bool = False) -> Pl
         The plan of a full run.
 
     Raises:
-        PreflightError: at least one check failed.
+        UserError: at least one check failed.
         ParamsError: the params file cannot be read at all.
     """
     bound = bind_params(root)
@@ -92,7 +89,7 @@ def preflight(root: Path, again: str | None = None, offline: bool = False) -> Pl
     problems = [*bound.problems, *device_problems(bound)]
     if misplaced := path_problems(root, bound.values):
         # DVC and the later checks must not read such a path.
-        raise PreflightError(problem_list([*problems, *misplaced]))
+        raise UserError(problem_list([*problems, *misplaced]))
     problems += problems_of(check_disk, root)
     if "data" in bound.values:
         problems += problems_of(check_images, bound.values["data"])
@@ -120,7 +117,7 @@ def preflight(root: Path, again: str | None = None, offline: bool = False) -> Pl
         # Measuring takes seconds, so it is done only without other problems.
         problems += _budget_problems(root, bound, plan, measure=not problems)
     if problems:
-        raise PreflightError(problem_list(list(dict.fromkeys(problems))))
+        raise UserError(problem_list(list(dict.fromkeys(problems))))
     assert plan is not None, "without problems there is a plan"
     return plan
 
@@ -129,11 +126,11 @@ def check_disk(root: Path) -> None:
     """Check the free disk space.
 
     Raises:
-        PreflightError: there is too little; the message has the free space.
+        UserError: there is too little; the message has the free space.
     """
     free = shutil.disk_usage(root).free
     if free < MIN_FREE_BYTES:
-        raise PreflightError(
+        raise UserError(
             f"the disk of {root} has {free / 1e6:.0f} MB left, and a run needs at least "
             f"{MIN_FREE_BYTES / 1e6:.0f} MB: free some space."
         )
@@ -172,7 +169,7 @@ def check_signing(root: Path, key: str | None) -> None:
     """Check that the signing key can sign.
 
     Raises:
-        SignatureError: it cannot; the message has the fix.
+        UserError: it cannot; the message has the fix.
     """
     if key is not None:
         check_private_key(root / key)
