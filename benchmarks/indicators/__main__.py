@@ -27,7 +27,7 @@ from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet, extract
 from models.space.block_tables import sample_choices
-from models.space.cost_tables import activation_table, flops_table, parameters_table
+from models.space.costs import flops, parameters, peak_activation_bytes
 from models.space.space import SearchSpace
 
 PRESET = Preset("bn-nas", (3, 32, 32))
@@ -108,7 +108,8 @@ def measure(world: World, effort: Effort) -> str:
     space, supernet = world.space, world.supernet
     choices_NG = sample_choices(space, effort.count, np.random.default_rng(0))
     bn = bn_table(supernet, space)
-    flops, parameters, memory = flops_table(space), parameters_table(space), activation_table(space)
+    macs, weights = flops.table(space), parameters.table(space)
+    memory = peak_activation_bytes.table(space)
     one = space.architecture(choices_NG[0].tolist())
 
     def evaluate() -> float:
@@ -125,9 +126,9 @@ def measure(world: World, effort: Effort) -> str:
         "drawing the architectures": lambda: sample_choices(
             space, effort.count, np.random.default_rng(0)
         ),
-        "multiply-accumulates": lambda: flops.sums(choices_NG),
-        "parameters": lambda: parameters.sums(choices_NG),
-        "peak activation memory": lambda: memory.largest(choices_NG),
+        "multiply-accumulates": lambda: macs(choices_NG),
+        "parameters": lambda: weights(choices_NG),
+        "peak activation memory": lambda: memory(choices_NG),
     }
     times = interleaved({**ranked, "evaluate": evaluate}, effort.blocks, 1)
     evaluated = times.pop("evaluate")
