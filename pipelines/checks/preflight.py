@@ -104,8 +104,8 @@ def preflight(root: Path, again: str | None = None, offline: bool = False) -> Pl
             problems += foreign_problems(root, plan.graph, plan.stale)
         except GraphError as error:
             problems.append(str(error))
-    if "bundle" in bound.values:
-        problems += problems_of(check_signing, root, bound.values["bundle"].signing_key)
+    if "roots" in bound.values:
+        problems += problems_of(check_signing, root, bound.values["roots"].signing_key)
     if "search" in bound.values:
         problems += problems_of(check_start, root, bound.values["search"].start_from)
     if {"search", "fleet"} <= bound.values.keys():

@@ -36,7 +36,7 @@ Devices = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Parallel stages. Default: the number of CPU cores."),
+    typer.Option("--jobs", min=1, help="Parallel stages. Default: CPU cores / threads."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show all output of the stages.")]
 
@@ -73,9 +73,9 @@ def run(
 
 def _run(root: Path, device: list[str], jobs: int | None, verbose: bool, strict: bool) -> None:
     from bundles.errors import BundleError
-    from bundles.settings import BundleParams
     from devices.runtimes.settings import ExportParams
     from pipelines.checks.cached import make_checked_plan, read_one_section, update_report
+    from pipelines.checks.roots import read_roots
     from pipelines.leftovers import leftover_notes
     from pipelines.plan import restrict_to_devices
     from pipelines.report.provenance import attest
@@ -94,7 +94,7 @@ def _run(root: Path, device: list[str], jobs: int | None, verbose: bool, strict:
         console.print("Everything is fresh: no stage had to run.")
     summaries = read_summaries(root, plan.graph, plan.devices)
     try:
-        attest(root, summaries, read_one_section(root, "bundle", BundleParams).signing_key)
+        attest(root, summaries, read_roots(root).signing_key)
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(console, summaries)
@@ -146,6 +146,29 @@ def doctor() -> None:
 
     if not examine(Console(), _repository()):
         raise Failure(FAILED)
+
+
+@app.command()
+def params(
+    section: Annotated[
+        str | None, typer.Argument(metavar="[SECTION]", help="Only this section or root key.")
+    ] = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only settings that differ from their default.")
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/settings.md, without values.")
+    ] = False,
+) -> None:
+    """Show every setting: its value, its default, its unit and meaning."""
+    from pipelines.checks.params import read_params
+    from pipelines.cli.params import print_settings, reference, settings_of
+
+    if markdown:
+        print(reference(), end="")
+        return
+    found = settings_of(read_params(_repository()), section)
+    print_settings(Console(), [setting for setting in found if setting.changed or not changed])
 
 
 @app.command()
@@ -326,7 +349,7 @@ def serve(
     root = _repository()
     schedule = check_cron(cron)
     preflight(root)
-    serve_schedule(Console(), root, schedule, port, jobs or default_jobs())
+    serve_schedule(Console(), root, schedule, port, jobs or default_jobs(root))
 
 
 @app.command()
@@ -358,9 +381,11 @@ def agent(
     serve(host, port, read_token(token_file), Limits())
 
 
-def default_jobs() -> int:
-    """The number of CPU cores."""
-    return os.cpu_count() or 1
+def default_jobs(root: Path) -> int:
+    """The number of stages whose threads fit the CPU cores; at least one."""
+    from pipelines.checks.roots import read_roots
+
+    return max(1, (os.cpu_count() or 1) // read_roots(root).threads)
 
 
 def main() -> NoReturn:
@@ -409,7 +434,7 @@ def _run_flow(
     except ApiError as error:
         raise Failure(FAILED, str(error)) from error
     try:
-        release_flow(devices, jobs or default_jobs(), stages, verbose)
+        release_flow(devices, jobs or default_jobs(root), stages, verbose)
     except RunFailedError as error:
         raise Failure(FAILED, str(error)) from error
 

@@ -101,7 +101,7 @@ def release_flow(
         raise RunFailedError(report)
     if plan is not None:
         summaries = read_summaries(workspace.root, graph, plan.devices)
-        attest(workspace.root, summaries, read_params(workspace.root)["bundle"].signing_key)
+        attest(workspace.root, summaries, read_params(workspace.root)["roots"].signing_key)
         print_summary(Console(), summaries)
         if held := held_back(summaries):
             raise GateError(f"the quality gate held back: {', '.join(held)}.")

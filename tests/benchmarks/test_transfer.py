@@ -39,7 +39,7 @@ def setting(tmp_path: Path) -> Setting:
     whole = YAML(typ="safe").load(ROOT / "params.yaml")
     params = {name: whole[name] for name in ("search", "supernet", "rank")}
     params["search"] |= {"steps": 6, "batch": 32, "candidates": 2}
-    params["supernet"] |= {"batch": 32, "threads": 1}
+    params["supernet"] |= {"batch": 32}
     params["rank"] |= {"recalibration_batches": 1, "batch": 32}
     budget = {"flops": 60_000}
     params["devices"] = {"card": {"backend": "tensorrt", "budget": budget, "min_accuracy": 0.5}}

@@ -30,13 +30,12 @@ VALUES = {
     "val_fraction": 0.1,
     "test_fraction": 0.15,
     "max_corrupt": 0,
-    "seed": 0,
 }
 
 
-def run(monkeypatch, folder, out, **changes):
+def run(monkeypatch, folder, out, seed=0, **changes):
     file = out.parent / "params.yaml"
-    file.write_text(json.dumps({"data": {**VALUES, **changes}}))
+    file.write_text(json.dumps({"seed": seed, "data": {**VALUES, **changes}}))
     flags = ["--params", str(file), "--source", str(folder), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["prepare", *flags])
     main()

@@ -115,11 +115,11 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("data.path: ~ and $ are not expanded", f"write {Path.home()}/no-such-images"),
     ),
     "a signing key that is not there": (
-        {"bundle": {"signing_key": "no/such/key.pem"}},
+        {"signing_key": "no/such/key.pem"},
         ("no/such/key.pem: no such key", "openssl ecparam"),
     ),
     "a signing key that is none": (
-        {"bundle": {"signing_key": "params.yaml"}},
+        {"signing_key": "params.yaml"},
         ("params.yaml cannot be used as a key", "openssl ecparam"),
     ),
     "a teacher that is not there": (
@@ -290,9 +290,9 @@ def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.Monk
 def test_stages_with_more_threads_than_cores_cause_a_warning(small: Repository):
     values = dict(bind_params(small.root).values)
     assert thread_warnings(values) == []
-    train = values["train"].model_copy(update={"threads": 500, "processes": 2})
+    train = values["train"].model_copy(update={"processes": 1000})
     (warning,) = thread_warnings({**values, "train": train})
-    assert warning.startswith("train.threads times train.processes: 1000 threads on")
+    assert warning.startswith("threads times train.processes: 1000 threads on")
 
 
 @pytest.mark.parametrize("command", ["run", "status", "doctor"])
