@@ -16,11 +16,12 @@ from torch import nn
 from core.checkpoint import Checkpoint, inputs_fingerprint
 from core.distributed import ALONE, Processes, launched
 from core.files import FileFormatError, fingerprint, rounded, write_bytes, write_json
+from core.launch import check_parts, join_processes, relaunch
 from core.process import prepare_machine
 from core.schemas import HISTORY, TRAIN
 from core.settings import read_section
 from data.stream import eval_batches
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.equivalence import EquivalenceCheck, Limits, compare, scaled
 from models.nets.evaluate import logits, recalibrate
 from models.nets.subnet import Subnet
@@ -31,7 +32,6 @@ from models.space.architecture import SCHEMA, Architecture
 from models.space.costs import flops, parameters
 from models.space.space import SearchSpace
 from models.training.joint_norm import joint_norms
-from models.training.launch import check_parts, join_processes, relaunch
 from models.training.learning import (
     EVAL_BATCH,
     Images,
@@ -92,7 +92,7 @@ def build_objective(params: TrainParams, images: Images, teacher: Path) -> Objec
         None if live else read_teacher(teacher, images),
         params.distill_weight,
         params.temperature,
-        open_teacher(teacher, images.info, params.threads, session_options) if live else None,
+        open_teacher(teacher, images.info, params.threads, OnnxRuntimeSession) if live else None,
     )
 
 
