@@ -122,6 +122,12 @@ def fill_in_roots(settings: S, where: str, roots: Roots) -> S:
     return settings.model_copy(update=changes)
 
 
+def is_root_key(name: str, kind: type[BaseModel]) -> bool:
+    """Whether a field of a section is filled in from the root key of its name."""
+    filled = {"seed": Seeded, "threads": Threaded}
+    return name in filled and issubclass(kind, filled[name])
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with nested changes."""
     merged = dict(base)
@@ -181,10 +187,9 @@ def _misplaced(value: Any, where: str, kind: Any) -> typing.Iterator[str]:
         return
     if not issubclass(kind, Params):
         return
-    own = {"seed": issubclass(kind, Seeded), "threads": issubclass(kind, Threaded)}
     for key, item in value.items():
         field = kind.model_fields.get(key)
-        if own.get(key, False):
+        if is_root_key(key, kind):
             yield f"{where}.{key}: not a key of a section: use the root key {key}, for all stages."
         elif field is not None:
             yield from _misplaced(item, f"{where}.{key}", field.annotation)
@@ -215,7 +220,7 @@ def _keys_beside(location: list[str], kind: Any) -> list[str]:
         kind = _step(kind, part)
     for option in _alternatives(kind):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            return list(option.model_fields)
+            return [name for name in option.model_fields if not is_root_key(name, option)]
     return []
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.effort import LENGTHS
-from core.settings import ParamsError, Seeded, Threaded, nearest
+from core.settings import ParamsError, is_root_key, nearest
 from pipelines.checks.params import SECTIONS
 from pipelines.checks.roots import RootParams
 from pipelines.tables import print_table
@@ -53,10 +53,9 @@ def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Sett
         where: key of the section; empty for root keys.
         value: an instance; without it, the settings have no values.
     """
-    filled = {"seed": Seeded, "threads": Threaded}
     for name, field in kind.model_fields.items():
-        if name in filled and issubclass(kind, filled[name]):
-            continue  # a root key
+        if is_root_key(name, kind):
+            continue
         key = f"{where}.{name}" if where else name
         here = _NONE if value is _NONE else getattr(value, name)
         nested = [k for k in _kinds(field.annotation) if issubclass(k, BaseModel)]

@@ -20,13 +20,13 @@ CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy":
 PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a mistyped key": (
         {"supernet": {"epochs": ..., "epocs": 1.0}},
-        ("supernet.epocs: unknown key. Did you mean 'epochs'?", "supernet.epochs: required"),
+        ("supernet.epocs: unknown key. Did you mean 'epochs'?",),
     ),
     "a mistyped section": (
         {"serch": {"steps": 3}},
         ("serch: unknown section. Did you mean 'search'?",),
     ),
-    "a missing section": ({"rank": ...}, ("rank: required section",)),
+    "a missing section": ({"rank": ...}, ("rank: required",)),
     "an impossible value": (
         {"data": {"val_fraction": 1.5}},
         ("data.val_fraction:", "less than or equal to 0.5", "1.5"),
