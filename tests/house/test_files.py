@@ -14,7 +14,7 @@ from core.settings import Roots, bind_section
 from devices.device import Device
 from pipelines.checks.params import SECTIONS
 from pipelines.checks.roots import RootParams
-from pipelines.cli.params import Setting, reference, walk
+from pipelines.settings import Setting, reference, walk
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "stages", "bundles", "devices", "models", "data", "core")
