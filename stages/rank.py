@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.checkpoint import Checkpoint, inputs_fingerprint
+from core.errors import UserError
 from core.files import read_json, rounded, write_bytes, write_json
 from core.process import prepare_machine
 from core.progress import Progress
@@ -18,19 +19,12 @@ from core.schemas import CANDIDATES, RANKED
 from core.settings import read_section
 from data.stream import TrainStream, eval_batches
 from models.nets.supernet import Supernet
-from models.nets.weights import load_into
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE_SCHEMA
 from models.predict.ranking import certify, mean_ranks
 from models.search.choice import Choice
-from models.search.rank.indicators import (
-    AGGREGATE,
-    PREDICTED,
-    Evidence,
-    UnavailableError,
-    available,
-)
+from models.search.rank.indicators import AGGREGATE, PREDICTED, Evidence, available
 from models.search.rank.predictor import accuracy_predictor
 from models.search.rank.settings import RankParams
 from models.search.rank.truth import evenly_spaced, train_from_scratch
@@ -38,7 +32,7 @@ from models.space.architecture import Architecture
 from models.space.costs import depth, flops, parameters
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_sizes
-from models.training.learning import Images, spread, supernet_file
+from models.training.learning import Images, SearchedWeights, spread
 
 # Separate random streams of one seed.
 _RANDOM_BASELINE, _BOOTSTRAP = 0, 1
@@ -66,10 +60,10 @@ def main() -> None:
     params = read_section(flags.params, "rank", RankParams)
     prepare_machine(params.threads, params.seed)
     candidates = read_candidates(flags.search / "candidates.json")
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     space = SearchSpace.load(flags.space, images.info.image_shape, len(images.info.classes))
-    supernet = Supernet(space)
-    load_into(supernet, supernet_file(flags.supernet, flags.search))
+    supernet = Supernet.read(flags.supernet, space)
+    SearchedWeights.read(flags.search).load_into(supernet)
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
     held_out = spread(images.val, params.images)
@@ -97,11 +91,11 @@ def require_available(evidence: Evidence, params: RankParams) -> None:
     """Check that the data of all requested indicators are available.
 
     Raises:
-        UnavailableError: the accuracy predictor is requested, but there is none.
+        UserError: the accuracy predictor is requested, but there is none.
     """
     requested = (params.indicator, *params.aggregate)
     if PREDICTED in requested and isinstance(evidence.predictor, str):
-        raise UnavailableError(
+        raise UserError(
             f"the section rank uses the indicator {PREDICTED}, but {evidence.predictor} "
             "Raise search.steps, or select another indicator."
         )
@@ -224,7 +218,7 @@ def read_candidates(path: Path) -> list[Candidate]:
 
     Raises:
         FileFormatError: the file is missing or has another schema.
-        ArchitectureError: one of its architectures is malformed.
+        UserError: one of its architectures is malformed.
     """
     rows = read_json(path, CANDIDATES)["candidates"]
     return [Candidate(Architecture.from_json(row["architecture"]), row["costs"]) for row in rows]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import DeviceError
+from devices.runtimes.onnx_file import load_onnx
 
 Array = npt.NDArray[Any]
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -52,6 +53,61 @@ class Graph:
     target: str
 
 
+class Layer:
+    """A node in its graph, for the converters.
+
+    Args:
+        graph: the network.
+        node: one of its layers.
+    """
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph, self.node = graph, node
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is present."""
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
+
+    def constant_values(self, index: int) -> list[Any]:
+        """Values of a constant input."""
+        values: list[Any] = np.atleast_1d(self.graph.constants[self.node.inputs[index]]).tolist()
+        return values
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """An attribute."""
+        return self.node.attributes.get(name, default)
+
+    def shape(self, output: int = 0) -> tuple[int, ...]:
+        """Shape of an output in ONNX's layout."""
+        return self.graph.shapes[self.node.outputs[output]]
+
+    def input_shape(self, index: int = 0) -> tuple[int, ...]:
+        """Shape of an input in ONNX's layout."""
+        return self.graph.shapes[self.node.inputs[index]]
+
+    def slices(self) -> dict[int, slice]:
+        """The slice of each axis that a Slice node cuts."""
+        starts, ends = self.constant_values(1), self.constant_values(2)
+        axes = self.constant_values(3) if self.has_input(3) else list(range(len(starts)))
+        steps = self.constant_values(4) if self.has_input(4) else [1] * len(starts)
+        return dict(zip(axes, map(slice, starts, ends, steps), strict=True))
+
+    def mean_axes(self) -> list[int]:
+        """The axes over which a ReduceMean or GlobalAveragePool node averages."""
+        axes = self.constant_values(1) if self.has_input(1) else self.setting("axes", [2, 3])
+        return list(axes)
+
+    def require_bilinear(self, runtime: str) -> None:
+        """Check that a Resize node is bilinear, with centres of pixels aligned.
+
+        Raises:
+            DeviceError: it is not.
+        """
+        mode = self.setting("mode", "nearest"), self.setting("coordinate_transformation_mode")
+        if mode != ("linear", "half_pixel"):
+            raise DeviceError(f"a Resize of mode {mode} cannot be converted to {runtime}.")
+
+
 def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
     """Read an ONNX file with static shapes.
 
@@ -63,13 +119,8 @@ def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
         DeviceError: the file is invalid, or a shape is dynamic; the message names the value.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
-    try:
-        model = onnx.load(onnx_model)
-    except (DecodeError, OSError) as error:
-        raise DeviceError(f"{onnx_model} is not a readable ONNX model: {error}") from error
-    graph, constants, shapes = _simplified(model, float_weights)
+    graph, constants, shapes = _simplified(load_onnx(onnx_model), float_weights)
     nodes = list(graph.node)
     sources = [v.name for v in graph.input if v.name not in constants]
     if len(sources) != 1 or len(graph.output) != 1:

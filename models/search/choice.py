@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.files import read_json, rounded, write_json
 from core.schemas import CHOICE
@@ -34,11 +35,16 @@ class Choice:
 
         Raises:
             FileFormatError: the file is missing or has another schema.
-            ArchitectureError: its architecture is malformed.
+            UserError: its architecture is malformed.
         """
         content = read_json(file, CHOICE)
         architecture = Architecture.from_json(content["architecture"])
         return cls(architecture, content["reason"], content["supernet_accuracy"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a training depends on: the network, not the reason."""
+        return self.architecture.to_json()
 
     def write(self, file: Path) -> None:
         """Write the choice atomically."""

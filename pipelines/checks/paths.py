@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.settings import ParamsError, read_yaml
 from core.system import describe_os_error
+from core.yaml_file import ParamsError, read_yaml
+from data.check import check_images
 from data.sources import SOURCES
+from pipelines.checks.params import read_params
+from pipelines.graph import GRAPH_FILE
 
-GRAPH_FILE = "dvc.yaml"
 OWN = (".dvc", ".git", ".netwright", ".venv")
 """Folders of the repository that are reserved for DVC, git, a run and Python."""
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -64,14 +66,18 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def check_paths(root: Path, values: Mapping[str, Any]) -> None:
-    """Check all paths of the params before DVC reads them.
+def read_checked_params(root: Path) -> Mapping[str, Any]:
+    """Read the params, and check paths and images before DVC reads them.
 
     Raises:
         ParamsError: all problems, one per line.
+        DataError: the image folder cannot be used.
     """
+    values = read_params(root)
     if problems := path_problems(root, values):
         raise ParamsError("\n".join(problems))
+    check_images(values["data"])
+    return values
 
 
 def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -81,10 +87,11 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("space", "file"),
         ("teacher", "file"),
         ("search", "start_from"),
-        ("bundle", "signing_key"),
+        ("roots", "signing_key"),
     ):
         if section in values and getattr(values[section], field) is not None:
-            yield f"{section}.{field}", getattr(values[section], field)
+            key = field if section == "roots" else f"{section}.{field}"
+            yield key, getattr(values[section], field)
     for name, device in values.get("devices", {}).items():
         if device.table is not None:
             yield f"devices.{name}.table.file", device.table.file

@@ -36,11 +36,11 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
     Args:
         root: the repository.
         summaries: each device's `bundle.json`.
-        key: `bundle.signing_key`, or None.
+        key: `signing_key`, or None.
 
     Raises:
         BundleError: an archive is not a valid bundle; it is not signed.
-        SignatureError: the key cannot sign.
+        UserError: the key cannot sign.
     """
     state = repository_state(root)
     for row in summaries.values():

@@ -20,8 +20,8 @@ TABLE = {"file": "tables/phone.csv", "sha256": "0" * 64}
 def bare(tmp_path: Path) -> Repository:
     """Only the params, the graph and a folder of images."""
     root = tmp_path / "repository"
-    (root / "benchmarks").mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml", "benchmarks/dvc.yaml"):
+    (root / "benchmarks" / "ranking").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "benchmarks/ranking/dvc.yaml"):
         shutil.copy(ROOT / name, root / name)
     for folder in ("data", "models", "stages", "tables", "images/cats", "artifacts/raw/flowers"):
         (root / folder).mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_the_output_of_fetch_is_allowed_only_for_downloadable_sources(name: str,
         ({"teacher": {"file": "artifacts/raw/teacher.onnx"}}, "teacher.file"),
         ({"space": {"file": "artifacts/data/space.yaml"}}, "space.file"),
         ({"search": {"start_from": "artifacts/search/x/distribution.json"}}, "search.start_from"),
-        ({"bundle": {"signing_key": "artifacts/bundle/key.pem"}}, "bundle.signing_key"),
+        ({"signing_key": "artifacts/bundle/key.pem"}, "signing_key"),
         (
             {"devices": {"rtx": {"table": TABLE | {"file": "artifacts/profile/rtx/t.csv"}}}},
             "devices.rtx.table.file",

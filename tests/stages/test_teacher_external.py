@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 from core.checkpoint import Checkpoint
+from core.errors import UserError
 from core.settings import ParamsError, bind
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.evaluate import logits
 from models.training.teachers import torchvision
 from models.training.teachers.check import check_teacher
 from models.training.teachers.load import open_teacher
 from models.training.teachers.settings import TeacherParams
-from models.training.teachers.view import TeacherError
 from tests.teachers import onnx_file
 
 NAME = "squeezenet1_1"
@@ -35,20 +35,22 @@ SETTINGS: dict[str, Any] = {
 
 
 def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") -> Path:
-    """Run the stage; no supernet is read."""
-    (folder / "supernet").mkdir(exist_ok=True)
-    supernet = folder / "supernet"
-    return Path(world.run("teacher", folder / name, params=params, file=file, supernet=supernet))
+    return Path(world.run("teacher", folder / name, params=params, file=file))
 
 
 def asked_again(world, folder: Path) -> np.ndarray:
     """Logits of a folder's teacher for the training images."""
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
-    return logits(open_teacher(folder, info, 1, session_options), eval_batches(train, info, 50))
+    return logits(open_teacher(folder, info, 1, OnnxRuntimeSession), eval_batches(train, info, 50))
 
 
 def summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "teacher.json").read_text()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained(supernet: Path) -> None:
+    """The supernet that the stage reads."""
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +111,8 @@ def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
 def params_of(**changes: Any) -> TeacherParams:
     learning = {
         "epochs": 1.0, "batch": 32, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0,
-        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5, "threads": 1,
-        "seed": 0, "slice_share": 0.0, "ema_decay": 0.9,
+        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5,
+        "slice_share": 0.0, "ema_decay": 0.9,
     }  # fmt: skip
     return bind(learning | changes, "teacher", TeacherParams)
 
@@ -120,21 +122,21 @@ def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
 ) -> None:
     info = DatasetInfo.read(world.root / "data")
     file = onnx_file(tmp_path, classes=7)
-    check_teacher(params_of(source="onnx"), file, 8, None, session_options)
-    with pytest.raises(TeacherError, match="has 7 classes, but the data set has 10"):
-        check_teacher(params_of(source="onnx"), file, 8, info, session_options)
+    check_teacher(params_of(source="onnx"), file, 8, None, OnnxRuntimeSession)
+    with pytest.raises(UserError, match="has 7 classes, but the data set has 10"):
+        check_teacher(params_of(source="onnx"), file, 8, info, OnnxRuntimeSession)
 
 
 def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
     params = params_of(source="onnx", input={"pixels": 16})
-    with pytest.raises(TeacherError, match=r"8 pixels, but teacher.input.pixels is 16"):
-        check_teacher(params, onnx_file(tmp_path), 8, None, session_options)
+    with pytest.raises(UserError, match=r"8 pixels, but teacher.input.pixels is 16"):
+        check_teacher(params, onnx_file(tmp_path), 8, None, OnnxRuntimeSession)
 
 
 @pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
 def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
-    with pytest.raises(TeacherError, match=r"none.pt is not a file. Set it to your teacher's"):
-        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, session_options)
+    with pytest.raises(UserError, match=r"none.pt is not a file. Set it to your teacher's"):
+        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, OnnxRuntimeSession)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
+from core.launch import check_parts
 from core.settings import Params, nearest
-from models.training.launch import check_parts
-from models.training.learning import LearningParams
+from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES
 from models.training.strategies.pi import PiSettings
@@ -22,8 +22,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class SupernetParams(LearningParams):
     """How the supernet is trained, and how it is evaluated afterwards."""
 
-    strategy: str
-    """Name of the training strategy."""
+    strategy: str = "spos"
+    """Name of the training strategy: spos, fair, sandwich, bn_only or pi."""
     sandwich: SandwichSettings = SandwichSettings()
     """Settings of the strategy `sandwich`; others do not read them."""
     pi: PiSettings = PiSettings()
@@ -45,7 +45,7 @@ class SupernetParams(LearningParams):
     """Validation images for each of them."""
     probe_images: int = Field(2000, ge=2)
     """Training images for their linear probes, if the classifier was not trained."""
-    recalibration_batches: int = Field(4, ge=1)
+    recalibration_batches: int = Field(16, ge=1)
     """Training batches for those networks' batch norms."""
 
     @field_validator("strategy")
@@ -75,3 +75,11 @@ class SupernetParams(LearningParams):
         """The recipe for a training split that gives this many steps per epoch."""
         recipe = super().recipe(steps_per_epoch, ema_decay)
         return dataclasses.replace(recipe, accumulate=self.accumulate)
+
+    def check(self, data: Images) -> None:
+        """Check that a batch of these images divides among the processes.
+
+        Raises:
+            ValueError: it does not.
+        """
+        check_parts(min(self.batch, len(data.train)), self.processes * self.accumulate)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from core.errors import UserError
 from data.dataset import DatasetInfo
 from models.training.teachers import torchvision
 from models.training.teachers.load import view_of
-from models.training.teachers.onnx import OnnxOptions, OnnxTeacher
+from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
+from models.training.teachers.record import TeacherInput
 from models.training.teachers.settings import InputParams, TeacherParams
-from models.training.teachers.view import TeacherError
 
 _ANY_CLASSES = 10
 
 
 def check_teacher(
-    params: TeacherParams, file: Path, pixels: int, info: DatasetInfo | None, onnx: OnnxOptions
+    params: TeacherParams, file: Path, pixels: int, info: DatasetInfo | None, onnx: OpenOnnx
 ) -> None:
     """Check that a teacher's file exists, is valid and fits the data set.
 
@@ -26,29 +26,29 @@ def check_teacher(
         pixels: height and width of the images.
         info: the prepared data set; None if there is none yet, when classes and channels are
             unknown. The stage itself checks again.
-        onnx: options of ONNX Runtime, by number of threads.
+        onnx: opens an ONNX file in ONNX Runtime.
 
     Raises:
-        TeacherError: a check failed; the message has the fix.
+        UserError: a check failed; the message has the fix.
     """
     if not file.is_file():
-        raise TeacherError(
+        raise UserError(
             f"teacher.file: {file} is not a file. Set it to your teacher's file, or to "
             "stages/teacher/README.md if the teacher comes from the space."
         )
     if params.source == "onnx":
-        onnx_input(OnnxTeacher(file, onnx(1)), file, params.input, info)
+        onnx_input(OnnxTeacher(file, 1, onnx), file, params.input, info)
     elif params.source == "torchvision":
         classes = _ANY_CLASSES if info is None else len(info.classes)
         seen = pixels if params.input.pixels is None else params.input.pixels
         torchvision.check(params.torchvision.name, classes, file, seen)
         if info is not None:
-            view_of(info, params.input.model_dump() | {"channels": torchvision.CHANNELS})
+            view_of(info, TeacherInput(channels=torchvision.CHANNELS, **params.input.model_dump()))
 
 
 def onnx_input(
     teacher: OnnxTeacher, file: Path, wanted: InputParams, info: DatasetInfo | None
-) -> dict[str, Any]:
+) -> TeacherInput:
     """Determine an ONNX teacher's input, as recorded in `teacher.json`.
 
     Args:
@@ -58,24 +58,24 @@ def onnx_input(
         info: the data set; None if not known yet.
 
     Raises:
-        TeacherError: it does not fit the data set's images or classes.
+        UserError: it does not fit the data set's images or classes.
     """
     signature = teacher.signature
     if wanted.pixels is not None and signature.pixels not in {None, wanted.pixels}:
-        raise TeacherError(
+        raise UserError(
             f"{file} has an input of {signature.pixels} pixels, but teacher.input.pixels is "
             f"{wanted.pixels}: set it to null."
         )
     channels = signature.channels
     if info is not None:
         if signature.classes not in {None, len(info.classes)}:
-            raise TeacherError(
+            raise UserError(
                 f"{file} has {signature.classes} classes, but the data set has "
                 f"{len(info.classes)}: the classes must be the data set's, in the same order."
             )
         channels = channels or len(info.mean)
-    found = wanted.model_dump() | {"channels": channels}
-    found["pixels"] = signature.pixels or wanted.pixels
+    pixels = signature.pixels or wanted.pixels
+    found = TeacherInput(channels=channels, pixels=pixels, mean=wanted.mean, std=wanted.std)
     if info is not None:
         view_of(info, found)
     return found

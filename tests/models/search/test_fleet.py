@@ -8,10 +8,11 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from core.errors import UserError
 from core.files import read_json, write_json
 from core.schemas import CANDIDATES, FLEET, RANKED
+from core.settings import derive_seed
 from data.stream import eval_batches
-from devices.fleet.sharing import FleetError
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -28,7 +29,7 @@ BUDGETS = {"large": 10**9, "middle": 120_000, "small": 80_000}
 """Multiply-accumulates."""
 SECTION = {
     "share": False, "most_lost": 0.02, "per_device": 3, "joint": 4, "images": 150,
-    "recalibration_batches": 1, "batch": 64, "threads": 1, "seed": 0,
+    "recalibration_batches": 1, "batch": 64,
 }  # fmt: skip
 
 
@@ -127,12 +128,12 @@ def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made:
     drawn = [row for row in networks if not row["ranked_by"]]
     assert len(drawn) == SECTION["joint"]
     assert all(sum(row["within"].values()) >= 2 for row in drawn)
-    images, supernet = Images.open(world.root / "data"), Supernet(world.space)
+    images, supernet = Images.read(world.root / "data"), Supernet(world.space)
     load_into(supernet, world.root / "supernet" / "supernet.safetensors")
     found = slice_accuracy(
         supernet,
         Architecture.from_json(drawn[0]["architecture"]),
-        images.calibration(1, 64, 0),
+        images.calibration(1, 64, derive_seed(0, "fleet")),
         list(eval_batches(spread(images.val, 150), images.info, 64)),
     )
     assert found == pytest.approx(drawn[0]["supernet_accuracy"], abs=1e-6)
@@ -161,6 +162,6 @@ def test_a_device_that_allows_none_of_the_networks_stops_the_stage(
     words = flags(world, fleet, tmp_path / "fleet")
     words = [word for word in words if not word.startswith("--params")] + [f"--params={params}"]
     monkeypatch.setattr("sys.argv", ["fleet", *words])
-    with pytest.raises(FleetError, match=r"'small'.*stages search and rank"):
+    with pytest.raises(UserError, match=r"'small'.*stages search and rank"):
         main()
     assert not (tmp_path / "fleet").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from core.files import FileFormatError, read_json, write_json
 from core.schemas import CANDIDATES, RANKED
 from core.settings import ParamsError, bind
@@ -23,7 +24,6 @@ from models.search.rank.indicators import (
     INDICATORS,
     PREDICTED,
     Evidence,
-    UnavailableError,
     supernet_accuracy,
 )
 from models.search.rank.predictor import accuracy_predictor
@@ -40,7 +40,7 @@ from stages.rank import Candidate, Ranked, main, rank
 VALUES: dict[str, object] = {
     "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicator",
     "truth_architectures": 0, "truth_steps": 1, "truth_batch": 2, "truth_learning_rate": 0.1,
-    "bootstrap": 1, "threads": 1, "seed": 0,
+    "bootstrap": 1,
 }  # fmt: skip
 FILES = ["ranking.json", "certificate.json"]
 
@@ -194,7 +194,7 @@ def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("indicator: supernet_accuracy", f"indicator: {PREDICTED}"))
     flags = world.flags("rank", tmp_path / "out", search=found, params=params)
-    with pytest.raises(UnavailableError, match=r"the search left no history\.csv\. Raise"):
+    with pytest.raises(UserError, match=r"the search left no history\.csv\. Raise"):
         run(monkeypatch, flags)
     write_history(tmp_path / "history.csv", world.space, 2)
     few = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
@@ -213,7 +213,7 @@ def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
 def test_scoring_with_recalibrated_batch_norms_leaves_the_supernet_to_the_byte(world: Any) -> None:
     supernet = Supernet(world.space, torch.Generator().manual_seed(0))
     before = hashlib.sha256(to_bytes(supernet)).hexdigest()
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
     evidence = Evidence(
         supernet, images.calibration(2, 64, 0), list(eval_batches(images.val, images.info, 100))
     )

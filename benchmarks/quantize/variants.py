@@ -1,0 +1,145 @@
+"""The int8 files of one network for one family of runtimes, and what each runtime makes of them.
+
+Axes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.quantize.networks import Network
+from core.files import write_bytes
+from devices.device import Activations, Budget, Device, DeviceError
+from devices.measure.inference import accuracy, logits
+from devices.measure.interleaved import Protocol, measure
+from devices.quantize.evaluate import calibration_images
+from devices.quantize.settings import QuantizeParams
+from devices.quantize.static import calibrate, methods_of, quantize
+from devices.runtimes.base import Backend, Built
+from devices.runtimes.registry import backend
+from models.nets.onnx_export import to_onnx
+from models.training.learning import Images, spread
+
+RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done.
+
+    Attributes:
+        runtimes: backends by name.
+        images: at most so many test images are run on each runtime.
+        protocol: how carefully latency is measured; None measures none.
+        params: of the calibration, as in the stage `quantize`.
+    """
+
+    runtimes: tuple[str, ...]
+    images: int
+    protocol: Protocol | None
+    params: QuantizeParams
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of one network on one runtime; None is what was not measured.
+
+    Attributes:
+        network: its name.
+        runtime: the backend's.
+        variant: `float32` or `int8 METHOD`.
+        accuracy: top-1 on test images.
+        agreement: share of them with the same class as the float32 ONNX file in ONNX Runtime.
+        size: bytes of what is delivered.
+        speedup: time of the runtime's float32 file over this one's, in interleaved blocks.
+        spread: interquartile range of that ratio over its median.
+        why_not: why the runtime does not run it; empty if it does.
+    """
+
+    network: str
+    runtime: str
+    variant: str
+    accuracy: float | None = None
+    agreement: float | None = None
+    size: int | None = None
+    speedup: float | None = None
+    spread: float | None = None
+    why_not: str = ""
+
+
+def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> Iterator[Row]:
+    """All files of a network on all runtimes, float32 first on each.
+
+    Args:
+        network: the network.
+        images: the data.
+        effort: how much is done.
+        folder: where the files go.
+    """
+    source, made = folder / "float32.onnx", dict[Activations, tuple[str, Path]]()
+    write_bytes(source, to_onnx(network.module, images.info.image_shape))
+    test = spread(images.test, effort.images)
+    reference_NK = logits(backend("onnxruntime"), source, test, images.info)
+    for name in effort.runtimes:
+        runtime, rows, entries = backend(name), list[Row](), dict[str, Path]()
+        family = runtime.activations
+        if family not in made:
+            made[family] = best_int8(source, family, images, effort.params)
+        method, file = made[family]
+        for variant, onnx in {"float32": source, f"int8 {method}": file}.items():
+            try:
+                target, built = _build(folder, runtime, variant, onnx)
+            except DeviceError as error:  # a runtime that cannot is a result, too
+                rows.append(Row(network.name, name, variant, why_not=str(error)))
+                continue
+            entries[variant] = target / built.entry
+            found_NK = logits(runtime, entries[variant], test, images.info)
+            agreement = float((found_NK.argmax(1) == reference_NK.argmax(1)).mean())
+            size = sum((target / part).stat().st_size for part in built.files)
+            right = accuracy(found_NK, test)
+            rows.append(Row(network.name, name, variant, right, agreement, size))
+        yield from _timed(name, rows, entries, effort.protocol)
+
+
+def best_int8(
+    source: Path, activations: Activations, images: Images, params: QuantizeParams
+) -> tuple[str, Path]:
+    """The calibration method with the highest accuracy on validation images, and its file."""
+    rng = np.random.default_rng(params.seed)
+    rows = calibration_images(images.train, images.info, params.calibration_images, rng)
+    ready = calibrate(source, rows, activations, params.methods, params.percentile)
+    found: dict[str, tuple[float, Path]] = {}
+    for method in methods_of(activations, params.methods):
+        file = source.with_name(f"{activations}-{method}.onnx")
+        write_bytes(file, quantize(ready, method))
+        val_NK = logits(backend("onnxruntime"), file, images.val, images.info)
+        found[method] = accuracy(val_NK, images.val), file
+    best = max(found, key=lambda method: found[method][0])
+    return best, found[best][1]
+
+
+def _build(folder: Path, runtime: Backend, variant: str, file: Path) -> tuple[Path, Built]:
+    target = folder / f"{runtime.name}-{variant.replace(' ', '-')}"
+    target.mkdir()
+    device = Device(backend=runtime.name, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
+    return target, runtime.build(file, variant.split()[0], target, device)
+
+
+def _timed(
+    runtime: str, rows: list[Row], entries: Mapping[str, Path], protocol: Protocol | None
+) -> list[Row]:
+    """The rows with the speed of int8 over the float32 file beside which each is measured."""
+    lower = {variant: entry for variant, entry in entries.items() if variant != "float32"}
+    if protocol is None or "float32" not in entries or not lower:
+        return rows
+    found = measure(runtime, lower, entries["float32"], 1, protocol)
+    return [
+        replace(row, speedup=1 / timing.ratio, spread=timing.spread)
+        if (timing := found.get(row.variant))
+        else row
+        for row in rows
+    ]
