@@ -79,7 +79,7 @@ def test_the_layers_beside_an_outlier_stay_in_float_and_the_bundle_says_which(ha
     manifest = read_bundle(bundle).manifest
     assert manifest.model.built_from == "int8-mixed.onnx"
     assert manifest.accuracy.int8 == mixed["accuracy"]
-    assert [hop.target for hop in manifest.hops][1:3] == ["float32 ONNX", "int8-mixed ONNX"]
+    assert [check.target for check in manifest.checks][1:3] == ["float32 ONNX", "int8-mixed ONNX"]
     card = read_bundle(bundle).files["MODEL_CARD.md"].decode()
     count = len(mixed["in_float"])
     assert f"| int8-mixed (delivered) | minmax, {count} layers in float |" in card

@@ -184,7 +184,7 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
         assert row["scores"][PREDICTED] == pytest.approx(-predictor.predict(features), abs=1e-5)
     certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
     assert {AGGREGATE, PREDICTED} <= set(certificate["tau"])
-    assert certificate["statement"].startswith("On 3 architectures trained on their own, aggregate")
+    assert certificate["statement"].startswith("On 3 architectures trained from scratch, aggregate")
 
 
 def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
