@@ -10,8 +10,7 @@ from bundles.gate import check_latency
 from bundles.manifest import Content
 from data.dataset import DatasetInfo
 from devices.device import CPU, Device
-from devices.quantize.candidate import QAT
-from devices.quantize.result import CandidateResult
+from devices.quantize.result import QAT, CandidateResult
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 

@@ -12,7 +12,7 @@ from devices.quantize.result import CandidateResult
 from models.nets.equivalence import EquivalenceCheck
 
 FLOAT32: Final = "float32"
-NO_METHOD, MIXED, QAT = "none", "mixed", "qat"
+NO_METHOD, MIXED = "none", "mixed"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from core.checkpoint import Checkpoint
 from core.files import write_bytes
 from data.dataset import SPLITS, SplitName
 from devices.device import Activations, WeightBits
-from devices.quantize.candidate import FLOAT32, QAT, Variant
-from devices.quantize.result import FinetunedResult
+from devices.quantize.candidate import FLOAT32, Variant
+from devices.quantize.result import QAT, FinetunedResult
 from devices.quantize.settings import FinetuneParams
 from devices.quantize.variants import Work, build_int8, calibrate_variant
 from models.nets.equalization import equalise

@@ -11,6 +11,9 @@ from core.schemas import QUANTIZE
 from devices.device import Precision, WeightBits
 from models.nets.equivalence import EquivalenceCheck, onnx_name
 
+QAT = "qat"
+"""Method of a candidate after quantisation-aware fine-tuning."""
+
 
 class CandidateResult(Record):
     """A precision candidate; None for what was not measured or does not apply."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device, ImportedTable
+from devices.latency import profile_device
 from devices.latency.budgets import predict_ms
 from devices.latency.csv_file import COLUMNS, TableError
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
@@ -256,7 +257,7 @@ def test_the_stage_takes_the_table_and_measures_nothing(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a device with a table was measured")
 
-    monkeypatch.setattr(stage, "profile", never)
+    monkeypatch.setattr(profile_device, "measure_device", never)
     monkeypatch.setattr(measuring, "write_network", never)
     flags = {"params": "params.yaml", "space": "space.yaml", "data": "data", "out": "out"}
     words = [word for flag, name in flags.items() for word in (f"--{flag}", str(tmp_path / name))]
