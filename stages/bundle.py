@@ -14,7 +14,6 @@ from core.files import write_bytes
 from core.process import prepare_machine
 from core.settings import read_section
 from devices.fleet.read import pick_device
-from devices.measure.agent.quiet import disable_telemetry
 
 
 def main() -> None:
@@ -28,7 +27,6 @@ def main() -> None:
     params = read_section(flags.params, "bundle", BundleParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, 0)
-    disable_telemetry()
     results = read_results(
         flags.profile, flags.rank, flags.choice, flags.train, flags.quantize, flags.export
     )

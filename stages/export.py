@@ -9,11 +9,10 @@ from core.process import prepare_machine
 from core.settings import read_section
 from data.dataset import DatasetInfo, read_split
 from devices.fleet.read import pick_device
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.delivered import Source, check_and_measure, export_result
 from devices.measure.target import open_target
 from devices.quantize.result import QuantizeResult
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from devices.runtimes.settings import ExportParams
 
 
@@ -30,7 +29,6 @@ def main() -> None:
     params = read_section(flags.params, "export", ExportParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
-    disable_telemetry()
     runtime = backend(device.backend)
     chosen = QuantizeResult.read(flags.model)
     source = Source(chosen.name, chosen.precision, flags.model / chosen.file)

@@ -13,7 +13,6 @@ from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
 from devices.latency.profile_device import profile_device, summary_lines, usable_backend
 from devices.latency.settings import ProfileParams
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.target import open_target
 from models.space.space import SearchSpace
 
@@ -30,7 +29,6 @@ def main() -> None:
     params = read_section(flags.params, "profile", ProfileParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
-    disable_telemetry()
     runtime = usable_backend(flags.device, device)
     info = DatasetInfo.read(flags.data)
     whole = SearchSpace.load(flags.space, info.image_shape, len(info.classes))

@@ -12,7 +12,6 @@ from core.process import prepare_machine
 from core.settings import read_section
 from data.dataset import DatasetInfo, read_split
 from devices.fleet.read import pick_device
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.reference import read_machine
 from devices.measure.target import open_target
 from devices.quantize.build import build_candidates, choose_candidate
@@ -20,7 +19,7 @@ from devices.quantize.evaluate import evaluate_module
 from devices.quantize.result import QuantizeResult
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.variants import Work
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into
 from models.space.architecture import Architecture
@@ -39,7 +38,6 @@ def main() -> None:
     params = read_section(flags.params, "quantize", QuantizeParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(params.finetune.threads, params.seed)
-    disable_telemetry()
     runtime = backend(device.backend)
     runtime.check(device)
     network = read_network(flags.model)

@@ -10,8 +10,8 @@ from pathlib import Path
 from bundles.archive import pack
 from bundles.build.card import model_card
 from bundles.build.content import PORTABLE, make_golden, manifest_content, provenance_of
-from bundles.build.program import run_program
 from bundles.build.results import Results
+from bundles.build.run_program import run_program
 from bundles.build.sbom import sbom
 from bundles.golden import (
     GOLDEN,
@@ -38,6 +38,7 @@ from core.files import json_bytes
 from data.dataset import DatasetInfo, read_split
 from devices.device import Device
 from devices.measure.target import LocalTarget, open_target
+from devices.runtimes.registry import backend
 
 RUN = "run.py"
 
@@ -76,7 +77,7 @@ def build_archive(
     files = model_files(results, folders)
     golden, computed_by = compute_golden(name, device, results, folders, params, info)
     files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
-    files[RUN] = run_program(device.backend).encode()
+    files[RUN] = run_program(backend(device.backend).session).encode()
     settings = params.model_dump(mode="json", exclude={"signing_key"})
     sections = [settings, device.model_dump(mode="json")]
     content = manifest_content(

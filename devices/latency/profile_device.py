@@ -23,7 +23,8 @@ from devices.latency.table import LatencyTable
 from devices.measure.interleaved import Measurement
 from devices.measure.reference import REFERENCE
 from devices.measure.target import Target
-from devices.runtimes import Backend, backend
+from devices.runtimes.base import Backend
+from devices.runtimes.registry import backend
 from models.space.operators import macs
 from models.space.space import SearchSpace
 

@@ -22,7 +22,7 @@ from devices.measure.inference import accuracy, device_logits, reference_logits
 from devices.measure.interleaved import Measurement, Protocol, pool, replicate
 from devices.measure.reference import LatencyReference
 from devices.measure.target import Target
-from devices.runtimes import Backend, Built
+from devices.runtimes.base import Backend, Built
 from devices.runtimes.settings import ExportParams
 from models.nets.equivalence import EquivalenceCheck, Limits, compare, onnx_name, scaled
 
