@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from core.process import prepare_machine
-from core.settings import read_section
 from data.dataset import DatasetInfo, read_split
-from devices.fleet.read import pick_device
-from devices.measure.delivered import Source, check_and_measure, export_result
+from devices.device import Device
+from devices.measure.delivered import ExportResult, Source, check_and_measure, export_result
 from devices.measure.target import open_target
 from devices.quantize.result import QuantizeResult
 from devices.runtimes.registry import backend
 from devices.runtimes.settings import ExportParams
 
 
-def main() -> None:
-    """Parse the flags, build, verify and measure the delivered file, write `export.json`."""
-    parser = argparse.ArgumentParser(prog="python -m stages export", description=__doc__)
-    parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--profile", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    flags = parser.parse_args()
-    params = read_section(flags.params, "export", ExportParams)
-    device = pick_device(flags.params, flags.device)
-    prepare_machine(1, params.seed)
-    runtime = backend(device.backend)
-    chosen = QuantizeResult.read(flags.model)
-    source = Source(chosen.name, chosen.precision, flags.model / chosen.file)
-    flags.out.mkdir(parents=True, exist_ok=True)
+def export(
+    settings: ExportParams,
+    name: str,
+    device: Device,
+    data: Path,
+    model: Path,
+    profile: Path,
+    out: Path,
+) -> ExportResult:
+    """Build the files in `out`, and run them on the device's runtime if it is available.
 
-    built = runtime.build(source.onnx, source.precision, flags.out, device)
-    target, result = open_target(flags.device, device), None
+    Raises:
+        EquivalenceError: the delivered file is not equivalent to the ONNX file.
+        MeasurementError: the latency cannot be measured.
+    """
+    runtime, chosen = backend(device.backend), QuantizeResult.read(model)
+    source = Source(chosen.name, chosen.precision, model / chosen.file)
+    out.mkdir(parents=True, exist_ok=True)
+    built = runtime.build(source.onnx, source.precision, out, device)
+    target, result = open_target(name, device), None
     if not target.why_not_run:
+        test = read_split(data, "test"), DatasetInfo.read(data)
+        entry = out / built.entry
         result = check_and_measure(
-            flags.device,
-            device,
-            target,
-            source,
-            flags.out / built.entry,
-            (read_split(flags.data, "test"), DatasetInfo.read(flags.data)),
-            flags.profile,
-            runtime,
-            params,
+            name, device, target, source, entry, test, profile, runtime, settings
         )
-    export_result(runtime, source, built, result, target.why_not_measured, params).write(flags.out)
+    return export_result(runtime, source, built, result, target.why_not_measured, settings)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from core.process import prepare_machine
-from core.settings import read_section
 from data.dataset import DatasetInfo
-from devices.fleet.read import pick_device
+from devices.device import Device
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
 from devices.latency.profile_device import profile_device, summary_lines, usable_backend
@@ -17,26 +15,28 @@ from devices.measure.target import open_target
 from models.space.space import SearchSpace
 
 
-def main() -> None:
-    """Parse the flags, measure, fit, check the budget, write the latency model."""
-    parser = argparse.ArgumentParser(prog="python -m stages profile", description=__doc__)
-    parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--space", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    flags = parser.parse_args()
-    params = read_section(flags.params, "profile", ProfileParams)
-    device = pick_device(flags.params, flags.device)
-    prepare_machine(1, params.seed)
-    runtime = usable_backend(flags.device, device)
-    info = DatasetInfo.read(flags.data)
-    whole = SearchSpace.load(flags.space, info.image_shape, len(info.classes))
-    space = device_space(whole, flags.device, device).space
-    check_feasible(space, flags.device, device, None)
-    target, root = open_target(flags.device, device), flags.params.parent
-    found = profile_device(space, flags.device, device, runtime, target, params, root)
-    for line in summary_lines(flags.device, device, found.table):
+def profile(
+    settings: ProfileParams,
+    params: Path,
+    name: str,
+    device: Device,
+    data: DatasetInfo,
+    space: Path,
+) -> DeviceProfile:
+    """Measure the device, fit its latency model, and check its budget.
+
+    Raises:
+        InfeasibleBudgetError: no network of the space meets the budget.
+        LatencyError: the model's error exceeds the device's `max_error`.
+        MeasurementError: a model cannot be measured.
+    """
+    runtime = usable_backend(name, device)
+    whole = SearchSpace.load(space, data.image_shape, len(data.classes))
+    usable = device_space(whole, name, device).space
+    check_feasible(usable, name, device, None)
+    target = open_target(name, device)
+    found = profile_device(usable, name, device, runtime, target, settings, params.parent)
+    for line in summary_lines(name, device, found.table):
         print(line)
-    check_feasible(space, flags.device, device, found.table)
-    found.write(flags.out)
+    check_feasible(usable, name, device, found.table)
+    return found

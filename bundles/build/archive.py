@@ -13,6 +13,7 @@ from bundles.build.content import PORTABLE, make_golden, manifest_content, prove
 from bundles.build.results import Results
 from bundles.build.run_program import run_program
 from bundles.build.sbom import sbom
+from bundles.gate import check_limits
 from bundles.golden import (
     GOLDEN,
     LABELS,
@@ -34,7 +35,8 @@ from bundles.manifest import (
     to_bytes,
 )
 from bundles.settings import BundleParams
-from core.files import json_bytes
+from bundles.summary import BundleSummary, summarize
+from core.files import json_bytes, write_bytes
 from data.dataset import DatasetInfo, read_split
 from devices.device import Device
 from devices.measure.target import LocalTarget, open_target
@@ -58,10 +60,28 @@ class Folders:
     export: Path
 
 
+@dataclass(frozen=True)
+class Bundled:
+    """A device's bundle: the bytes of its archive, and their summary."""
+
+    packed: bytes
+    summary: BundleSummary
+
+    def write(self, out: Path) -> None:
+        """Write the archive and `bundle.json`."""
+        write_bytes(out / Path(self.summary.bundle).name, self.packed)
+        self.summary.write(out)
+
+
 def build_archive(
-    name: str, device: Device, results: Results, folders: Folders, params: BundleParams
-) -> tuple[Manifest, bytes]:
-    """Return the manifest and the bytes of a device's bundle; equal inputs give equal bytes.
+    name: str,
+    device: Device,
+    results: Results,
+    folders: Folders,
+    params: BundleParams,
+    out: Path,
+) -> Bundled:
+    """Build a device's bundle and check its limits; equal inputs give equal bytes.
 
     Args:
         name: the device's name.
@@ -69,6 +89,7 @@ def build_archive(
         results: results of the previous stages.
         folders: where their files are.
         params: params of the stage `bundle`.
+        out: folder of the archive, as recorded in the summary.
 
     Raises:
         EquivalenceError: an equivalence check is missing or failed.
@@ -92,7 +113,9 @@ def build_archive(
     reproducible = reproducible_sha256(content.to_json(), files)
     files[CARD] = model_card(content, reproducible, info, results).encode()
     files[SBOM] = sbom(content, info, files)
-    return assemble(content, reproducible, files)
+    manifest, packed = assemble(content, reproducible, files)
+    verdict = check_limits(manifest, len(packed))
+    return Bundled(packed, summarize(manifest, out / f"{name}.tar.gz", packed, verdict))
 
 
 def model_files(results: Results, folders: Folders) -> dict[str, bytes]:

@@ -103,6 +103,11 @@ class QuantizeParams(Params):
     finetune: FinetuneParams = FinetuneParams()
     """Quantisation-aware fine-tuning."""
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of the stage."""
+        return self.finetune.threads
+
     @field_validator("methods")
     @classmethod
     def _each_once(cls, methods: tuple[Method, ...]) -> tuple[Method, ...]:

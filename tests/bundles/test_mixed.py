@@ -11,8 +11,8 @@ from bundles.check.verify import verify
 from bundles.read import read_bundle
 from core.files import read_json, write_bytes
 from devices.quantize.mixed import divergence, find_fewest
+from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
-from stages.quantize import read_network
 
 OUTLIER = 3000.0
 
@@ -26,7 +26,7 @@ def harder(world, tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("harder") / "world"
     shutil.copytree(world.root, root, ignore=shutil.ignore_patterns("quantize", "export", "bundle"))
-    network = read_network(root / "train")
+    network = Subnet.read(root / "train")
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     depthwise = next(i for i, m in enumerate(convolutions) if m.groups > 1)
