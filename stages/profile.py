@@ -21,7 +21,7 @@ def profile(
     name: str,
     device: Device,
     data: DatasetInfo,
-    space: Path,
+    space: SearchSpace,
 ) -> DeviceProfile:
     """Measure the device, fit its latency model, and check its budget.
 
@@ -31,8 +31,7 @@ def profile(
         MeasurementError: a model cannot be measured.
     """
     runtime = usable_backend(name, device)
-    whole = SearchSpace.load(space, data.image_shape, len(data.classes))
-    usable = device_space(whole, name, device).space
+    usable = device_space(space, name, device).space
     check_feasible(usable, name, device, None)
     target = open_target(name, device)
     found = profile_device(usable, name, device, runtime, target, settings, params.parent)

@@ -27,12 +27,13 @@ from benchmarks.harness.release import Release
 from benchmarks.harness.runs import Runs
 from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import extract
 from models.space.costs import flops
 from models.training.loop import Objective, Recipe, Run, supervised_step
+from models.training.network import build_objective
 from models.training.settings import TrainParams
 from models.training.warm_start import shrink_and_perturb
-from stages.train import build_objective
 
 STARTS = {"scratch": 0.0, "slice": 1.0}
 """The share of the slice in the initial weights, by the name of the start."""
@@ -100,7 +101,7 @@ def steps_section(release: Release, params: TrainParams, folder: Path) -> str:
     objectives = {"none": Objective(architecture.classes)}
     for kind in ("cached", "live"):
         changed = params.model_copy(update={"soft_labels": kind})
-        objectives[kind] = build_objective(changed, images, folder)
+        objectives[kind] = build_objective(changed, images, folder, OnnxRuntimeSession)
     things = {}
     for name, objective in objectives.items():
         network = extract(release.supernet, architecture).train()

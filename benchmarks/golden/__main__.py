@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--golden", type=int, default=8)
     args = parser.parse_args()
     prepare_machine(1, 0)
-    images = Images.open(args.data)
+    images = Images.read(args.data)
     states, finds = [], []
     for network in [searched(path) for path in sorted(args.train.iterdir()) if path.is_dir()]:
         with tempfile.TemporaryDirectory(prefix="netwright-") as folder:

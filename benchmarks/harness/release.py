@@ -19,6 +19,7 @@ from data.stream import eval_batches
 from devices.fleet.read import pick_device
 from devices.latency.budgets import limits, read_latency_table
 from devices.latency.device_space import device_space
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.evaluation import Evaluate, recalibrated_evaluation
@@ -31,9 +32,9 @@ from models.space.limits import Limit
 from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images
 from models.training.loop import Objective
+from models.training.network import build_objective, train_network
 from models.training.settings import TrainParams
 from stages.search import search_budgets
-from stages.train import build_objective, train_network
 
 P = TypeVar("P", bound=Params)
 
@@ -76,7 +77,7 @@ class Release:
     @classmethod
     def open(cls, args: argparse.Namespace) -> Release:
         """Read a finished release's artifacts, from the flags of `add_release`."""
-        images = Images.open(args.artifacts / "data")
+        images = Images.read(args.artifacts / "data")
         space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
         supernet = Supernet(space)
         load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
@@ -155,7 +156,7 @@ class Release:
         images = self.images
         objective = Objective(len(images.info.classes), params.label_smoothing)
         if teacher is not None:
-            objective = build_objective(params, images, teacher)
+            objective = build_objective(params, images, teacher, OnnxRuntimeSession)
         recipe = params.model_dump(exclude={"checkpoint_every"})
         inputs = fingerprint(recipe, str(teacher), to_bytes(network).hex())
         checkpoint = Checkpoint(work / inputs[:16], inputs)

@@ -35,7 +35,7 @@ HEAD = ("network", "runtime", "variant", "top-1", "agrees", "kB", "float32 / int
 def main() -> None:
     args = _flags()
     prepare_machine(1, 0)
-    images = Images.open(args.data)
+    images = Images.read(args.data)
     rows: list[Row] = []
     effort = _effort(args)
     for network in _networks(args, images):

@@ -67,7 +67,7 @@ def time_steps(data: Path, params: RankingParams) -> Row:
     and gives the same weights however long it takes.
     """
     prepare_machine(params.supernet_threads, 0)
-    images = Images.open(data)
+    images = Images.read(data)
     space, length = load_space(images), BLOCKS * STEPS
     made = {name: build(name, space, images, length, params.learning_rate) for name in STRATEGIES}
     seconds: dict[str, list[float]] = {name: [] for name in made}
@@ -141,7 +141,7 @@ def score_networks(
         times: of the wall time of the others.
     """
     prepare_machine(params.supernet_threads, 0)
-    images = Images.open(data)
+    images = Images.read(data)
     space, timed = load_space(images), timing["strategies"][name]
     chosen = architectures(space, params.architectures)
     steps = round(timed["steps"] * times)

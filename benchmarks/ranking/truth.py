@@ -39,7 +39,7 @@ def train_from_scratch(
 def ground_truth(data: Path, params: RankingParams, seed: int, work: Path) -> Row:
     """Train every architecture with a seed; those finished before are not repeated."""
     prepare_machine(params.truth_threads, seed)
-    images = Images.open(data)
+    images = Images.read(data)
     runs = Runs(work, data / "dataset.json", params.model_dump(), seed)
     rows = []
     for one in architectures(load_space(images), params.architectures):

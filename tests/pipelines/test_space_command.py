@@ -13,7 +13,7 @@ from models.space import costs
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
 from pipelines.cli.app import main
-from pipelines.cli.space import build_rows, format_count, format_values, open_space
+from pipelines.show.space_table import build_rows, format_count, format_values, open_space
 
 OWN = """\
 name: own

@@ -23,9 +23,9 @@ from models.space.space import SearchSpace
 from pipelines.checks.params import bind_params, read_params
 from pipelines.checks.paths import is_inside, read_paths
 from pipelines.checks.preflight import read_setting
-from pipelines.cli.profile import bring_up_to_date, remeasure
 from pipelines.graph import PARAMS
 from pipelines.plan import Plan, make_plan
+from pipelines.run.remeasure import bring_up_to_date, remeasure
 
 TABLES = "tables"
 """Folder of imported tables, from the repository's root; commit it."""

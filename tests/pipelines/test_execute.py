@@ -1,4 +1,4 @@
-"""The Prefect flow on the toy repository."""
+"""Runs of the toy repository's stages."""
 
 import os
 import signal
@@ -15,34 +15,30 @@ from pipelines.workspace import BusyError, Workspace
 from tests.support import Repository, kill_tree
 
 RUN = """
-import os, sys
+import sys
 from pathlib import Path
-from pipelines.workspace import Workspace
-Workspace(Path.cwd()).configure_prefect(os.environ, "CRITICAL")
-import pipelines.run.flow
-from pipelines.run.flow import RunFailedError, release_flow
-pipelines.run.flow.make_plan = None  # DVC's status is slow: not repeated if the stages are given
 from pipelines.plan import make_plan
-from pipelines.workspace import BusyError
+from pipelines.run.execute import RunFailedError, run_stages
+from pipelines.workspace import Workspace
+plan = make_plan(Path.cwd())
 try:
-    report = release_flow([], 2, list(make_plan(Path.cwd()).stale))
-    print("outcomes", report.outcomes)
-except (RunFailedError, BusyError) as error:
+    run_stages(Workspace(Path.cwd()), plan.graph, plan.stale, 2)
+except RunFailedError as error:
     print("error:", error)
     sys.exit(1)
 """
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start_flow(toy: Repository) -> subprocess.Popen[str]:
-    """Start the flow in its own process, with this repository's code."""
+def start_run(toy: Repository) -> subprocess.Popen[str]:
+    """Start a run in its own process, with this repository's code."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{RUN}"
-    (toy.root / "flow_runner.py").write_text(program)
-    return toy.start("flow_runner.py")
+    (toy.root / "runner.py").write_text(program)
+    return toy.start("runner.py")
 
 
-def run_flow(toy: Repository) -> tuple[int, str]:
-    child = start_flow(toy)
+def run_all(toy: Repository) -> tuple[int, str]:
+    child = start_run(toy)
     output, _ = child.communicate(timeout=400)
     return child.returncode, output
 
@@ -55,8 +51,8 @@ def ran(toy: Repository) -> list[str]:
     return names
 
 
-def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
-    code, output = run_flow(toy)
+def test_a_run_executes_the_graph_and_gives_what_dvc_gives(toy: Repository):
+    code, output = run_all(toy)
     assert code == 0, output
     order = ran(toy)
     assert sorted(order) == sorted(stage.name for stage in read_graph(toy.root))
@@ -66,7 +62,7 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
     assert toy.dvc("status")[1].strip() == "Data and pipelines are up to date."
 
     toy.change({"devices": {"b": {"width": -1}}})
-    code, output = run_flow(toy)
+    code, output = run_all(toy)
     assert code == 1
     assert "width -1 is below 0." in output
     assert "Traceback" not in output
@@ -76,7 +72,7 @@ def test_the_flow_runs_the_graph_and_gives_what_dvc_gives(toy: Repository):
 
 def test_a_first_stage_that_fails_stops_the_run_before_anything_is_trained(toy: Repository):
     (toy.root / "probe.sh").write_text('echo "error: this budget cannot be met." >&2; exit 1\n')
-    code, output = run_flow(toy)
+    code, output = run_all(toy)
     assert code == 1
     assert "probe@a: this budget cannot be met." in output
     assert "Traceback" not in output
@@ -85,7 +81,7 @@ def test_a_first_stage_that_fails_stops_the_run_before_anything_is_trained(toy: 
 
 def test_a_stopped_run_leaves_no_processes_and_no_partial_output(toy: Repository):
     toy.change({"devices": {"a": {"width": 500}}})
-    child = start_flow(toy)
+    child = start_run(toy)
     wait_for(lambda: any("sleep" in p.name() for p in descendants(child.pid)))
     started = descendants(child.pid)
     child.send_signal(signal.SIGINT)

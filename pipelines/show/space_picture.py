@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from models.space.space import SearchSpace
-from pipelines.cli.space import Row, build_rows, format_count, format_images, format_values
+from pipelines.show.space_table import Row, build_rows, format_count, format_images, format_values
 
 FORMATS = (".png", ".svg")
 _LINE = 0.2  # height of a line of text, inches
