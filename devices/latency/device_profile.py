@@ -57,14 +57,14 @@ class DeviceProfile:
         values = {name: content.get(name) for name in _recorded()}
         return cls(LatencyTable.from_json(content), **values)
 
-    def write(self, folder: Path) -> None:
+    def write(self, out: Path) -> None:
         """Write the reference network, a picture of the model's error, and last `latency.json`."""
         if self.reference_onnx is not None:
-            write_bytes(folder / REFERENCE, self.reference_onnx)
+            write_bytes(out / REFERENCE, self.reference_onnx)
         if self.table.error:
-            draw_held_out(self.table, folder / "latency.png")
+            draw_held_out(self.table, out / "latency.png")
         recorded = {name: getattr(self, name) for name in _recorded()}
-        write_json(folder / self.FILE, self.SCHEMA, self.table.to_json() | recorded)
+        write_json(out / self.FILE, self.SCHEMA, self.table.to_json() | recorded)
 
 
 def _recorded() -> list[str]:
