@@ -27,7 +27,7 @@ def profile(
 
     Raises:
         InfeasibleBudgetError: no network of the space meets the budget.
-        LatencyError: the model's error exceeds the device's `max_error`.
+        UserError: the model's error exceeds the device's `max_error`.
         MeasurementError: a model cannot be measured.
     """
     runtime = usable_backend(name, device)

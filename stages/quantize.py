@@ -32,7 +32,7 @@ def quantize(
 
     Raises:
         EquivalenceError: the chosen candidate is not equivalent to the network.
-        ChoiceError: no candidate meets the accuracy budget.
+        UserError: no candidate meets the accuracy budget.
     """
     runtime = backend(device.backend)
     runtime.check(device)

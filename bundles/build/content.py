@@ -174,7 +174,7 @@ def _costs(architecture: Architecture, device: Device, precision: Precision) -> 
     return Costs(
         flops=flops(architecture),
         parameters=parameters(architecture),
-        memory_mb=rounded(peak_memory_mb(architecture, precision)) if limited else None,
+        memory_mb=rounded(peak_memory_mb(precision)(architecture)) if limited else None,
     )
 
 

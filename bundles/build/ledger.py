@@ -5,7 +5,7 @@ from __future__ import annotations
 from bundles.build.results import Results
 from bundles.manifest import LedgerEntry, relative_error
 from core.files import rounded
-from devices.latency.budgets import predict_ms
+from devices.latency.cost import predict_ms
 from devices.quantize.result import CandidateResult
 
 MILLISECONDS, TOP1 = "ms", "top-1"

@@ -51,7 +51,7 @@ class DeviceProfile:
 
         Raises:
             FileFormatError: it is missing or has another schema.
-            LatencyError: the latency model is incomplete.
+            UserError: the latency model is incomplete.
         """
         content = read_json(folder / cls.FILE, cls.SCHEMA)
         values = {name: content.get(name) for name in _recorded()}

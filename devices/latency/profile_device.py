@@ -64,7 +64,7 @@ def profile_device(
         root: folder that an imported table's path is relative to.
 
     Raises:
-        LatencyError: the model's error exceeds the device's `max_error`.
+        UserError: the model's error exceeds the device's `max_error`.
         DeviceError: the runtime cannot build the space's largest network.
         MeasurementError: a model cannot be measured.
     """
