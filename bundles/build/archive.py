@@ -99,7 +99,7 @@ def build_archive(
     golden, computed_by = compute_golden(name, device, results, folders, params, info)
     files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
     files[RUN] = run_program(backend(device.backend).session).encode()
-    settings = params.model_dump(mode="json", exclude={"signing_key"})
+    settings = params.model_dump(mode="json")
     sections = [settings, device.model_dump(mode="json")]
     content = manifest_content(
         name,

@@ -37,7 +37,7 @@ def attest(root: Path, summaries: Mapping[str, BundleSummary], key: str | None) 
     Args:
         root: the repository.
         summaries: each device's `bundle.json`.
-        key: `bundle.signing_key`, or None.
+        key: `signing_key`, or None.
 
     Raises:
         BundleError: an archive is not a valid bundle; it is not signed.
