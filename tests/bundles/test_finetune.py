@@ -66,7 +66,7 @@ def flags(world, uneven: Path, tmp_path_factory):
         file = root / f"{out.name}.yaml"
         settings = {"epochs": 3.0, "learning_rate": 0.002, "when": "always", **changes}
         section = content["quantize"] | {"methods": ["minmax"], "mixed": "never"}
-        section["finetune"] = content["quantize"]["finetune"] | settings
+        section["finetune"] = settings
         devices = {device: content["devices"][device]}
         YAML().dump(content | {"quantize": section, "devices": devices}, file)
         given = {

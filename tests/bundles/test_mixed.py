@@ -42,7 +42,7 @@ def set_params(world, **changes):
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load(world.params)
     content["quantize"] |= changes
-    content["quantize"]["finetune"]["when"] = "never"  # it would run after mixed
+    content["quantize"]["finetune"] = {"when": "never"}  # it would run after mixed
     content["devices"]["edge"]["max_accuracy_drop"] = 0.02
     with world.params.open("w") as file:
         yaml.dump(content, file)
