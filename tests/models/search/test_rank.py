@@ -28,7 +28,7 @@ from models.search.rank.indicators import (
 )
 from models.search.rank.predictor import accuracy_predictor
 from models.search.rank.result import Ranking
-from models.search.rank.scores import Ranked
+from models.search.rank.scores import Ranked, sort_by
 from models.search.rank.settings import RankParams
 from models.search.rank.truth import evenly_spaced
 from models.space.architecture import Architecture
