@@ -32,7 +32,7 @@ def fleet(
     `profile`, `search` and `rank` contain a folder per device.
 
     Raises:
-        FleetError: a device allows none of the networks.
+        UserError: a device allows none of the networks.
     """
     members = [
         Member.open(name, device, space, profile / name, search / name, rank / name)

@@ -27,7 +27,7 @@ def rank(
     """Score a search's candidates, train some from scratch, and select the best one.
 
     Raises:
-        UnavailableError: the accuracy predictor is requested, but there is none.
+        UserError: the accuracy predictor is requested, but there is none.
     """
     search.weights.load_into(supernet)
     predictor = accuracy_predictor(search.history, space, settings.seed)

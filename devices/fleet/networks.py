@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.checkpoint import Checkpoint
+from core.errors import UserError
 from core.progress import Progress
 from data.stream import eval_batches
 from devices.fleet.members import Member, joint_networks
 from devices.fleet.settings import FleetParams
-from devices.fleet.sharing import FleetError
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.space.architecture import Architecture
@@ -30,11 +30,11 @@ def require_served(members: Sequence[Member], networks: Sequence[Architecture]) 
     """Check before evaluation that every device allows one of the networks.
 
     Raises:
-        FleetError: a device allows none; the message names it.
+        UserError: a device allows none; the message names it.
     """
     for member in members:
         if not any(member.allows(network) for network in networks):
-            raise FleetError(
+            raise UserError(
                 f"'{member.name}' allows none of the {len(networks)} ranked networks: its budget "
                 "has changed since the ranking. Run its stages search and rank again."
             )

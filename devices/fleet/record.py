@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from core.artifact import Artifact, Record
+from core.schemas import FLEET
 from models.search.candidates import Costs
 from models.space.json_type import ArchitectureJson
 
@@ -51,7 +52,7 @@ class LeastLoss(Record):
 class FleetRecord(Artifact):
     """Devices, their candidate networks, and the smallest set that serves all of them."""
 
-    SCHEMA: ClassVar[str] = "netwright/fleet/1"
+    SCHEMA: ClassVar[str] = FLEET
     FILE: ClassVar[str] = "fleet.json"
 
     most_lost: float

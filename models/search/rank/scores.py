@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.checkpoint import Checkpoint
+from core.errors import UserError
 from core.progress import Progress
 from data.stream import TrainStream
 from models.predict.ranking import mean_ranks
@@ -15,7 +16,6 @@ from models.search.rank.indicators import (
     AGGREGATE,
     PREDICTED,
     Evidence,
-    UnavailableError,
     available,
 )
 from models.search.rank.settings import RankParams
@@ -36,11 +36,11 @@ def require_available(evidence: Evidence, params: RankParams) -> None:
     """Check that the data of all requested indicators are available.
 
     Raises:
-        UnavailableError: the accuracy predictor is requested, but there is none.
+        UserError: the accuracy predictor is requested, but there is none.
     """
     requested = (params.indicator, *params.aggregate)
     if PREDICTED in requested and isinstance(evidence.predictor, str):
-        raise UnavailableError(
+        raise UserError(
             f"the section rank uses the indicator {PREDICTED}, but {evidence.predictor} "
             "Raise search.steps, or select another indicator."
         )
