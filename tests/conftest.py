@@ -15,6 +15,7 @@ from tests.support import Repository, copy_repository, on_digits
 # HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+torch.set_num_threads(1)  # the tests run in two processes, and their tensors are small
 
 
 @pytest.fixture(autouse=True)
