@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from core.files import atomic_path, fingerprint
-from core.settings import Params
 
 _ROOT = Path(__file__).resolve().parents[1]
-_ROOMS = ("core", "data", "models", "devices")
+_ROOMS = ("core", "data", "models", "devices", "stages")
 
 
 class Checkpoint:
@@ -63,18 +63,20 @@ def restore_generator(generator: Any, state: str) -> None:
     generator.bit_generator.state = json.loads(state)
 
 
-def inputs_fingerprint(stage: str, params: Params, *files: Path) -> str:
-    """Fingerprint of all a stage's result depends on: params, files, code and torch version.
+def inputs_fingerprint(stage: str, *parts: Any) -> str:
+    """Fingerprint of all a stage's result depends on: its inputs, code and torch version.
 
     Args:
         stage: the stage's name.
-        params: its params; `checkpoint_every` is excluded because results do not depend on it.
-        files: the files and folders it reads.
+        parts: its inputs: settings, JSON values, and the files and folders it reads. Of settings
+            `checkpoint_every` is excluded because results do not depend on it.
     """
-    # Everything below the stages, not only what this one imports: an import inside a function
+    # Everything, not only what this one imports: an import inside a function
     # would be missed, and a stale checkpoint costs more than a training that starts again.
     sources = [p for room in _ROOMS for p in sorted((_ROOT / room).rglob("*.py"))]
-    sources.append(_ROOT / "stages" / f"{stage}.py")
     code = [source.read_text(encoding="utf-8") for source in sources]
-    values = params.model_dump(exclude={"checkpoint_every"})
-    return fingerprint(stage, values, code, torch.__version__, *files)
+    values = [
+        part.model_dump(exclude={"checkpoint_every"}) if isinstance(part, BaseModel) else part
+        for part in parts
+    ]
+    return fingerprint(stage, code, torch.__version__, *values)

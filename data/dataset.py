@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from core.files import write_json
 from data.errors import DataError
 from data.images import Fit
 
@@ -112,6 +113,10 @@ class DatasetInfo:
             return cls.from_json(content)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{file} is incomplete ({error}); run the prepare stage.") from error
+
+    def write(self, folder: Path) -> None:
+        """Write the metadata atomically."""
+        write_json(folder / FILE, SCHEMA, self.to_json())
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ Axes: N images, H height, W width, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import Augment, DatasetInfo, Split, SplitName
+from core.files import sha256_file, write_array
+from data.dataset import Augment, DatasetInfo, Split, SplitName, images_file, labels_file
 from data.errors import DataError
 from data.image_walk import join_first, pluralise
 from data.settings import DataParams
@@ -36,6 +38,18 @@ class Prepared:
     info: DatasetInfo
     splits: Mapping[SplitName, Split]
     notes: tuple[str, ...] = ()
+
+    def write(self, out: Path) -> None:
+        """Write the arrays, then the description: a folder with it is complete."""
+        arrays = {}
+        for name, part in self.splits.items():
+            for file, array in (
+                (images_file(name), part.images_NHWC),
+                (labels_file(name), part.labels_N),
+            ):
+                write_array(out / file, array)
+                arrays[file] = sha256_file(out / file)
+        replace(self.info, arrays=arrays).write(out)
 
 
 def prepare(loaded: Loaded, params: DataParams) -> Prepared:

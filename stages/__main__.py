@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from core.process import run_main
+from core.stage import run_stage
 
 NAMES = sorted(f.stem for f in Path(__file__).parent.glob("[a-z]*.py"))
 
@@ -18,8 +19,12 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in NAMES:
         raise ValueError(f"no stage '{name}'; python -m stages NAME takes {', '.join(NAMES)}.")
-    del sys.argv[1]
-    importlib.import_module(f"stages.{name}").main()
+    module = importlib.import_module(f"stages.{name}")
+    if hasattr(module, "main"):  # not yet a typed function
+        del sys.argv[1]
+        module.main()
+    else:
+        run_stage(getattr(module, name), sys.argv[2:])
 
 
 if __name__ == "__main__":

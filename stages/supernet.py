@@ -12,12 +12,12 @@ import torch
 from core.checkpoint import Checkpoint, inputs_fingerprint
 from core.distributed import launched
 from core.files import write_bytes, write_json
+from core.launch import check_parts, join_processes, relaunch
 from core.process import prepare_machine
 from core.schemas import HISTORY
 from core.settings import ParamsError, read_section
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
-from models.training.launch import check_parts, join_processes, relaunch
 from models.training.learning import Images, history_rows
 from models.training.supernet.report import sampled_accuracies
 from models.training.supernet.settings import SupernetParams

@@ -16,6 +16,7 @@ from torch import nn
 from core.checkpoint import Checkpoint, inputs_fingerprint
 from core.distributed import ALONE, Processes, launched
 from core.files import FileFormatError, fingerprint, rounded, write_bytes, write_json
+from core.launch import check_parts, join_processes, relaunch
 from core.process import prepare_machine
 from core.schemas import HISTORY, TRAIN
 from core.settings import read_section
@@ -31,7 +32,6 @@ from models.space.architecture import SCHEMA, Architecture
 from models.space.costs import flops, parameters
 from models.space.space import SearchSpace
 from models.training.joint_norm import joint_norms
-from models.training.launch import check_parts, join_processes, relaunch
 from models.training.learning import (
     EVAL_BATCH,
     Images,

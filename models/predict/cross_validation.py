@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
-from models.predict.fit import Choice, Examples, Options, choose, solve
+from models.predict.fit import Examples, Model
 from models.predict.predictor import PredictorError, Values
 
 Parts = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
@@ -106,14 +106,9 @@ def cross_validate(examples: Examples, parts: Parts, learn: Learner) -> Values:
     return predicted_N
 
 
-def selecting_learner(options: Options) -> Learner:
-    """A learner that selects form and penalty by `choose` on its training examples."""
-    return lambda examples: solve(examples, choose(examples, options))
-
-
-def fixed_learner(choice: Choice) -> Learner:
-    """A learner with a given form and penalty."""
-    return lambda examples: solve(examples, choice)
+def selecting_learner(select: Callable[[Examples], Model]) -> Learner:
+    """A learner that selects the model's hyperparameters on its training examples."""
+    return lambda examples: select(examples).solve(examples)
 
 
 @dataclass(frozen=True)
@@ -130,16 +125,16 @@ class Contribution:
 
 
 def contributions(
-    examples: Examples, choice: Choice, parts: Parts, only: Sequence[str] | None = None
+    examples: Examples, learn: Learner, parts: Parts, only: Sequence[str] | None = None
 ) -> dict[str, Contribution]:
     """Contribution of each feature, by fits without it and with it alone.
 
-    Form and penalty are those of `choice`, which was selected on all examples: the values explain a
+    Where the hyperparameters of `learn` were selected on all examples, the values explain a
     predictor and are no unbiased estimate of its error. Redundant features have small `lost`.
 
     Args:
         examples: all examples.
-        choice: form and penalty of every fit.
+        learn: fits every subset.
         parts: the folds.
         only: names of features; None for all.
     """
@@ -148,7 +143,7 @@ def contributions(
         some = examples.columns(columns)
         if not columns:
             return 0.0
-        return judge(some.target_N, cross_validate(some, parts, fixed_learner(choice))).r2 or 0.0
+        return judge(some.target_N, cross_validate(some, parts, learn)).r2 or 0.0
 
     every = range(len(examples.names))
     whole = r2(every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from models.predict.cross_validation import (
     judge,
     selecting_learner,
 )
-from models.predict.fit import Choice, Examples, Options, choose, fit
+from models.predict.fit import Examples, Model
 from models.predict.predictor import Predictor, Values
 
 MAX_FEATURES = 40
@@ -30,15 +30,13 @@ class Explained:
 
     Attributes:
         predictor: the fitted predictor.
-        choice: its form and penalty.
         true_N: targets of the examples.
-        predicted_N: cross-validated predictions; form and penalty are selected per fold.
+        predicted_N: cross-validated predictions; hyperparameters are selected per fold.
         error: of these predictions.
         added: contributions of the features with the largest effects.
     """
 
     predictor: Predictor
-    choice: Choice
     true_N: Values
     predicted_N: Values
     error: Error
@@ -52,24 +50,23 @@ class Explained:
         }
 
 
-def explain(examples: Examples, options: Options, parts: Parts) -> Explained:
+def explain(examples: Examples, select: Callable[[Examples], Model], parts: Parts) -> Explained:
     """Fit a predictor, cross-validate it and compute feature contributions.
 
     Args:
         examples: at least 5.
-        options: of the model selection.
+        select: the model selection, such as `Ridge.select`.
         parts: the folds.
     """
-    predicted_N = cross_validate(examples, parts, selecting_learner(options))
-    choice = choose(examples, options)
-    predictor = fit(examples, choice)
+    predicted_N = cross_validate(examples, parts, selecting_learner(select))
+    model = select(examples)
+    predictor = model.fit(examples)
     return Explained(
         predictor,
-        choice,
         examples.target_N,
         predicted_N,
         judge(examples.target_N, predicted_N),
-        contributions(examples, choice, parts, top_features(predictor, examples)),
+        contributions(examples, model.solve, parts, top_features(predictor, examples)),
     )
 
 

@@ -1,8 +1,8 @@
-"""Fitting a predictor: form and penalty are selected by leave-one-out (LOO) error.
+"""Ridge regression on named features, its penalty selected by leave-one-out (LOO) error.
 
-Ridge regression by scikit-learn, which computes all leave-one-out predictions in closed form from
-one fit. Because selection uses all given examples, the error of the result must be estimated on
-others; see `models.predict.cross_validation`.
+scikit-learn computes all leave-one-out predictions in closed form from one fit. Because selection
+uses all given examples, the error of the result must be estimated on others; see
+`models.predict.cross_validation`.
 
 Axes: N examples, F features, T terms, P penalties.
 """
@@ -10,22 +10,16 @@ Axes: N examples, F features, T terms, P penalties.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.predict.predictor import Predictor, PredictorError, Term, Values, used_features
-from models.predict.terms import MOST_TERMS, Basis, Form, Products, pairs, part_of
 
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 3.5, 1 / 3))
 """Ridge penalties per example, for standardised features."""
-STRENGTHS = (0.1, 0.3, 1.0)
-IMPROVEMENT_FACTOR = 0.97
-"""A form with more terms is selected only if its squared error is below this share of the best so
-far, to avoid selecting by chance among many forms."""
-MOST_NUMBERS = 5_000_000
-"""Largest examples x terms for which `auto` tries products."""
 _INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribution
 
 
@@ -56,11 +50,6 @@ class Examples:
         if not (np.isfinite(self.values_NF).all() and np.isfinite(self.target_N).all()):
             raise PredictorError("examples must not contain missing or infinite values.")
 
-    @property
-    def positive(self) -> bool:
-        """Whether all targets are above 0, as relative errors and logarithms require."""
-        return bool((self.target_N > 0).all())
-
     def rows(self, chosen: npt.NDArray[np.int64] | Sequence[int]) -> Examples:
         """Select examples."""
         at = np.asarray(chosen)
@@ -72,92 +61,194 @@ class Examples:
         return replace(self, names=names, values_NF=self.values_NF[:, list(chosen)])
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options of the model selection.
+class Design(NamedTuple):
+    """A weighted least-squares problem.
 
     Attributes:
-        products: one kind, or `auto` to select among them.
-        relative: minimise relative errors in fit and selection; targets must be positive.
-        log: whether the target's logarithm may be fitted, if targets are positive.
+        columns_NT: standardised terms.
+        values_N: the values to fit.
+        weights_N: of the squared errors, with mean 1.
     """
 
-    products: Products | str = "auto"
-    relative: bool = False
-    log: bool = True
+    columns_NT: Values
+    values_N: Values
+    weights_N: Values
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A form with its penalty and leave-one-out mean squared error."""
+class Scaling:
+    """Centring and scaling of terms, computed from the training examples.
 
-    form: Form
-    penalty: float
-    loo_error: float
-
-
-def forms(examples: Examples, options: Options) -> list[Form]:
-    """The forms to select from, those with fewer terms first.
-
-    Raises:
-        PredictorError: the options name unknown products.
+    Attributes:
+        means_T: of the terms.
+        scales_T: divisor of each term; 0 for a constant term, whose column is 0.
     """
-    names, count = examples.names, len(examples.target_N)
-    kinds: list[Products] = ["none"]
-    if options.products == "auto":
-        parts = [part_of(name) for name in names]
-        terms = len(names) * (len(names) + 3) // 2
-        possible = terms <= MOST_TERMS and terms * count <= MOST_NUMBERS
-        if possible and 1 < len(set(parts)) < len(parts):
-            kinds.append("same")
-        if possible:
-            kinds.append("all")
-    elif options.products in ("none", "same", "all"):
-        kinds = [options.products]  # type: ignore[list-item]
-    else:
-        raise PredictorError(f"products must be auto, none, same or all, not {options.products!r}.")
-    scales = (False, True) if options.log and examples.positive else (False,)
-    return [
-        Form(kind, strength, log, options.relative)
-        for kind in kinds
-        for strength in (STRENGTHS if pairs(names, kind) else (1.0,))
-        for log in scales
-    ]
+
+    means_T: Values
+    scales_T: Values
+
+    @classmethod
+    def of(cls, terms_NT: Values) -> Scaling:
+        """The scaling that gives every term mean 0 and standard deviation 1."""
+        spread_T = terms_NT.std(0)
+        varies_T = spread_T > 1e-9 * np.maximum(np.abs(terms_NT).max(0, initial=0.0), 1e-300)
+        return cls(terms_NT.mean(0), np.where(varies_T, spread_T, 0.0))
+
+    def columns(self, terms_NT: Values) -> Values:
+        """Scale terms, (N, T)."""
+        columns_NT = np.zeros_like(terms_NT)
+        varies_T = self.scales_T > 0
+        np.divide(terms_NT - self.means_T, self.scales_T, out=columns_NT, where=varies_T)
+        return columns_NT
 
 
-def choose(examples: Examples, options: Options) -> Choice:
-    """Select the form and penalty with the smallest leave-one-out error.
+class Coefficients(NamedTuple):
+    """A solved problem: value = centre + (column - centre_T) @ values_T, (T,) each.
+
+    Attributes:
+        centre: weighted mean of the values.
+        centre_T: weighted means of the columns.
+        values_T: coefficients.
+        reach_T: half widths of their 95% intervals.
+    """
+
+    centre: float
+    centre_T: Values
+    values_T: Values
+    reach_T: Values
+
+    def terms(self, features: Sequence[tuple[str, ...]], scaling: Scaling) -> tuple[Term, ...]:
+        """Coefficients per unit of the unscaled terms; constant terms are left out.
+
+        Args:
+            features: names of the features of every term.
+            scaling: of the columns.
+        """
+        found = []
+        for at, names in enumerate(features):
+            scale = scaling.scales_T[at]
+            if scale > 0:
+                value, reach = float(self.values_T[at] / scale), float(self.reach_T[at] / scale)
+                mean = float(scaling.means_T[at] + scale * self.centre_T[at])
+                found.append(Term(names, mean, value, value - reach, value + reach))
+        return tuple(found)
+
+
+class Model(Protocol):
+    """A kind of regression with its selected hyperparameters."""
+
+    def solve(self, examples: Examples) -> Callable[[Values], Values]:
+        """Fit examples; returns a function that predicts (N,) from values (N, F)."""
+
+    def fit(self, examples: Examples) -> Predictor:
+        """Fit examples, with intervals of the coefficients."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression on the standardised features.
+
+    Attributes:
+        penalty: per example.
+    """
+
+    penalty: float
+
+    @classmethod
+    def select(cls, examples: Examples) -> Ridge:
+        """Select the penalty with the smallest leave-one-out error; ties go to the larger.
+
+        Raises:
+            PredictorError: fewer than 3 examples, or no feature.
+        """
+        require_examples(examples)
+        design = _design(examples)[1]
+        return cls(best_penalty(left_out(design) - design.values_N[:, None])[0])
+
+    def solve(self, examples: Examples) -> Callable[[Values], Values]:
+        """The prediction function of `fit`, values (N, F) to (N,)."""
+        predictor = self.fit(examples)
+        return lambda values_NF: predictor.predict_many(
+            dict(zip(examples.names, values_NF.T, strict=True))
+        )
+
+    def fit(self, examples: Examples) -> Predictor:
+        """Fit all examples, with intervals of the coefficients."""
+        scaling, design = _design(examples)
+        found = solve(design, self.penalty)
+        terms = found.terms([(name,) for name in examples.names], scaling)
+        return predictor_of(examples, found.centre, terms, {"penalty": self.penalty})
+
+
+def require_examples(examples: Examples) -> None:
+    """Refuse what cannot be fitted.
 
     Raises:
-        PredictorError: fewer than 3 examples, no feature, or relative errors of targets that are
-            not positive.
+        PredictorError: fewer than 3 examples, or no feature.
     """
     if len(examples.target_N) < 3 or not examples.names:
         raise PredictorError(
             f"{len(examples.target_N)} examples of {len(examples.names)} features: a fit needs at "
             "least 3 examples and a feature."
         )
-    if options.relative and not examples.positive:
-        raise PredictorError(
-            f"relative errors need targets above 0, and the smallest {examples.target} is "
-            f"{examples.target_N.min():g}. Fit absolute errors instead."
-        )
-    best: Choice | None = None
-    for form in forms(examples, options):
-        found = _best_penalty(examples, form)
-        if best is None or found.loo_error < IMPROVEMENT_FACTOR * best.loo_error:
-            best = found
-    assert best is not None
-    return best
 
 
-def fit(examples: Examples, choice: Choice) -> Predictor:
-    """Fit all examples with a given form and penalty.
+def _design(examples: Examples) -> tuple[Scaling, Design]:
+    centred_NF = examples.values_NF - examples.values_NF.mean(0)
+    scaling, target_N = Scaling.of(centred_NF), examples.target_N
+    return scaling, Design(scaling.columns(centred_NF), target_N, np.ones(len(target_N)))
 
-    Coefficient intervals are posterior intervals with the Gaussian prior that corresponds to the
-    penalty. Unlike the sampling error of ridge, they account for the bias of the penalty.
+
+def predictor_of(
+    examples: Examples,
+    intercept: float,
+    terms: tuple[Term, ...],
+    notes: Mapping[str, object],
+    log: bool = False,
+) -> Predictor:
+    """A predictor with the features that its terms use."""
+    used = {name for term in terms for name in term.features}
+    features = used_features(examples.names, examples.values_NF, examples.units)
+    return Predictor(
+        examples.target,
+        examples.units.get(examples.target, ""),
+        log,
+        intercept,
+        {name: feature for name, feature in features.items() if name in used},
+        terms,
+        len(examples.target_N),
+        notes,
+    )
+
+
+def left_out(design: Design) -> Values:
+    """Leave-one-out predictions of every example with each of PENALTIES, (N, P)."""
+    from sklearn.linear_model import RidgeCV
+
+    count = len(design.values_N)
+    # With a custom scoring, scikit-learn stores predictions instead of errors.
+    ridge = RidgeCV(
+        np.array(PENALTIES) * count, scoring=lambda *_, **__: 0.0, store_cv_results=True
+    )
+    ridge.fit(design.columns_NT, design.values_N, sample_weight=design.weights_N)
+    found_NP: Values = ridge.cv_results_.reshape(count, len(PENALTIES))
+    return found_NP
+
+
+def best_penalty(errors_NP: Values) -> tuple[float, float]:
+    """The penalty with the smallest mean squared error, and that error; ties go to the larger."""
+    error_P = (errors_NP**2).mean(0)
+    best = len(PENALTIES) - 1 - int(error_P[::-1].argmin())
+    return PENALTIES[best], float(error_P[best])
+
+
+def solve(design: Design, penalty_per_example: float) -> Coefficients:
+    """Ridge regression with 95% intervals.
+
+    They are posterior intervals with the Gaussian prior that corresponds to the penalty. Unlike
+    the sampling error of ridge, they account for the bias of the penalty.
     """
-    basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
+    columns_NT, values_N, weights_N = design
     total = weights_N.sum()
     centre_T, centre = weights_N @ columns_NT / total, float(weights_N @ values_N / total)
     root_N = np.sqrt(weights_N)
@@ -165,7 +256,7 @@ def fit(examples: Examples, choice: Choice) -> Predictor:
         (columns_NT - centre_T) * root_N[:, None], full_matrices=False
     )
     centred_N = (values_N - centre) * root_N
-    penalty = choice.penalty * len(values_N)
+    penalty = penalty_per_example * len(values_N)
     shrunk_K = sizes_K / (sizes_K**2 + penalty)
     weights_T = right_KT.T @ (shrunk_K * (left_NK.T @ centred_N))
     error_N = centred_N - (columns_NT - centre_T) @ weights_T * root_N
@@ -174,40 +265,9 @@ def fit(examples: Examples, choice: Choice) -> Predictor:
     )
     seen_T = (right_KT**2 * (1 / (sizes_K**2 + penalty))[:, None]).sum(0)
     unseen_T = np.maximum(1 - (right_KT**2).sum(0), 0) / penalty
-    reach_T = _INTERVAL * np.sqrt(noise * (seen_T + unseen_T))
-    terms = []
-    for at, named in enumerate(basis.features_of(examples.names)):
-        if basis.scales_T[at] > 0:
-            value, reach = (float(x[at] / basis.scales_T[at]) for x in (weights_T, reach_T))
-            mean = float(basis.means_T[at] + basis.scales_T[at] * centre_T[at])
-            terms.append(Term(named, mean, value, value - reach, value + reach))
-    used = {name for term in terms for name in term.features}
-    features = used_features(examples.names, examples.values_NF, examples.units)
-    return Predictor(
-        examples.target,
-        examples.units.get(examples.target, ""),
-        choice.form.log,
-        centre,
-        {name: feature for name, feature in features.items() if name in used},
-        tuple(terms),
-        len(values_N),
-        {"form": asdict(choice.form), "penalty": choice.penalty},
+    return Coefficients(
+        centre, centre_T, weights_T, _INTERVAL * np.sqrt(noise * (seen_T + unseen_T))
     )
-
-
-def solve(examples: Examples, choice: Choice) -> Callable[[Values], Values]:
-    """The prediction function of `fit`, values (N, F) to (N,); faster, without intervals."""
-    from sklearn.linear_model import Ridge
-
-    basis, columns_NT, values_N, weights_N = _problem(examples, choice.form)
-    ridge = Ridge(choice.penalty * len(values_N), solver="cholesky")
-    ridge.fit(columns_NT, values_N, sample_weight=weights_N)
-
-    def predict(values_NF: Values) -> Values:
-        found_N: Values = ridge.predict(basis.columns(values_NF))
-        return np.exp(found_N) if choice.form.log else found_N
-
-    return predict
 
 
 def _noise(error_N: Values, freedom: float, shrinkage: float) -> float:
@@ -223,39 +283,3 @@ def _noise(error_N: Values, freedom: float, shrinkage: float) -> float:
     """
     left, count = float(error_N @ error_N), len(error_N)
     return max(left / max(count - 1 - freedom, 1.0), (left + shrinkage) / (count - 1))
-
-
-def _problem(examples: Examples, form: Form) -> tuple[Basis, Values, Values, Values]:
-    """Basis, design matrix (N, T), regression targets (N,) and weights of mean 1 (N,)."""
-    basis = Basis.of(examples.names, examples.values_NF, form)
-    values_N = np.log(examples.target_N) if form.log else examples.target_N
-    weights_N = np.ones(len(values_N))
-    if form.relative and not form.log:  # errors of the logarithm are relative
-        weights_N = examples.target_N**-2.0
-        weights_N = weights_N / weights_N.mean()
-    return basis, basis.columns(examples.values_NF), values_N, weights_N
-
-
-def _best_penalty(examples: Examples, form: Form) -> Choice:
-    """Select the penalty by leave-one-out error; ties go to the larger penalty."""
-    from sklearn.linear_model import RidgeCV
-
-    _, columns_NT, values_N, weights_N = _problem(examples, form)
-    penalties = np.array(PENALTIES)
-    # With a custom scoring, scikit-learn stores LOO predictions instead of errors; the score is
-    # computed below, on the original scale of the target.
-    ridge = RidgeCV(penalties * len(values_N), scoring=lambda *_, **__: 0.0, store_cv_results=True)
-    ridge.fit(columns_NT, values_N, sample_weight=weights_N)
-    loo_NP: Values = ridge.cv_results_.reshape(len(values_N), len(penalties))
-    if form.log:
-        # Clip extrapolated values to avoid overflow.
-        loo_NP = np.exp(np.minimum(loo_NP, values_N.max() + 10))
-    off_NP = loo_NP - examples.target_N[:, None]
-    if form.relative:
-        off_NP = off_NP / examples.target_N[:, None]
-    error_P = (off_NP**2).mean(0)
-    best = len(penalties) - 1 - int(error_P[::-1].argmin())
-    return Choice(form, PENALTIES[best], float(error_P[best]))
-
-
-__all__ = ["Choice", "Examples", "Options", "choose", "fit", "forms", "solve"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.predictor_table import examples_of, read_table
-from benchmarks.predictors import LEAST_SQUARES, OURS, TREES, main
+from benchmarks.predictors.__main__ import LEAST_SQUARES, OURS, TREES, main
+from benchmarks.predictors.table import examples_of, read_table
 from models.predict.predictor import SCHEMA, Predictor, PredictorError
 
 HEAD = ["name", "depth", "kernel", "batch", "latency"]

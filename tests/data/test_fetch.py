@@ -1,13 +1,13 @@
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from core.files import sha256_file
+from core.stage import run_stage
 from data.errors import DataError
 from data.settings import DataParams
-from stages.fetch import fetch, main
+from stages.fetch import fetch
 
 
 def data_params(**changes):
@@ -23,17 +23,16 @@ def data_params(**changes):
     return DataParams(**{**values, **changes})
 
 
-def run(monkeypatch, tmp_path, out, **changes):
+def run(tmp_path, out, **changes):
     file = tmp_path / "params.yaml"
     file.write_text(json.dumps({"data": data_params(**changes).model_dump()}))
-    monkeypatch.setattr(sys, "argv", ["fetch", "--params", str(file), "--out", str(out)])
-    main()
+    run_stage(fetch, [f"--params={file}", f"--out={out}"])
     return json.loads((out / "source.json").read_text())
 
 
-def test_digits_are_put_where_they_are_read_from(monkeypatch, tmp_path):
+def test_digits_are_put_where_they_are_read_from(tmp_path):
     out = tmp_path / "raw"
-    source = run(monkeypatch, tmp_path, out, path=str(out))
+    source = run(tmp_path, out, path=str(out))
     assert source["origin"] == "scikit-learn"
     assert set(source["files"]) == {"images.npy", "labels.npy"}
     for name, checksum in source["files"].items():
@@ -41,17 +40,17 @@ def test_digits_are_put_where_they_are_read_from(monkeypatch, tmp_path):
     assert np.load(out / "images.npy").shape == (1797, 8, 8, 1)
 
 
-def test_fetching_twice_gives_the_same_bytes(monkeypatch, tmp_path):
+def test_fetching_twice_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        run(monkeypatch, tmp_path, tmp_path / name, path=str(tmp_path / name))
+        run(tmp_path, tmp_path / name, path=str(tmp_path / name))
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
 
 @pytest.mark.parametrize("source", ["folder", "digits", "fashion-mnist"])
-def test_data_of_the_users_own_are_only_recorded(monkeypatch, tmp_path, source):
+def test_data_of_the_users_own_are_only_recorded(tmp_path, source):
     out = tmp_path / "raw"
-    written = run(monkeypatch, tmp_path, out, source=source, path="/somewhere/else")
+    written = run(tmp_path, out, source=source, path="/somewhere/else")
     assert [file.name for file in out.iterdir()] == ["source.json"]
     assert written["origin"] == "read from /somewhere/else"
     assert written["files"] == {}
@@ -62,25 +61,25 @@ def test_a_folder_source_cannot_be_fetched(tmp_path):
         fetch(data_params(source="folder", path=str(tmp_path)), tmp_path)
 
 
-def test_fetching_again_removes_what_fetch_wrote_and_nothing_else(monkeypatch, tmp_path):
+def test_fetching_again_removes_what_fetch_wrote_and_nothing_else(tmp_path):
     out = tmp_path / "raw"
-    run(monkeypatch, tmp_path, out, path=str(out))
+    run(tmp_path, out, path=str(out))
     (out / "mine").mkdir()
     (out / "mine" / "cat.png").write_bytes(b"cat")
     (out / "labels.npy").write_bytes(b"changed by hand")
-    run(monkeypatch, tmp_path, out, source="folder", path="/somewhere/else")
+    run(tmp_path, out, source="folder", path="/somewhere/else")
     assert {file.name for file in out.iterdir()} == {"mine", "labels.npy", "source.json"}
     assert (out / "mine" / "cat.png").read_bytes() == b"cat"
 
 
-def test_fetch_writes_over_no_file_of_the_users(monkeypatch, tmp_path):
+def test_fetch_writes_over_no_file_of_the_users(tmp_path):
     out = tmp_path / "raw"
     out.mkdir()
     (out / "labels.npy").write_bytes(b"mine")
     with pytest.raises(DataError, match=r"labels\.npy already exists"):
-        run(monkeypatch, tmp_path, out, path=str(out))
+        run(tmp_path, out, path=str(out))
     assert [file.name for file in out.iterdir()] == ["labels.npy"]
     (out / "labels.npy").unlink()
     (out / "source.json").write_text("{}")
     with pytest.raises(DataError, match=r"source\.json was not written by fetch"):
-        run(monkeypatch, tmp_path, out, path=str(out))
+        run(tmp_path, out, path=str(out))

@@ -14,13 +14,15 @@ from PIL import Image
 
 from core.files import sha256_file, write_bytes
 from core.settings import ParamsError, bind
+from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from data.errors import DataError
-from data.prepare import channel_statistics, prepare
+from data.prepare import channel_statistics
+from data.prepare import prepare as prepare_dataset
 from data.settings import DataParams
 from data.sources import SOURCES
 from data.sources.base import Loaded
-from stages.prepare import main
+from stages.prepare import prepare
 from tests.support import ROOT
 
 VALUES = {
@@ -34,12 +36,10 @@ VALUES = {
 }
 
 
-def run(monkeypatch, folder, out, **changes):
+def run(folder, out, **changes):
     file = out.parent / "params.yaml"
     file.write_text(json.dumps({"data": {**VALUES, **changes}}))
-    flags = ["--params", str(file), "--source", str(folder), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["prepare", *flags])
-    main()
+    run_stage(prepare, [f"--params={file}", f"--source={folder}", f"--out={out}"])
     return DatasetInfo.read(out)
 
 
@@ -51,8 +51,8 @@ def digits(tmp_path):
     return folder
 
 
-def test_digits_become_three_splits_that_match_their_description(monkeypatch, tmp_path, digits):
-    info = run(monkeypatch, digits, tmp_path / "data")
+def test_digits_become_three_splits_that_match_their_description(tmp_path, digits):
+    info = run(digits, tmp_path / "data")
     assert info.image_shape == (1, 12, 12)
     assert info.augment.flip is False
     total = 0
@@ -68,27 +68,27 @@ def test_digits_become_three_splits_that_match_their_description(monkeypatch, tm
         assert sha256_file(tmp_path / "data" / file) == checksum
 
 
-def test_the_same_input_and_seed_give_the_same_bytes(monkeypatch, tmp_path, digits):
+def test_the_same_input_and_seed_give_the_same_bytes(tmp_path, digits):
     for name in ("one", "two"):
-        run(monkeypatch, digits, tmp_path / name)
+        run(digits, tmp_path / name)
     files = sorted(file.name for file in (tmp_path / "one").iterdir())
     assert len(files) == 7
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_another_seed_gives_other_splits(monkeypatch, tmp_path, digits):
-    one = run(monkeypatch, digits, tmp_path / "one", seed=1)
-    two = run(monkeypatch, digits, tmp_path / "two", seed=2)
+def test_another_seed_gives_other_splits(tmp_path, digits):
+    one = run(digits, tmp_path / "one", seed=1)
+    two = run(digits, tmp_path / "two", seed=2)
     assert one.arrays != two.arrays
 
 
-def test_params_overrule_what_suits_the_source(monkeypatch, tmp_path, digits):
-    info = run(monkeypatch, digits, tmp_path / "data", augment={"flip": True, "shift": 1})
+def test_params_overrule_what_suits_the_source(tmp_path, digits):
+    info = run(digits, tmp_path / "data", augment={"flip": True, "shift": 1})
     assert (info.augment.flip, info.augment.shift) == (True, 1)
 
 
-def test_a_folder_of_images_becomes_a_data_set(monkeypatch, tmp_path):
+def test_a_folder_of_images_becomes_a_data_set(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "mine" / name).mkdir(parents=True)
@@ -98,12 +98,12 @@ def test_a_folder_of_images_becomes_a_data_set(monkeypatch, tmp_path):
             image.save(tmp_path / "mine" / name / f"{index}.png")
     (tmp_path / "mine" / "cat" / "broken.jpg").write_bytes(b"no")
     changes = {"source": "folder", "path": str(tmp_path / "mine")}
-    info = run(monkeypatch, tmp_path / "mine", tmp_path / "data", max_corrupt=1, **changes)
+    info = run(tmp_path / "mine", tmp_path / "data", max_corrupt=1, **changes)
     assert info.classes == ("cat", "dog")
     assert info.image_shape == (3, 12, 12)
     assert info.source["corrupt"] == {"count": 1, "files": ["cat/broken.jpg"]}
     with pytest.raises(DataError, match=r"cat/broken\.jpg"):
-        run(monkeypatch, tmp_path / "mine", tmp_path / "data2", **changes)
+        run(tmp_path / "mine", tmp_path / "data2", **changes)
     assert not (tmp_path / "data2").exists()
 
 
@@ -113,7 +113,7 @@ def test_copies_of_test_images_are_dropped_and_counted():
     images_NHWC[3], images_NHWC[8] = images_NHWC[50], images_NHWC[7]
     labels_N = np.arange(60, dtype=np.int64) % 2
     loaded = Loaded(images_NHWC, labels_N, ("a", "b"), np.arange(60) >= 40)
-    prepared = prepare(loaded, DataParams(**VALUES))
+    prepared = prepare_dataset(loaded, DataParams(**VALUES))
     assert prepared.info.source["duplicates"] == {
         "copies": 2,
         "conflicting_labels": 4,
@@ -165,12 +165,12 @@ def made(folder, classes, count, seed=0, mode="RGB"):
     return folder
 
 
-def test_given_splits_become_the_splits_and_are_said(monkeypatch, tmp_path, capsys):
+def test_given_splits_become_the_splits_and_are_said(tmp_path, capsys):
     for seed, (name, count) in enumerate((("train", 9), ("val", 2), ("test", 4))):
         made(tmp_path / "mine" / name, ("cat", "dog"), count, seed)
     leaked = tmp_path / "mine" / "train" / "cat" / "leak.png"
     shutil.copy(tmp_path / "mine" / "test" / "cat" / "00.png", leaked)
-    info = run(monkeypatch, tmp_path / "mine", tmp_path / "data", source="folder")
+    info = run(tmp_path / "mine", tmp_path / "data", source="folder")
     assert {name: list(counts.values()) for name, counts in info.counts.items()} == {
         "train": [9, 9],
         "val": [2, 2],
@@ -184,40 +184,40 @@ def test_given_splits_become_the_splits_and_are_said(monkeypatch, tmp_path, caps
     assert "train/cat/leak.png = test/cat/00.png" in said
 
 
-def test_labels_that_contradict_each_other_are_said_by_name(monkeypatch, tmp_path, capsys):
+def test_labels_that_contradict_each_other_are_said_by_name(tmp_path, capsys):
     folder = made(tmp_path / "mine", ("cat", "dog"), 12)
     shutil.copy(folder / "cat" / "03.png", folder / "dog" / "x.png")
-    run(monkeypatch, folder, tmp_path / "data", source="folder")
+    run(folder, tmp_path / "data", source="folder")
     said = capsys.readouterr().out
     assert "note: identical images with different labels: 2 images" in said
     assert "cat/03.png = dog/x.png" in said
 
 
-def test_a_class_of_copies_of_another_is_refused_with_both_names(monkeypatch, tmp_path):
+def test_a_class_of_copies_of_another_is_refused_with_both_names(tmp_path):
     folder = made(tmp_path / "mine", ("alpha", "beta"), 12)
     shutil.copytree(folder / "alpha", folder / "gamma")
     with pytest.raises(DataError, match=r"'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
-        run(monkeypatch, folder, tmp_path / "data", source="folder")
+        run(folder, tmp_path / "data", source="folder")
 
 
-def test_what_was_skipped_is_recorded_and_said(monkeypatch, tmp_path, capsys):
+def test_what_was_skipped_is_recorded_and_said(tmp_path, capsys):
     folder = made(tmp_path / "mine", ("cat", "dog"), 9)
     (folder / "cat" / "Thumbs.db").touch()
-    info = run(monkeypatch, folder, tmp_path / "data", source="folder")
+    info = run(folder, tmp_path / "data", source="folder")
     assert info.source["skipped"] == {"Thumbs.db": 1}
     assert "Thumbs.db (1)" in capsys.readouterr().out
 
 
-def test_used_bits_are_recorded_only_where_images_have_sixteen(monkeypatch, tmp_path):
+def test_used_bits_are_recorded_only_where_images_have_sixteen(tmp_path):
     folder = made(tmp_path / "plain", ("cat", "dog"), 9)
-    assert run(monkeypatch, folder, tmp_path / "one", source="folder").bits is None
+    assert run(folder, tmp_path / "one", source="folder").bits is None
     assert "bits" not in json.loads((tmp_path / "one" / "dataset.json").read_text())
     for index, name in enumerate(("cat", "dog")):
         for number in range(9):
             values_HW = np.full((14, 14), 100 + 300 * number + 64 * index, np.uint16)
             values_HW[: number + 3] = 3000
             Image.fromarray(values_HW).save(folder / name / f"{number:02}.png")
-    info = run(monkeypatch, folder, tmp_path / "two", source="folder")
+    info = run(folder, tmp_path / "two", source="folder")
     assert info.bits == 12
     assert DatasetInfo.read(tmp_path / "two") == info
     assert read_split(tmp_path / "two", "train").images_NHWC.max() == 3000 >> 4
@@ -235,7 +235,7 @@ def test_ten_thousand_images_are_looked_at_in_no_time(tmp_path):
     labels_N = np.arange(10_000, dtype=np.int64) % 2
     images_NHWC = np.zeros((10_000, 2, 2, 1), np.uint8)
     images_NHWC[:, 0, 0, 0], images_NHWC[:, 0, 1, 0] = labels_N * 99, np.arange(10_000) % 251
-    prepare(Loaded(images_NHWC, labels_N, ("a", "b"), None), DataParams(**VALUES))
+    prepare_dataset(Loaded(images_NHWC, labels_N, ("a", "b"), None), DataParams(**VALUES))
     assert time.process_time() - began < 20
 
 

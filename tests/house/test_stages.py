@@ -3,6 +3,7 @@
 import ast
 import shlex
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ruamel.yaml import YAML
 
 from bundles.settings import BundleParams
 from core.command import fill_in
+from core.stage import Stage as StageFunction
 from pipelines.graph import Stage, read_graph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +65,11 @@ def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
 @each_stage
 def test_declared_params_are_the_sections_that_the_stage_reads(stage: Stage):
     declared = {key.split(".")[0] for key in stage.params}
-    assert declared == sections_read(ROOT / "stages" / f"{stage.kind}.py")
+    module = import_module(f"stages.{stage.kind}")
+    if hasattr(module, "main"):  # not yet a typed function
+        assert declared == sections_read(ROOT / "stages" / f"{stage.kind}.py")
+    else:
+        assert declared == set(StageFunction(getattr(module, stage.kind)).sections)
 
 
 def test_the_bundle_depends_on_all_of_its_params_but_the_signing_key():

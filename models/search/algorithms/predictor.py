@@ -1,8 +1,7 @@
 """The predictor of evaluated values shared by annealing and exhaustive search.
 
-It is the ridge regression of `models.predict.predictor` without products of features, so that
-predictions for any number of architectures are one matrix product. Axes: N architectures, G groups,
-F features.
+It is the ridge regression of `models.predict.fit`, so predictions for any number of architectures
+are one matrix product. Axes: N architectures, G groups, F features.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ import numpy as np
 from core.files import json_bytes
 from models.predict.cross_validation import folds
 from models.predict.explained import explain
-from models.predict.fit import Examples, Options, choose
-from models.predict.fit import fit as fit_examples
+from models.predict.fit import Examples, Ridge
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor
 from models.search.algorithms.base import Seen
@@ -30,7 +28,6 @@ TARGET = "held-out NLL"
 FOLDS = 5
 """For the plot only, which requires at least two architectures per fold."""
 _ENOUGH = 3
-_OPTIONS = Options(products="none", log=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Fitted:
             "predictor.csv": text.getvalue().encode(),
         }
         if len(self.examples.target_N) >= 2 * FOLDS:
-            explained = explain(self.examples, _OPTIONS, folds(self.examples, FOLDS, rng))
+            explained = explain(self.examples, Ridge.select, folds(self.examples, FOLDS, rng))
             written["predictor.png"] = predictor_png(explained, readable_name)
         return written
 
@@ -100,7 +97,7 @@ def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
     if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
         mean = float(values_N.mean())
         return Fitted(features, examples, None, mean, nothing_F, deviation_F, spread)
-    model = fit_examples(examples, choose(examples, _OPTIONS))
+    model = Ridge.select(examples).fit(examples)
     terms = {term.features[0]: term for term in model.terms}
     slope_F = np.array([terms[name].coefficient if name in terms else 0.0 for name in names])
     centres = [

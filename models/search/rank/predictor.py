@@ -15,7 +15,7 @@ import numpy.typing as npt
 from core.files import FileFormatError
 from models.predict.cross_validation import folds
 from models.predict.explained import Explained, explain
-from models.predict.fit import Examples, Options
+from models.predict.fit import Examples, Ridge
 from models.predict.predictor import Values
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
@@ -24,8 +24,6 @@ MIN_ARCHITECTURES = 30
 """Different architectures; fewer are too few for about forty features."""
 FOLDS = 5
 TARGET = "nll"
-# Features and targets are centred per step, so products and logarithms are not meaningful.
-_OPTIONS = Options("none", log=False)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Explaine
         )
     examples = seen.examples
     parts = folds(examples, FOLDS, np.random.default_rng(seed), seen.steps_N.tolist())
-    found = explain(examples, _OPTIONS, parts)
+    found = explain(examples, Ridge.select, parts)
     notes = {"folds": FOLDS, "error": found.error.to_json(), "added": found.added_json()}
     noted = replace(found.predictor, notes={**found.predictor.notes, **notes})
     return replace(found, predictor=noted)

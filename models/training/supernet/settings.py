@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
+from core.launch import check_parts
 from core.settings import Params, nearest
-from models.training.launch import check_parts
 from models.training.learning import LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES

@@ -9,29 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge as ScikitRidge
 
 from models.predict.cross_validation import (
     contributions,
     cross_validate,
-    fixed_learner,
     folds,
     judge,
     selecting_learner,
 )
-from models.predict.fit import (
-    PENALTIES,
-    Choice,
-    Examples,
-    Options,
-    _best_penalty,
-    _problem,
-    choose,
-    fit,
-    forms,
-)
+from models.predict.fit import PENALTIES, Examples, Ridge
 from models.predict.predictor import FORMULA, Predictor, PredictorError, Values
-from models.predict.terms import Form, pairs, part_of
 
 NAMES = ("stage1.depth", "stage1.kernel", "stage2.depth", "stage2.kernel")
 
@@ -46,54 +34,20 @@ def networks(count: int, seed: int = 0, noise: float = 0.01) -> Examples:
     return Examples(NAMES, values, "latency", ms, {"latency": "ms", "stage1.depth": "layers"})
 
 
-def errors(examples: Examples, options: Options, seed: int = 0) -> Any:
+def errors(examples: Examples, seed: int = 0) -> Any:
     parts = folds(examples, 5, np.random.default_rng(seed))
-    return judge(examples.target_N, cross_validate(examples, parts, selecting_learner(options)))
+    return judge(
+        examples.target_N, cross_validate(examples, parts, selecting_learner(Ridge.select))
+    )
 
 
-def test_products_are_selected_automatically() -> None:
-    examples = networks(60)
-    assert choose(examples, Options()).form.products == "same"
-    found, plain = errors(examples, Options()), errors(examples, Options("none", log=False))
-    assert found.r2 is not None
-    assert found.r2 > 0.999
-    assert found.relative is not None
-    assert found.relative < 0.005
-    assert found.within_10 == 1
-    assert plain.r2 < found.r2
-
-
-def test_linear_data_select_no_products() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(60, 4))
-    target = values @ [1.0, -2.0, 0.5, 0.0] + rng.normal(0, 0.3, 60)
-    choice = choose(Examples(NAMES, values, "t", target), Options())
-    assert choice.form == Form()
-
-
-def test_a_fit_is_scikit_learns_ridge_on_the_terms_columns() -> None:
+def test_a_fit_is_scikit_learns_ridge_on_standardised_features() -> None:
     examples = networks(50)
     values = (examples.values_NF - examples.values_NF.mean(0)) / examples.values_NF.std(0)
-    ridge = Ridge(0.1 * 50).fit(values, examples.target_N)
-    found = fit(examples, Choice(Form(), 0.1, 0.0))
+    ridge = ScikitRidge(0.1 * 50).fit(values, examples.target_N)
+    found = Ridge(0.1).fit(examples)
     columns = dict(zip(NAMES, examples.values_NF.T, strict=True))
     assert found.predict_many(columns) == pytest.approx(ridge.predict(values), rel=1e-9)
-
-
-@pytest.mark.parametrize("form", [Form(), Form("all", 0.3), Form(log=True), Form(relative=True)])
-def test_the_error_that_chooses_is_that_of_fits_without_each_example(form: Form) -> None:
-    examples = networks(12, noise=0.3)
-    choice = _best_penalty(examples, form)
-    _, columns, values, weights = _problem(examples, form)
-    off = []
-    for row, truth in enumerate(examples.target_N):
-        kept = np.arange(12) != row
-        ridge = Ridge(choice.penalty * 12, solver="svd")
-        ridge.fit(columns[kept], values[kept], sample_weight=weights[kept])
-        found = float(ridge.predict(columns[row : row + 1])[0])
-        error = (math.exp(found) if form.log else found) - truth
-        off.append(error / truth if form.relative else error)
-    assert choice.loo_error == pytest.approx(float(np.mean(np.square(off))), rel=1e-4)
 
 
 def test_intervals_hold_the_true_coefficient_as_often_as_they_say() -> None:
@@ -104,7 +58,7 @@ def test_intervals_hold_the_true_coefficient_as_often_as_they_say() -> None:
         values[:, 1] = 0.9 * values[:, 0] + 0.4 * values[:, 1]  # two correlated features
         truth = np.array([1.0, 0.5, 0.0, -0.3])
         examples = Examples(NAMES, values, "t", 5 + values @ truth + rng.normal(0, 0.5, 40))
-        found = fit(examples, choose(examples, Options("none", log=False)))
+        found = Ridge.select(examples).fit(examples)
         held += [t.low <= x <= t.high for t, x in zip(found.terms, truth, strict=True)]
     assert 0.90 <= np.mean(held) <= 0.99
 
@@ -116,16 +70,16 @@ def test_more_features_than_examples_are_fitted_and_the_intervals_admit_it() -> 
         values, truth = rng.normal(size=(30, 60)), rng.normal(size=60)
         target = values @ truth + rng.normal(0, 0.5, 30)
         examples = Examples(tuple(f"f{at}" for at in range(60)), values, "t", target)
-        found = fit(examples, choose(examples, Options("none", log=False)))
+        found = Ridge.select(examples).fit(examples)
         held += [t.low <= x <= t.high for t, x in zip(found.terms, truth, strict=True)]
-        better.append((errors(examples, Options("none", log=False)).r2 or 0) > 0)
+        better.append((errors(examples).r2 or 0) > 0)
     assert np.mean(held) >= 0.85
     assert np.mean(better) > 0.5
 
 
 def test_a_file_can_be_evaluated_by_its_formula() -> None:
     examples = networks(60)
-    found = fit(examples, choose(examples, Options()))
+    found = Ridge.select(examples).fit(examples)
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert Predictor.from_json(content) == found
     assert content["features"]["stage1.depth"]["unit"] == "layers"
@@ -153,7 +107,7 @@ def test_predicting_needs_no_scikit_learn() -> None:
 
 
 def test_a_wrong_file_and_missing_features_are_named() -> None:
-    found = fit(networks(30), Choice(Form(), 0.01, 0.0))
+    found = Ridge(0.01).fit(networks(30))
     with pytest.raises(PredictorError, match="schema"):
         Predictor.from_json({**found.to_json(), "schema": "netwright/predictor/9"})
     with pytest.raises(PredictorError, match="'intercept'"):
@@ -165,12 +119,12 @@ def test_a_wrong_file_and_missing_features_are_named() -> None:
 def test_contributions_are_differences_of_r2() -> None:
     examples = networks(80)
     parts = folds(examples, 5, np.random.default_rng(0))
-    choice = choose(examples, Options())
-    worth = contributions(examples, choice, parts)
+    learn = Ridge.select(examples).solve
+    worth = contributions(examples, learn, parts)
     assert [*worth] == [*NAMES]
     assert worth["stage1.depth"].lost > worth["stage2.depth"].lost > 0
     one = examples.columns([1])
-    alone = judge(one.target_N, cross_validate(one, parts, fixed_learner(choice))).r2
+    alone = judge(one.target_N, cross_validate(one, parts, learn)).r2
     assert worth["stage1.kernel"].alone == pytest.approx(alone)
 
 
@@ -189,11 +143,11 @@ def test_rows_of_one_network_share_a_fold_and_folds_repeat() -> None:
 def test_validation_targets_do_not_affect_predictions() -> None:
     examples = networks(40)
     parts = folds(examples, 4, np.random.default_rng(0))
-    before = cross_validate(examples, parts, selecting_learner(Options("same")))
+    before = cross_validate(examples, parts, selecting_learner(Ridge.select))
     spoilt = examples.target_N.copy()
     spoilt[parts[0][1]] *= 7
     after = cross_validate(
-        replace(examples, target_N=spoilt), parts, selecting_learner(Options("same"))
+        replace(examples, target_N=spoilt), parts, selecting_learner(Ridge.select)
     )
     assert (before[parts[0][1]] == after[parts[0][1]]).all()
 
@@ -209,42 +163,13 @@ def test_measures_are_their_definitions() -> None:
     assert (nothing.r2, nothing.relative, nothing.tau) == (None, None, None)
 
 
-def test_parts_are_given_by_the_first_number_of_a_name() -> None:
-    assert [part_of(n) for n in ("stage2.depth", "k12", "s1_layer2_e", "size")] == [
-        "2", "12", "1", None,
-    ]  # fmt: skip
-    assert pairs(NAMES, "same") == [(0, 0), (0, 1), (1, 1), (2, 2), (2, 3), (3, 3)]
-    assert len(pairs(NAMES, "all")) == 10
-
-
-def test_logarithms_are_for_positive_targets_alone() -> None:
-    examples = networks(20)
-    assert any(form.log for form in forms(examples, Options()))
-    shifted = replace(examples, target_N=examples.target_N - 5)
-    assert not any(form.log for form in forms(shifted, Options()))
-    with pytest.raises(PredictorError, match="need targets above 0"):
-        choose(shifted, Options(relative=True))
-
-
-def test_a_relative_fit_is_better_where_targets_span_magnitudes() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.uniform(0, 4, size=(80, 2))
-    target = np.exp(values @ [1.0, 0.7]) * np.exp(rng.normal(0, 0.02, 80))
-    examples = Examples(("a", "b"), values, "t", target)
-    relative = errors(examples, Options("none", relative=True)).relative
-    absolute = errors(examples, Options("none", log=False)).relative
-    assert relative < 0.05 < absolute
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: choose(networks(2), Options()), "at least 3 examples"),
-        (lambda: choose(networks(9), Options("some")), "not 'some'"),
+        (lambda: Ridge.select(networks(2)), "at least 3 examples"),
         (lambda: replace(networks(3), target_N=np.array([1.0, np.nan, 2.0])), "missing"),
         (lambda: replace(networks(3), target_N=np.ones(4)), r"shape \(4, 4\)"),
         (lambda: folds(networks(4), 5, np.random.default_rng(0)), "cannot be split into 5"),
-        (lambda: pairs([f"f{i}" for i in range(200)], "all"), "at most 4000 terms"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(make: Any, message: str) -> None:

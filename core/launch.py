@@ -38,6 +38,32 @@ def relaunch(stage: str, arguments: Sequence[str], processes: int, threads: int)
     os.execve(sys.executable, [*command, "-m", "stages", stage, *arguments], environment)
 
 
+def select_device(section: str, kind: str, processes: int) -> torch.device:
+    """Select the device on which this process computes.
+
+    Args:
+        section: of the params, for the message.
+        kind: `cpu`, or `cuda`: every process has its own GPU.
+        processes: how many there are.
+
+    Raises:
+        ParamsError: there are not enough GPUs.
+    """
+    if kind == "cpu":
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if found < processes:
+        raise ParamsError(
+            f"{section}.device: cuda with {section}.processes: {processes} needs {processes} "
+            f"GPU(s), but torch finds {found}. Use device: cpu or fewer processes."
+        )
+    # Required for deterministic cuBLAS; must be set before it is initialised.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
 def die_with_parent() -> None:
     """Let the kernel kill this process when its parent torchrun is killed."""
     if sys.platform.startswith("linux"):

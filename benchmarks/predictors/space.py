@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.predictor_table import Table
+from benchmarks.predictors.table import Table
 from models.predict.predictor import PredictorError
 from models.space.file import read_spec
 from models.space.space import SearchSpace

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.predictor_space import with_features
-from benchmarks.predictor_table import examples_of, read_table
+from benchmarks.predictors.products import selection
+from benchmarks.predictors.space import with_features
+from benchmarks.predictors.table import examples_of, read_table
 from benchmarks.results import table
 from core.files import write_bytes, write_json
 from models.predict.cross_validation import (
@@ -35,7 +36,7 @@ from models.predict.cross_validation import (
     judge,
 )
 from models.predict.explained import Explained, effects, explain
-from models.predict.fit import Choice, Examples, Options
+from models.predict.fit import Examples
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor, PredictorError, Values
 from models.space.spec import SpaceError
@@ -92,9 +93,8 @@ def run(flags: argparse.Namespace) -> None:
     print(f"'{flags.target}': {', '.join(examples.names)}")
     for note in notes + remarks(examples):
         print(f"note: {note}")
-    options = Options(flags.products, flags.relative)
     parts = folds(examples, flags.folds, np.random.default_rng(flags.seed))
-    ours = explain(examples, options, parts)
+    ours = explain(examples, selection(flags.products, flags.relative), parts)
     others: Mapping[str, Learner] = {LEAST_SQUARES: least_squares, TREES: trees(flags.seed)}
     errors = {OURS: ours.error} | {
         name: judge(examples.target_N, cross_validate(examples, parts, learn))
@@ -103,7 +103,7 @@ def run(flags: argparse.Namespace) -> None:
     print(f"\n{flags.folds} folds (seed {flags.seed}), each row predicted without its fold:\n")
     print(error_table(errors))
     predictor, worth = ours.predictor, ours.added
-    print(f"\nFitted on all rows: {in_words(ours.choice)}.\n\n{terms_table(predictor, examples)}")
+    print(f"\nFitted on all rows: {in_words(predictor)}.\n\n{terms_table(predictor, examples)}")
     rest = len(predictor.features) - len(worth)
     some = f" (the {len(worth)} that move it most; {rest} were not asked about)" if rest else ""
     print(f"\nWhat each feature adds, on rows not seen{some}:\n\n{added_table(worth)}")
@@ -161,16 +161,17 @@ def trees(seed: int) -> Learner:
     return learn
 
 
-def in_words(choice: Choice) -> str:
+def in_words(predictor: Predictor) -> str:
     """What was chosen."""
+    form = predictor.notes["form"]
     products = {
         "none": "the features alone",
         "same": "the features and products within each part",
         "all": "the features and all their products",
-    }[choice.form.products]
-    fitted = "the target's logarithm" if choice.form.log else "the target"
-    weights = ", relative errors" if choice.form.relative else ""
-    return f"{fitted} from {products}{weights}, penalty {choice.penalty:.2g}"
+    }[form["products"]]
+    fitted = "the target's logarithm" if form["log"] else "the target"
+    weights = ", relative errors" if form["relative"] else ""
+    return f"{fitted} from {products}{weights}, penalty {predictor.notes['penalty']:.2g}"
 
 
 def error_table(errors: Mapping[str, Error]) -> str:

@@ -1,0 +1,62 @@
+"""Typed content of the JSON files that stages exchange."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.files import FileFormatError, read_json, write_json
+
+
+class Record(BaseModel):
+    """Values of a JSON object: immutable, strictly typed, without unknown keys or NaN."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values under the file's keys."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Artifact(Record):
+    """A whole JSON file with a schema."""
+
+    SCHEMA: ClassVar[str]
+    FILE: ClassVar[str]
+    """Its name in the output folder of the stage that writes it."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file.
+
+        Args:
+            path: the `.json` file, or the folder that contains it.
+
+        Raises:
+            FileFormatError: it is missing, or its content is not of this type.
+        """
+        file = path if path.suffix == ".json" else path / cls.FILE
+        content = read_json(file, cls.SCHEMA)
+        del content["schema"]
+        try:
+            return cls.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise FileFormatError(
+                f"{file} is malformed at '{key}': {first['msg']}. Run the stage that writes it."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write the file into a folder, atomically."""
+        write_json(folder / self.FILE, self.SCHEMA, self.to_json())
