@@ -30,6 +30,10 @@ def digits(tmp_path: Path) -> Repository:
     return on_digits(copy_repository(tmp_path / "repository"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the finished release first: they take longest and share one fixture."""
+    """Mark as slow what needs every bundle; run the tests of the finished release first."""
+    for item in items:
+        if "bundles" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))

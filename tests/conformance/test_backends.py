@@ -32,7 +32,16 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.normal(size=SHAPE_1CHW).astype(np.float32) for _ in range(count)]
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+QUICK = ("onnxruntime", "openvino")
+"""Runtimes that take less than a second to import and to build."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS
+    ],
+)
 def runtime(request: pytest.FixtureRequest) -> Backend:
     found = backend(request.param)
     if found.version() == "not installed":

@@ -109,7 +109,9 @@ class Exported:
     logits_NK: npt.NDArray[np.float32]
 
 
-@pytest.fixture(scope="module", params=list(OPERATORS))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in OPERATORS]
+)
 def exported(
     request: pytest.FixtureRequest, images: Images, tmp_path_factory: pytest.TempPathFactory
 ) -> Exported:

@@ -354,7 +354,7 @@ def test_a_prefect_server_that_does_not_answer_is_one_message(small: Repository)
         "from pipelines.cli.app import main; main()"
     )
     child = small.start("-c", program)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=300)
     assert child.returncode == 1, output
     assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in output
     assert ".netwright/logs/server.log" in output

@@ -66,7 +66,7 @@ def beside(repository: Repository, command: str) -> subprocess.Popen[str]:
 
 def netwright(repository: Repository, command: str) -> tuple[int, str]:
     child = beside(repository, command)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=300)
     return child.returncode, output
 
 

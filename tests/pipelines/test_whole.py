@@ -151,7 +151,7 @@ def test_a_run_with_nothing_to_do_runs_no_stage_and_imports_nothing_heavy(
         "from pipelines.__main__ import main; main()"
     )
     child = finished.start("-c", program)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=300)
     assert child.returncode == 0, output
     assert "Everything is fresh: no stage had to run." in output
     assert "heavy: []" in output
