@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 from benchmarks.quantize_networks import Network, searched
@@ -29,14 +28,13 @@ from bundles.golden import Golden, difference_of, tolerance_of
 from core.process import prepare_machine
 from data.dataset import Split
 from devices.device import Budget, Device
-from devices.measure.agent.onnx_session import PRECISE_INT8, session_options
-from devices.measure.agent.processor import features
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.inference import single_images
 from devices.quantize.evaluate import calibration_images
 from devices.quantize.static import calibrate, quantize
-from devices.runtimes import backend
 from devices.runtimes.onnxruntime.backend import open_reference
+from devices.runtimes.onnxruntime.session import PRECISE_INT8, open_onnx, session_options
+from devices.runtimes.processor import features
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 from models.training.learning import Images
 
@@ -79,7 +77,7 @@ def fast_kernels(file: Path, images: Sequence[Any]) -> Any:
     """Logits (N, K) by ONNX Runtime's fast kernels, whatever the processor."""
     options = session_options(1)
     options.add_session_config_entry(PRECISE_INT8, "0")
-    session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+    session = open_onnx(file, options)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: image_1CHW})[0] for image_1CHW in images])
 
@@ -185,7 +183,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "golden.md")
     args = parser.parse_args()
     prepare_machine(1, 0)
-    disable_telemetry()
     images = Images.open(args.data)
     networks = [searched(folder) for folder in sorted(args.train.iterdir()) if folder.is_dir()]
     states, finds = [], []

@@ -21,10 +21,9 @@ from benchmarks.quantize_networks import KNOWN, Network, Training, searched, tra
 from benchmarks.results import replace_sections, table
 from core.process import prepare_machine
 from core.settings import read_section
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.interleaved import Protocol
 from devices.quantize.settings import QuantizeParams
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.training.learning import Images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +35,6 @@ HEAD = ("network", "runtime", "form", "top-1", "agrees", "kB", "float32 / int8 t
 def main() -> None:
     args = _parser().parse_args()
     prepare_machine(1, 0)
-    disable_telemetry()
     images = Images.open(args.data)
     rows: list[Row] = []
     effort = _effort(args)

@@ -22,8 +22,8 @@ from devices.quantize.evaluate import calibration_images
 from devices.quantize.finetune import finetune
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import calibrate, methods_of, quantize
-from devices.runtimes import Backend, backend
-from devices.runtimes.base import Built
+from devices.runtimes.base import Backend, Built
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 from models.training.learning import Images, spread
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bundles.archive import pack
-from bundles.build import run_template
 from bundles.build.card import model_card
 from bundles.build.content import (
     PORTABLE,
@@ -19,6 +17,7 @@ from bundles.build.content import (
     provenance_of,
 )
 from bundles.build.results import Results, read_results
+from bundles.build.run_program import run_program
 from bundles.build.sbom import sbom
 from bundles.gate import Verdict, check_limits
 from bundles.golden import (
@@ -45,19 +44,12 @@ from core.process import prepare_machine
 from core.schemas import BUNDLE_SUMMARY
 from core.settings import read_section
 from data.dataset import DatasetInfo, read_split
-from devices import runtimes
 from devices.device import Device
 from devices.fleet.read import pick_device
-from devices.measure.agent import pack as packing
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.target import LocalTarget, open_target
+from devices.runtimes.registry import backend
 
 RUN = "run.py"
-_TEMPLATE = Path(run_template.__file__)
-_RUNTIMES = Path(runtimes.__file__).parent
-_AGENT = Path(packing.__file__).parent
-_OF_AGENT = re.compile(r"^from (?:devices\.measure\.agent)?\.(\w+) import .*\n", re.MULTILINE)
-_OWN_RUNTIME = "Runtime: Any = OnnxRuntime"
 
 
 def main() -> None:
@@ -71,7 +63,6 @@ def main() -> None:
     params = read_section(flags.params, "bundle", BundleParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, 0)
-    disable_telemetry()
     results = read_results(
         flags.profile, flags.rank, flags.choice, flags.train, flags.quantize, flags.export
     )
@@ -80,7 +71,7 @@ def main() -> None:
     files = model_files(results, flags.quantize, flags.export)
     golden, computed_by = compute_golden(results, device, params, info, flags)
     files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
-    files[RUN] = run_program(device.backend).encode()
+    files[RUN] = run_program(backend(device.backend).session).encode()
     settings = params.model_dump(mode="json", exclude={"signing_key"})
     sections = [settings, device.model_dump(mode="json")]
     content = manifest_content(
@@ -147,28 +138,6 @@ def compute_golden(
     emulated = ", emulated" if results.export["emulated"] else ""
     machine = target.machine()
     return golden, f"{machine['runtime']} {machine['runtime_version']}{emulated}"
-
-
-def run_program(backend_name: str) -> str:
-    """Return the bundle's `run.py`: the template with the backend's module inlined."""
-    text = _inline_agent(_TEMPLATE.read_text(encoding="utf-8"))
-    own = _RUNTIMES / backend_name / "run.py"
-    if not own.is_file():  # ONNX Runtime is in the template
-        return text
-    _, module = own.read_text(encoding="utf-8").split("from __future__ import annotations\n")
-    before, line, after = text.partition(_OWN_RUNTIME)
-    assert line
-    return f"{before}{module.strip()}\n{after.partition(chr(10))[2]}"
-
-
-def _inline_agent(text: str) -> str:
-    """Inline the agent's modules that a program imports."""
-
-    def module(match: re.Match[str]) -> str:
-        inner = (_AGENT / f"{match[1]}.py").read_text(encoding="utf-8")
-        return _inline_agent(inner.split("from __future__ import annotations\n")[1]).strip() + "\n"
-
-    return _OF_AGENT.sub(module, text)
 
 
 def metadata_files(info: DatasetInfo) -> dict[str, bytes]:

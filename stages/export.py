@@ -19,12 +19,12 @@ from core.schemas import EXPORT, QUANTIZE
 from core.settings import read_section
 from data.dataset import DatasetInfo, Split, read_split
 from devices.fleet.read import pick_device
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.inference import accuracy, device_logits, reference_logits
 from devices.measure.interleaved import Measurement, Protocol, pool, replicate
 from devices.measure.reference import LatencyReference
 from devices.measure.target import Target, open_target
-from devices.runtimes import Backend, Built, backend
+from devices.runtimes.base import Backend, Built
+from devices.runtimes.registry import backend
 from devices.runtimes.settings import ExportParams
 from models.nets.equivalence import (
     EquivalenceCheck,
@@ -85,7 +85,6 @@ def main() -> None:
     params = read_section(flags.params, "export", ExportParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
-    disable_telemetry()
     runtime = backend(device.backend)
     quantised = read_json(flags.model / "quantize.json", QUANTIZE)
     source = Source(quantised["name"], quantised["chosen"], flags.model / quantised["file"])

@@ -27,11 +27,11 @@ from devices.latency.picture import draw_held_out
 from devices.latency.profiling import FLOAT32, profile, steps
 from devices.latency.settings import ProfileParams
 from devices.latency.table import LatencyTable
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.interleaved import Measurement
 from devices.measure.reference import REFERENCE
 from devices.measure.target import Target, open_target
-from devices.runtimes import Backend, backend
+from devices.runtimes.base import Backend
+from devices.runtimes.registry import backend
 from models.space.operators import macs
 from models.space.space import SearchSpace
 
@@ -48,7 +48,6 @@ def main() -> None:
     params = read_section(flags.params, "profile", ProfileParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(1, params.seed)
-    disable_telemetry()
     runtime = usable_backend(flags.device, device)
     info = DatasetInfo.read(flags.data)
     whole = SearchSpace.load(flags.space, info.image_shape, len(info.classes))

@@ -24,7 +24,6 @@ from core.settings import read_section
 from data.dataset import DatasetInfo, read_split
 from devices.device import Device
 from devices.fleet.read import pick_device
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.interleaved import Protocol
 from devices.measure.reference import LatencyReference
 from devices.measure.target import Target, open_target
@@ -36,7 +35,7 @@ from devices.quantize.selection import Choice, choose, rejection
 from devices.quantize.settings import QuantizeParams, When
 from devices.quantize.static import Calibrated
 from devices.quantize.variants import Work, build_float16, build_int8, calibrate_variant, evaluate
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into
@@ -56,7 +55,6 @@ def main() -> None:
     params = read_section(flags.params, "quantize", QuantizeParams)
     device = pick_device(flags.params, flags.device)
     prepare_machine(params.finetune.threads, params.seed)
-    disable_telemetry()
     runtime = backend(device.backend)
     runtime.check(device)
     network = read_network(flags.model)

@@ -12,7 +12,7 @@ from core.process import prepare_machine
 from core.schemas import HISTORY, TEACHER
 from core.settings import read_section
 from data.stream import eval_batches
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.evaluate import accuracy, logits
 from models.training.learning import Images, history_rows
 from models.training.teachers.external import from_onnx, from_torchvision
@@ -40,7 +40,7 @@ def main() -> None:
     if params.source != "space":
         read.append(args.file)
     checkpoint = Checkpoint(args.out, inputs_fingerprint("teacher", params, *read))
-    inputs = Inputs(images, args.space, args.supernet, args.file, session_options)
+    inputs = Inputs(images, args.space, args.supernet, args.file, OnnxRuntimeSession)
     write(args.out, params, images, SOURCES[params.source](inputs, params, checkpoint))
     checkpoint.clear()
 

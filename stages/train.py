@@ -21,7 +21,7 @@ from core.process import prepare_machine
 from core.schemas import HISTORY, TRAIN
 from core.settings import read_section
 from data.stream import eval_batches
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.equivalence import EquivalenceCheck, Limits, compare, scaled
 from models.nets.evaluate import logits, recalibrate
 from models.nets.subnet import Subnet
@@ -92,7 +92,7 @@ def build_objective(params: TrainParams, images: Images, teacher: Path) -> Objec
         None if live else read_teacher(teacher, images),
         params.distill_weight,
         params.temperature,
-        open_teacher(teacher, images.info, params.threads, session_options) if live else None,
+        open_teacher(teacher, images.info, params.threads, OnnxRuntimeSession) if live else None,
     )
 
 

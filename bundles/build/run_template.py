@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.measure.agent.onnx_session import open_session  # inlined in a bundle
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession  # inlined in a bundle
+from devices.runtimes.session import Session, SessionError
 
 HERE = Path(__file__).resolve().parent
 MEAN_SHARE = 0.1  # of the tolerance: a wrong network changes most logits, rounding few
+RUNTIME: type[Session] = OnnxRuntimeSession
+"""The device's runtime."""
 Float32 = npt.NDArray[np.float32]
 
 
@@ -45,7 +48,9 @@ def main() -> int:
         else:
             classify(flags.images, network)
     except (ImportError, ValueError, OSError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        by_runtime = isinstance(error, SessionError) and not flags.portable
+        hint = "; --portable runs the ONNX file" if by_runtime else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         return 1
     return 0
 
@@ -86,7 +91,7 @@ def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
 
-def classify(paths: list[Path], network: Any) -> None:
+def classify(paths: list[Path], network: Session) -> None:
     """Print the most probable class of every image and its probability."""
     labels = read("labels.json")["labels"]
     for path in paths:
@@ -97,7 +102,7 @@ def classify(paths: list[Path], network: Any) -> None:
         print(f"{path}: {labels[best]} {weights_K[best] / weights_K.sum():.4f}")
 
 
-def check_golden(network: Any) -> None:
+def check_golden(network: Session) -> None:
     """Compare the network's outputs with the golden outputs."""
     with np.load(HERE / "golden.npz", allow_pickle=False) as golden:
         tolerance = float(golden["tolerance"])
@@ -114,40 +119,26 @@ def check_golden(network: Any) -> None:
         raise ValueError(f"golden outputs differ by {mean:.4g} on average, over {allowed:.4g}")
     print(
         f"{len(outputs_NK)} golden outputs within {tolerance:.4g} "
-        f"(largest difference {difference:.4g}) with {network.runtime}"
+        f"(largest difference {difference:.4g}) with {network.description}"
     )
 
 
-def load(manifest: dict[str, Any], portable: bool) -> Any:
+def load(manifest: dict[str, Any], portable: bool) -> Session:
     """Load the delivered file in its runtime, or the portable file in ONNX Runtime."""
-    model, device = manifest["model"], manifest["device"]
-    kind = OnnxRuntime if portable else Runtime
-    file = HERE / (model["portable"] if portable else model["entry"])
+    model, threads = manifest["model"], manifest["device"]["threads"]
     try:
-        return kind(file, device["threads"], model)
+        if portable:
+            return OnnxRuntimeSession(HERE / model["portable"], threads)
+        unit = model["details"].get("openvino_device", "CPU")
+        return RUNTIME(HERE / model["entry"], threads, unit)
     except ImportError as error:
         raise ImportError(
             f"{error}. Install the device's runtime ({model['runtime']} "
             f"{model['runtime_version']}), or use --portable with ONNX Runtime"
         ) from error
+    except SessionError as error:
+        raise SessionError(f"{error} (the file is {model['details']['rebuild']})") from error
 
-
-class OnnxRuntime:
-    """ONNX Runtime on the CPU."""
-
-    def __init__(self, file: Path, threads: int, model: dict[str, Any]) -> None:
-        import onnxruntime
-
-        self.session = open_session(str(file), threads)
-        self.name = self.session.get_inputs()[0].name
-        self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
-
-    def __call__(self, images_1CHW: Float32) -> Any:
-        """Logits (1, K)."""
-        return self.session.run(None, {self.name: images_1CHW})[0]
-
-
-Runtime: Any = OnnxRuntime  # replaced by the backend's own module
 
 if __name__ == "__main__":
     sys.exit(main())

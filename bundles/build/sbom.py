@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bundles.build.packages import Package, closure
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 
 if TYPE_CHECKING:
     from data.dataset import DatasetInfo

@@ -32,7 +32,8 @@ from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import Target
-from devices.runtimes import Session, backend
+from devices.runtimes.registry import backend
+from devices.runtimes.session import Session
 from models.nets.equivalence import EquivalenceError, require_checks
 
 FindTarget = Callable[[Manifest], Target | None]

@@ -10,7 +10,7 @@ from core.schemas import LATENCY
 from devices.device import Device, Precision
 from devices.latency.table import LatencyError, LatencyTable
 from devices.latency.vectorized import latencies
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.architecture import Architecture
 from models.space.block_tables import ChoicesNG, block_table
 from models.space.cost_tables import activation_table

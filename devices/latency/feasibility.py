@@ -13,7 +13,7 @@ from devices.latency.table import LatencyTable
 from devices.measure.client import Timeouts
 from devices.measure.interleaved import Measurement, Protocol
 from devices.measure.target import open_target
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.architecture import Architecture
 from models.space.limits import InfeasibleBudgetError, require_feasible
 from models.space.operators import macs

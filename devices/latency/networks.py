@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from devices.quantize.static import quantize_static, to_float16
-from devices.runtimes import Backend
+from devices.runtimes.base import Backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import PlainBlock, Subnet
 from models.space.architecture import Architecture, Block

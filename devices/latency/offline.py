@@ -17,7 +17,7 @@ from devices.latency.table import LatencyTable
 from devices.measure.agent.pack import build_zipapp
 from devices.measure.reference import REFERENCE
 from devices.measure.target import build_if_needed
-from devices.runtimes import Backend
+from devices.runtimes.base import Backend
 from models.space.operators import macs
 from models.space.space import SearchSpace
 

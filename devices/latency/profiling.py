@@ -24,7 +24,7 @@ from devices.latency.table import LatencyTable
 from devices.measure.interleaved import Measurement
 from devices.measure.reference import REFERENCE
 from devices.measure.target import Target
-from devices.runtimes import Backend
+from devices.runtimes.base import Backend
 from models.space.architecture import Architecture, Block
 from models.space.operators import macs
 from models.space.space import SearchSpace

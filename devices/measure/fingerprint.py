@@ -7,7 +7,7 @@ from typing import Any
 
 from devices.device import CPU
 from devices.measure.agent.machine import machine
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 
 IDENTITY = (
     "processor",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches
 from devices.measure.target import Target
-from devices.runtimes import Backend
+from devices.runtimes.base import Backend
 from devices.runtimes.onnxruntime.backend import open_reference
 
 BATCH = 256

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import Device
-from devices.measure.agent.runtimes import MISSING, RUNTIMES
+from devices.measure.agent.runtimes import RUNTIMES
 from devices.measure.client import AgentClient, AgentError, Timeouts
 from devices.measure.fingerprint import machine_state, session_state
 from devices.measure.interleaved import (
@@ -28,8 +28,9 @@ from devices.measure.interleaved import (
     measure_on_fast_cores,
     normalise_to_reference,
 )
-from devices.runtimes import Backend, backend
-from devices.runtimes.base import describe
+from devices.runtimes.base import Backend
+from devices.runtimes.onnx_file import describe
+from devices.runtimes.registry import backend
 
 Images = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float32]
@@ -205,15 +206,15 @@ def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> 
         DeviceError: the backend is unknown, the agent does not support it, or its token is not
             in the environment.
     """
-    backend(device.backend).for_unit(device.openvino_device)
+    runtime = backend(device.backend).for_unit(device.openvino_device)
     if device.agent is None:
         return LocalTarget(device)
-    if device.backend not in RUNTIMES:
+    if runtime.session.agent_needs:
         raise AgentError(
             f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))}, not "
-            f"'{device.backend}': it would need {MISSING[device.backend]}. Measure on the device "
-            f"by other means: netwright profile {name} --export-models FOLDER writes the models "
-            "and the table to fill, --import TABLE.csv reads it."
+            f"'{device.backend}': it would need {runtime.session.agent_needs}. Measure on the "
+            f"device by other means: netwright profile {name} --export-models FOLDER writes the "
+            "models and the table to fill, --import TABLE.csv reads it."
         )
     variable = device.agent_token_env
     timeouts = timeouts or Timeouts(unreachable_s=device.agent_patience_s)

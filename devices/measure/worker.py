@@ -18,11 +18,12 @@ from typing import Any
 
 from devices.device import DeviceError
 from devices.measure.agent.protocol import MeasurementError, Protocol, measure_against
-from devices.measure.agent.quiet import disable_telemetry
 from devices.measure.interleaved import LINE
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
+from devices.runtimes.session import SessionError
 
-QUIET = "devices.measure.quiet"
+QUIET = "devices.runtimes.session"
+"""Disables telemetry on import."""
 LIMIT_S = 600.0
 """Timeout per model, for runtimes that hang."""
 
@@ -60,7 +61,6 @@ _LATE = f"measuring took more than {LIMIT_S:g} s, so the process was killed."
 
 def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -> None:
     """Measure one model against the reference and send the answer."""
-    disable_telemetry()
     threads = job["threads"]
     try:
         runtime = backend(job["backend"]).for_unit(job["unit"])
@@ -69,7 +69,7 @@ def measure_one(job: dict[str, Any], name: str, file: str, parent: Connection) -
             runtime.open(Path(job["reference"]), threads) as reference,
         ):
             answer = measure_against(model, reference, Protocol(**job["protocol"]), threads)
-    except (MeasurementError, DeviceError) as error:
+    except (MeasurementError, DeviceError, SessionError) as error:
         parent.send_bytes(json.dumps({"error": str(error)}).encode())
     else:
         parent.send_bytes(json.dumps(answer).encode())
@@ -98,7 +98,6 @@ def _ending(code: int | None) -> str:
 
 def main() -> None:
     """Run the job from stdin; errors that the user can fix are reported as a line."""
-    disable_telemetry()
     try:
         run(json.load(sys.stdin))
     except (MeasurementError, DeviceError) as error:

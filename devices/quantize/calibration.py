@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import open_onnx, session_options
 
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -103,9 +103,7 @@ def _open_with_all_outputs(model: Path) -> tuple[Any, list[str], dict[str, str]]
     options = session_options(1)
     # Graph optimisation would remove tensors that need a range.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        str(augmented), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_onnx(augmented, options)
     wanted, shared = set(calibrator.tensors_to_calibrate), _absorbed(calibrator.model.graph)
     shared = {name: output for name, output in shared.items() if {name, output} <= wanted}
     return session, sorted(wanted - shared.keys()), shared

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, ClassVar
 
 from devices.device import (
     CPU,
@@ -26,6 +24,8 @@ from devices.device import (
     Precision,
     WeightBits,
 )
+from devices.runtimes.onnx_file import describe
+from devices.runtimes.session import Session, SessionError
 
 MODEL = "model"
 """Stem of every delivered model file."""
@@ -65,50 +65,34 @@ class Built:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Session(ABC):
-    """A model loaded into its runtime; a context manager that closes it."""
-
-    @abstractmethod
-    def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Run one normalised image (1, C, H, W); returns logits (1, K)."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Free the resources of the runtime."""
-
-    @property
-    @abstractmethod
-    def input_shape(self) -> tuple[int, ...]:
-        """Input shape (1, C, H, W)."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
 class Backend(ABC):
     """One runtime. Heavy imports happen inside methods, so that importing a backend is cheap."""
 
     name: ClassVar[str]
-    runtime: ClassVar[str]
-    """Display name of the runtime."""
-    package: ClassVar[str]
-    """The Python package of the runtime."""
+    session: ClassVar[type[Session]]
+    """The runtime's session, which opens built files."""
     install_hint: ClassVar[str]
     """Command that installs the runtime."""
     activations: ClassVar[Activations]
     """Quantisation scheme of its int8 files; see devices.quantize.static."""
+    suffix: ClassVar[str] = ".onnx"
+    """Suffix of the built entry file."""
     opens_onnx: ClassVar[bool] = True
-    """Whether `open` loads ONNX files directly; False if it converts them, which takes seconds."""
+    """Whether the runtime loads ONNX files; False if `open` converts them, which takes seconds."""
     native_precisions: ClassVar[tuple[Precision, ...]]
     """Precision candidates for `auto`; the first is used if latency is not measured."""
+    unit = CPU
+    """Compute unit of the sessions, by the runtime's name of it."""
+
+    @property
+    def runtime(self) -> str:
+        """Display name of the runtime."""
+        return self.session.runtime
+
+    @property
+    def package(self) -> str:
+        """The Python package of the runtime."""
+        return self.session.package
 
     def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
         """Bits of int8 weights that the runtime computes without saturation.
@@ -214,13 +198,32 @@ class Backend(ABC):
                 message of the runtime.
         """
 
-    @abstractmethod
+    def convert(self, onnx_model: Path) -> bytes:
+        """Convert an ONNX file to an entry file for this machine, unless `opens_onnx`.
+
+        Raises:
+            DeviceError: the runtime rejects the model.
+        """
+        raise NotImplementedError
+
     def open(self, entry: Path, threads: int) -> Session:
         """Load a built entry file, or an ONNX file.
 
         Raises:
             DeviceError: the runtime cannot load it.
         """
+        here = self.capabilities()
+        if not here.can_run:
+            raise DeviceError(f"{entry} cannot be run here. {here.reason}")
+        if not entry.is_file():
+            raise DeviceError(f"{entry}: no such file.")
+        if self.opens_onnx or entry.suffix != ".onnx":
+            with device_errors():
+                return self.session(entry, threads, self.unit)
+        with tempfile.TemporaryDirectory() as name, device_errors():
+            file = Path(name) / f"{MODEL}{self.suffix}"
+            file.write_bytes(self.convert(entry))
+            return self.session(file, threads, self.unit)
 
     def start_build(self, onnx_model: Path, precision: str, device: Device) -> dict[str, Any]:
         """Validate the inputs of `build` and collect the details common to all backends.
@@ -240,74 +243,19 @@ class Backend(ABC):
         return {**details, "runtime": self.runtime, "runtime_version": self.version()}
 
 
-def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
-    """Inputs, outputs and opset of an ONNX file, and its precision.
-
-    Raises:
-        DeviceError: the file is not an ONNX model.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Raise the errors of sessions as `DeviceError`."""
     try:
-        model = onnx.load(onnx_model)
-    except (DecodeError, OSError) as error:
-        raise DeviceError(f"{onnx_model} is not a readable ONNX model: {error}") from error
-    graph = model.graph
-    weights = {weight.name for weight in graph.initializer}
-    kinds = {weight.data_type for weight in graph.initializer}
-    precision = "float32"
-    # Weight-only quantisation has no QuantizeLinear.
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
-        precision = "int8"
-    elif onnx.TensorProto.FLOAT16 in kinds:
-        precision = "float16"
-    details = {
-        "inputs": [_describe_value(v) for v in graph.input if v.name not in weights],
-        "outputs": [_describe_value(v) for v in graph.output],
-        "opset": max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
-    }
-    return details, precision
+        yield
+    except SessionError as error:
+        raise DeviceError(str(error)) from error
 
 
-def require_activations(onnx_model: Path, wanted: Activations) -> None:
-    """Check that an int8 file has the quantisation scheme of the runtime.
-
-    For runtimes that accept other schemes, but compute them wrongly.
-
-    Args:
-        onnx_model: a file in Q/DQ format.
-        wanted: the scheme, see devices.quantize.static.
-
-    Raises:
-        DeviceError: an activation has a zero point of another type.
-    """
-    found = activation_types(onnx_model)
-    if found - {wanted.partition("_")[0]}:
-        raise DeviceError(
-            f"{onnx_model.name} has {' and '.join(sorted(found))} activations, but this runtime "
-            f"needs {wanted}: quantise it for '{wanted}' with devices.quantize.static."
-        )
-
-
-def activation_types(onnx_model: Path) -> set[str]:
-    """Zero point types of a file's activations, such as `uint8`."""
-    import onnx
-
-    graph = onnx.load(onnx_model).graph
-    kinds = {weight.name: weight.data_type for weight in graph.initializer}
-    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
-    # Without a zero point the type is uint8, as ONNX defines QuantizeLinear.
-    types = {kinds[n.input[2]] if len(n.input) > 2 else onnx.TensorProto.UINT8 for n in nodes}
-    return {onnx.TensorProto.DataType.Name(kind).lower() for kind in types}
-
-
-def _describe_value(value: Any) -> dict[str, Any]:
-    import onnx
-
-    tensor = value.type.tensor_type
-    return {
-        "name": value.name,
-        "shape": [axis.dim_value for axis in tensor.shape.dim],
-        "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
-    }
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to `folder`, unless a check of them fails."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        yield Path(name)
+        for file in sorted(Path(name).iterdir()):
+            file.replace(folder / file.name)

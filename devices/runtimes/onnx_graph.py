@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import DeviceError
+from devices.runtimes.onnx_file import load_onnx
 
 Array = npt.NDArray[Any]
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -63,13 +64,8 @@ def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
         DeviceError: the file is invalid, or a shape is dynamic; the message names the value.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
-    try:
-        model = onnx.load(onnx_model)
-    except (DecodeError, OSError) as error:
-        raise DeviceError(f"{onnx_model} is not a readable ONNX model: {error}") from error
-    graph, constants, shapes = _simplified(model, float_weights)
+    graph, constants, shapes = _simplified(load_onnx(onnx_model), float_weights)
     nodes = list(graph.node)
     sources = [v.name for v in graph.input if v.name not in constants]
     if len(sources) != 1 or len(graph.output) != 1:

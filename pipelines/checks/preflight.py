@@ -25,10 +25,10 @@ from devices.latency.budgets import read_latency_table
 from devices.latency.device_space import check_allowed, device_space
 from devices.latency.feasibility import Ends, check_feasible, measure_ends
 from devices.latency.table import LatencyTable
-from devices.measure.agent.onnx_session import session_options
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import open_target
-from devices.runtimes import backend
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
+from devices.runtimes.registry import backend
 from models.search.algorithms import ALGORITHMS
 from models.search.settings import SearchParams
 from models.space.distribution import SCHEMA as DISTRIBUTION
@@ -219,7 +219,7 @@ def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
     teacher, info = bound.values["teacher"], None
     if plan is not None and "prepare" not in plan.stale:
         info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])
-    check_teacher(teacher, root / teacher.file, bound.values["data"].size, info, session_options)
+    check_teacher(teacher, root / teacher.file, bound.values["data"].size, info, OnnxRuntimeSession)
 
 
 def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:

@@ -369,13 +369,11 @@ def main() -> NoReturn:
     reset_warnings(os.environ)
     remove_foreign_variables(os.environ)
     from core.terminal import show_any_text
-    from devices.measure.agent.quiet import disable_telemetry
 
     show_any_text()
     try:
         with interrupts.exit_on_signal():
             _ensure_home()
-            disable_telemetry()
             app()  # exits by itself, with 2 after a usage error
     except Failure as failure:
         _print_error(str(failure))

@@ -17,7 +17,7 @@ from data.check import check_images
 from devices.device import Device, DeviceError
 from devices.latency.device_space import device_space
 from devices.measure.target import open_target
-from devices.runtimes import BACKENDS
+from devices.runtimes.registry import BACKENDS
 from pipelines.checks.params import Bound, bind_params, problem_list
 from pipelines.checks.paths import path_problems
 from pipelines.checks.preflight import (

@@ -18,7 +18,7 @@ from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
 from devices.latency.offline import export_models, import_table
 from devices.latency.settings import ProfileParams
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
 from pipelines.checks.params import bind_params, read_params
 from pipelines.checks.paths import is_inside, read_paths

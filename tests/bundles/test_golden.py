@@ -10,7 +10,7 @@ from bundles.check.verify import verify
 from bundles.errors import BundleError
 from bundles.golden import LEAST, MARGIN, Golden, difference_of, read_golden, tolerance_of
 from bundles.read import read_bundle
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from tests.bundles.forging import thorough
 
 

@@ -1,8 +1,11 @@
-"""The runtime modules of `run.py` compute the same outputs as the backends."""
+"""A bundle's `run.py` computes the same outputs as the backends."""
 
+import ast
 import importlib.util
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,14 +14,15 @@ import pytest
 import torch
 from torch import nn
 
+from bundles.build.run_program import run_program
 from devices.device import DeviceError
 from devices.quantize.static import quantize_static
-from devices.runtimes import BACKENDS, Backend, backend
+from devices.runtimes.base import Backend
+from devices.runtimes.registry import BACKENDS, backend
+from devices.runtimes.session import Session
 from models.nets.onnx_export import to_onnx
-from stages.bundle import run_program
 from tests.conformance.test_backends import device_for
 
-RUNTIMES = Path(__file__).parents[2] / "devices" / "runtimes"
 SHAPE_1CHW = (1, 1, 8, 8)
 
 
@@ -27,8 +31,11 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.normal(size=SHAPE_1CHW).astype(np.float32) for _ in range(count)]
 
 
-def bundled(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bundled", RUNTIMES / f"{name}.py")
+def bundled(session: type[Session], folder: Path) -> ModuleType:
+    """A bundle's `run.py` as a module."""
+    file = folder / "run.py"
+    file.write_text(run_program(session))
+    spec = importlib.util.spec_from_file_location("bundled", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -48,39 +55,42 @@ def model(folder: Path, runtime: Backend) -> tuple[Path, str]:
     return folder / f"{precision}.onnx", precision
 
 
-def test_every_backend_except_onnxruntime_has_a_module() -> None:
-    found = {path.stem for path in RUNTIMES.glob("*.py")} - {"__init__"}
-    assert found == set(BACKENDS) - {"onnxruntime"}
-    assert all(hasattr(bundled(name), "Runtime") for name in found)
-
-
-def test_run_py_has_no_undefined_names(tmp_path: Path) -> None:
-    for name in BACKENDS:
-        (tmp_path / f"{name}.py").write_text(run_program(name))
-    command = ["ruff", "check", "--isolated", "--select", "F821,F822,F823,E9", str(tmp_path)]
+def test_run_py_has_neither_undefined_names_nor_two_of_one_name(tmp_path: Path) -> None:
+    for name, runtime in BACKENDS.items():
+        text = run_program(runtime.session)
+        (tmp_path / f"{name}.py").write_text(text)
+        assert f"RUNTIME: type[Session] = {runtime.session.__name__}\n" in text
+        assert text.rstrip().endswith("sys.exit(main())")
+        names = Counter(defined_names(ast.parse(text)))
+        assert [name for name, count in names.items() if count > 1] == []
+    command = ["ruff", "check", "--isolated", "--select", "F,E9", str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    texts = {name: (tmp_path / f"{name}.py").read_text() for name in BACKENDS}
-    for name, text in texts.items():
-        assert ("class Runtime:" in text) == (name != "onnxruntime")
-        assert ("Runtime: Any = OnnxRuntime" in text) == (name == "onnxruntime")
-        assert text.rstrip().endswith("sys.exit(main())")
 
 
-@pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"onnxruntime"}))
-def test_the_module_computes_what_the_backend_does(name: str, tmp_path: Path) -> None:
+def defined_names(module: ast.Module) -> Iterator[str]:
+    for node in module.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_run_py_computes_what_the_backend_does(name: str, tmp_path: Path) -> None:
     runtime = backend(name)
     here = runtime.capabilities()
     if not here.can_run:
         pytest.skip(here.reason)
     file, precision = model(tmp_path, runtime)
     built = runtime.build(file, precision, tmp_path, device_for(runtime))
-    said = {"details": dict(built.details), "runtime_version": runtime.version()}
-    alone = bundled(name).Runtime(tmp_path / built.entry, 1, said)
-    with runtime.open(tmp_path / built.entry, 1) as session:
+    alone = bundled(runtime.session, tmp_path).RUNTIME(tmp_path / built.entry, 1)
+    with alone, runtime.open(tmp_path / built.entry, 1) as session:
+        assert alone.description.startswith(f"{runtime.runtime} {runtime.version()}")
         for image in images(3):
             np.testing.assert_array_equal(alone(image), session(image))
-    assert alone.runtime.startswith(runtime.runtime)
     if name == "executorch":
         refuse_two_sizes_of_its_pool(runtime, tmp_path / built.entry)
 

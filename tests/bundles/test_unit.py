@@ -17,7 +17,7 @@ from core.files import write_json
 from core.schemas import LATENCY
 from core.settings import read_yaml
 from devices.latency.table import LatencyTable
-from devices.runtimes.openvino.backend import why_absent
+from devices.runtimes.openvino.session import why_absent
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def test_it_is_built_and_evaluated_with_its_portable_file_and_runs_only_on_a_gpu
         packed.extractall(tmp_path / "there", filter="data")
     done = run_py(tmp_path / "there")
     assert done.returncode == 1
-    assert "error: OpenVINO cannot use GPU, which this bundle is for" in done.stderr
+    assert "error: model.xml cannot be run here. OpenVINO finds no GPU" in done.stderr
+    assert done.stderr.endswith("; --portable runs the ONNX file\n")
     assert "Traceback" not in done.stderr
     assert run_py(tmp_path / "there", "--portable").returncode == 0
 

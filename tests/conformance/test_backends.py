@@ -10,7 +10,8 @@ import torch
 
 from devices.device import GENERATION_FIELDS, Budget, Device, DeviceError
 from devices.quantize.static import calibrate, quantize, quantize_static, to_float16
-from devices.runtimes import BACKENDS, Backend, Built, backend
+from devices.runtimes.base import Backend, Built
+from devices.runtimes.registry import BACKENDS, backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture, Block
@@ -276,7 +277,9 @@ def test_the_nearest_backend_is_suggested() -> None:
 
 def test_listing_backends_imports_no_runtime() -> None:
     packages = [runtime.package for runtime in BACKENDS.values()] + ["torch", "onnx"]
-    code = f"import sys, devices.runtimes; print([p for p in {packages} if p in sys.modules])"
+    code = (
+        f"import sys, devices.runtimes.registry; print([p for p in {packages} if p in sys.modules])"
+    )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -12,8 +12,8 @@ import torch
 
 from devices.device import Budget, Device, DeviceError
 from devices.quantize.static import quantize_static, to_float16
-from devices.runtimes import backend
 from devices.runtimes.coreml.backend import _convert
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 
 pytest.importorskip("coremltools", reason="pip install coremltools")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from torch import nn
 from devices.device import Budget, Device, DeviceError
 from devices.measure.fingerprint import differences, machine_state
 from devices.measure.target import LocalTarget, open_target
-from devices.runtimes import BACKENDS, backend
-from devices.runtimes.openvino.backend import config_of, why_absent
+from devices.runtimes.openvino.session import config_of, why_absent
+from devices.runtimes.registry import BACKENDS, backend
 from models.nets.onnx_export import to_onnx
 from pipelines.cli.doctor import offline_notes
 from tests.bundles.test_runtimes import bundled
@@ -89,7 +88,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def with_core(monkeypatch: pytest.MonkeyPatch, core: Core) -> Core:
-    monkeypatch.setattr("devices.runtimes.openvino.backend._core", lambda: core)
+    monkeypatch.setattr("devices.runtimes.openvino.session.core", lambda: core)
     return core
 
 
@@ -133,10 +132,10 @@ def test_a_bundle_for_a_unit_builds_without_it_and_its_run_py_opens_that_unit_al
         files[name] = [(folder / file).read_bytes() for file in built.files]
     assert files["CPU"] == files[unit], "the files are for any unit"
     absent(unit)
-    module: ModuleType = bundled("openvino")
-    message = f"OpenVINO cannot use {unit}, which this bundle is for; it finds CPU .*--portable"
-    with pytest.raises(OSError, match=message):
-        module.Runtime(tmp_path / unit / built.entry, 1, {"details": dict(built.details)})
+    program = bundled(runtime.session, tmp_path)
+    message = f"model.xml cannot be run here. OpenVINO finds no {unit} on this machine"
+    with pytest.raises(ValueError, match=message):
+        program.RUNTIME(tmp_path / unit / built.entry, 1, unit)
 
 
 @pytest.mark.parametrize(("unit", "name"), [("GPU", "GPU"), ("GPU.1", "GPU.1"), ("NPU", "NPU")])

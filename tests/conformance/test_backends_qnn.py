@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from devices.device import Budget, Device, DeviceError
 from devices.quantize.static import quantize_static, to_float16
-from devices.runtimes import backend
 from devices.runtimes.qnn.backend import ARCHITECTURES
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 
 pytest.importorskip("onnxruntime_qnn", reason="pip install onnxruntime-qnn")

@@ -8,8 +8,10 @@ import torch
 
 from devices.device import Budget, Device, DeviceError
 from devices.quantize.static import quantize_static
-from devices.runtimes import backend
-from devices.runtimes.tensorrt.backend import RTX, gpu_capability, input_and_output, provider_for
+from devices.runtimes.registry import backend
+from devices.runtimes.session import SessionError
+from devices.runtimes.tensorrt.backend import provider_for
+from devices.runtimes.tensorrt.session import RTX, gpu_capability, input_and_output
 from models.nets.onnx_export import to_onnx
 
 
@@ -87,5 +89,5 @@ def test_input_and_output_are_identified_by_mode_in_any_order() -> None:
     into, out = trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT
     assert input_and_output(trt, Engine({"images": into, "logits": out})) == ("images", "logits")
     assert input_and_output(trt, Engine({"logits": out, "images": into})) == ("images", "logits")
-    with pytest.raises(DeviceError, match="one input and one output"):
+    with pytest.raises(SessionError, match="one input and one output"):
         input_and_output(trt, Engine({"a": into, "b": into, "logits": out}))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from devices.quantize.static import calibrate, quantize
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.nets.evaluate import fold_batch_norms
 from models.nets.fake_quantization import FakeQuantize, fake_quantize, remove_rounding
 from models.nets.onnx_export import to_onnx

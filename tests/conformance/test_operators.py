@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from devices.device import Activations, DeviceError
 from devices.quantize.static import quantize_static, to_float16
-from devices.runtimes import BACKENDS, Backend, backend
+from devices.runtimes.base import Backend
+from devices.runtimes.registry import BACKENDS, backend
 from models.nets.evaluate import recalibrate
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet

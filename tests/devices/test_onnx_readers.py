@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from devices.device import DeviceError
 from devices.quantize.static import quantize_static, to_float16
-from devices.runtimes import backend
 from devices.runtimes.litert.convert import to_litert
 from devices.runtimes.litert.layers import LAYERS as LITERT_LAYERS
 from devices.runtimes.onnx_graph import read_graph
 from devices.runtimes.onnx_torch import LAYERS as TORCH_LAYERS
 from devices.runtimes.onnx_torch import to_torch
+from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 
 SHAPE_1CHW = (1, 4, 6, 6)

@@ -7,7 +7,7 @@ import pytest
 
 from devices.quantize.calibration import CalibrationError
 from devices.quantize.static import input_name, quantize_static, to_float16
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 
 
 def images(count: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from core.checkpoint import Checkpoint
 from core.settings import ParamsError, bind
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.evaluate import logits
 from models.training.teachers import torchvision
 from models.training.teachers.check import check_teacher
@@ -44,7 +44,7 @@ def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") 
 def asked_again(world, folder: Path) -> np.ndarray:
     """Logits of a folder's teacher for the training images."""
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
-    return logits(open_teacher(folder, info, 1, session_options), eval_batches(train, info, 50))
+    return logits(open_teacher(folder, info, 1, OnnxRuntimeSession), eval_batches(train, info, 50))
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -120,21 +120,21 @@ def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
 ) -> None:
     info = DatasetInfo.read(world.root / "data")
     file = onnx_file(tmp_path, classes=7)
-    check_teacher(params_of(source="onnx"), file, 8, None, session_options)
+    check_teacher(params_of(source="onnx"), file, 8, None, OnnxRuntimeSession)
     with pytest.raises(TeacherError, match="has 7 classes, but the data set has 10"):
-        check_teacher(params_of(source="onnx"), file, 8, info, session_options)
+        check_teacher(params_of(source="onnx"), file, 8, info, OnnxRuntimeSession)
 
 
 def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
     params = params_of(source="onnx", input={"pixels": 16})
     with pytest.raises(TeacherError, match=r"8 pixels, but teacher.input.pixels is 16"):
-        check_teacher(params, onnx_file(tmp_path), 8, None, session_options)
+        check_teacher(params, onnx_file(tmp_path), 8, None, OnnxRuntimeSession)
 
 
 @pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
 def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
     with pytest.raises(TeacherError, match=r"none.pt is not a file. Set it to your teacher's"):
-        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, session_options)
+        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, OnnxRuntimeSession)
 
 
 @pytest.mark.parametrize(

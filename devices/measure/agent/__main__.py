@@ -11,7 +11,6 @@ from .fill import fill
 from .jobs import job_main
 from .protocol import Protocol
 from .queue import Limits
-from .quiet import disable_telemetry
 from .runtimes import RUNTIMES
 from .server import read_token, serve
 
@@ -37,7 +36,6 @@ def main() -> None:
     hand.add_argument("--time-limit", type=float, default=5.0, help="seconds per model")
     commands.add_parser("job").add_argument("folder", type=Path)
     flags = parser.parse_args()
-    disable_telemetry()
     if flags.command == "job":
         job_main(flags.folder)
     try:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from devices.runtimes.session import SessionError
+
 from .machine import machine
 from .protocol import MeasurementError, Protocol, measure_against
 from .runtimes import RUNTIMES
@@ -121,7 +123,7 @@ def run_job(folder: Path) -> dict[str, Any]:
             reference = kind(folder / job["reference"], *how)
             protocol = Protocol(**job["protocol"])
             answer = measure_against(model, reference, protocol, job["threads"])
-    except MeasurementError as error:
+    except (MeasurementError, SessionError) as error:
         return {"error": str(error)}
     except ImportError as error:
         return {"error": f"{kind.runtime} is not installed on the device: {error}"}
@@ -165,7 +167,8 @@ def start_job(folder: Path) -> subprocess.Popen[bytes]:
     with (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __package__, "job", str(folder)],
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            # Not from the current folder, which may have a package of the same name.
+            env={**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

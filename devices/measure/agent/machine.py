@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .processor import features
+from devices.runtimes.processor import features
 
 
 def machine(runtime: str, package: str) -> dict[str, Any]:

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from devices.device import Device, DeviceError
-from devices.runtimes.base import MODEL, Backend, Built, Capabilities, Session, require_activations
+from devices.device import Device
+from devices.runtimes.base import MODEL, Backend, Built, Capabilities
+from devices.runtimes.coreml.session import INPUT, OUTPUT, CoreMlSession
 from devices.runtimes.logs import suppress_warnings
+from devices.runtimes.onnx_file import require_activations
 
-INPUT, OUTPUT = "images", "logits"
-_ENTRY = f"{MODEL}.mlpackage.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -36,8 +35,9 @@ class CoreMl(Backend):
     """
 
     name = "coreml"
-    runtime = "Core ML"
-    package = "coremltools"
+    session = CoreMlSession
+    suffix = ".mlpackage.zip"
+    opens_onnx = False
     install_hint = "pip install -c constraints.txt -e '.[coreml]'"
     activations = "weights_only"
     native_precisions = ("float32", "float16", "int8")
@@ -60,49 +60,18 @@ class CoreMl(Backend):
         if precision == "int8":
             require_activations(onnx_model, self.activations)
         model, layers = _convert(onnx_model, precision)
-        (folder / _ENTRY).write_bytes(_zipped(model))
+        entry = f"{MODEL}{self.suffix}"
+        (folder / entry).write_bytes(_zipped(model))
         details |= {
             "layers": layers,
             "minimum_system": "iOS 17, macOS 14",
             "rebuild": "portable: unzip it; Xcode and Core ML of that system or newer take it",
         }
-        return Built((_ENTRY,), _ENTRY, details)
+        return Built((entry,), entry, details)
 
-    def open(self, entry: Path, threads: int) -> Session:
-        """Load a zipped package, or convert and load an ONNX file. UNVERIFIED."""
-        if not entry.is_file():
-            raise DeviceError(f"{entry}: no such file.")
-        here = self.capabilities()
-        if not here.can_run:
-            raise DeviceError(f"{entry} cannot be run here. {here.reason}")
-        return _CoreMlSession(entry)
-
-
-class _CoreMlSession(Session):
-    """UNVERIFIED: needs macOS."""
-
-    def __init__(self, entry: Path) -> None:
-        import coremltools
-
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name) / f"{MODEL}.mlpackage"
-            if entry.suffix == ".onnx":
-                _convert(entry, "float32")[0].save(str(folder))
-            else:
-                with zipfile.ZipFile(entry) as file:
-                    file.extractall(name)
-            self._model = coremltools.models.MLModel(str(folder))
-        self._shape = tuple(self._model.get_spec().description.input[0].type.multiArrayType.shape)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    def __call__(self, images_1CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.array(self._model.predict({INPUT: images_1CHW})[OUTPUT], np.float32)
-
-    def close(self) -> None:
-        del self._model
+    def convert(self, onnx_model: Path) -> bytes:
+        """Convert an ONNX file to a zipped package in float32."""
+        return _zipped(_convert(onnx_model, "float32")[0])
 
 
 def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:

@@ -8,29 +8,18 @@ Running on a DSP follows the documented API and is UNVERIFIED (no hardware avail
 from __future__ import annotations
 
 import platform
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from devices.device import Device, DeviceError
-from devices.measure.agent.onnx_session import session_options
-from devices.runtimes.base import (
-    MODEL,
-    Backend,
-    Built,
-    Capabilities,
-    Session,
-    describe,
-    require_activations,
-)
-from devices.runtimes.onnxruntime.backend import OnnxRuntimeSession, refusals
+from devices.runtimes.base import MODEL, Backend, Built, Capabilities, device_errors, staged
+from devices.runtimes.onnx_file import describe, load_onnx, require_activations
+from devices.runtimes.qnn.session import EMULATES, QnnSession, npus, open_on_dsp
+from devices.runtimes.session import Session
 
 ARCHITECTURES = ("v68", "v73", "v75", "v81")
 """Supported DSP generations, oldest first."""
 _NO_FLOAT16 = "v68"
-_PROVIDER = "QNNExecutionProvider"
-_EMULATES = "x86_64"
 
 
 class Qnn(Backend):
@@ -42,8 +31,7 @@ class Qnn(Backend):
     """
 
     name = "qnn"
-    runtime = "QNN"
-    package = "onnxruntime_qnn"
+    session = QnnSession
     install_hint = "pip install -c constraints.txt -e '.[qnn]'"
     activations = "uint8"
     native_precisions = ("int8", "float16")
@@ -53,10 +41,10 @@ class Qnn(Backend):
         here = super().capabilities()
         if not here.can_build:
             return here
-        if platform.machine() == _EMULATES:
+        if platform.machine() == EMULATES:
             reason = "The Hexagon DSP is emulated on this machine, which says nothing of its speed."
             return Capabilities(here.precisions, True, True, False, reason)
-        if not _npus():
+        if not npus():
             reason = "No Hexagon DSP answers on this machine, and only x86-64 emulates one."
             return Capabilities(here.precisions, False, False, False, reason)
         return here
@@ -103,13 +91,11 @@ class Qnn(Backend):
             require_activations(onnx_model, self.activations)
         wanted = sorted(device.dsp_architectures, key=ARCHITECTURES.index)
         files: list[Path] = []
-        with tempfile.TemporaryDirectory(dir=folder) as name:
+        with staged(folder) as work:
             for architecture in wanted:
-                built = _compile(onnx_model, architecture, Path(name))
+                built = _compile(onnx_model, architecture, work)
                 self.open(built[0], device.threads).close()
                 files += built
-            for file in files:
-                file.replace(folder / file.name)
         details |= {
             "dsp_architectures": wanted,
             "entries": {name: _entry(name) for name in wanted},
@@ -134,7 +120,7 @@ class Qnn(Backend):
             _require_static(details["inputs"], entry)
             if precision == "int8":
                 require_activations(entry, self.activations)
-        return OnnxRuntimeSession(_session(entry, threads, {}, {}))
+        return super().open(entry, threads)
 
 
 def _compile(onnx_model: Path, architecture: str, folder: Path) -> tuple[Path, Path]:
@@ -151,47 +137,12 @@ def _compile(onnx_model: Path, architecture: str, folder: Path) -> tuple[Path, P
         "ep.context_embed_mode": "0",  # a separate binary, for other applications
     }
     number = architecture.removeprefix("v")
-    _session(onnx_model, 1, {"htp_arch": number}, config)
+    with device_errors():
+        open_on_dsp(onnx_model, 1, {"htp_arch": number}, config)
     binary = entry.with_name(f"{entry.stem}_qnn.bin")
     if not binary.is_file() or f";arch={number};".encode() not in binary.read_bytes():
         raise DeviceError(f"QNN compiled {onnx_model.name} for another DSP than {architecture}.")
     return entry, binary
-
-
-def _session(file: Path, threads: int, provider: dict[str, str], config: dict[str, str]) -> Any:
-    import onnxruntime
-    import onnxruntime_qnn
-
-    options = session_options(threads)
-    # No CPU fallback: an unsupported layer is an error.
-    for key, value in {"session.disable_cpu_ep_fallback": "1", **config}.items():
-        options.add_session_config_entry(key, value)
-    settings = {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **provider}
-    options.add_provider_for_devices((_npus() or _devices())[:1], settings)
-    try:
-        return onnxruntime.InferenceSession(str(file), options)
-    except refusals() as error:
-        raise DeviceError(f"QNN cannot load {file}: {error}") from error
-
-
-@cache
-def _devices() -> list[Any]:
-    """Devices of the provider; cached, because registering it loads its libraries."""
-    import onnxruntime
-    import onnxruntime_qnn
-
-    onnxruntime.register_execution_provider_library(_PROVIDER, onnxruntime_qnn.get_library_path())
-    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == _PROVIDER]
-
-
-def _npus() -> list[Any]:
-    """Hexagon DSPs of this machine; none on x86-64, without loading the provider."""
-    if platform.machine() == _EMULATES:
-        return []
-    import onnxruntime
-
-    npu = onnxruntime.OrtHardwareDeviceType.NPU
-    return [device for device in _devices() if device.device.type == npu]
 
 
 def _entry(architecture: str) -> str:
@@ -199,13 +150,7 @@ def _entry(architecture: str) -> str:
 
 
 def _wraps_context(file: Path) -> bool:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        nodes = onnx.load(file, load_external_data=False).graph.node
-    except (DecodeError, OSError) as error:
-        raise DeviceError(f"{file} is not a readable ONNX model: {error}") from error
+    nodes = load_onnx(file, weights=False).graph.node
     return any(node.op_type == "EPContext" for node in nodes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from data.dataset import DatasetInfo
 from models.training.teachers import torchvision
 from models.training.teachers.load import view_of
-from models.training.teachers.onnx import OnnxOptions, OnnxTeacher
+from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
 from models.training.teachers.settings import InputParams, TeacherParams
 from models.training.teachers.view import TeacherError
 
@@ -16,7 +16,7 @@ _ANY_CLASSES = 10
 
 
 def check_teacher(
-    params: TeacherParams, file: Path, pixels: int, info: DatasetInfo | None, onnx: OnnxOptions
+    params: TeacherParams, file: Path, pixels: int, info: DatasetInfo | None, onnx: OpenOnnx
 ) -> None:
     """Check that a teacher's file exists, is valid and fits the data set.
 
@@ -26,7 +26,7 @@ def check_teacher(
         pixels: height and width of the images.
         info: the prepared data set; None if there is none yet, when classes and channels are
             unknown. The stage itself checks again.
-        onnx: options of ONNX Runtime, by number of threads.
+        onnx: opens an ONNX file in ONNX Runtime.
 
     Raises:
         TeacherError: a check failed; the message has the fix.
@@ -37,7 +37,7 @@ def check_teacher(
             "stages/teacher/README.md if the teacher comes from the space."
         )
     if params.source == "onnx":
-        onnx_input(OnnxTeacher(file, onnx(1)), file, params.input, info)
+        onnx_input(OnnxTeacher(file, 1, onnx), file, params.input, info)
     elif params.source == "torchvision":
         classes = _ANY_CLASSES if info is None else len(info.classes)
         seen = pixels if params.input.pixels is None else params.input.pixels

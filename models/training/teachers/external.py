@@ -28,7 +28,7 @@ BATCH = 50
 def from_onnx(inputs: Inputs, params: TeacherParams, _: Checkpoint) -> Result:
     """Use an ONNX classifier unchanged."""
     info = inputs.images.info
-    teacher = OnnxTeacher(inputs.file, inputs.onnx(params.threads))
+    teacher = OnnxTeacher(inputs.file, params.threads, inputs.onnx)
     wanted = onnx_input(teacher, inputs.file, params.input, info)
     summary = {
         "input": wanted,

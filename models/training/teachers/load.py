@@ -18,7 +18,7 @@ from models.nets.evaluate import fold_batch_norms
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into
 from models.space.architecture import SCHEMA, Architecture
-from models.training.teachers.onnx import OnnxOptions, OnnxTeacher
+from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
 from models.training.teachers.torchvision import build
 from models.training.teachers.view import View
 
@@ -27,14 +27,14 @@ Teacher = Callable[[Tensor], Tensor]
 WEIGHTS, ARCHITECTURE, NETWORK = "teacher.safetensors", "architecture.json", "teacher.onnx"
 
 
-def open_teacher(folder: Path, info: DatasetInfo, threads: int, onnx: OnnxOptions) -> Teacher:
+def open_teacher(folder: Path, info: DatasetInfo, threads: int, onnx: OpenOnnx) -> Teacher:
     """Load the teacher written by the teacher stage.
 
     Args:
         folder: output of that stage.
         info: the data set of the images.
         threads: of ONNX Runtime, if it runs the teacher.
-        onnx: its options, by number of threads.
+        onnx: opens its ONNX file.
 
     Raises:
         FileFormatError: the folder is incomplete, or of another version.
@@ -47,7 +47,7 @@ def open_teacher(folder: Path, info: DatasetInfo, threads: int, onnx: OnnxOption
         return fold_batch_norms(subnet)
     view = view_of(info, content["input"])
     if content["source"] == "onnx":
-        return with_view(view, OnnxTeacher(folder / NETWORK, onnx(threads)))
+        return with_view(view, OnnxTeacher(folder / NETWORK, threads, onnx))
     network = build(content["name"], len(info.classes), seed=0)
     load_into(network, folder / WEIGHTS)
     return with_view(view, network.eval())

@@ -18,8 +18,8 @@ from models.training.teachers.view import TeacherError
 
 _LEAST = 1e-12
 
-OnnxOptions = Callable[[int], Any]
-"""ONNX Runtime's `SessionOptions` for a number of threads; `devices/` knows how to build them."""
+OpenOnnx = Callable[[Path, int], Any]
+"""Opens an ONNX file with a number of threads: a `devices.runtimes.onnxruntime.session` session."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,23 @@ class OnnxTeacher:
 
     Args:
         file: the model, with one float32 input (N, C, H, W) and a first output (N, K).
-        options: ONNX Runtime's `SessionOptions`.
+        threads: number of threads.
+        open_onnx: opens the file.
 
     Raises:
         TeacherError: the file is missing, invalid, or has other inputs or outputs.
     """
 
-    def __init__(self, file: Path, options: Any) -> None:
-        import onnxruntime
-
+    def __init__(self, file: Path, threads: int, open_onnx: OpenOnnx) -> None:
         if not file.is_file():
             raise TeacherError(
                 f"{file}: no such ONNX file. Set teacher.file to the path of the model."
             )
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(file), options, providers=["CPUExecutionProvider"]
-            )
-        except _runtime_errors() as error:
-            raise TeacherError(f"ONNX Runtime cannot load {file}: {error}") from error
-        inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
+            self._session = open_onnx(file, threads)
+        except ValueError as error:
+            raise TeacherError(str(error)) from error
+        inputs, output = self._session.inputs, self._session.outputs[0]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
             raise TeacherError(
@@ -75,7 +72,6 @@ class OnnxTeacher:
                 f"{file} must have a first output float32 (images, classes); it has {output.name}: "
                 f"{output.type} {output.shape}."
             )
-        self._input, self._output = inputs[0].name, output.name
         self.signature = _signature(file, inputs[0].shape, output.shape)
         self.gives_probabilities = _last_operator(file, output.name) == "Softmax"
 
@@ -94,8 +90,8 @@ class OnnxTeacher:
             padding = np.repeat(images_NCHW[-1:], size - count, 0)
             images_NCHW = np.concatenate([images_NCHW, padding])
         try:
-            return self._session.run([self._output], {self._input: images_NCHW})[0][:count]
-        except _runtime_errors() as error:
+            return self._session(images_NCHW)[:count]
+        except ValueError as error:
             raise TeacherError(
                 f"the ONNX teacher does not accept images of shape {images_NCHW.shape[1:]}: {error}"
             ) from error
@@ -127,17 +123,3 @@ def _last_operator(file: Path, output: str) -> str:
         )
     operators = [node.op_type for node in model.graph.node if output in node.output]
     return str(operators[0]) if operators else ""
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (
-        state.EPFail,
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NotImplemented,
-        state.RuntimeException,
-    )

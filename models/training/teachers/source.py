@@ -10,7 +10,7 @@ from typing import Any
 from models.training.learning import Images
 from models.training.loop import Run
 from models.training.teachers.load import Teacher
-from models.training.teachers.onnx import OnnxOptions
+from models.training.teachers.onnx import OpenOnnx
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Inputs:
         space: file of the search space.
         supernet: folder of the supernet stage.
         file: the user's file.
-        onnx: options of ONNX Runtime, by number of threads.
+        onnx: opens an ONNX file in ONNX Runtime.
     """
 
     images: Images
     space: Path
     supernet: Path
     file: Path
-    onnx: OnnxOptions
+    onnx: OpenOnnx
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from devices.latency.csv_file import COLUMNS, TableError
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
 from devices.latency.settings import ProfileParams
 from devices.latency.table import LatencyError
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
 
 SPACE = """

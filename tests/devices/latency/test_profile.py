@@ -15,7 +15,7 @@ from devices.latency.profiling import precisions_of, steps
 from devices.latency.regression import Coefficient, Regression
 from devices.latency.settings import ProfileParams
 from devices.latency.table import Choice, Correction, LatencyError, LatencyTable
-from devices.runtimes import backend
+from devices.runtimes.registry import backend
 from models.space.limits import InfeasibleBudgetError
 from models.space.operators import macs
 from models.space.space import SearchSpace, SpaceError

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device
-from devices.measure.agent.onnx_session import PRECISE_INT8, session_options
-from devices.measure.agent.processor import features, saturates
 from devices.measure.fingerprint import differences, machine_state
 from devices.quantize.static import calibrate, quantize
-from devices.runtimes import backend
 from devices.runtimes.onnxruntime.backend import open_reference
+from devices.runtimes.onnxruntime.session import PRECISE_INT8, session_options
+from devices.runtimes.processor import features, saturates
+from devices.runtimes.registry import backend
 
 AVX2 = "processor : 0\nflags\t\t: fpu sse4_2 avx avx2 fma\n"
 VNNI = "flags\t\t: avx2 avx512f avx512_vnni amx_int8\n"

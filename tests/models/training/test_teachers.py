@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from devices.measure.agent.onnx_session import session_options
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.training.teachers import torchvision
 from models.training.teachers.onnx import OnnxTeacher
 from models.training.teachers.view import TeacherError, View
@@ -26,13 +26,13 @@ def linear(images_NCHW: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("images", ["n", 1, 4], ids=["any batch", "one image", "four images"])
 def test_an_onnx_teacher_answers_batches_of_any_size(tmp_path: Path, images: Any) -> None:
-    teacher = OnnxTeacher(onnx_file(tmp_path, (images, 1, 8, 8)), session_options(1))
+    teacher = OnnxTeacher(onnx_file(tmp_path, (images, 1, 8, 8)), 1, OnnxRuntimeSession)
     x = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(teacher(x), linear(x), rtol=1e-4, atol=1e-4)
 
 
 def test_probabilities_become_logits_with_the_same_softmax(tmp_path: Path) -> None:
-    teacher = OnnxTeacher(onnx_file(tmp_path, last="Softmax"), session_options(1))
+    teacher = OnnxTeacher(onnx_file(tmp_path, last="Softmax"), 1, OnnxRuntimeSession)
     x = 0.1 * torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert teacher.gives_probabilities
     torch.testing.assert_close(teacher(x).softmax(1), linear(x).softmax(1), rtol=1e-4, atol=1e-6)
@@ -49,7 +49,7 @@ def test_probabilities_become_logits_with_the_same_softmax(tmp_path: Path) -> No
 )
 def test_an_onnx_file_that_cannot_teach_is_refused(tmp_path: Path, make: Any, words: str) -> None:
     with pytest.raises(TeacherError, match=words):
-        OnnxTeacher(make(tmp_path), session_options(1))
+        OnnxTeacher(make(tmp_path), 1, OnnxRuntimeSession)
 
 
 def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
         size_threshold=0,
     )
     with pytest.raises(TeacherError, match="save it as a single file"):
-        OnnxTeacher(tmp_path / "apart.onnx", session_options(1))
+        OnnxTeacher(tmp_path / "apart.onnx", 1, OnnxRuntimeSession)
 
 
 def test_a_network_of_the_same_classes_is_taken_as_it_is(tmp_path: Path) -> None:

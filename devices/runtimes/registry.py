@@ -1,0 +1,42 @@
+"""Table of backends. To add one, add a folder here and its backend to `BACKENDS`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from devices.device import DeviceError
+from devices.runtimes.base import Backend
+from devices.runtimes.coreml.backend import CoreMl
+from devices.runtimes.executorch.backend import ExecuTorch
+from devices.runtimes.litert.backend import LiteRt
+from devices.runtimes.onnxruntime.backend import OnnxRuntime
+from devices.runtimes.openvino.backend import OpenVino
+from devices.runtimes.qnn.backend import Qnn
+from devices.runtimes.tensorrt.backend import TensorRt
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        OnnxRuntime(),
+        OpenVino(),
+        TensorRt(),
+        Qnn(),
+        ExecuTorch(),
+        LiteRt(),
+        CoreMl(),
+    )
+}
+
+
+def backend(name: str) -> Backend:
+    """Look up a backend by name.
+
+    Raises:
+        DeviceError: there is none; the message has the closest name.
+    """
+    if name not in BACKENDS:
+        match = difflib.get_close_matches(name, BACKENDS, n=1)
+        hint = f" Did you mean '{match[0]}'?" if match else ""
+        raise DeviceError(f"backend: no backend '{name}'.{hint} Known: {', '.join(BACKENDS)}.")
+    return BACKENDS[name]
