@@ -112,19 +112,16 @@ def prefect_settings(home: Path, console_level: str) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console_level,
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
 
 
-def server_environment(base: Mapping[str, str], home: Path, url: str, ui: bool) -> dict[str, str]:
-    """The environment of the local Prefect server at `url`; without `ui` it serves one run."""
+def server_environment(base: Mapping[str, str], home: Path, url: str) -> dict[str, str]:
+    """The environment of the local Prefect server at `url`."""
     result = {name: value for name, value in base.items() if not name.startswith("PREFECT")}
     result |= prefect_settings(home, "CRITICAL")
     # The web UI uses the API at the default port unless this is set.
-    result |= {SERVER: f"{url}/api", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
-    if not ui:
-        result |= {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
-    return result | {"PREFECT__SERVER_FINAL": "1"}
+    address = {SERVER: f"{url}/api", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
+    return result | address | {"PREFECT__SERVER_FINAL": "1"}
 
 
 def _on_loopback(url: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Workspace:
             self._acquire(handle)
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
-            self.run_record.unlink(missing_ok=True)
+            self.close_record(keep=True)  # of a run that was killed
             _held[self.folder] = handle
             yield handle
         finally:
@@ -79,24 +80,45 @@ class Workspace:
             os.close(handle)
         return None
 
-    @property
-    def run_record(self) -> Path:
-        """File with the stage states of the active run, for `netwright status`."""
-        return self.folder / "run.json"
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write the record of the active run: its times, and state and times of every stage.
 
-    def write_states(self, states: Mapping[str, str]) -> None:
-        """Write the state of every stage of the active run."""
-        new = self.run_record.with_suffix(".new")
-        new.write_text(json.dumps({"process": os.getpid(), "stages": dict(states)}))
-        new.replace(self.run_record)
+        Args:
+            record: `began` and `ended` in seconds since 1970 (None: not yet), `flow_run` (Prefect's
+                ID of a run that Prefect records) and `stages`, by name.
+        """
+        new = self._record.with_suffix(".new")
+        new.write_text(json.dumps(record))
+        new.replace(self._record)
 
     def read_states(self) -> dict[str, str] | None:
         """State of every stage of the active run; None before it knows its stages."""
         try:
-            content: dict[str, Any] = json.loads(self.run_record.read_text())
+            content: dict[str, Any] = json.loads(self._record.read_text())
         except FileNotFoundError:
             return None
-        return dict(content["stages"])
+        return {name: stage["state"] for name, stage in content["stages"].items()}
+
+    def close_record(self, keep: bool) -> None:
+        """Move the record of a run to the history of this repository, or remove it."""
+        if keep and self._record.is_file():
+            self._history.mkdir(exist_ok=True)
+            when = datetime.fromtimestamp(self._record.stat().st_mtime, UTC)
+            self._record.replace(self._history / f"{when:%Y%m%d-%H%M%S-%f}.json")
+        self._record.unlink(missing_ok=True)
+
+    def past_records(self) -> dict[Path, dict[str, Any]]:
+        """The records of past runs that are not in Prefect's history yet, the oldest first."""
+        files = sorted(self._history.glob("*.json"))
+        return {file: json.loads(file.read_text()) for file in files}
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history"
 
     def _acquire(self, handle: int) -> None:
         until = time.monotonic() + LOCK_WAIT_S

@@ -35,7 +35,7 @@ def main() -> None:
     params = read_section(flags.params, "fleet", FleetParams)
     fleet = read_devices(flags.params)
     prepare_machine(params.threads, params.seed)
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     space = SearchSpace.load(flags.space, images.info.image_shape, len(images.info.classes))
     supernet = Supernet(space)
     load_into(supernet, flags.supernet / "supernet.safetensors")

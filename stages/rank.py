@@ -18,7 +18,6 @@ from core.schemas import CANDIDATES, RANKED
 from core.settings import read_section
 from data.stream import TrainStream, eval_batches
 from models.nets.supernet import Supernet
-from models.nets.weights import load_into
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE_SCHEMA
@@ -38,7 +37,7 @@ from models.space.architecture import Architecture
 from models.space.costs import depth, flops, parameters
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_sizes
-from models.training.learning import Images, spread, supernet_file
+from models.training.learning import Images, SearchedWeights, spread
 
 # Separate random streams of one seed.
 _RANDOM_BASELINE, _BOOTSTRAP = 0, 1
@@ -66,10 +65,10 @@ def main() -> None:
     params = read_section(flags.params, "rank", RankParams)
     prepare_machine(params.threads, params.seed)
     candidates = read_candidates(flags.search / "candidates.json")
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     space = SearchSpace.load(flags.space, images.info.image_shape, len(images.info.classes))
-    supernet = Supernet(space)
-    load_into(supernet, supernet_file(flags.supernet, flags.search))
+    supernet = Supernet.read(flags.supernet, space)
+    SearchedWeights.read(flags.search).load_into(supernet)
     read = (flags.space, flags.data, flags.supernet, flags.search)
     checkpoint = Checkpoint(flags.out, inputs_fingerprint("rank", params, *read))
     held_out = spread(images.val, params.images)

@@ -21,7 +21,7 @@ from devices.fleet.read import pick_device
 from devices.latency.budgets import limits, predicted_costs, read_latency_table
 from devices.latency.device_space import DeviceSpace, device_space
 from devices.latency.table import LatencyTable
-from models.nets.supernet import Supernet
+from models.nets.supernet import SUPERNET_FILE, Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.algorithms import ALGORITHMS
 from models.search.algorithms.base import Algorithm
@@ -38,7 +38,7 @@ from models.space.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.space.distribution import Choices
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from models.space.space import SearchSpace
-from models.training.learning import EVAL_BATCH, OWN_SUPERNET, Images, spread
+from models.training.learning import EVAL_BATCH, Images, spread
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     print_relaxed_budgets(flags.device, device, table, budgets, params)
     supernet = Supernet(whole)  # contains every network of `space`
     load_into(supernet, flags.supernet / "supernet.safetensors")
-    images = Images.open(flags.data)
+    images = Images.read(flags.data)
     read = (flags.space, flags.data, flags.supernet, flags.profile, flags.start)
     code = inputs_fingerprint("search", params, *read)
     inputs = fingerprint(code, device.model_dump())
@@ -76,9 +76,9 @@ def main() -> None:
     found = Found(algorithm, answer(algorithm), rows)
     write(flags.out, own, found, device, table, budgets)
     write_json(flags.out / "start.json", START, start.report(algorithm.reads_start))
-    (flags.out / OWN_SUPERNET).unlink(missing_ok=True)  # left by an earlier search run without DVC
+    (flags.out / SUPERNET_FILE).unlink(missing_ok=True)  # left by an earlier search run without DVC
     if weights is not None:
-        write_bytes(flags.out / OWN_SUPERNET, to_bytes(supernet))
+        write_bytes(flags.out / SUPERNET_FILE, to_bytes(supernet))
     checkpoint.clear()
 
 

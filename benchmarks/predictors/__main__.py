@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.markdown import number, table
 from benchmarks.predictors.products import selection
 from benchmarks.predictors.space import with_features
 from benchmarks.predictors.table import examples_of, read_table
-from benchmarks.results import table
 from core.files import write_bytes, write_json
 from models.predict.cross_validation import (
     Contribution,
@@ -182,11 +182,11 @@ def error_table(errors: Mapping[str, Error]) -> str:
         [
             (
                 name,
-                _number(e.r2, ".4f"),
-                _number(e.relative, ".2%"),
-                _number(e.within_5, ".1%"),
-                _number(e.within_10, ".1%"),
-                _number(e.tau, ".3f"),
+                number(e.r2, ".4f"),
+                number(e.relative, ".2%"),
+                number(e.within_5, ".1%"),
+                number(e.within_10, ".1%"),
+                number(e.tau, ".3f"),
             )
             for name, e in errors.items()
         ],
@@ -225,10 +225,6 @@ def evidence(
         "errors": {name: error.to_json() for name, error in errors.items()},
         "added": ours.added_json(),
     }
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from models.nets.shared_cells import shared_cell, slices
 from models.nets.subnet import Subnet, initialise
+from models.nets.weights import load_into
 from models.space.architecture import Architecture, ArchitectureError, Block
 from models.space.operators import OPERATORS, cells
 from models.space.operators.base import Cell, Conv
 from models.space.space import SearchSpace
+
+SUPERNET_FILE = "supernet.safetensors"
 
 
 @lru_cache(maxsize=65536)
@@ -89,6 +93,17 @@ class Supernet(nn.Module):
             )
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def read(cls, folder: Path, space: SearchSpace) -> Supernet:
+        """Read the weights written by the stage supernet.
+
+        Raises:
+            WeightsError: they are missing, corrupt, or of another space.
+        """
+        supernet = cls(space)
+        load_into(supernet, folder / SUPERNET_FILE)
+        return supernet
 
     def forward(
         self, images_NCHW: Tensor, architecture: Architecture, update_statistics: bool = True

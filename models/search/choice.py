@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.files import read_json, rounded, write_json
 from core.schemas import CHOICE
@@ -39,6 +40,11 @@ class Choice:
         content = read_json(file, CHOICE)
         architecture = Architecture.from_json(content["architecture"])
         return cls(architecture, content["reason"], content["supernet_accuracy"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a training depends on: the network, not the reason."""
+        return self.architecture.to_json()
 
     def write(self, file: Path) -> None:
         """Write the choice atomically."""

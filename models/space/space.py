@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,18 @@ from models.space.rules import check_images, check_spec
 from models.space.spec import SpaceError, SpaceSpec
 
 __all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
+
+
+class Dataset(Protocol):
+    """What a space depends on of a data set."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the square images."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names."""
 
 
 class SearchSpace:
@@ -87,6 +100,15 @@ class SearchSpace:
             SpaceError: the file is missing or invalid; the message names lines and keys.
         """
         return cls(read_spec(path), image_shape, classes)
+
+    @classmethod
+    def read(cls, path: Path, data: Dataset) -> SearchSpace:
+        """Read a space for the images and classes of a data set.
+
+        Raises:
+            SpaceError: see `load`.
+        """
+        return cls.load(path, data.image_shape, len(data.classes))
 
     @property
     def layers(self) -> tuple[Layer, ...]:

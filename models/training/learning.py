@@ -12,19 +12,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
-from core.files import rounded
+from core.files import rounded, sha256_file
 from core.progress import Progress
 from core.settings import Params
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
+from models.nets.supernet import SUPERNET_FILE, Supernet
+from models.nets.weights import load_into
 from models.training.loop import Batches, Learn, Mixup, Recipe, Run, train
 
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
-
-OWN_SUPERNET = "supernet.safetensors"
-"""Supernet weights written by a search that trains them."""
 
 
 class LearningParams(Params):
@@ -102,7 +101,7 @@ class Images:
     test: Split
 
     @classmethod
-    def open(cls, folder: Path) -> Images:
+    def read(cls, folder: Path) -> Images:
         """Open the folder written by the prepare stage.
 
         Raises:
@@ -111,6 +110,16 @@ class Images:
         info = DatasetInfo.read(folder)
         train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))
         return cls(info, train, val, test)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.info.image_shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in label order."""
+        return self.info.classes
 
     def stream(self, params: LearningParams, share: tuple[int, int] = (0, 1)) -> TrainStream:
         """Augmented training batches, or this process's share of each (see `TrainStream`)."""
@@ -138,15 +147,31 @@ class Images:
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
 
 
-def supernet_file(shared: Path, search: Path) -> Path:
-    """The supernet weights used after the search: the search's own if it trained them.
+@dataclass(frozen=True)
+class SearchedWeights:
+    """Supernet weights of a search that trained them.
 
-    Args:
-        shared: the folder of the stage supernet.
-        search: the folder of the device's search.
+    Attributes:
+        file: None if the search used the shared ones.
     """
-    own = search / OWN_SUPERNET
-    return own if own.is_file() else shared / "supernet.safetensors"
+
+    file: Path | None
+
+    @classmethod
+    def read(cls, folder: Path) -> SearchedWeights:
+        """Find them in the folder of a device's search."""
+        file = folder / SUPERNET_FILE
+        return cls(file if file.is_file() else None)
+
+    @property
+    def identity(self) -> str | None:
+        """What a training depends on of a search."""
+        return None if self.file is None else sha256_file(self.file)
+
+    def load_into(self, supernet: Supernet) -> None:
+        """Replace the shared weights, if there are others."""
+        if self.file is not None:
+            load_into(supernet, self.file)
 
 
 def spread(split: Split, limit: int) -> Split:

@@ -10,17 +10,47 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from core.distributed import Processes
 from core.files import atomic_path, sha256_file, write_bytes
 
 _SOON = 0.1
 """Seconds after which a stage reports that it is waiting."""
+
+
+class Writable(Protocol):
+    """A stage's result."""
+
+    def write(self, out: Path) -> None:
+        """Write its files into a folder."""
+
+
+def reuse_or_train(
+    output: Path, inputs: str, train: Callable[[], Writable | None], processes: Processes
+) -> None:
+    """Write a training's output, or copy that of another device with the same inputs.
+
+    Args:
+        output: the stage's output folder.
+        inputs: fingerprint of everything the output depends on.
+        train: trains; only the first process has a result.
+        processes: those that share every batch; each calls this.
+    """
+    # Not with several processes: one might find a finished run that another one just missed.
+    with nullcontext() if processes.count > 1 else lock_inputs(output, inputs):
+        finished = copy_finished_run(output, inputs) if processes.count == 1 else None
+        if finished is not None:
+            print(f"the same training was already run for '{finished.name}': reusing its network.")
+        elif (result := train()) is not None:
+            result.write(output)
+        if processes.first:
+            record_inputs(output, inputs)
 
 
 def record_inputs(output: Path, inputs: str) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from core.launch import check_parts
-from models.training.learning import NetworkParams
+from models.training.learning import Images, NetworkParams
 
 
 class TrainParams(NetworkParams):
@@ -37,3 +37,11 @@ class TrainParams(NetworkParams):
         if "batch" in info.data:
             check_parts(info.data["batch"], count)
         return count
+
+    def check(self, data: Images) -> None:
+        """Check that a batch of these images divides among the processes.
+
+        Raises:
+            ValueError: it does not.
+        """
+        check_parts(min(self.batch, len(data.train)), self.processes)

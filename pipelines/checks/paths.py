@@ -16,7 +16,9 @@ from typing import Any
 
 from core.settings import ParamsError, read_yaml
 from core.system import describe_os_error
+from data.check import check_images
 from data.sources import SOURCES
+from pipelines.checks.params import read_params
 
 GRAPH_FILE = "dvc.yaml"
 OWN = (".dvc", ".git", ".netwright", ".venv")
@@ -64,14 +66,18 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def check_paths(root: Path, values: Mapping[str, Any]) -> None:
-    """Check all paths of the params before DVC reads them.
+def read_checked_params(root: Path) -> Mapping[str, Any]:
+    """Read the params, and check paths and images before DVC reads them.
 
     Raises:
         ParamsError: all problems, one per line.
+        DataError: the image folder cannot be used.
     """
+    values = read_params(root)
     if problems := path_problems(root, values):
         raise ParamsError("\n".join(problems))
+    check_images(values["data"])
+    return values
 
 
 def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

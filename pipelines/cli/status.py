@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.plan import Plan
+from pipelines.cli.common import enter_repository
 from pipelines.tables import print_table
+from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+
+def status() -> None:
+    """Show what is fresh, what would run, and why."""
+    from pipelines.checks.paths import read_checked_params
+    from pipelines.checks.targets import imported_problems, stale_tables
+    from pipelines.leftovers import leftover_notes
+    from pipelines.plan import make_plan
+
+    root = enter_repository()
+    workspace = Workspace(root)
+    if (runner := workspace.running_pid()) is not None:
+        print_running(Console(), runner, workspace.read_states())
+        return
+    devices, plan = read_checked_params(root)["devices"], make_plan(root)
+    notes = [*imported_problems(root, devices), *stale_tables(root, devices, plan).values()]
+    print_status(Console(), plan, [*notes, *leftover_notes(root, plan.graph)])
 
 
 def print_status(console: Console, plan: Plan, notes: Iterable[str] = ()) -> None:

@@ -1,17 +1,64 @@
-"""Selects the target that runs a bundle's model for `netwright verify`: local or an agent."""
+"""`netwright verify`: checks a bundle, locally or on an agent."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from bundles.check.verify import FindTarget
-from bundles.manifest import Manifest
-from devices.device import Device
-from devices.measure.target import Target, open_target
-from pipelines.checks.params import read_params
-from pipelines.graph import GraphError, find_root
+import typer
+
+from pipelines.cli.common import FAILED, WRONG_USE, BundleFile, Failure
+
+if TYPE_CHECKING:
+    from bundles.check.verify import FindTarget
+    from bundles.manifest import Manifest
+    from devices.device import Device
+    from devices.measure.target import Target
+
+
+def verify(
+    bundle: BundleFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Public key of the trusted signer (PEM).")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signature. Default: BUNDLE.sig.")
+    ] = None,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
+    ] = False,
+    latency: Annotated[
+        bool,
+        typer.Option("--latency", help="Also measure latency, and check it against the budget."),
+    ] = False,
+    agent: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Run the checks on the agent at this address."),
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run the checks locally, not on an agent of params.yaml.")
+    ] = False,
+) -> None:
+    """Check a bundle: its signature, its hashes, its golden outputs and its limits."""
+    from bundles.check.verify import verify as verify_bundle
+    from bundles.signature import Trust
+
+    if public_key is None and (require_signature or signature is not None):
+        raise Failure(WRONG_USE, "--require-signature and --signature need --public-key FILE.")
+    trust = None if public_key is None else Trust(public_key, signature, require_signature)
+    find_target = None if here else target_finder(Path.cwd(), agent)
+    result = verify_bundle(bundle, find_target, trust, latency)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2, sort_keys=True))
+    else:
+        for check in result.checks:
+            print(f"{'ok    ' if check.passed else 'FAILED'} {check.name}: {check.detail}")
+        print(f"{bundle}: {'verified' if result.passed else 'NOT verified'}")
+    if not result.passed:
+        raise Failure(FAILED)
 
 
 def target_finder(folder: Path, agent: str | None) -> FindTarget:
@@ -23,6 +70,7 @@ def target_finder(folder: Path, agent: str | None) -> FindTarget:
         folder: working folder of the command.
         agent: `host:port` of an agent, which overrides the params.
     """
+    from devices.measure.target import open_target
 
     def find(manifest: Manifest) -> Target | None:
         known = known_device(folder, manifest)
@@ -42,6 +90,9 @@ def target_finder(folder: Path, agent: str | None) -> FindTarget:
 
 def known_device(folder: Path, manifest: Manifest) -> Device | None:
     """The device with the bundle's name in the params of the enclosing repository, if any."""
+    from pipelines.checks.params import read_params
+    from pipelines.graph import GraphError, find_root
+
     try:
         root = find_root(folder)
     except GraphError:

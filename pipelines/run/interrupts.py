@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP: a one-line message, exit code 128 + signal, no processes left.
 
-The first signal raises `Interrupted`, so that stages stop and Prefect records it. All processes
+The first signal raises `Interrupted`, so that stages stop and the run is recorded. All processes
 that still run after `GRACE_S`, or at a second signal, are killed: a run can be killed at any
 moment without losing finished work.
 """
@@ -41,7 +41,7 @@ def install_handlers() -> None:
 
 
 def handlers_installed() -> bool:
-    """Whether `arm` was called in this process."""
+    """Whether `install_handlers` was called in this process."""
     return _interrupt in map(signal.getsignal, _SIGNALS)
 
 

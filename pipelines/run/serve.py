@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipelines.run.history import import_history, mark_crashed
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
 
@@ -60,13 +61,15 @@ def serve_schedule(
 
         from pipelines.run.flow import release_flow
 
+        mark_crashed(workspace)
+        import_history(workspace)
         console.print(f"Serving '{DEPLOYMENT}' ({schedule}) on {url}; Ctrl-C stops it.")
         when: dict[str, Any] = (
             {"cron": schedule} if isinstance(schedule, str) else {"interval": schedule}
         )
         release_flow.serve(
             name=DEPLOYMENT,
-            parameters={"devices": [], "jobs": jobs},
+            parameters={"jobs": jobs},
             limit=1,
             print_starting_message=False,
             entrypoint_type=EntrypointType.MODULE_PATH,

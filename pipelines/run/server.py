@@ -1,11 +1,11 @@
-"""A local Prefect server on the loopback interface that ends with this process."""
+"""Prefect servers: a local one that ends with this process, or one set by the user."""
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,103 +32,63 @@ class PortError(ApiError):
     """The requested port is in use."""
 
 
-class Server:
-    """A local Prefect server; the constructor starts it without waiting.
-
-    Args:
-        workspace: holds its database and its log.
-        port: port on the loopback interface; 0: any free port.
-        ui: with the web UI and the scheduler services; without them it serves one run.
-
-    Raises:
-        PortError: the port is in use.
-    """
-
-    def __init__(self, workspace: Workspace, port: int = 0, ui: bool = False) -> None:
-        try:
-            # Bound here and inherited, so that no other process can take the port in between.
-            listener = socket.create_server(("127.0.0.1", port))
-        except OSError as error:
-            raise PortError(f"port {port} is in use; choose another with --port.") from error
-        self.log = workspace.logs / "server.log"
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        workspace.logs.mkdir(parents=True, exist_ok=True)
-        workspace.prefect.mkdir(parents=True, exist_ok=True)
-        environment = server_environment(os.environ, workspace.prefect, self.url, ui)
-        with listener, self.log.open("w") as log:
-            self._process = children.start(
-                [*_APPLICATION, "--fd", str(listener.fileno()), *_OPTIONS],
-                workspace.prefect,  # Prefect also reads settings from the working folder
-                environment,
-                output=log,
-                inherited=(listener.fileno(),),
-            )
-
-    def wait(self, seconds: float = START_S) -> None:
-        """Wait until it answers.
-
-        Raises:
-            ApiError: it does not start; the message names the log.
-        """
-        until = time.monotonic() + seconds
-        while not is_healthy(f"{self.url}/api"):
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > until:
-                why = "it exited" if ended else f"no answer within {seconds:g} s"
-                raise ApiError(
-                    f"the run needs Prefect's server, and it does not start: {why}. Log: {self.log}"
-                )
-            time.sleep(0.1)
-
-    def stop(self) -> None:
-        """End it, if it still runs."""
-        children.stop([self._process], STOP_S)
-        children.forget(self._process)
-
-
-def start_api(workspace: Workspace) -> Server | None:
-    """Start a server for the flows of this process, without waiting, unless the user set one.
-
-    Call it before Prefect is imported, which reads the address. The server stops at exit of this
-    process, after Prefect has sent all its records.
-
-    Raises:
-        ApiError: the user's server does not answer.
-    """
-    remove_proxies(os.environ)
-    if SERVER in os.environ:
-        _check_user_server(workspace.logs / "server.log")
-        return None
-    server = Server(workspace)
-    atexit.register(server.stop)
-    os.environ[SERVER] = f"{server.url}/api"
-    return server
-
-
 @contextmanager
 def run_server(workspace: Workspace, port: int) -> Iterator[str]:
     """Run a server with web UI and scheduler while the block runs; yields its address.
 
+    Args:
+        workspace: holds its database and its log.
+        port: port on the loopback interface.
+
     Raises:
         PortError: the port is in use.
-        ApiError: it does not start.
+        ApiError: it does not start; the message names the log.
     """
     remove_proxies(os.environ)
-    server = Server(workspace, port, ui=True)
-    os.environ[SERVER] = f"{server.url}/api"
     try:
-        server.wait()
-        yield server.url
+        # Bound here and inherited, so that no other process can take the port in between.
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise PortError(f"port {port} is in use; choose another with --port.") from error
+    url, output = f"http://127.0.0.1:{port}", workspace.logs / "server.log"
+    workspace.logs.mkdir(parents=True, exist_ok=True)
+    workspace.prefect.mkdir(parents=True, exist_ok=True)
+    with listener, output.open("w") as log:
+        process = children.start(
+            [*_APPLICATION, "--fd", str(listener.fileno()), *_OPTIONS],
+            workspace.prefect,  # Prefect also reads settings from the working folder
+            server_environment(os.environ, workspace.prefect, url),
+            output=log,
+            inherited=(listener.fileno(),),
+        )
+    os.environ[SERVER] = f"{url}/api"
+    try:
+        _wait(process, url, output)
+        yield url
     finally:
-        server.stop()
+        children.stop([process], STOP_S)
+        children.forget(process)
 
 
-def is_healthy(api: str) -> bool:
-    """Whether the local server answers at this address, such as `http://127.0.0.1:4200/api`."""
-    parts = urlsplit(api)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+def _wait(process: subprocess.Popen[str], url: str, log: Path) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        ApiError: it does not start.
+    """
+    until = time.monotonic() + START_S
+    while not _is_healthy(url):
+        ended = process.poll() is not None
+        if ended or time.monotonic() > until:
+            why = "it exited" if ended else f"no answer within {START_S:g} s"
+            raise ApiError(f"Prefect's server does not start: {why}. Log: {log}")
+        time.sleep(0.1)
+
+
+def _is_healthy(url: str) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
-        connection.request("GET", f"{parts.path}/health")
+        connection.request("GET", "/api/health")
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -136,12 +96,16 @@ def is_healthy(api: str) -> bool:
         connection.close()
 
 
-def _check_user_server(log: Path) -> None:
-    """Check that the server set by the user answers Prefect's client.
+def check_user_server(log: Path) -> None:
+    """Check that the server set by the user (`PREFECT_API_URL`) answers Prefect's client.
+
+    Args:
+        log: file for the whole error.
 
     Raises:
-        ApiError: the message names the log.
+        ApiError: it does not; the message names the log.
     """
+    remove_proxies(os.environ)
     from prefect.client.orchestration import get_client
 
     try:
@@ -157,5 +121,5 @@ def _check_user_server(log: Path) -> None:
     reason = (str(error) or repr(error)).splitlines()[0].rstrip(".")
     raise ApiError(
         f"the run needs Prefect's server, and the one at {SERVER}={os.environ[SERVER]} does not "
-        f"answer: {reason}. Unset {SERVER} to use a local one. Log: {log}"
+        f"answer: {reason}. Unset {SERVER} to run without one. Log: {log}"
     ) from error

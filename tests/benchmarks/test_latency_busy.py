@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.latency_busy import BUSY, Pass, busy_loops, judge, write_pairs
+from benchmarks.latency_busy.__main__ import BUSY, Pass, busy_loops, judge, write_pairs
 from devices.measure.interleaved import Measurement
 
 
@@ -16,6 +16,7 @@ def passed(ratios: list[float], seconds: float) -> Pass:
     )
 
 
+@pytest.mark.slow
 def test_every_pair_has_a_network_of_its_own(tmp_path: Path) -> None:
     pairs = write_pairs(5, tmp_path)
     models = [file for files in pairs.values() for file in files]
@@ -33,7 +34,7 @@ def test_busy_loops_run_within_the_block_and_end_with_it(monkeypatch: pytest.Mon
             super().__init__(command)
             started.append(self)
 
-    monkeypatch.setattr("benchmarks.latency_busy.subprocess.Popen", Watched)
+    monkeypatch.setattr("benchmarks.latency_busy.__main__.subprocess.Popen", Watched)
 
     def interrupted() -> None:
         with busy_loops(2):

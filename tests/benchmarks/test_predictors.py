@@ -36,6 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
     main()
 
 
+@pytest.mark.slow
 def test_a_table_is_judged_fitted_and_written_to_the_same_bytes_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_table_is_judged_fitted_and_written_to_the_same_bytes_twice(
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_named_features_products_and_folds_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +75,7 @@ def test_named_features_products_and_folds_are_kept(
     assert "the features alone, relative errors" in text
 
 
+@pytest.mark.slow
 def test_networks_are_told_apart_by_their_readable_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.tabular import ROOT, settings
-from benchmarks.tabular_runs import Difference, Run, final, run, spent
-from benchmarks.tabular_table import Table, TableError, nll
-from core.settings import read_section
+from benchmarks.harness.flags import PARAMS
+from benchmarks.harness.release import search_settings
+from benchmarks.tabular.__main__ import settings
+from benchmarks.tabular.compare import Run, final, run, spent
+from benchmarks.tabular.table import Table, TableError, nll
 from models.search.algorithms import ALGORITHMS
-from models.search.settings import SearchParams
 from models.space.costs import flops
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
 
 TABLE = "NETWRIGHT_NAS_BENCH_MACRO"
-PARAMS = read_section(ROOT / "params.yaml", "search", SearchParams)
+BATCH = search_settings(PARAMS, "fp_nas", 0).batch
 
 given = pytest.mark.skipif(TABLE not in os.environ, reason=f"{TABLE}: the table is not given")
 
@@ -73,13 +73,14 @@ def test_batches_are_fair_and_their_difficulty_is_shared(invented: Table) -> Non
     assert (pairs[:, 1] - pairs[:, 0]).std() < pairs[:, 0].std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_every_algorithm_searches_the_table(name: str, invented: Table) -> None:
-    params = PARAMS.model_copy(update={"steps": 4, "algorithm": name})
+    params = search_settings(PARAMS, name, 0, steps=4)
     for setting in settings(40e6)[1::2]:
-        problem = setting.problem(invented, params.batch)
-        found = run(ALGORITHMS[name], params, invented, setting, problem)
-        again = run(ALGORITHMS[name], params, invented, setting, problem)
+        problem = setting.problem(invented, BATCH)
+        found = run(params, invented, setting, problem)
+        again = run(params, invented, setting, problem)
         assert found == again
         assert max(found.accuracies) <= invented.best(40e6) < invented.best(None)
         assert found.samples[-1] >= 4
@@ -96,34 +97,15 @@ def test_a_run_knows_its_answer_at_any_number_of_samples() -> None:
     assert [one.at(samples) for samples in (4, 7, 8, 100)] == [90.0, 90.0, 91.0, 92.0]
 
 
-def test_equal_is_what_both_one_sided_tests_show() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.normal(size=20)
-    near = Difference.of(base + rng.normal(scale=0.01, size=20), base)
-    assert near.equal(0.1)
-    assert not near.lost()
-    worse = Difference.of(base - 1.0 + rng.normal(scale=0.1, size=20), base)
-    assert worse.lost()
-    assert not worse.equal(0.1)
-    vague = Difference.of(rng.normal(size=20), base)  # nothing is shown by large noise
-    assert not vague.equal(0.1)
-
-
 @given
 def test_fp_nas_needs_far_fewer_samples_than_parsec() -> None:
     table = Table.load(Path(os.environ[TABLE]))
     setting = settings(50e6)[0]
-    problem = setting.problem(table, PARAMS.batch)
+    problem = setting.problem(table, BATCH)
 
     def runs(name: str, **changes: object) -> list[Run]:
-        asked = PARAMS.model_copy(update={"algorithm": name, **changes})
-        return [
-            run(
-                ALGORITHMS[name], asked.model_copy(update={"seed": seed}), table, setting, problem,
-                on_the_way=False,
-            )
-            for seed in range(6)
-        ]  # fmt: skip
+        every = [search_settings(PARAMS, name, seed, **changes) for seed in range(6)]
+        return [run(one, table, setting, problem, on_the_way=False) for one in every]
 
     few, many = runs("fp_nas"), runs("parsec", fixed_samples=12)
     assert spent(few).mean() <= 0.36 * spent(many).mean()

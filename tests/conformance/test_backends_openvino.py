@@ -16,7 +16,7 @@ from devices.measure.target import LocalTarget, open_target
 from devices.runtimes.openvino.session import config_of, why_absent
 from devices.runtimes.registry import BACKENDS, backend
 from models.nets.onnx_export import to_onnx
-from pipelines.cli.doctor import offline_notes
+from pipelines.show.doctor_table import offline_notes
 from tests.bundles.test_runtimes import bundled
 
 UNITS = ("GPU", "NPU")

@@ -117,7 +117,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
     def build(root: Path) -> None:
         repository = on_digits(copy_repository(root))
-        code, output = repository.netwright("run", "--jobs", "2", timeout=600)
+        code, output = repository.netwright("run", "--jobs", "2", timeout=1500)
         assert code == 0, output
         for column in ("device", "precision", "predicted", "measured", "budget", "verdict"):
             assert column in output

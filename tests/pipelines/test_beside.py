@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
-from tests.pipelines.test_interrupts import RUN, reset_signals, sleeps, wait_for
+from tests.pipelines.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
 from tests.serving import free_port
 from tests.support import Repository, environment, kill_tree
 
@@ -70,33 +70,72 @@ def netwright(repository: Repository, command: str) -> tuple[int, str]:
     return child.returncode, output
 
 
-def test_the_web_ui_uses_its_own_server_and_shows_the_output_of_stages(
+HISTORY = """
+import os
+from pathlib import Path
+from pipelines.workspace import Workspace
+workspace = Workspace(Path.cwd())
+workspace.configure_prefect(os.environ, "CRITICAL")
+from pipelines.run.history import import_history, mark_crashed
+mark_crashed(workspace)
+import_history(workspace)
+"""
+
+
+def test_the_web_ui_shows_the_output_of_stages_and_the_history_of_the_command_line(
     finished_toy: Repository, monkeypatch: pytest.MonkeyPatch
 ):
     toy = finished_toy
     toy.change({"devices": {"a": {"width": 5}}})
     monkeypatch.setenv("PREFECT_API_URL", "")
     monkeypatch.delenv("PREFECT_API_URL")
-    port = free_port()
+    port, workspace = free_port(), Workspace(toy.root)
     (toy.root / "run.py").write_text(RUN)
-    with run_server(Workspace(toy.root), port) as url:
+    with run_server(workspace, port) as url:
         assert url == f"http://127.0.0.1:{port}"
         assert get_json(f"{url}/ui-settings")["api_url"] == f"{url}/api"
-        result = subprocess.run(
-            [sys.executable, "run.py"],
-            cwd=toy.root,
-            env={**environment(), "PREFECT_API_URL": f"{url}/api"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
+        python(toy, url, "run.py")
         runs = get_json(f"{url}/api/task_runs/filter", {})
         probe = next(run["id"] for run in runs if run["name"] == "probe@a")
         only = {"logs": {"task_run_id": {"any_": [probe]}}}
         messages = [log["message"] for log in get_json(f"{url}/api/logs/filter", only)]
-    assert "progress 1/2 loss=0.5 left=3s" in messages
+        assert "progress 1/2 loss=0.5 left=3s" in messages
+        (live,) = get_json(f"{url}/api/flow_runs/filter", {})
+        assert live["state_type"] == "COMPLETED"
+        assert workspace.past_records() == {}, "Prefect has recorded it"
+        past = {"began": 1.7e9, "ended": 1.7e9 + 60, "flow_run": None}
+        train = {"state": "failed", "began": 1.7e9, "ended": 1.7e9 + 50}
+        for record in (
+            {**past, "stages": {"train": train, "release": {"state": "not started"}}},
+            {**past, "ended": None, "stages": {"train": {"state": "running", "began": 1.7e9}}},
+            {**past, "flow_run": live["id"], "stages": {}},
+        ):
+            workspace.write_record(record)
+            workspace.close_record(keep=True)
+        python(toy, url, "-c", HISTORY)
+        assert workspace.past_records() == {}
+        found = get_json(f"{url}/api/flow_runs/filter", {})
+        assert sorted(run["state_type"] for run in found) == ["CRASHED", "CRASHED", "FAILED"]
+        (failed,) = [run for run in found if run["state_type"] == "FAILED"]
+        assert failed["start_time"].startswith("2023-11-14T22:13:20")
+        assert failed["total_run_time"] == 60
+        body = {"flow_runs": {"id": {"any_": [failed["id"]]}}}
+        (task,) = get_json(f"{url}/api/task_runs/filter", body)
+        assert (task["name"], task["state_type"], task["total_run_time"]) == ("train", "FAILED", 50)
+
+
+def python(repository: Repository, url: str, *arguments: str) -> None:
+    """Run a program of this repository with a server set by the user."""
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=repository.root,
+        env={**environment(), "PREFECT_API_URL": f"{url}/api", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def get_json(url: str, body: dict | None = None):

@@ -78,7 +78,7 @@ def test_a_server_of_the_users_own_keeps_its_settings(url: str, kept: bool):
     assert ours["PREFECT_API_KEY"] == "key"
     assert "PREFECT_HOME" not in ours
     assert (INTERNET.items() <= ours.items()) is kept
-    server = server_environment(ours, Path("/home"), "http://127.0.0.1:5/", ui=True)
+    server = server_environment(ours, Path("/home"), "http://127.0.0.1:5/")
     assert server["PREFECT_API_URL"] != url
     assert "PREFECT_API_KEY" not in server
 

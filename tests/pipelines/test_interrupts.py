@@ -23,12 +23,14 @@ RUN = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 import pipelines.cli.app as cli
+from pipelines.cli.run import run_stale
 from pipelines.plan import make_plan
 from pipelines.workspace import Workspace
 
 def run():
     with Workspace(Path.cwd()).lock():
-        cli._run_flow(Path.cwd(), [], list(make_plan(Path.cwd()).stale), 2, False)
+        plan = make_plan(Path.cwd())
+        run_stale(Path.cwd(), plan.graph, list(plan.stale), 2, False)
 
 cli.app = run
 cli.main()
@@ -85,10 +87,6 @@ def sleeps(pid: int) -> bool:
     return runs(pid, "sleep")
 
 
-def serves(pid: int) -> bool:
-    return runs(pid, "uvicorn")
-
-
 def ended(child: subprocess.Popen[str], before: list[psutil.Process]) -> str:
     """Output of a stopped run, once it and all its descendants have ended."""
     output, _ = child.communicate(timeout=60)
@@ -106,6 +104,7 @@ def test_a_run_after_a_killed_one_ends_in_one_line_at_a_signal_to_its_group(slee
     _, alive = psutil.wait_procs(before, timeout=15)
     assert alive == [], "the descendants of a killed run end by themselves"
 
+    done = sleeping.locked
     child = started(sleeping, "run.py")
     try:
         wait_for(lambda: sleeps(child.pid))
@@ -120,8 +119,8 @@ def test_a_run_after_a_killed_one_ends_in_one_line_at_a_signal_to_its_group(slee
     assert last == f"error: {STOPPED}"
     assert output.count("error") == 1, output
     assert "Traceback" not in output
-    assert not (sleeping.root / "out/bundle/a").exists()
     assert "bundle@b: started" not in output, "finished stages are kept"
+    assert sleeping.locked == done, "the stopped one is not recorded"
 
 
 def test_a_second_signal_ends_it_at_once(sleeping: Repository):
@@ -136,23 +135,13 @@ def test_a_second_signal_ends_it_at_once(sleeping: Repository):
     assert "Traceback" not in output
 
 
-def test_a_signal_before_the_server_is_up_ends_it_too(sleeping: Repository):
-    child = started(sleeping, "run.py")
-    wait_for(lambda: serves(child.pid))
+def test_a_signal_before_the_first_stage_ends_it_too(digits: Repository):
+    child = started(digits, "-m", "pipelines", "run")
+    wait_for(lambda: (digits.root / ".netwright" / "run.lock").is_file())
     before = family(child.pid)
     os.killpg(child.pid, signal.SIGTERM)
     output = ended(child, before)
     assert child.returncode == 143, output
-    assert output.strip() == f"error: {STOPPED}"
-
-
-def test_a_signal_while_the_params_are_checked_ends_it_too(digits: Repository):
-    child = started(digits, "-m", "pipelines", "run")
-    wait_for(lambda: (digits.root / ".netwright" / "run.lock").is_file())
-    before = family(child.pid)
-    os.killpg(child.pid, signal.SIGINT)
-    output = ended(child, before)
-    assert child.returncode == 130, output
     assert output.strip() == f"error: {STOPPED}"
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from devices.latency.csv_file import TableError
 from pipelines.checks.preflight import PreflightError, preflight
-from pipelines.cli.offline import export_models_for, import_device_table
 from pipelines.plan import make_plan
+from pipelines.run.offline import export_models_for, import_device_table
 from tests.support import Netwright, Repository
 
 PHONE = {

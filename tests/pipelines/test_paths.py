@@ -20,8 +20,8 @@ TABLE = {"file": "tables/phone.csv", "sha256": "0" * 64}
 def bare(tmp_path: Path) -> Repository:
     """Only the params, the graph and a folder of images."""
     root = tmp_path / "repository"
-    (root / "benchmarks").mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml", "benchmarks/dvc.yaml"):
+    (root / "benchmarks" / "ranking").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "benchmarks/ranking/dvc.yaml"):
         shutil.copy(ROOT / name, root / name)
     for folder in ("data", "models", "stages", "tables", "images/cats", "artifacts/raw/flowers"):
         (root / folder).mkdir(parents=True)

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from core.schemas import LATENCY
 from devices.latency.table import Correction, HeldOut, LatencyTable
-from pipelines.cli.profile import remeasure
 from pipelines.plan import make_plan
 from pipelines.run.process import StageFailedError
+from pipelines.run.remeasure import remeasure
 from tests.support import Repository
 
 STAGE = """

@@ -11,7 +11,7 @@ from PIL import Image
 from models.space import costs
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
-from pipelines.cli.space import build_rows, format_count, format_values, open_space
+from pipelines.show.space_table import build_rows, format_count, format_values, open_space
 from tests.support import Netwright
 
 OWN = """\
@@ -72,9 +72,9 @@ def test_a_users_space_is_shown_by_its_path(run: Run) -> None:
     assert "wide: kernel 7, expansion 6" in output
 
 
-def test_the_costs_shown_are_the_smallest_and_the_largest(run: Run) -> None:
+def test_the_costs_shown_are_the_smallest_and_the_largest(run: Run, tmp_path: Path) -> None:
     _, output = run("own.yaml")
-    everything = list(open_space("own.yaml", None, None, None).enumerate())
+    everything = list(open_space(str(tmp_path / "own.yaml"), None, None, None).enumerate())
     for first, cost in (
         ("multiply-accumulates", costs.flops),
         ("parameters", costs.parameters),

@@ -29,7 +29,7 @@ from pipelines.report.summary import find_imprecise, read_summaries
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Netwright, Repository, copy_repository, kill_tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def stale(repository: Repository) -> dict[str, list[str]]:

@@ -1,7 +1,6 @@
 """Small fixtures for the training stages: 8-pixel digits and a tiny space."""
 
 import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from core.files import write_array, write_json
+from core.stage import run_stage
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from models.search.choice import Choice
 from models.space.space import SearchSpace
@@ -98,12 +98,9 @@ class World:
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
     def run(self, stage: str, out: Path, **changes: Path) -> Path:
-        """Run a stage's main in this process."""
-        before, sys.argv = sys.argv, [stage, *self.arguments(stage, out, **changes)]
-        try:
-            importlib.import_module(f"stages.{stage}").main()
-        finally:
-            sys.argv = before
+        """Run a stage in this process."""
+        function = getattr(importlib.import_module(f"stages.{stage}"), stage)
+        run_stage(function, self.arguments(stage, out, **changes))
         return out
 
 

@@ -48,7 +48,7 @@ def test_after_a_training_without_labels_the_classifier_knows_them(world, tmp_pa
     out = world.run("supernet", tmp_path / "pi", params=world.params("pi", supernet=changes))
     supernet = Supernet(world.space)
     load_into(supernet, out / "supernet.safetensors")
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
     calibration = images.calibration(4, 64, 0)
     rng = np.random.default_rng(0)
     for _ in range(3):

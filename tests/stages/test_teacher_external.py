@@ -35,10 +35,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") -> Path:
-    """Run the stage; no supernet is read."""
-    (folder / "supernet").mkdir(exist_ok=True)
-    supernet = folder / "supernet"
-    return Path(world.run("teacher", folder / name, params=params, file=file, supernet=supernet))
+    return Path(world.run("teacher", folder / name, params=params, file=file))
 
 
 def asked_again(world, folder: Path) -> np.ndarray:
@@ -49,6 +46,11 @@ def asked_again(world, folder: Path) -> np.ndarray:
 
 def summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "teacher.json").read_text()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained(supernet: Path) -> None:
+    """The supernet that the stage reads."""
 
 
 @pytest.fixture(scope="module")

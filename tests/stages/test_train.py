@@ -49,15 +49,13 @@ def test_the_slice_is_what_the_supernet_computes(trained: Path) -> None:
 def test_a_slice_that_is_another_network_fails_the_stage_by_the_hops_name(
     world, trained: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    from stages import train as stage
-
     def wrong(supernet, architecture):
         subnet = extract(supernet, architecture)
         with torch.no_grad():
             next(subnet.parameters()).mul_(1.5)
         return subnet
 
-    monkeypatch.setattr(stage, "extract", wrong)
+    monkeypatch.setattr("stages.train.extract", wrong)
     with pytest.raises(
         EquivalenceError, match=r"from supernet slice to subnet.*Run the stage supernet"
     ):
@@ -118,12 +116,10 @@ def test_a_choice_of_an_unknown_version_is_refused(world, tmp_path: Path) -> Non
 def test_a_network_that_another_device_has_trained_is_taken_and_not_trained_again(
     world, trained: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    from stages import train as stage
-
     mine, other = tmp_path / "mine", tmp_path / "other"
     shutil.copytree(trained, other)
     shutil.copy(trained.with_name(".train.inputs"), tmp_path / ".other.inputs")
-    monkeypatch.setattr(stage, "train_network", None)  # a training would fail
+    monkeypatch.setattr("stages.train.train_network", None)  # a training would fail
     world.run("train", mine)
     assert "run for 'other': reusing its network" in capsys.readouterr().out
     names = {"model.safetensors", "architecture.json", "train.json", "history.json"}

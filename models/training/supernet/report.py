@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from core.files import rounded
@@ -12,6 +10,7 @@ from models.nets.evaluate import recalibrate
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet, extract
 from models.space.space import SearchSpace
+from models.training.history import SampledNetwork
 from models.training.learning import EVAL_BATCH, Images, spread
 from models.training.probe import probe_subnet
 from models.training.supernet.settings import SupernetParams
@@ -26,7 +25,7 @@ def sampled_accuracies(
     images: Images,
     params: SupernetParams,
     classifies: bool = True,
-) -> list[dict[str, Any]]:
+) -> tuple[SampledNetwork, ...]:
     """Validation accuracy of random networks with recalibrated batch norms.
 
     A diagnostic only; no selection depends on it.
@@ -41,7 +40,7 @@ def sampled_accuracies(
     """
     rng = np.random.default_rng([params.seed, _REPORT])
     calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
-    rows: list[dict[str, Any]] = []
+    rows = []
     for _ in range(params.report_subnets):
         architecture = space.sample(rng)
         subnet = extract(supernet, architecture)
@@ -51,13 +50,13 @@ def sampled_accuracies(
         else:
             accuracy = probe_accuracy(subnet, images, params)
         rows.append(
-            {
-                "architecture_id": architecture.id,
-                "short": architecture.short(),
-                "val_accuracy": rounded(accuracy),
-            }
+            SampledNetwork(
+                architecture_id=architecture.id,
+                short=architecture.short(),
+                val_accuracy=rounded(accuracy),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def probe_accuracy(subnet: Subnet, images: Images, params: SupernetParams) -> float:

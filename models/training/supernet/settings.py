@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from core.launch import check_parts
 from core.settings import Params, nearest
-from models.training.learning import LearningParams
+from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES
 from models.training.strategies.pi import PiSettings
@@ -75,3 +75,11 @@ class SupernetParams(LearningParams):
         """The recipe for a training split that gives this many steps per epoch."""
         recipe = super().recipe(steps_per_epoch, ema_decay)
         return dataclasses.replace(recipe, accumulate=self.accumulate)
+
+    def check(self, data: Images) -> None:
+        """Check that a batch of these images divides among the processes.
+
+        Raises:
+            ValueError: it does not.
+        """
+        check_parts(min(self.batch, len(data.train)), self.processes * self.accumulate)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from data.dataset import DatasetInfo
 from models.training.teachers import torchvision
 from models.training.teachers.load import view_of
 from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
+from models.training.teachers.record import TeacherInput
 from models.training.teachers.settings import InputParams, TeacherParams
 from models.training.teachers.view import TeacherError
 
@@ -43,12 +43,12 @@ def check_teacher(
         seen = pixels if params.input.pixels is None else params.input.pixels
         torchvision.check(params.torchvision.name, classes, file, seen)
         if info is not None:
-            view_of(info, params.input.model_dump() | {"channels": torchvision.CHANNELS})
+            view_of(info, TeacherInput(channels=torchvision.CHANNELS, **params.input.model_dump()))
 
 
 def onnx_input(
     teacher: OnnxTeacher, file: Path, wanted: InputParams, info: DatasetInfo | None
-) -> dict[str, Any]:
+) -> TeacherInput:
     """Determine an ONNX teacher's input, as recorded in `teacher.json`.
 
     Args:
@@ -74,8 +74,8 @@ def onnx_input(
                 f"{len(info.classes)}: the classes must be the data set's, in the same order."
             )
         channels = channels or len(info.mean)
-    found = wanted.model_dump() | {"channels": channels}
-    found["pixels"] = signature.pixels or wanted.pixels
+    pixels = signature.pixels or wanted.pixels
+    found = TeacherInput(channels=channels, pixels=pixels, mean=wanted.mean, std=wanted.std)
     if info is not None:
         view_of(info, found)
     return found

@@ -16,6 +16,7 @@ from models.training.loop import Learn, Objective, Outcome, Run, supervised_step
 from models.training.teachers.check import onnx_input
 from models.training.teachers.load import NETWORK, WEIGHTS, view_of, with_view
 from models.training.teachers.onnx import OnnxTeacher
+from models.training.teachers.record import OnnxRecord, TeacherInput, TorchvisionRecord
 from models.training.teachers.settings import TeacherParams
 from models.training.teachers.source import Inputs, Result
 from models.training.teachers.torchvision import CHANNELS, Loaded, load
@@ -30,33 +31,32 @@ def from_onnx(inputs: Inputs, params: TeacherParams, _: Checkpoint) -> Result:
     info = inputs.images.info
     teacher = OnnxTeacher(inputs.file, params.threads, inputs.onnx)
     wanted = onnx_input(teacher, inputs.file, params.input, info)
-    summary = {
-        "input": wanted,
-        "outputs": "probabilities" if teacher.gives_probabilities else "logits",
-    }
+    record = OnnxRecord(
+        input=wanted, outputs="probabilities" if teacher.gives_probabilities else "logits"
+    )
     view = view_of(info, wanted)
-    return Result(with_view(view, teacher), summary, {NETWORK: inputs.file.read_bytes()}, BATCH)
+    return Result(with_view(view, teacher), record, {NETWORK: inputs.file.read_bytes()}, BATCH)
 
 
 def from_torchvision(inputs: Inputs, params: TeacherParams, checkpoint: Checkpoint) -> Result:
     """Load a torchvision classifier with the user's weights, and train it if needed."""
     images, settings = inputs.images, params.torchvision
     loaded = load(settings.name, len(images.info.classes), inputs.file, params.seed)
-    wanted: dict[str, Any] = params.input.model_dump() | {"channels": CHANNELS}
+    wanted = TeacherInput(channels=CHANNELS, **params.input.model_dump())
     view = view_of(images.info, wanted)
     run = None
     if settings.fine_tune or loaded.fresh_layer is not None:
         run = fine_tune(loaded, view, images, params, checkpoint)
     network = loaded.network.eval()
-    summary = {
-        "name": settings.name,
-        "input": wanted,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "fine_tuned": settings.fine_tune,
-        "new_layer": loaded.fresh_layer,
-        "epochs": None if run is None else params.epochs,
-    }
-    return Result(with_view(view, network), summary, {WEIGHTS: to_bytes(network)}, BATCH, run)
+    record = TorchvisionRecord(
+        name=settings.name,
+        input=wanted,
+        parameters=sum(p.numel() for p in network.parameters()),
+        fine_tuned=settings.fine_tune,
+        new_layer=loaded.fresh_layer,
+        epochs=None if run is None else params.epochs,
+    )
+    return Result(with_view(view, network), record, {WEIGHTS: to_bytes(network)}, BATCH, run)
 
 
 def fine_tune(

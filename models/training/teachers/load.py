@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from core.files import read_json
-from core.schemas import TEACHER
 from data.dataset import DatasetInfo
 from models.nets.evaluate import fold_batch_norms
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into
 from models.space.architecture import SCHEMA, Architecture
 from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
+from models.training.teachers.record import OnnxRecord, SpaceRecord, TeacherInput, read_record
 from models.training.teachers.torchvision import build
 from models.training.teachers.view import View
 
@@ -39,29 +38,24 @@ def open_teacher(folder: Path, info: DatasetInfo, threads: int, onnx: OpenOnnx) 
     Raises:
         FileFormatError: the folder is incomplete, or of another version.
     """
-    content = read_json(folder / "teacher.json", TEACHER)
-    if content["source"] == "space":
+    record = read_record(folder)
+    if isinstance(record, SpaceRecord):
         architecture = Architecture.from_json(read_json(folder / ARCHITECTURE, SCHEMA))
         subnet = Subnet(architecture)
         load_into(subnet, folder / WEIGHTS)
         return fold_batch_norms(subnet)
-    view = view_of(info, content["input"])
-    if content["source"] == "onnx":
+    view = view_of(info, record.input)
+    if isinstance(record, OnnxRecord):
         return with_view(view, OnnxTeacher(folder / NETWORK, threads, onnx))
-    network = build(content["name"], len(info.classes), seed=0)
+    network = build(record.name, len(info.classes), seed=0)
     load_into(network, folder / WEIGHTS)
     return with_view(view, network.eval())
 
 
-def view_of(info: DatasetInfo, wanted: Mapping[str, Any]) -> View:
-    """Build the preprocessing from a data set's images to a teacher's input.
-
-    Args:
-        info: the data set.
-        wanted: `channels`, `pixels`, `mean` and `std` of a `View`.
-    """
-    mean, std = (None if wanted[k] is None else tuple(wanted[k]) for k in ("mean", "std"))
-    return View(info.mean, info.std, wanted["channels"], wanted["pixels"], mean, std)
+def view_of(info: DatasetInfo, wanted: TeacherInput) -> View:
+    """Build the preprocessing from a data set's images to a teacher's input."""
+    channels = wanted.channels or len(info.mean)
+    return View(info.mean, info.std, channels, wanted.pixels, wanted.mean, wanted.std)
 
 
 def with_view(view: View, teacher: Teacher) -> Teacher:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from models.nets.supernet import Supernet
+from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.loop import Run
 from models.training.teachers.load import Teacher
 from models.training.teachers.onnx import OpenOnnx
+from models.training.teachers.record import TeacherRecord
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,15 @@ class Inputs:
 
     Attributes:
         images: the data set.
-        space: file of the search space.
-        supernet: folder of the supernet stage.
+        space: the search space.
+        supernet: trained.
         file: the user's file.
         onnx: opens an ONNX file in ONNX Runtime.
     """
 
     images: Images
-    space: Path
-    supernet: Path
+    space: SearchSpace
+    supernet: Supernet
     file: Path
     onnx: OpenOnnx
 
@@ -38,14 +40,14 @@ class Result:
 
     Attributes:
         teacher: from images to logits.
-        summary: content of `teacher.json` besides source and accuracy.
+        record: content of `teacher.json`, without the accuracy.
         files: by name, from which `open_teacher` loads it.
         batch: images per inference batch.
         run: its training; None if it was not trained.
     """
 
     teacher: Teacher
-    summary: Mapping[str, Any]
+    record: TeacherRecord
     files: Mapping[str, bytes]
     batch: int
     run: Run | None = None

@@ -9,13 +9,14 @@ from core.files import json_bytes
 from models.nets.evaluate import fold_batch_norms, recalibrate
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet, extract
-from models.nets.weights import load_into, to_bytes
+from models.nets.weights import to_bytes
 from models.space.architecture import SCHEMA
 from models.space.costs import block_flops, flops, parameters
 from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images, learn_with_checkpoints
 from models.training.loop import Objective, Run, supervised_step
 from models.training.teachers.load import ARCHITECTURE, WEIGHTS
+from models.training.teachers.record import SpaceRecord
 from models.training.teachers.settings import TeacherParams
 from models.training.teachers.source import Inputs, Result
 from models.training.warm_start import shrink_and_perturb
@@ -23,24 +24,20 @@ from models.training.warm_start import shrink_and_perturb
 
 def from_space(inputs: Inputs, params: TeacherParams, checkpoint: Checkpoint) -> Result:
     """Train the space's largest network as the teacher."""
-    images = inputs.images
-    space = SearchSpace.load(inputs.space, images.info.image_shape, len(images.info.classes))
-    supernet = Supernet(space)
-    load_into(supernet, inputs.supernet / "supernet.safetensors")
-    teacher, run = train_teacher(supernet, space, images, params, checkpoint)
+    teacher, run = train_teacher(inputs.supernet, inputs.space, inputs.images, params, checkpoint)
     architecture = teacher.architecture
-    summary = {
-        "architecture_id": architecture.id,
-        "short": architecture.short(),
-        "flops": flops(architecture),
-        "parameters": parameters(architecture),
-        "epochs": params.epochs,
-    }
+    record = SpaceRecord(
+        architecture_id=architecture.id,
+        short=architecture.short(),
+        flops=flops(architecture),
+        parameters=parameters(architecture),
+        epochs=params.epochs,
+    )
     files = {
         WEIGHTS: to_bytes(teacher),
         ARCHITECTURE: json_bytes(SCHEMA, architecture.to_json()),
     }
-    return Result(fold_batch_norms(teacher), summary, files, EVAL_BATCH, run)
+    return Result(fold_batch_norms(teacher), record, files, EVAL_BATCH, run)
 
 
 def train_teacher(

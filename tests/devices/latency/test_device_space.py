@@ -12,8 +12,8 @@ from models.space.operators import quantization_friendly
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
 from pipelines.checks.preflight import Setting, check_budget, check_device
-from pipelines.cli.doctor import devices_table, space_notes
-from pipelines.cli.ends import budget_rows
+from pipelines.show.budget_table import budget_rows
+from pipelines.show.doctor_table import devices_table, space_notes
 
 FBNET = read_spec(PRESETS / "fbnet.yaml")
 GATE = {"operator": "mbconv", "kernel": [3], "expansion": [1], "squeeze_excite": [1]}

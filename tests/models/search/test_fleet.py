@@ -127,7 +127,7 @@ def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made:
     drawn = [row for row in networks if not row["ranked_by"]]
     assert len(drawn) == SECTION["joint"]
     assert all(sum(row["within"].values()) >= 2 for row in drawn)
-    images, supernet = Images.open(world.root / "data"), Supernet(world.space)
+    images, supernet = Images.read(world.root / "data"), Supernet(world.space)
     load_into(supernet, world.root / "supernet" / "supernet.safetensors")
     found = slice_accuracy(
         supernet,

@@ -213,7 +213,7 @@ def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
 def test_scoring_with_recalibrated_batch_norms_leaves_the_supernet_to_the_byte(world: Any) -> None:
     supernet = Supernet(world.space, torch.Generator().manual_seed(0))
     before = hashlib.sha256(to_bytes(supernet)).hexdigest()
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
     evidence = Evidence(
         supernet, images.calibration(2, 64, 0), list(eval_batches(images.val, images.info, 100))
     )

@@ -72,7 +72,7 @@ def test_the_history_has_one_row_per_evaluated_architecture(
         rows = list(csv.DictReader(file))
     assert len(rows) == sampled
     supernet = Supernet(world.space, torch.Generator().manual_seed(0)).train()
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
     held_out = TrainStream(images.val, images.info, 64, 0, augment=False)
     for row in rows:
         architecture = world.space.architecture([int(word) for word in row["choices"].split()])
@@ -170,7 +170,7 @@ def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
 def test_recalibrated_slices_are_judged_the_same_in_every_step(world: Any) -> None:
     supernet = Supernet(world.space, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
     calibration = images.calibration(2, 64, 0)
     held_out = list(eval_batches(images.val, images.info, 100))
     evaluate = recalibrated_evaluation(supernet, calibration, held_out)

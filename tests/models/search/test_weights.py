@@ -23,7 +23,7 @@ SETTINGS = WeightsSettings(learn=True, batch=32, learning_rate=0.1)
 @pytest.fixture
 def made(world: Any) -> Callable[[], SharedWeights]:
     """A fresh supernet that learns, the same every time."""
-    images = Images.open(world.root / "data")
+    images = Images.read(world.root / "data")
 
     def make() -> SharedWeights:
         supernet = Supernet(world.space, torch.Generator().manual_seed(0))

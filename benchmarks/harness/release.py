@@ -1,0 +1,173 @@
+"""A finished release as the setting of a benchmark: data, space, supernet, budgets, settings."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TypeVar, cast
+
+from torch import nn
+
+from core.checkpoint import Checkpoint
+from core.files import fingerprint, read_json
+from core.schemas import RANKED
+from core.settings import Params, read_section
+from data.stream import eval_batches
+from devices.fleet.read import pick_device
+from devices.latency.budgets import limits, read_latency_table
+from devices.latency.device_space import device_space
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
+from models.nets.supernet import Supernet
+from models.nets.weights import load_into, to_bytes
+from models.search.evaluation import Evaluate, recalibrated_evaluation
+from models.search.loop import problem_of
+from models.search.problem import Problem, bn_indicators
+from models.search.rank.settings import RankParams
+from models.search.settings import SearchParams
+from models.space.architecture import Architecture
+from models.space.limits import Limit
+from models.space.space import SearchSpace
+from models.training.learning import EVAL_BATCH, Images
+from models.training.loop import Objective
+from models.training.network import build_objective, train_network
+from models.training.settings import TrainParams
+from stages.search import search_budgets
+
+P = TypeVar("P", bound=Params)
+
+
+@cache
+def _read(file: Path, section: str, kind: type[Params]) -> Params:
+    return read_section(file, section, kind)
+
+
+def settings(file: Path, section: str, kind: type[P], **changes: object) -> P:
+    """A section of the params, with changes; all settings of benchmarks are built here."""
+    return cast(P, _read(file, section, kind)).model_copy(update=changes)
+
+
+def search_settings(file: Path, algorithm: str, seed: int, **changes: object) -> SearchParams:
+    """The section `search` for an algorithm and a seed."""
+    return settings(file, "search", SearchParams, algorithm=algorithm, seed=seed, **changes)
+
+
+@dataclass(frozen=True)
+class Release:
+    """Artifacts of a finished release.
+
+    Attributes:
+        images: the prepared data set.
+        space: the architectures.
+        supernet: trained; benchmarks must not change it.
+        artifacts: the folder of all artifacts.
+        params: the params file.
+        device: the device whose budget and profile are used.
+    """
+
+    images: Images
+    space: SearchSpace
+    supernet: Supernet
+    artifacts: Path
+    params: Path
+    device: str
+
+    @classmethod
+    def open(cls, args: argparse.Namespace) -> Release:
+        """Read a finished release's artifacts, from the flags of `add_release`."""
+        images = Images.read(args.artifacts / "data")
+        space = SearchSpace.load(args.space, images.info.image_shape, len(images.info.classes))
+        supernet = Supernet(space)
+        load_into(supernet, args.artifacts / "supernet" / "supernet.safetensors")
+        return cls(images, space, supernet, args.artifacts, args.params, args.device)
+
+    def inputs(self, *files: str) -> list[object]:
+        """For the fingerprint of runs: params, data, supernet, profile, and further artifacts."""
+        read = ("data/dataset.json", "supernet/supernet.safetensors", self._profile, *files)
+        paths = [self.artifacts / name for name in read]
+        return [self.device, self.space.name, self.params, *paths]
+
+    @property
+    def _profile(self) -> str:
+        return f"profile/{self.device}/latency.json"
+
+    def settings(self, section: str, kind: type[P], **changes: object) -> P:
+        """A section of the release's params, with changes."""
+        return settings(self.params, section, kind, **changes)
+
+    def search_settings(self, algorithm: str, seed: int, **changes: object) -> SearchParams:
+        """The section `search` for an algorithm and a seed."""
+        return search_settings(self.params, algorithm, seed, **changes)
+
+    def chosen(self) -> Architecture:
+        """The architecture that `rank` chose for the device."""
+        file = self.artifacts / "rank" / self.device / "ranking.json"
+        return Architecture.from_json(read_json(file, RANKED)["chosen"]["architecture"])
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The search problem: the space within the device's budgets."""
+        params = self.settings("search", SearchParams)
+        device = pick_device(self.params, self.device)
+        latency = read_latency_table(self.artifacts / "profile" / self.device)
+        budgets = search_budgets(self.space, self.device, device, latency, params.latency_margin)
+        batch = min(params.batch, len(self.images.val))
+        indicators = bn_indicators(self.supernet, self.space)
+        return problem_of(self.space, budgets.limits, batch, indicators)
+
+    def latency_space(self) -> tuple[SearchSpace, Limit]:
+        """The device's own space and its latency budget.
+
+        Raises:
+            ValueError: the device has no latency budget, or was not measured.
+        """
+        device = pick_device(self.params, self.device)
+        measured = limits(device, read_latency_table(self.artifacts / "profile" / self.device))
+        found = [limit for limit in measured if limit.key == "latency_ms"]
+        if not found:
+            raise ValueError(
+                f"'{self.device}' has no measured latency with a budget: take another --device."
+            )
+        return device_space(self.space, self.device, device).space, found[0]
+
+    def validation_judge(self) -> Evaluate:
+        """Evaluates recalibrated slices on all validation images, as `rank` recalibrates."""
+        params, images = self.settings("rank", RankParams), self.images
+        calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
+        held_out = list(eval_batches(images.val, images.info, EVAL_BATCH))
+        return recalibrated_evaluation(self.supernet, calibration, held_out)
+
+    def train(
+        self, network: nn.Module, params: TrainParams, teacher: Path | None, work: Path
+    ) -> dict[str, float]:
+        """Train a network in place from the weights it has, as the stage `train`; resumable.
+
+        Args:
+            network: the network.
+            params: the recipe, with the seed.
+            teacher: folder of its soft labels; None for none.
+            work: folder of the checkpoint.
+
+        Returns:
+            Test accuracy, accuracy on validation and test images together (`unseen`), seconds.
+        """
+        images = self.images
+        objective = Objective(len(images.info.classes), params.label_smoothing)
+        if teacher is not None:
+            objective = build_objective(params, images, teacher, OnnxRuntimeSession)
+        recipe = params.model_dump(exclude={"checkpoint_every"})
+        inputs = fingerprint(recipe, str(teacher), to_bytes(network).hex())
+        checkpoint = Checkpoint(work / inputs[:16], inputs)
+        began = time.perf_counter()
+        train_network(network, images, objective, params, checkpoint)
+        seconds = time.perf_counter() - began
+        checkpoint.clear()
+        val, test = (images.accuracy(network, split) for split in ("val", "test"))
+        return {"accuracy": test, "unseen": unseen(images, val, test), "seconds": seconds}
+
+
+def unseen(images: Images, val: float, test: float) -> float:
+    """Accuracy on validation and test images together, from that on each."""
+    return (val * len(images.val) + test * len(images.test)) / (len(images.val) + len(images.test))

@@ -1,0 +1,44 @@
+"""Finished runs of a benchmark, kept on disk so that a stopped benchmark resumes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.files import fingerprint, read_json, write_json
+
+SCHEMA = "netwright/benchmark/run/1"
+Row = dict[str, Any]
+
+
+class Runs:
+    """Results by name, one JSON file each.
+
+    Args:
+        work: the folder of all runs.
+        inputs: settings and files that the results depend on: runs with others are not reused.
+    """
+
+    def __init__(self, work: Path, *inputs: object) -> None:
+        self.folder = work / fingerprint(*inputs)[:12]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, compute: Callable[[], Row]) -> Row:
+        """The result of a run, computed and written where there is none."""
+        file = self.folder / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', name)}.json"
+        if not file.is_file():
+            write_json(file, SCHEMA, compute())
+            print(f"{name}: done", flush=True)
+        return {key: value for key, value in read_json(file, SCHEMA).items() if key != "schema"}
+
+    def every(
+        self, arms: Mapping[str, Callable[[int], Row]], seeds: Iterable[int]
+    ) -> dict[str, list[Row]]:
+        """Every arm with every seed; all arms of a seed first, so that a stopped one has pairs."""
+        found: dict[str, list[Row]] = {arm: [] for arm in arms}
+        for seed in seeds:
+            for arm, run in arms.items():
+                found[arm].append(self.get(f"{arm}-seed{seed}", lambda run=run, s=seed: run(s)))  # type: ignore[misc]
+        return found

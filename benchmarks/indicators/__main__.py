@@ -1,0 +1,203 @@
+"""How fast the BN indicator ranks: `python -m benchmarks.indicators`.
+
+It scores and sorts a million random architectures of the preset `bn-nas` by tables, plain and per
+layer; evaluates ONE architecture on the validation split as the stage `rank` does (its slice, batch
+norms recalibrated, accuracy); and divides. Multiply-accumulates, parameters, peak memory and
+latency of as many architectures are timed beside it. Results go to docs/results/indicators.md.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness.flags import flags_of
+from benchmarks.harness.markdown import table, write_sections
+from benchmarks.harness.presets import Preset, random_images
+from benchmarks.harness.timing import Timing, interleaved
+from core.process import prepare_machine
+from data.dataset import DatasetInfo, read_split
+from data.stream import Batch, TrainStream, eval_batches
+from devices.latency.regression import fit_regression
+from devices.latency.table import Choice, Correction, LatencyTable
+from devices.latency.vectorized import latencies
+from models.nets.evaluate import accuracy, recalibrate
+from models.nets.indicators import bn_indicator, bn_table
+from models.nets.shared_cells import SlicedNorm
+from models.nets.supernet import Supernet, extract
+from models.space.block_tables import ChoicesNG, sample_choices
+from models.space.cost_tables import activation_table, flops_table, parameters_table
+from models.space.costs import block_flops
+from models.space.space import SearchSpace
+from models.space.stage_features import stage_features, stage_sizes
+
+PRESET = Preset("bn-nas", (3, 32, 32))
+GOAL = 600_000
+"""How many times faster than evaluating a network BN-NAS reports its indicator to be."""
+VALIDATION_IMAGES = 6000
+RECALIBRATION_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure.
+
+    Attributes:
+        count: architectures scored.
+        images: of the validation split, where there are no real ones.
+        blocks: rounds of interleaved blocks.
+        batch: images per batch, in recalibration and evaluation.
+    """
+
+    count: int = 1_000_000
+    images: int = VALIDATION_IMAGES
+    blocks: int = 3
+    batch: int = 256
+
+
+@dataclass(frozen=True)
+class World:
+    """A space, its supernet, and the images that one architecture is evaluated on."""
+
+    space: SearchSpace
+    supernet: Supernet
+    calibration: list[torch.Tensor]
+    held_out: list[Batch]
+    images: str
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = flags_of("indicators", __doc__, "indicators.md")
+    parser.add_argument("--data", type=Path, help="prepared images of 32 to 256 pixels")
+    parser.add_argument("--count", type=int, default=Effort.count, help="architectures")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="check that it runs; writes nothing")
+    flags = parser.parse_args(arguments)
+    prepare_machine(flags.threads, 0)
+    effort = Effort(2000, 64, 1, 16) if flags.quick else Effort(flags.count)
+    version = torch.__version__.split("+")[0]
+    how = f"`python -m benchmarks.indicators`, {flags.threads} threads, torch {version}."
+    text = f"{how}\n\n{measure(world_of(effort, flags.data), effort)}"
+    out = None if flags.quick else flags.out
+    write_sections(out, "How fast networks are ranked", {"By tables": text})
+
+
+def world_of(effort: Effort, data: Path | None) -> World:
+    """The supernet with gammas that differ, and the images: real ones, or as many random ones."""
+    if data is None:
+        space = PRESET.load()
+        stream = random_images(PRESET.image_shape, effort.images, batches=1)
+        split, info, images = stream.split, stream.info, "random images"
+    else:
+        info = DatasetInfo.read(data)
+        space = SearchSpace.load(PRESET.file, info.image_shape, len(info.classes))
+        split, images = read_split(data, "val"), f"images of `{info.name}`"
+    learn = TrainStream(split, info, effort.batch, 0, augment=False)
+    supernet = Supernet(space, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    for module in supernet.modules():
+        if isinstance(module, SlicedNorm):
+            torch.nn.init.normal_(module.weight, generator=generator)
+    calibration = [learn.at(step).images_NCHW for step in range(RECALIBRATION_BATCHES)]
+    held_out = list(eval_batches(split, info, effort.batch))
+    shape = "x".join(map(str, info.image_shape))
+    return World(space, supernet, calibration, held_out, f"{len(split)} {images} ({shape})")
+
+
+def measure(world: World, effort: Effort) -> str:
+    """Every measurement, as Markdown."""
+    space, supernet = world.space, world.supernet
+    choices_NG = sample_choices(space, effort.count, np.random.default_rng(0))
+    bn = bn_table(supernet, space)
+    one = space.architecture(choices_NG[0].tolist())
+
+    def evaluate() -> float:
+        subnet = extract(supernet, one)
+        recalibrate(subnet, world.calibration)
+        return accuracy(subnet.eval(), world.held_out)
+
+    ranked = {
+        "BN indicator: score and sort": lambda: np.argsort(-bn.scores(choices_NG)),
+        "BN indicator per layer: score and sort": lambda: np.argsort(
+            -bn.scores(choices_NG, per_layer=True)
+        ),
+        "reading the table from the supernet": lambda: bn_table(supernet, space),
+        "drawing the architectures": lambda: sample_choices(
+            space, effort.count, np.random.default_rng(0)
+        ),
+    } | cost_calls(space, choices_NG)
+    times = interleaved({**ranked, "evaluate": evaluate}, effort.blocks, 1)
+    evaluated = times.pop("evaluate")
+    rows = [
+        (name, f"{time.seconds:.3f}", _factor(name, evaluated, time, effort.count))
+        for name, time in times.items()
+    ]
+    scalar = bn_indicator(supernet, one)
+    assert scalar == bn.scores(choices_NG[:1])[0]
+    score = times["BN indicator: score and sort"]
+    factor = evaluated.seconds / (score.seconds / effort.count)
+    return "\n\n".join(
+        [
+            f"{effort.count:,} random architectures of `{space.name}`; medians of {effort.blocks} "
+            "rounds that took turns. Times faster: than evaluating one architecture, per "
+            "architecture.",
+            table(("what", "seconds", "times faster"), rows),
+            f"Evaluating ONE architecture takes {evaluated.seconds:.2f} s: its slice, batch norms "
+            f"recalibrated on {RECALIBRATION_BATCHES} batches of {effort.batch}, accuracy on "
+            f"{world.images}. So the indicator is **{factor:,.0f}** times faster (BN-NAS says over "
+            f"{GOAL:,}, with ImageNet's 50,000 images on a graphics card).",
+            "Every score equals that of the same architecture alone, to the last bit "
+            "(`tests/models/space/test_block_tables.py`).",
+        ]
+    )
+
+
+def cost_calls(space: SearchSpace, choices_NG: ChoicesNG) -> dict[str, Callable[[], object]]:
+    """What the same architectures cost, tables made before."""
+    flops, parameters = flops_table(space), parameters_table(space)
+    memory = activation_table(space)
+    device = pretended(space)
+    blocks = latencies(space, replace(device, choices={}), "float32")
+    regression = latencies(space, device, "float32")
+    return {
+        "multiply-accumulates": lambda: flops.sums(choices_NG),
+        "parameters": lambda: parameters.sums(choices_NG),
+        "peak activation memory": lambda: memory.largest(choices_NG),
+        "latency, sum of blocks": lambda: blocks(choices_NG),
+        "latency, regression on stage features": lambda: regression(choices_NG),
+    }
+
+
+def pretended(space: SearchSpace) -> LatencyTable:
+    """A device with both latency models; how long a look-up takes depends on no number in it."""
+    ms = {b.key: 0.01 + zlib.crc32(b.key.encode()) % 997 / 7e4 for b in space.blocks()}
+    macs = {block.key: block_flops(block) for block in space.blocks()}
+    sizes, rng = stage_sizes(space.groups), np.random.default_rng(0)
+    seen = [stage_features(space.sample(rng), sizes) for _ in range(60)]
+    fitted = fit_regression(seen, [1 + sum(row.values()) for row in seen])
+    return LatencyTable(
+        "pretended",
+        "none",
+        ms,
+        macs,
+        {"float32": Correction(1.0, 0.0, 0.0, 0.1)},
+        {},
+        {"float32": fitted},
+        {"float32": Choice("regression", {}, {})},
+        sizes,
+    )
+
+
+def _factor(name: str, evaluated: Timing, time: Timing, count: int) -> str:
+    if "sort" not in name:
+        return ""
+    return f"{evaluated.seconds / time.seconds * count:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

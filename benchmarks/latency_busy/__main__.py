@@ -1,0 +1,232 @@
+"""Does a latency ratio measured beside other work agree with the same ratio measured alone?
+
+Networks of `compact` in pairs, some models to each reference network, measured as a profile does,
+or with `--reported` in several processes each, as what is reported of a bundle:
+alone, beside one busy loop per core, and alone again. The two passes alone say how well a quiet
+measurement repeats itself, and their mean is what the busy one is held against. Nothing else should
+run on the machine meanwhile; four minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness.flags import PARAMS, flags_of
+from benchmarks.harness.markdown import table, write_sections
+from benchmarks.harness.presets import COMPACT
+from benchmarks.harness.release import settings
+from devices.device import Budget, Device
+from devices.latency.networks import draw_networks, write_network
+from devices.latency.settings import ProfileParams
+from devices.measure.agent.runtimes import RUNTIMES
+from devices.measure.interleaved import PROCESSES, Measurement, Protocol, pool, replicate
+from devices.measure.target import LocalTarget, Target
+
+TOLERANCE, SHARE, SLOWER = 0.05, 0.95, 3.0
+"""The goal: so near, for so many of the pairs, in at most so many times the time."""
+BUSY = ("sh", "-c", "while :; do :; done")
+REFERENCES = 4
+"""How many networks the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All pairs, measured once.
+
+    Attributes:
+        found: measurements, in the order of the pairs.
+        seconds: of wall time, with what it takes to start the processes.
+    """
+
+    found: tuple[Measurement, ...]
+    seconds: float
+
+    @property
+    def ratios(self) -> np.ndarray:
+        """(pairs,): the model's time over the reference's."""
+        return np.array([row.ratio for row in self.found])
+
+    @property
+    def undisturbed(self) -> float:
+        """Share of the blocks that nothing disturbed."""
+        return float(np.mean([row.undisturbed for row in self.found]))
+
+
+def write_pairs(pairs: int, folder: Path) -> dict[Path, list[Path]]:
+    """Draw networks from the smallest to the largest; the models of each reference.
+
+    Args:
+        pairs: how many there are.
+        folder: where the files go.
+    """
+    rng = np.random.default_rng(0)
+    networks = draw_networks(COMPACT.load(), pairs + REFERENCES, rng)
+    files = [folder / f"network{number}.onnx" for number in range(len(networks))]
+    for network, file in zip(networks, files, strict=True):
+        write_network(network, file, seed=0)
+    ends = np.linspace(0, len(files) - 1, REFERENCES).round().astype(int).tolist()
+    references = [files[number] for number in ends]
+    models = [file for file in files if file not in references]
+    rng.shuffle(models)
+    return {reference: models[k::REFERENCES] for k, reference in enumerate(references)}
+
+
+@contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """Keep so many cores busy, with processes that end with the block."""
+    loops = [subprocess.Popen(BUSY) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+        for loop in loops:
+            loop.wait()
+
+
+def measure_all(
+    target: Target,
+    pairs: dict[Path, list[Path]],
+    protocol: Protocol,
+    quick_ms: dict[Path, float],
+    reported: bool,
+    title: str,
+) -> Pass:
+    """Measure every model against its reference.
+
+    Args:
+        target: where.
+        pairs: the models of each reference.
+        protocol: how carefully.
+        quick_ms: each reference's shortest time in an earlier pass, as a stage knows it from the
+            device's profile; updated.
+        reported: whether each is measured in several processes.
+        title: to print.
+    """
+    began, found = time.perf_counter(), list[Measurement]()
+    for reference, models in pairs.items():
+        known = quick_ms.get(reference)
+        jobs = [{model.stem: model for model in models}]
+        if reported:
+            jobs = [replicate(model) for model in models]
+        for files in jobs:
+            measured = target.measure(files, reference, protocol, expected_ms=known)
+            found += [pool(measured)] if reported else measured.values()
+            took = next(row.reference_ms for row in measured.values())
+            known = min(took, known or took)
+        quick_ms[reference] = known or math.inf
+    done = Pass(tuple(found), time.perf_counter() - began)
+    print(f"{title}: {done.seconds:.0f} s, {done.undisturbed:.0%} undisturbed", flush=True)
+    return done
+
+
+def off(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """By which share of itself each ratio differs from another, whichever is the larger."""
+    return np.asarray(np.expm1(np.abs(np.log(one / other))))
+
+
+def judge(quiet: Sequence[Pass], busy: Pass, loops: int) -> str:
+    """The result as Markdown: the goal's two numbers, and every pair."""
+    alone = np.sqrt(quiet[0].ratios * quiet[1].ratios)
+    seconds = float(np.mean([done.seconds for done in quiet]))
+    again, beside = off(quiet[0].ratios, quiet[1].ratios), off(busy.ratios, alone)
+    within, slower = float((beside <= TOLERANCE).mean()), busy.seconds / seconds
+    rows = [
+        _differences("alone against alone again", again),
+        _differences(f"beside {loops} busy loops against alone", beside),
+    ]
+    head = ("the ratio of a pair", f"within {TOLERANCE:.0%}", "median", "95th percentile", "most")
+    held = [row.interval[0] <= row.ms * a / row.ratio <= row.interval[1]
+            for row, a in zip(busy.found, alone, strict=True)]  # fmt: skip
+    return "\n".join(
+        [
+            f"- {_verdict(within >= SHARE)}: {within:.0%} of {len(alone)} pairs within "
+            f"{TOLERANCE:.0%} of the ratio measured alone (goal {SHARE:.0%}).",
+            f"- {_verdict(slower <= SLOWER)}: {slower:.2f} times the time, {busy.seconds:.0f} s "
+            f"for {seconds:.0f} s (goal {SLOWER:g} or less).",
+            f"- {np.mean(held):.0%} of the 95% intervals measured beside the loops hold the ratio "
+            f"measured alone. Blocks undisturbed: {quiet[0].undisturbed:.0%} and "
+            f"{quiet[1].undisturbed:.0%} alone, {busy.undisturbed:.0%} beside the loops.",
+            "",
+            table(head, rows),
+            "",
+            table(
+                ("pair", "alone", "alone again", "busy", "95% interval", "differs", "blocks"),
+                [
+                    _pair(f"{number + 1}", quiet[0].found[number], quiet[1].found[number], row)
+                    for number, row in enumerate(busy.found)
+                ],
+            ),
+        ]
+    )
+
+
+def _verdict(met: bool) -> str:
+    return "**Met**" if met else "**Missed**"
+
+
+def _differences(what: str, off_by: np.ndarray) -> tuple[str, ...]:
+    numbers = (np.median(off_by), np.quantile(off_by, 0.95), off_by.max())
+    within = f"{(off_by <= TOLERANCE).mean():.0%}"
+    return what, within, *(f"{number:.1%}" for number in numbers)
+
+
+def _pair(number: str, first: Measurement, second: Measurement, busy: Measurement) -> Sequence[str]:
+    low, high = (bound * busy.ratio / busy.ms for bound in busy.interval)
+    differs = busy.ratio / math.sqrt(first.ratio * second.ratio) - 1
+    return (
+        number,
+        f"{first.ratio:.3f}",
+        f"{second.ratio:.3f}",
+        f"{busy.ratio:.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{differs:+.1%}",
+        f"{busy.blocks}",
+    )
+
+
+def main() -> None:
+    parser = flags_of("latency_busy", __doc__, "latency-busy.md")
+    parser.add_argument("--runtime", choices=sorted(RUNTIMES), default="onnxruntime")
+    parser.add_argument("--reported", action="store_true", help="several processes a model")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--loops", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--params", type=Path, default=PARAMS, help="its `profile`")
+    args = parser.parse_args()
+    protocol = settings(args.params, "profile", ProfileParams).network_protocol
+    device = Device(backend=args.runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
+    target = LocalTarget(device)
+    with tempfile.TemporaryDirectory() as folder:
+        pairs, quick_ms = write_pairs(args.pairs, Path(folder)), dict[Path, float]()
+        measure = partial(measure_all, target, pairs, protocol, quick_ms, args.reported)
+        first = measure("alone")
+        with busy_loops(args.loops):
+            busy = measure(f"beside {args.loops} busy loops")
+        again = measure("alone again")
+    machine = target.machine()
+    words = f"--runtime {args.runtime}" + f" --pairs {args.pairs}" * (args.pairs != 20)
+    words += " --reported" * args.reported
+    about = (
+        f"`python -m benchmarks.latency_busy {words}` on {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['runtime']} {machine['runtime_version']}, 1 thread; "
+        f"at least {protocol.blocks} blocks of {protocol.calls} calls, intervals of "
+        f"{protocol.max_interval:.0%} to either side or {protocol.time_limit_s:g} s a model."
+    )
+    section = machine["runtime"] + f", {PROCESSES} processes a model" * args.reported
+    sections = {section: f"{about}\n\n{judge((first, again), busy, args.loops)}"}
+    write_sections(args.out, "Latency measured beside other work", sections)
+
+
+if __name__ == "__main__":
+    main()

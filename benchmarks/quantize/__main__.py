@@ -1,0 +1,136 @@
+"""What int8 costs and gains, network by network: `python -m benchmarks.quantize [--json OUT]`.
+
+Searched networks of a finished release, and torchvision's MobileNetV2 and MobileNetV3-small, which
+are trained here first, briefly: float32 against int8 on every runtime that runs on this machine.
+It prints a table and writes it to docs/results/quantize.md. Weights are kept in --cache, so that
+only a first run trains. Latency is the ratio of two files in interleaved blocks of one session.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness.flags import ARTIFACTS, PARAMS, flags_of, require_known
+from benchmarks.harness.markdown import number, table, write_sections
+from benchmarks.harness.networks import TORCHVISION
+from benchmarks.harness.release import settings
+from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
+from benchmarks.quantize.variants import RUNTIMES, Effort, Row, Variants, rows_of
+from core.process import prepare_machine
+from devices.measure.interleaved import Protocol
+from devices.quantize.settings import QuantizeParams
+from devices.runtimes.registry import backend
+from models.training.learning import Images
+
+ALL_IMAGES = 10_000
+HEAD = ("network", "runtime", "variant", "top-1", "agrees", "kB", "float32 / int8 time", "spread")
+
+
+def main() -> None:
+    args = _flags()
+    prepare_machine(1, 0)
+    images = Images.read(args.data)
+    rows: list[Row] = []
+    effort = _effort(args)
+    for network in _networks(args, images):
+        with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
+            for row in rows_of(Variants(network, images, effort, Path(folder))):
+                print(" | ".join(cells(row)), flush=True)
+                rows.append(row)
+    if args.json is not None:
+        args.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
+    words = " --no-latency" * args.no_latency
+    words += f" --images {args.images}" * (args.images < ALL_IMAGES)
+    words += f" --only {' '.join(args.only or ())}" * (args.only is not None)
+    versions = [f"{backend(name).runtime} {backend(name).version()}" for name in effort.runtimes]
+    versions.append(f"torch {torch.__version__.split('+')[0]}")
+    about = (
+        f"`python -m benchmarks.quantize{words}`, {', '.join(versions)}, one thread; torchvision's "
+        f"networks learned for {args.epochs:g} epochs, stride 1 in the stem."
+    )
+    sections = {"Accuracy and speed of int8": f"{about}\n\n{report(rows)}"}
+    write_sections(args.out, "What int8 costs and gains", sections)
+
+
+def _flags() -> argparse.Namespace:
+    parser = flags_of("quantize", __doc__, "quantize.md")
+    parser.add_argument("--data", type=Path, default=ARTIFACTS / "data")
+    parser.add_argument("--params", type=Path, default=PARAMS, help="its `quantize`")
+    parser.add_argument(
+        "--networks", type=Path, default=ARTIFACTS / "train", help="a folder for each"
+    )
+    parser.add_argument("--cache", type=Path, default=ARTIFACTS / "benchmarks")
+    parser.add_argument("--only", nargs="*", default=None, help="names of networks")
+    parser.add_argument("--runtimes", nargs="*", choices=RUNTIMES, default=list(RUNTIMES))
+    parser.add_argument("--epochs", type=float, default=Training.epochs, help="of torchvision's")
+    parser.add_argument("--images", type=int, default=ALL_IMAGES, help="test images at most")
+    parser.add_argument("--no-latency", action="store_true", help="for a machine that is busy")
+    parser.add_argument("--json", type=Path, help="write the rows here, too")
+    args = parser.parse_args()
+    args.folders = {path.name: path for path in sorted(args.networks.glob("*")) if path.is_dir()}
+    require_known(parser, args.only or (), [*args.folders, *TORCHVISION])
+    return args
+
+
+def _effort(args: argparse.Namespace) -> Effort:
+    params = settings(args.params, "quantize", QuantizeParams)
+    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
+    runtimes = tuple(name for name in args.runtimes if backend(name).capabilities().can_run)
+    return Effort(runtimes, args.images, None if args.no_latency else protocol, params)
+
+
+def _networks(args: argparse.Namespace, images: Images) -> Iterable[Network]:
+    for name in args.only or [*args.folders, *TORCHVISION]:
+        if name in args.folders:
+            yield searched(args.folders[name])
+        else:
+            yield train_torchvision(name, images, Training(epochs=args.epochs), args.cache)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of the table; a number that was not measured is a dash."""
+    return (
+        row.network,
+        row.runtime,
+        row.variant,
+        number(row.accuracy, ".4f"),
+        number(row.agreement, ".4f"),
+        number(row.size and row.size / 1000, ".0f"),
+        number(row.speedup, ".2f"),
+        number(row.spread, ".1%"),
+    )
+
+
+def report(rows: Sequence[Row]) -> str:
+    """The table, what each network loses, and what could not be built."""
+    lines = [table(HEAD, [cells(row) for row in rows])]
+    names = dict.fromkeys(row.network for row in rows)
+    lines.append("\n".join(filter(None, (lost(name, rows) for name in names))))
+    refused = [f"- {r.network}, {r.runtime}, {r.variant}: {r.why_not}" for r in rows if r.why_not]
+    lines.append("\n".join(refused))
+    return "\n\n".join(filter(None, lines))
+
+
+def lost(name: str, rows: Sequence[Row]) -> str:
+    """What the int8 files of a network lose of top-1 against float32 on the same runtime."""
+    own = [row for row in rows if row.network == name]
+    whole = {row.runtime: row.accuracy for row in own if row.variant == "float32"}
+    losses = [
+        before - row.accuracy
+        for row in own
+        if row.variant != "float32" and row.accuracy is not None
+        if (before := whole[row.runtime]) is not None
+    ]
+    if not losses:
+        return ""
+    return f"- {name} loses of top-1 in int8: {min(losses):+.4f} to {max(losses):+.4f}."
+
+
+if __name__ == "__main__":
+    main()

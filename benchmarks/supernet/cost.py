@@ -1,0 +1,225 @@
+"""Time and memory of a supernet's step, against plain networks, strategies and spaces."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.harness.markdown import table, verdict
+from benchmarks.harness.presets import CLASSES, COMPACT, Preset, random_images
+from benchmarks.harness.timing import Call, interleaved, matrix_product
+from data.stream import Batch, TrainStream
+from models.nets.memory import peak_bytes
+from models.nets.supernet import Supernet, extract
+from models.space.architecture import Architecture
+from models.space.costs import block_flops, flops
+from models.space.operators import OPERATORS
+from models.space.space import SearchSpace
+from models.space.spec import SpaceSpec
+from models.training.loop import Objective, Recipe, Run
+from models.training.optimizer import PathOptimizer
+from models.training.strategies import STRATEGIES, Strategy, Task
+
+PRESETS = (COMPACT, Preset("macro", (3, 32, 32)), Preset("fbnet", (3, 224, 224)))
+OVERHEAD_GOAL = 1.02
+BN_ONLY_GOAL = 0.5
+PASSES = {"spos": 3, "fair": 3, "sandwich": 3, "bn_only": 2, "pi": 4}
+"""Forward passes that a step's arithmetic on one path amounts to: gradients of inputs and of
+weights cost one each; `bn_only` needs none of weights, and `pi` has a teacher's forward besides."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        blocks: rounds of interleaved blocks.
+        calls: steps a block.
+        batch: images a step, of images of 28 and 32 pixels.
+        large_batch: of 224 pixels.
+        architectures: measured at random, besides the smallest and the largest.
+        steps: of the trainings of `ranking`.
+        ranked: architectures in its ranking.
+        data: folder of prepared images for `ranking`; None for random ones.
+    """
+
+    blocks: int = 9
+    calls: int = 3
+    batch: int = 64
+    large_batch: int = 8
+    architectures: int = 3
+    steps: int = 2000
+    ranked: int = 1000
+    data: Path | None = None
+
+
+def strategy_of(name: str, space: SearchSpace, images: int) -> Strategy:
+    """A strategy with its defaults on a fresh supernet."""
+    supernet = Supernet(space, torch.Generator().manual_seed(0)).train()
+    return STRATEGIES[name](Task(supernet, space, Objective(CLASSES), 0, images))
+
+
+def trainer_stepper(strategy: Strategy, stream: TrainStream) -> Callable[[], None]:
+    """The next step of the trainer, with batches made before."""
+    recipe = Recipe(1_000_000, 0.01, window=1_000_000)
+    run = Run(strategy.supernet, recipe, strategy.trainable(), strategy)
+    batches = [stream.at(step, strategy.views) for step in range(2)]
+    return lambda: run.advance(lambda step: batches[step % 2], strategy.learn)
+
+
+def step_of(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[[Batch], None]:
+    """One training step with the trainer's optimiser, which only works on what was touched."""
+    optimizer = PathOptimizer(list(module.parameters()), momentum=0.9, weight_decay=0.0)
+
+    def step(batch: Batch) -> None:
+        loss = functional.cross_entropy(forward(batch.images_NCHW), batch.labels_N)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(0.01)
+        optimizer.zero_grad()
+
+    return step
+
+
+def pair(
+    supernet: Supernet, architecture: Architecture, batch: Batch
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of one architecture in the supernet, and of its plain network."""
+    subnet = extract(supernet, architecture).train()
+    shared = step_of(supernet.train(), lambda x_NCHW: supernet(x_NCHW, architecture))
+    plain = step_of(subnet, subnet)
+    return (lambda: shared(batch)), (lambda: plain(batch))
+
+
+def overhead(effort: Effort) -> str:
+    """A supernet's step over that of the same plain network, per preset."""
+    rows, lines = [], []
+    for preset in PRESETS:
+        space, rng = preset.load(), np.random.default_rng(0)
+        chosen = [space.extreme(block_flops), space.extreme(block_flops, largest=True)]
+        chosen += [space.sample(rng) for _ in range(effort.architectures)]
+        supernet = Supernet(space, torch.Generator().manual_seed(0))
+        size = effort.large_batch if preset.image_shape[1] > 32 else effort.batch
+        batch = random_images(preset.image_shape, size, batches=1).at(0)
+        ratios = []
+        for architecture in sorted(chosen, key=flops):
+            shared, plain = pair(supernet, architecture, batch)
+            times = interleaved({"shared": shared, "plain": plain}, effort.blocks, effort.calls)
+            ratio, spread = times["shared"].over(times["plain"])
+            ratios.append(ratio)
+            first = f"`{preset.name}`, {preset.image_shape[1]} px, {len(batch.labels_N)}"
+            numbers = (flops(architecture) / 1e6, 1000 * times["shared"].seconds, ratio, spread)
+            rows.append((first, *(f"{number:.3f}" for number in numbers)))
+        middle = statistics.median(ratios)
+        lines.append(verdict(f"`{preset.name}`, median", middle, OVERHEAD_GOAL))
+    head = ("space, images, batch", "MMAC", "step ms", "over plain", "spread")
+    return "\n\n".join([*lines, table(head, rows)])
+
+
+def bn_only(effort: Effort) -> str:
+    """A step of `bn_only` over the step of `spos` on the same paths."""
+    space = COMPACT.load()
+    stream = random_images(COMPACT.image_shape, effort.batch)
+    names = ("spos", "bn_only")
+    steps = {n: trainer_stepper(strategy_of(n, space, len(stream.split)), stream) for n in names}
+    # Both walk through the same random paths, so a block must hold as many steps of either.
+    times = interleaved(steps, effort.blocks, 4 * effort.calls)
+    ratio, spread = times["bn_only"].over(times["spos"])
+    rows = [(f"`{name}`", f"{1000 * times[name].seconds:.1f}") for name in names]
+    text = verdict(f"Batch norms alone over a full step (spread {spread:.3f})", ratio, BN_ONLY_GOAL)
+    return f"{text}\n\n{table(('strategy', 'step ms'), rows)}"
+
+
+def throughput(effort: Effort) -> str:
+    """Images per second, share of the matrix rate, and share of making the batch."""
+    space, stream = COMPACT.load(), random_images(COMPACT.image_shape, effort.batch)
+    product, product_flops = matrix_product()
+    rows = []
+    for name in STRATEGIES:
+        strategy = strategy_of(name, space, len(stream.split))
+        paths = [strategy.paths(step) for step in range(20)]
+        macs = float(np.mean([sum(map(flops, step)) for step in paths]))
+        step_flops = PASSES[name] * 2 * stream.batch * macs
+        things: dict[str, Call] = {
+            "step": trainer_stepper(strategy, stream),
+            "batch": partial(stream.at, 0, strategy.views),
+            "product": product,
+        }
+        times = interleaved(things, effort.blocks, 4 * effort.calls)
+        step_s, batch_s = times["step"].seconds, times["batch"].seconds
+        share = step_flops / step_s * times["product"].seconds / product_flops
+        speed, making = stream.batch / (step_s + batch_s), batch_s / (batch_s + step_s)
+        cells = (f"{1000 * step_s:.1f}", f"{speed:.0f}", f"{share:.1%}", f"{making:.1%}")
+        rows.append((f"`{name}`", f"{len(paths[0])}", *cells))
+    head = ("strategy", "paths", "step ms", "images/s", "of the matrix rate", "making the batch")
+    note = (
+        f"`{COMPACT.name}` at {COMPACT.image_shape[1]} px, batch {stream.batch}. An image counts "
+        "once a step, however many paths learn it; making the batch includes augmentation."
+    )
+    return f"{note}\n\n{table(head, rows)}"
+
+
+def growth(effort: Effort) -> str:
+    """Time and memory of the same network's step in growing spaces, and of the trainer's step."""
+    wanted = (10, 100, 1000)
+    spaces = [grown_space(count) for count in wanted]
+    batch = random_images(COMPACT.image_shape, effort.batch, batches=1).at(0)
+    architecture = spaces[0].extreme(block_flops, largest=True)
+    steps, peaks = {}, []
+    for number, space in enumerate(spaces):
+        supernet = Supernet(space, torch.Generator().manual_seed(0))
+        shared, _ = pair(supernet, architecture, batch)
+        steps[f"{number}"] = shared
+        peaks.append(peak_bytes(shared))
+    times = interleaved(steps, effort.blocks, effort.calls)
+    rows = []
+    for number, space in enumerate(spaces):
+        ratio, spread = times[f"{number}"].over(times["0"])
+        blocks = max(len(blocks) for blocks in space.possible()[2:-1])
+        time = (f"{1000 * times[f'{number}'].seconds:.1f}", f"{ratio:.3f}", f"{spread:.3f}")
+        peak = (f"{peaks[number] / 1e6:.2f}", f"{peaks[number] / peaks[0]:.4f}")
+        rows.append((f"{blocks}", f"{space.count():.3g}", *time, *peak))
+    head = ("blocks a layer", "networks", "step ms", "ratio", "spread", "peak MB", "ratio")
+    note = "One network that all spaces hold; its step with optimiser, weights not counted."
+    return f"{note}\n\n{table(head, rows)}"
+
+
+def grown_space(count: int) -> SearchSpace:
+    """A space with about `count` different blocks in each of its layers.
+
+    Settings of one operator come first, from the largest down, then widths; so all these spaces
+    have the same largest network.
+    """
+    # Of the settings those that change how much is computed: others would make equals.
+    settings = {name: OPERATORS["mbconv"].settings[name] for name in ("kernel", "expansion")}
+    taken = {name: [options[-1]] for name, options in settings.items()}
+    while True:
+        name = min(taken, key=lambda name: len(taken[name]) / len(settings[name]))
+        more = len(taken[name]) + 1
+        candidates = int(np.prod([len(options) for options in taken.values()]))
+        if more > len(settings[name]) or 2 * candidates // (more - 1) * more > count:
+            break
+        taken[name] = list(settings[name][-more:])
+    widths = list(range(64, 64 - max(1, count // candidates), -1))
+    stage = {
+        "layers": 3,
+        "stride": 2,
+        "channels": widths,
+        "skip": False,
+        "operators": {"mbconv": taken},
+    }
+    spec = {
+        "name": f"grown-{count}",
+        "sizes": (8, 64),
+        "stem": {"operator": "conv", "channels": 16, "stride": 2, "settings": {"kernel": 3}},
+        "stages": [stage],
+        "head": {"operator": "classifier", "settings": {"width": 128}},
+    }
+    return SearchSpace(SpaceSpec.model_validate(spec), COMPACT.image_shape, CLASSES)

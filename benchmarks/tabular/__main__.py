@@ -1,0 +1,76 @@
+"""How many architectures each search needs: `python -m benchmarks.tabular --table FILE`.
+
+The project's own algorithms, with the settings of `params.yaml`, search NAS-Bench-Macro, whose
+6,561 networks were all trained three times (the file is the published table; it is not part of the
+project). `benchmarks.tabular.table` says how an evaluation is made of a published accuracy.
+
+PARSEC is run at its best: every fixed number of samples of a list, and at the best of them other
+learning rates. The defaults were not tuned on this table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from benchmarks.harness.flags import PARAMS, flags_of
+from benchmarks.harness.markdown import write_sections
+from benchmarks.harness.release import search_settings
+from benchmarks.tabular.compare import Compared, Setting, compare
+from benchmarks.tabular.report import introduction, picture, section, to_json
+from benchmarks.tabular.table import Table
+from core.files import write_bytes, write_json
+
+SCHEMA = "netwright/tabular/1"
+
+
+def settings(flops: float) -> tuple[Setting, ...]:
+    """With and without a budget, on the whole test split or on batches as in the search."""
+    within = f"at most {flops / 1e6:g} M multiply-accumulates"
+    return (
+        Setting("whole test split", "split", None),
+        Setting(f"whole test split, {within}", "split", flops),
+        Setting("batches as in the search", "batches", None),
+        Setting(f"batches as in the search, {within}", "batches", flops),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = flags_of("tabular", __doc__)
+    parser.add_argument("--table", type=Path, required=True, help="nas-bench-macro_cifar10.json")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--flops", type=float, default=50e6, help="of the settings with a budget")
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="settings at once")
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--out", type=Path, help="write docs/results/tabular.md here, or elsewhere")
+    parser.add_argument("--picture", type=Path, help="draw accuracy against samples here")
+    args = parser.parse_args(arguments)
+    if args.seeds < 2:
+        parser.error("--seeds: at least 2, because results are compared seed by seed")
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    table, params = Table.load(args.table), search_settings(args.params, "fp_nas", 0)
+    jobs = [(args.table, setting, args.params, seeds) for setting in settings(args.flops)]
+    with ProcessPoolExecutor(args.processes) as pool:
+        found = list(pool.map(_compare, *zip(*jobs, strict=True)))
+    if args.json:
+        write_json(args.json, SCHEMA, to_json(table, params, seeds, found))
+    if args.picture:
+        write_bytes(args.picture, picture(found))
+    begin = introduction(table, params, seeds, args.picture and args.picture.name)
+    sections = {one.setting.name[0].upper() + one.setting.name[1:]: section(one) for one in found}
+    write_sections(args.out, "How many architectures a search needs", {"Set-up": begin} | sections)
+
+
+def _compare(file: Path, setting: Setting, params: Path, seeds: Sequence[int]) -> Compared:
+    with threadpool_limits(1):  # the processes share the cores already
+        return compare(Table.load(file), setting, params, seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Runs of all search algorithms in one setting of the tabular benchmark, and their comparison.
+
+Axes: S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness.compare import Difference
+from benchmarks.harness.release import search_settings
+from benchmarks.tabular.table import Array, Judge, Table
+from models.search.algorithms import ALGORITHMS
+from models.search.loop import one_step, problem_of
+from models.search.problem import Problem
+from models.search.settings import SearchParams
+from models.space.costs import block_flops, flops
+from models.space.limits import Limit
+
+FIXED = (2, 3, 4, 6, 8, 12, 16, 24)
+"""PARSEC's numbers of samples a step."""
+RATES = (0.5, 2.0)
+"""PARSEC's other learning rates, in units of the default."""
+NEAR = 0.2
+"""Points below the optimum that still count as found."""
+_ANSWER = 1  # as in the search loop: the generator of an answer
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is searched for, and how it is evaluated.
+
+    Attributes:
+        name: for the page.
+        judge: the images behind an evaluation.
+        flops: the budget; None for none.
+    """
+
+    name: str
+    judge: Judge
+    flops: float | None
+
+    def problem(self, table: Table, images: int) -> Problem:
+        """The problem that algorithms solve."""
+        limits = () if self.flops is None else (Limit("flops", self.flops, flops, block_flops),)
+        return problem_of(table.space, limits, images)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search: after each step how many architectures were sampled, and its answer.
+
+    Attributes:
+        samples: running number of sampled architectures.
+        accuracies: the answer's true accuracy, percent.
+    """
+
+    samples: tuple[int, ...]
+    accuracies: tuple[float, ...]
+
+    def at(self, samples: int) -> float:
+        """The accuracy of the answer after at most so many samples."""
+        place = int(np.searchsorted(self.samples, samples, side="right")) - 1
+        return self.accuracies[max(0, place)]
+
+    def stays(self, best: float) -> int | None:
+        """Samples from which on the answer never leaves the optimum's neighbourhood again."""
+        near = [accuracy >= best - NEAR - 1e-9 for accuracy in self.accuracies]
+        if not near[-1]:
+            return None
+        first = len(near) - near[::-1].index(False) if False in near else 0
+        return self.samples[first]
+
+
+def run(
+    params: SearchParams, table: Table, setting: Setting, problem: Problem, on_the_way: bool = True
+) -> Run:
+    """Search once with the project's own code.
+
+    Args:
+        params: with the algorithm and the run's seed.
+        table: answers the queries.
+        setting: how.
+        problem: the setting's; it caches costs, so runs share it.
+        on_the_way: whether to note the answer after every step, or after the last alone.
+    """
+    searched = ALGORITHMS[params.algorithm](problem, params)
+    evaluate = table.evaluation(searched, setting.judge, params.seed)
+    samples, accuracies = [], []
+    while not searched.finished:
+        one_step(searched, table.space.architecture, evaluate)
+        if on_the_way or searched.finished:
+            answer = searched.answer(1, np.random.default_rng([params.seed, _ANSWER]))[0]
+            samples.append(searched.samples)
+            accuracies.append(table.accuracy(answer))
+    return Run(tuple(samples), tuple(accuracies))
+
+
+def final(runs: Sequence[Run]) -> Array:
+    """The accuracy of each run's last answer, shape (S,)."""
+    return np.array([one.accuracies[-1] for one in runs])
+
+
+def spent(runs: Sequence[Run]) -> Array:
+    """How many architectures each run sampled, shape (S,)."""
+    return np.array([one.samples[-1] for one in runs], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that was run in one setting, with the same seeds throughout.
+
+    Attributes:
+        setting: which.
+        best: the highest true accuracy there is, percent.
+        margin: points of accuracy below which a difference is none.
+        runs: of every algorithm, with default params.
+        sweep: of PARSEC, by fixed number of samples and learning rate; final answers only.
+        random: long random searches, for equal numbers of evaluations.
+    """
+
+    setting: Setting
+    best: float
+    margin: float
+    runs: Mapping[str, Sequence[Run]]
+    sweep: Mapping[tuple[int, float], Sequence[Run]]
+    random: Sequence[Run]
+
+    @cached_property
+    def parsec(self) -> tuple[int, float]:
+        """PARSEC's best: the highest mean accuracy of the sweep."""
+        return max(self.sweep, key=lambda key: float(final(self.sweep[key]).mean()))
+
+    @cached_property
+    def frugal(self) -> tuple[int, float] | None:
+        """The PARSEC with the fewest samples that is as good as FP-NAS, or better."""
+        good = [key for key in self.sweep if self.against(key).interval(0.9)[0] > -self.margin]
+        return min(good, key=lambda key: float(spent(self.sweep[key]).mean()), default=None)
+
+    @cached_property
+    def lost(self) -> list[str]:
+        """Algorithms that random search beats at equal numbers of evaluations."""
+        names = [name for name in self.runs if name != "random"]
+        return [name for name in names if self.over_random(name).verdict == "worse"]
+
+    def against(self, key: tuple[int, float]) -> Difference:
+        """A PARSEC's final accuracy minus that of FP-NAS."""
+        return Difference.of(final(self.sweep[key]).tolist(), final(self.runs["fp_nas"]).tolist())
+
+    def saved(self, key: tuple[int, float]) -> float:
+        """Share of a PARSEC's samples that FP-NAS did without."""
+        return 1 - float(spent(self.runs["fp_nas"]).mean() / spent(self.sweep[key]).mean())
+
+    def over_random(self, name: str) -> Difference:
+        """An algorithm's final accuracy minus random search's at equal evaluations."""
+        pairs = zip(self.random, self.runs[name], strict=True)
+        equal = [chance.at(one.samples[-1]) for chance, one in pairs]
+        return Difference.of(final(self.runs[name]).tolist(), equal)
+
+
+def compare(table: Table, setting: Setting, params: Path, seeds: Sequence[int]) -> Compared:
+    """Run everything in one setting, with the settings of a params file."""
+    default = search_settings(params, "parsec", 0)
+    problem = setting.problem(table, default.batch)
+
+    def runs(name: str, on_the_way: bool = False, /, **changes: object) -> list[Run]:
+        every = [search_settings(params, name, seed, **changes) for seed in seeds]
+        return [run(one, table, setting, problem, on_the_way) for one in every]
+
+    found = {name: runs(name, True) for name in ALGORITHMS}
+    rate = default.learning_rate
+    sweep = {(fixed, rate): runs("parsec", fixed_samples=fixed) for fixed in FIXED}
+    best = max(sweep, key=lambda key: float(final(sweep[key]).mean()))[0]
+    for factor in RATES:
+        changed = factor * rate
+        sweep[best, changed] = runs("parsec", fixed_samples=best, learning_rate=changed)
+    longest = max(int(spent(some).max()) for some in found.values())
+    steps = -(-longest // default.fixed_samples)
+    chance = runs("random", True, steps=steps)
+    return Compared(setting, table.best(setting.flops), table.training_noise, found, sweep, chance)

@@ -1,0 +1,106 @@
+"""Training of one network from its slice of the supernet, with a teacher's soft labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from core.checkpoint import Checkpoint
+from core.distributed import ALONE, Processes
+from data.stream import eval_batches
+from models.nets.equivalence import EquivalenceCheck, Limits, compare, scaled
+from models.nets.evaluate import logits, recalibrate
+from models.nets.subnet import Subnet
+from models.nets.supernet import Supernet
+from models.training.joint_norm import joint_norms
+from models.training.learning import EVAL_BATCH, Images, learn_with_checkpoints, spread
+from models.training.loop import Objective, Run, supervised_step
+from models.training.settings import TrainParams
+from models.training.teachers.load import open_teacher
+from models.training.teachers.onnx import OpenOnnx
+from models.training.teachers.result import read_logits
+
+
+def train_network(
+    start: nn.Module,
+    images: Images,
+    objective: Objective,
+    params: TrainParams,
+    checkpoint: Checkpoint,
+    processes: Processes = ALONE,
+) -> Run:
+    """Train a network in place, from the weights it has.
+
+    The result has the averaged weights and recalibrated batch norms: the average is often better
+    and never much worse, and selecting between the two would overfit `val`.
+
+    Args:
+        start: the network.
+        images: the data set.
+        objective: the loss, with the teacher's soft labels.
+        params: how.
+        checkpoint: of this run.
+        processes: those that share each batch; each calls this.
+    """
+    stream = images.stream(params, (processes.rank, processes.count))
+    run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
+    learn = supervised_step(start, objective, params.mixup)
+    with joint_norms(start, processes):
+        learn_with_checkpoints("train", run, stream.at, learn, checkpoint)
+    run.use_average()
+    recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
+    start.eval()
+    return run
+
+
+def build_objective(
+    params: TrainParams, images: Images, teacher: Path, onnx: OpenOnnx
+) -> Objective:
+    """Build the loss with a teacher's soft labels.
+
+    Args:
+        params: the section `train`.
+        images: the data set.
+        teacher: folder of the teacher stage.
+        onnx: opens an ONNX file in ONNX Runtime, if it runs the teacher.
+
+    Raises:
+        FileFormatError: the teacher's soft labels are missing, or of another data set.
+    """
+    live = params.soft_labels == "live"
+    return Objective(
+        len(images.classes),
+        params.label_smoothing,
+        None if live else read_logits(teacher, images),
+        params.distill_weight,
+        params.temperature,
+        open_teacher(teacher, images.info, params.threads, onnx) if live else None,
+    )
+
+
+def compare_slice(
+    supernet: Supernet, subnet: Subnet, images: Images, params: TrainParams
+) -> EquivalenceCheck:
+    """Equivalence check of the slice against the supernet, on test images.
+
+    Raises:
+        EquivalenceError: they differ by more than rounding.
+    """
+    test = spread(images.test, params.slice_images)
+    architecture = subnet.architecture
+    shared_NK = logits(
+        lambda x_NCHW: supernet.eval()(x_NCHW, architecture),
+        eval_batches(test, images.info, EVAL_BATCH),
+    )
+    plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
+    limits = Limits(
+        scaled(params.slice_difference, shared_NK),
+        params.slice_agreement,
+        params.slice_accuracy_drop,
+    )
+    labels_N = np.asarray(test.labels_N)
+    check = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
+    check.require("Run the stage supernet again: its weights may be damaged.")
+    return check

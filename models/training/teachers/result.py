@@ -1,0 +1,91 @@
+"""The teacher stage's output: the teacher, and its logits for every training image.
+
+Axes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.files import FileFormatError, rounded, write_array, write_bytes
+from data.dataset import Split, SplitName
+from data.stream import eval_batches
+from models.nets.evaluate import accuracy, logits
+from models.training.history import History, recorded_steps
+from models.training.learning import Images
+from models.training.teachers.record import TeacherRecord
+from models.training.teachers.source import Result
+
+LOGITS = "train_logits.npy"
+
+
+@dataclass(frozen=True)
+class EvaluatedTeacher:
+    """A teacher with its logits.
+
+    Attributes:
+        files: from which it is loaded, by name.
+        record: `teacher.json`.
+        logits_NK: of the training images, without augmentation.
+        history: of its training.
+    """
+
+    files: Mapping[str, bytes]
+    record: TeacherRecord
+    logits_NK: npt.NDArray[np.float32]
+    history: History
+
+    def write(self, out: Path) -> None:
+        """Write the teacher's files, record, logits and history."""
+        for name, content in self.files.items():
+            write_bytes(out / name, content)
+        self.record.write(out)
+        write_array(out / LOGITS, self.logits_NK)
+        self.history.write(out)
+
+
+def evaluate_teacher(found: Result, data: Images) -> EvaluatedTeacher:
+    """Evaluate a teacher on validation and test images, and on every training image.
+
+    Raises:
+        FileFormatError: its number of outputs is not the number of classes.
+    """
+    splits: dict[SplitName, float | None] = {}
+    held_out: dict[SplitName, Split] = {"val": data.val, "test": data.test}
+    for name, split in held_out.items():
+        batches = eval_batches(split, data.info, found.batch)
+        splits[name] = rounded(accuracy(found.teacher, batches))
+    logits_NK = logits(found.teacher, eval_batches(data.train, data.info, found.batch))
+    if logits_NK.shape != (len(data.train), len(data.classes)):
+        raise FileFormatError(
+            f"the teacher has {logits_NK.shape[1]} outputs per image, but the data set has "
+            f"{len(data.classes)} classes."
+        )
+    record = found.record.model_copy(update={"accuracy": splits})
+    return EvaluatedTeacher(
+        found.files, record, logits_NK, History(steps=recorded_steps(found.run))
+    )
+
+
+def read_logits(folder: Path, data: Images) -> npt.NDArray[np.float32]:
+    """Read a teacher's logits for every training image.
+
+    Raises:
+        FileFormatError: they are missing, or of another data set.
+    """
+    file = folder / LOGITS
+    if not file.is_file():
+        raise FileFormatError(f"{file}: no such file; run the teacher stage.")
+    logits_NK: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
+    wanted = (len(data.train), len(data.classes))
+    if logits_NK.shape != wanted or logits_NK.dtype != np.float32:
+        raise FileFormatError(
+            f"{file} is {logits_NK.dtype} {logits_NK.shape}, not float32 {wanted}; "
+            "run the teacher stage on this data set."
+        )
+    return logits_NK

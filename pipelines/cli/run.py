@@ -1,0 +1,133 @@
+"""`netwright run`: everything that is stale, then the summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.common import FAILED, HELD_BACK, Failure, Jobs, default_jobs, enter_repository
+from pipelines.environment import SERVER
+from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.graph import Graph
+    from pipelines.plan import Plan
+    from pipelines.report.summary import Summaries
+
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", metavar="NAME", help="Run only this device's stages; repeatable."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show all output of the stages.")]
+StrictLatency = Annotated[
+    bool,
+    typer.Option(
+        "--strict-latency",
+        help="Exit with code 3 if a latency budget lies within the confidence interval of the "
+        "measurement, or if an interval is wider than export.max_interval.",
+    ),
+]
+
+
+def run(
+    device: Devices = None,
+    jobs: Jobs = None,
+    verbose: Verbose = False,
+    strict_latency: StrictLatency = False,
+) -> None:
+    """Run all stale stages, then show the summary."""
+    root = enter_repository()
+    with Workspace(root).lock():
+        from pipelines.checks.cached import make_checked_plan
+        from pipelines.plan import restrict_to_devices
+
+        plan = restrict_to_devices(make_checked_plan(root), device or [])
+        if plan.stale:
+            _warn(root)
+            run_stale(root, plan.graph, list(plan.stale), jobs or default_jobs(), verbose)
+        else:
+            Console().print("Everything is fresh: no stage had to run.")
+        summaries = _conclude(root, plan, whole=not device)
+        _check_gate(root, summaries, strict_latency)
+
+
+def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbose: bool) -> None:
+    """Run stages; as a Prefect flow where the user has set a server that records it.
+
+    Raises:
+        Failure: a stage failed, or the user's server does not answer.
+    """
+    from pipelines.run.execute import RunFailedError, run_stages
+    from pipelines.run.server import ApiError, check_user_server
+
+    workspace = Workspace(root)
+    try:
+        if SERVER not in os.environ:
+            run_stages(workspace, graph, stages, jobs, verbose)
+            return
+        workspace.configure_prefect(os.environ, "WARNING" if verbose else "CRITICAL")
+        check_user_server(workspace.logs / "server.log")
+        from pipelines.run.flow import release_flow
+
+        release_flow(jobs, list(stages), verbose)
+    except (ApiError, RunFailedError) as error:
+        raise Failure(FAILED, str(error)) from error
+
+
+def _warn(root: Path) -> None:
+    """Print warnings about the params."""
+    from pipelines.checks.cores import thread_warnings
+    from pipelines.checks.params import read_params
+
+    _print_notes(thread_warnings(read_params(root)))
+
+
+def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
+    """Attest the bundles, print the summary, and write the report of a `whole` run."""
+    from bundles.errors import BundleError
+    from bundles.settings import BundleParams
+    from pipelines.checks.cached import read_one_section, update_report
+    from pipelines.leftovers import leftover_notes
+    from pipelines.report.provenance import attest
+    from pipelines.report.summary import print_summary, read_summaries
+
+    summaries = read_summaries(root, plan.graph, plan.devices)
+    try:
+        attest(root, summaries, read_one_section(root, "bundle", BundleParams).signing_key)
+    except BundleError as error:
+        raise Failure(FAILED, str(error)) from error
+    print_summary(Console(), summaries)
+    _print_notes(leftover_notes(root, plan.graph))
+    if whole:  # with some devices only, the release may not be up to date
+        page = update_report(root, plan.graph, summaries)
+        Console().print(f"report: {page.relative_to(root)}")
+    return summaries
+
+
+def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
+    """Check the quality gate, and if `strict` the intervals of the latencies.
+
+    Raises:
+        Failure: a bundle is held back.
+    """
+    from devices.runtimes.settings import ExportParams
+    from pipelines.checks.cached import read_one_section
+    from pipelines.report.summary import find_imprecise, held_back
+
+    if held := held_back(summaries):
+        raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
+    if strict:
+        widest = read_one_section(root, "export", ExportParams).max_interval
+        if found := find_imprecise(summaries, widest):
+            lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
+            raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        Console().print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)

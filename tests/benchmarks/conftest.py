@@ -1,0 +1,76 @@
+"""A tiny finished release on digits, for the benchmarks that read one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+
+from core.files import write_array, write_bytes, write_json
+from core.schemas import LATENCY, RANKED
+from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
+from devices.latency.table import LatencyTable
+from models.nets.supernet import Supernet
+from models.nets.weights import to_bytes
+from models.space.space import SearchSpace
+from tests.support import ROOT, merged
+
+SPACE = """
+name: tiny
+sizes: [8, 64]
+stem: {operator: conv, channels: 4, stride: 2, settings: {kernel: 3}}
+stages:
+  - {layers: 2, stride: 2, channels: [4, 8], skip: true, operators: {mbconv: {kernel: [3, 5], expansion: [2, 4]}}}
+  - {layers: 2, stride: 1, channels: [8, 12], skip: true, operators: {mbconv: {kernel: [3, 5], expansion: [2, 4]}}}
+head: {operator: classifier, settings: {width: 8}}
+"""  # noqa: E501
+BUDGET = 20_000
+"""Multiply-accumulates."""
+SMALL = {"recalibration_batches": 1, "batch": 32}
+CHANGES = {
+    "search": SMALL | {"fixed_samples": 2, "fitness_images": 50, "steps": 6, "candidates": 2},
+    "supernet": {"batch": 16},
+    "rank": SMALL,
+    "train": SMALL,
+    "devices": {"gpu": {"backend": "tensorrt", "budget": {"flops": BUDGET}, "min_accuracy": 0.1}},
+}
+
+
+@pytest.fixture(scope="session")
+def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Flags of a tiny release: digits, an untrained supernet, a teacher, a chosen network."""
+    root = tmp_path_factory.mktemp("release")
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    kept = {name: section for name, section in params.items() if name in CHANGES}
+    YAML().dump(merged(kept | {"devices": {}}, CHANGES), root / "params.yaml")
+    (root / "space.yaml").write_text(SPACE)
+    space, artifacts = SearchSpace.load(root / "space.yaml", (1, 16, 16), 10), root / "artifacts"
+    write_digits(artifacts / "data")
+    weights = to_bytes(Supernet(space, torch.Generator().manual_seed(0)))
+    write_bytes(artifacts / "supernet" / "supernet.safetensors", weights)
+    write_array(artifacts / "teacher" / "train_logits.npy", np.zeros((200, 10), np.float32))
+    (artifacts / "teacher" / "teacher.json").write_text('{"accuracy": {"test": 0.5}}')
+    nothing = LatencyTable.unmeasured("gpu", "tensorrt")
+    write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
+    chosen = {"architecture": space.from_index(7).to_json()}
+    write_json(artifacts / "rank" / "gpu" / "ranking.json", RANKED, {"chosen": chosen})
+    files = {"params": "params.yaml", "space": "space.yaml", "artifacts": "artifacts"}
+    return [f"--{flag}={root / name}" for flag, name in files.items()] + ["--device=gpu"]
+
+
+def write_digits(folder: Path) -> None:
+    digits = load_digits()
+    parts = {"train": slice(200), "val": slice(200, 260), "test": slice(260, 360)}
+    for name, part in parts.items():
+        grey_NHW = np.kron(digits.images[part], np.ones((1, 2, 2)))
+        images_NHWC = (grey_NHW[..., None] * 15.9).astype(np.uint8)
+        write_array(folder / images_file(name), images_NHWC)  # type: ignore[arg-type]
+        labels_N = digits.target[part].astype(np.int64)
+        write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
+    names, augment = tuple(map(str, range(10))), Augment(flip=False, shift=0)
+    sizes: dict[str, Any] = {"counts": {}, "source": {}, "arrays": {}, "fit": "pad"}
+    info = DatasetInfo("digits", (1, 16, 16), names, (0.3,), (0.35,), augment=augment, **sizes)
+    write_json(folder / FILE, SCHEMA, info.to_json())
