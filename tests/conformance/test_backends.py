@@ -33,14 +33,14 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.normal(size=SHAPE_1CHW).astype(np.float32) for _ in range(count)]
 
 
-QUICK = ("onnxruntime", "openvino")
-"""Runtimes that take less than a second to import and to build."""
+SLOW = ("coreml", "executorch")
+"""Runtimes that take seconds to import and to build."""
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BACKENDS
     ],
 )
 def runtime(request: pytest.FixtureRequest) -> Backend:
