@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,16 +50,6 @@ class Checkpoint:
     def clear(self) -> None:
         """Remove the state: the stage's output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def generator_state(generator: Any) -> str:
-    """A NumPy generator's state as a string that a checkpoint can hold."""
-    return json.dumps(generator.bit_generator.state)
-
-
-def restore_generator(generator: Any, state: str) -> None:
-    """Restore a NumPy generator from `generator_state`."""
-    generator.bit_generator.state = json.loads(state)
 
 
 def inputs_fingerprint(stage: str, *parts: Any) -> str:

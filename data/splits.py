@@ -17,10 +17,6 @@ from data.errors import DataError
 Indices = npt.NDArray[np.int64]
 
 
-class SplitError(DataError):
-    """A dataset with too few distinct images for the requested splits."""
-
-
 @dataclass(frozen=True)
 class Splits:
     """Indices into the dataset, sorted, disjoint.
@@ -102,7 +98,7 @@ def split(
             images; None: one is drawn.
 
     Raises:
-        SplitError: a class has fewer distinct images than splits to fill.
+        DataError: a class has fewer distinct images than splits to fill.
     """
     nothing_N = np.zeros(len(labels_N), bool)
     in_test_N = nothing_N if test_N is None else test_N
@@ -127,7 +123,7 @@ def split(
         if val_N is not None:
             kept = np.flatnonzero(val_N & ~dropped_N & (labels_N == label))
             if len(kept) == 0:
-                raise SplitError(
+                raise DataError(
                     f"class '{name}': every validation image is a copy of a test image. Add other "
                     "images of the class to the validation split."
                 )
@@ -146,7 +142,7 @@ def _too_few(
     groups_N: Indices,
     dropped_N: npt.NDArray[np.bool_],
     classes: Sequence[str],
-) -> SplitError:
+) -> DataError:
     """The error for a class with too few distinct images, with the reason."""
     mine_N = labels_N == label
     problem = (
@@ -159,7 +155,7 @@ def _too_few(
         owners = [
             name for other, name in enumerate(classes) if (owners_N[foreign_N] == other).any()
         ]
-        return SplitError(
+        return DataError(
             f"{problem} {int(foreign_N.sum())} of its {int(mine_N.sum())} images are copies of "
             f"images of {', '.join(repr(owner) for owner in owners)}: conflicting labels. Remove "
             "the copies from the wrong class."
@@ -167,7 +163,7 @@ def _too_few(
     copies = int((mine_N & dropped_N).sum())
     if copies:
         problem += f" {copies} are copies of test or validation images, and are left out."
-    return SplitError(f"{problem} Add images to the class, or leave it out.")
+    return DataError(f"{problem} Add images to the class, or leave it out.")
 
 
 def _divide(

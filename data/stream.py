@@ -168,13 +168,6 @@ def apply_variation(
     return varied_NHWC
 
 
-def augment_images(
-    images_NHWC: npt.NDArray[np.uint8], augment: Augment, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Shift and flip every image at random."""
-    return apply_variation(images_NHWC, augment, draw_variation(len(images_NHWC), augment, rng))
-
-
 def eval_batches(split: Split, info: DatasetInfo, batch: int) -> Iterator[Batch]:
     """Iterate over a split once, in order; the last batch may be smaller."""
     for start in range(0, len(split), batch):

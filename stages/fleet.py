@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.checkpoint import Checkpoint, inputs_fingerprint
+from core.errors import UserError
 from core.files import fingerprint, write_bytes, write_json
 from core.process import prepare_machine
 from core.progress import Progress
@@ -20,7 +21,6 @@ from devices.fleet.members import Member, joint_networks
 from devices.fleet.picture import fleet_png
 from devices.fleet.read import read_devices
 from devices.fleet.settings import FleetParams
-from devices.fleet.sharing import FleetError
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -73,11 +73,11 @@ def require_served(members: Sequence[Member], networks: Sequence[Architecture]) 
     """Check before evaluation that every device allows one of the networks.
 
     Raises:
-        FleetError: a device allows none; the message names it.
+        UserError: a device allows none; the message names it.
     """
     for member in members:
         if not any(member.allows(network) for network in networks):
-            raise FleetError(
+            raise UserError(
                 f"'{member.name}' allows none of the {len(networks)} ranked networks: its budget "
                 "has changed since the ranking. Run its stages search and rank again."
             )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.checkpoint import Checkpoint, inputs_fingerprint
+from core.errors import UserError
 from core.files import read_json, rounded, write_bytes, write_json
 from core.process import prepare_machine
 from core.progress import Progress
@@ -23,13 +24,7 @@ from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE_SCHEMA
 from models.predict.ranking import certify, mean_ranks
 from models.search.choice import Choice
-from models.search.rank.indicators import (
-    AGGREGATE,
-    PREDICTED,
-    Evidence,
-    UnavailableError,
-    available,
-)
+from models.search.rank.indicators import AGGREGATE, PREDICTED, Evidence, available
 from models.search.rank.predictor import accuracy_predictor
 from models.search.rank.settings import RankParams
 from models.search.rank.truth import evenly_spaced, train_from_scratch
@@ -96,11 +91,11 @@ def require_available(evidence: Evidence, params: RankParams) -> None:
     """Check that the data of all requested indicators are available.
 
     Raises:
-        UnavailableError: the accuracy predictor is requested, but there is none.
+        UserError: the accuracy predictor is requested, but there is none.
     """
     requested = (params.indicator, *params.aggregate)
     if PREDICTED in requested and isinstance(evidence.predictor, str):
-        raise UnavailableError(
+        raise UserError(
             f"the section rank uses the indicator {PREDICTED}, but {evidence.predictor} "
             "Raise search.steps, or select another indicator."
         )
@@ -223,7 +218,7 @@ def read_candidates(path: Path) -> list[Candidate]:
 
     Raises:
         FileFormatError: the file is missing or has another schema.
-        ArchitectureError: one of its architectures is malformed.
+        UserError: one of its architectures is malformed.
     """
     rows = read_json(path, CANDIDATES)["candidates"]
     return [Candidate(Architecture.from_json(row["architecture"]), row["costs"]) for row in rows]

@@ -35,7 +35,7 @@ def teacher(
 
     Raises:
         FileFormatError: its number of outputs is not the number of classes.
-        TeacherError: it does not fit the data set.
+        UserError: it does not fit the data set.
     """
     inputs = Inputs(data, space, supernet, file, OnnxRuntimeSession)
     return evaluate_teacher(SOURCES[settings.source](inputs, settings, checkpoint), data)

@@ -136,7 +136,7 @@ def describe(space: SearchSpace, latency: Limit, searched: Architecture, count: 
     """How the networks were chosen, and what of its budget the searched one uses."""
     cost, rng = latency.cost(searched), np.random.default_rng(1)
     faster = np.mean([latency.cost(space.sample(rng)) < cost for _ in range(_DRAWS)])
-    largest = latency.cost(space.extreme(latency.block_cost, largest=True))
+    largest = latency.cost(space.extreme(latency.cost.block, largest=True))
     return (
         f"The first {count} uniformly random networks of the space whose measured latency is "
         f"within {WITHIN:.0%} of the searched network's (those predicted to differ by more than "

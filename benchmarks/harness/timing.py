@@ -1,4 +1,4 @@
-"""Interleaved timing, and the machine's matrix rate."""
+"""Interleaved timing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import torch
 
 Call = Callable[[], object]
 
@@ -55,9 +53,3 @@ def interleaved(things: Mapping[str, Call], blocks: int, calls: int) -> dict[str
         for name in list(things)[:: 1 if block % 2 else -1]:
             found[name].append(seconds(things[name], calls))
     return {name: Timing(tuple(times)) for name, times in found.items()}
-
-
-def matrix_product(size: int = 1024) -> tuple[Call, int]:
-    """A float32 matrix product to call, and its operations."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    return lambda: a @ b, 2 * size**3

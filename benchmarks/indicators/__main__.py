@@ -2,39 +2,33 @@
 
 It scores and sorts a million random architectures of the preset `bn-nas` by tables, plain and per
 layer; evaluates ONE architecture on the validation split as the stage `rank` does (its slice, batch
-norms recalibrated, accuracy); and divides. Multiply-accumulates, parameters, peak memory and
-latency of as many architectures are timed beside it. Results go to docs/results/indicators.md.
+norms recalibrated, accuracy); and divides. Multiply-accumulates, parameters and peak memory of as
+many architectures are timed beside it.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.harness.flags import flags_of
-from benchmarks.harness.markdown import table, write_sections
+from benchmarks.harness.markdown import number, table, write_sections
 from benchmarks.harness.presets import Preset, random_images
-from benchmarks.harness.timing import Timing, interleaved
+from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
 from data.dataset import DatasetInfo, read_split
 from data.stream import Batch, TrainStream, eval_batches
-from devices.latency.regression import fit_regression
-from devices.latency.table import Choice, Correction, LatencyTable
-from devices.latency.vectorized import latencies
 from models.nets.evaluate import accuracy, recalibrate
 from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet, extract
-from models.space.block_tables import ChoicesNG, sample_choices
-from models.space.cost_tables import activation_table, flops_table, parameters_table
-from models.space.costs import block_flops
+from models.space.block_tables import sample_choices
+from models.space.costs import flops, parameters, peak_activation_bytes
 from models.space.space import SearchSpace
-from models.space.stage_features import stage_features, stage_sizes
 
 PRESET = Preset("bn-nas", (3, 32, 32))
 GOAL = 600_000
@@ -114,6 +108,8 @@ def measure(world: World, effort: Effort) -> str:
     space, supernet = world.space, world.supernet
     choices_NG = sample_choices(space, effort.count, np.random.default_rng(0))
     bn = bn_table(supernet, space)
+    macs, weights = flops.table(space), parameters.table(space)
+    memory = peak_activation_bytes.table(space)
     one = space.architecture(choices_NG[0].tolist())
 
     def evaluate() -> float:
@@ -130,21 +126,25 @@ def measure(world: World, effort: Effort) -> str:
         "drawing the architectures": lambda: sample_choices(
             space, effort.count, np.random.default_rng(0)
         ),
-    } | cost_calls(space, choices_NG)
+        "multiply-accumulates": lambda: macs(choices_NG),
+        "parameters": lambda: weights(choices_NG),
+        "peak activation memory": lambda: memory(choices_NG),
+    }
     times = interleaved({**ranked, "evaluate": evaluate}, effort.blocks, 1)
     evaluated = times.pop("evaluate")
-    rows = [
-        (name, f"{time.seconds:.3f}", _factor(name, evaluated, time, effort.count))
+    factors = {
+        name: evaluated.seconds / time.seconds * effort.count if "sort" in name else None
         for name, time in times.items()
+    }
+    rows = [
+        (name, f"{time.seconds:.3f}", number(factors[name], ",.0f")) for name, time in times.items()
     ]
-    scalar = bn_indicator(supernet, one)
-    assert scalar == bn.scores(choices_NG[:1])[0]
-    score = times["BN indicator: score and sort"]
-    factor = evaluated.seconds / (score.seconds / effort.count)
+    factor = factors["BN indicator: score and sort"]
+    assert bn_indicator(supernet, one) == bn.scores(choices_NG[:1])[0]
     return "\n\n".join(
         [
             f"{effort.count:,} random architectures of `{space.name}`; medians of {effort.blocks} "
-            "rounds that took turns. Times faster: than evaluating one architecture, per "
+            "interleaved rounds. Times faster: than evaluating one architecture, per "
             "architecture.",
             table(("what", "seconds", "times faster"), rows),
             f"Evaluating ONE architecture takes {evaluated.seconds:.2f} s: its slice, batch norms "
@@ -155,48 +155,6 @@ def measure(world: World, effort: Effort) -> str:
             "(`tests/models/space/test_block_tables.py`).",
         ]
     )
-
-
-def cost_calls(space: SearchSpace, choices_NG: ChoicesNG) -> dict[str, Callable[[], object]]:
-    """What the same architectures cost, tables made before."""
-    flops, parameters = flops_table(space), parameters_table(space)
-    memory = activation_table(space)
-    device = pretended(space)
-    blocks = latencies(space, replace(device, choices={}), "float32")
-    regression = latencies(space, device, "float32")
-    return {
-        "multiply-accumulates": lambda: flops.sums(choices_NG),
-        "parameters": lambda: parameters.sums(choices_NG),
-        "peak activation memory": lambda: memory.largest(choices_NG),
-        "latency, sum of blocks": lambda: blocks(choices_NG),
-        "latency, regression on stage features": lambda: regression(choices_NG),
-    }
-
-
-def pretended(space: SearchSpace) -> LatencyTable:
-    """A device with both latency models; how long a look-up takes depends on no number in it."""
-    ms = {b.key: 0.01 + zlib.crc32(b.key.encode()) % 997 / 7e4 for b in space.blocks()}
-    macs = {block.key: block_flops(block) for block in space.blocks()}
-    sizes, rng = stage_sizes(space.groups), np.random.default_rng(0)
-    seen = [stage_features(space.sample(rng), sizes) for _ in range(60)]
-    fitted = fit_regression(seen, [1 + sum(row.values()) for row in seen])
-    return LatencyTable(
-        "pretended",
-        "none",
-        ms,
-        macs,
-        {"float32": Correction(1.0, 0.0, 0.0, 0.1)},
-        {},
-        {"float32": fitted},
-        {"float32": Choice("regression", {}, {})},
-        sizes,
-    )
-
-
-def _factor(name: str, evaluated: Timing, time: Timing, count: int) -> str:
-    if "sort" not in name:
-        return ""
-    return f"{evaluated.seconds / time.seconds * count:,.0f}"
 
 
 if __name__ == "__main__":

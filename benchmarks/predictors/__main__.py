@@ -18,10 +18,10 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.flags import flags_of, words
 from benchmarks.harness.markdown import number, table
 from benchmarks.predictors.products import selection
 from benchmarks.predictors.space import with_features
@@ -35,7 +35,7 @@ from models.predict.cross_validation import (
     folds,
     judge,
 )
-from models.predict.explained import Explained, effects, explain
+from models.predict.explained import effects, explain
 from models.predict.fit import Examples
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor, PredictorError, Values
@@ -48,16 +48,10 @@ SHOWN = 25
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.predictors",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = flags_of("predictors", __doc__)
     parser.add_argument("--csv", type=Path, required=True, help="a table with a header")
     parser.add_argument("--target", required=True, help="the column to predict")
-    parser.add_argument(
-        "--features", help="columns, with commas; all columns of numbers unless told"
-    )
+    parser.add_argument("--features", type=words, help="columns; by default all that hold numbers")
     parser.add_argument("--space", type=Path, help="of the networks in the column `choices`")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the folds and the trees")
@@ -84,7 +78,7 @@ def main() -> None:
 def run(flags: argparse.Namespace) -> None:
     """Read, judge, fit on everything, show, write."""
     cells = read_table(flags.csv)
-    features = None if flags.features is None else [f.strip() for f in flags.features.split(",")]
+    features = flags.features and [name.strip() for name in flags.features]
     if flags.space is not None:
         cells, found = with_features(cells, flags.space)
         features = features or found
@@ -105,24 +99,29 @@ def run(flags: argparse.Namespace) -> None:
     predictor, worth = ours.predictor, ours.added
     print(f"\nFitted on all rows: {in_words(predictor)}.\n\n{terms_table(predictor, examples)}")
     rest = len(predictor.features) - len(worth)
-    some = f" (the {len(worth)} that move it most; {rest} were not asked about)" if rest else ""
+    some = f" (the {len(worth)} that move it most; {rest} were not tried)" if rest else ""
     print(f"\nWhat each feature adds, on rows not seen{some}:\n\n{added_table(worth)}")
     if flags.json:
         content = predictor.to_json()
-        content["notes"] |= evidence(errors, ours, flags)
+        content["notes"] |= {
+            "folds": flags.folds,
+            "seed": flags.seed,
+            "errors": {name: error.to_json() for name, error in errors.items()},
+            "added": ours.added_json(),
+        }
         write_json(flags.json, SCHEMA, content)
     if flags.picture:
         write_bytes(flags.picture, predictor_png(ours))
 
 
 def remarks(examples: Examples) -> list[str]:
-    """What somebody who reads the numbers should know of the rows."""
+    """What a reader of the numbers should know of the rows."""
     rows, features = examples.values_NF.shape
     zeros = int((examples.target_N == 0).sum())
     same = rows - len(np.unique(examples.values_NF, axis=0))
     found = []
     if zeros:
-        found.append(f"{zeros} targets are 0: relative errors are told of the others alone.")
+        found.append(f"{zeros} targets are 0: relative errors are those of the others.")
     if same:
         found.append(f"{same} rows repeat another's features; such rows share a fold.")
     if features >= rows:
@@ -131,7 +130,7 @@ def remarks(examples: Examples) -> list[str]:
             "has no single answer (the smallest one is taken)."
         )
     elif rows < 30:
-        found.append(f"{rows} rows are few: another seed may tell another story.")
+        found.append(f"{rows} rows are few: another seed may give other numbers.")
     return found
 
 
@@ -177,20 +176,12 @@ def in_words(predictor: Predictor) -> str:
 def error_table(errors: Mapping[str, Error]) -> str:
     """Every model's errors."""
     head = ("model", "R2", "mean relative error", "within 5%", "within 10%", "Kendall tau")
-    return table(
-        head,
-        [
-            (
-                name,
-                number(e.r2, ".4f"),
-                number(e.relative, ".2%"),
-                number(e.within_5, ".1%"),
-                number(e.within_10, ".1%"),
-                number(e.tau, ".3f"),
-            )
-            for name, e in errors.items()
-        ],
-    )
+    columns = {"r2": ".4f", "relative": ".2%", "within_5": ".1%", "within_10": ".1%", "tau": ".3f"}
+    rows = [
+        (name, *(number(getattr(error, key), form) for key, form in columns.items()))
+        for name, error in errors.items()
+    ]
+    return table(head, rows)
 
 
 def terms_table(predictor: Predictor, examples: Examples) -> str:
@@ -213,18 +204,6 @@ def added_table(worth: Mapping[str, Contribution]) -> str:
     ordered = sorted(worth, key=lambda name: -worth[name].lost)
     rows = [(n, f"{worth[n].lost:+.4f}", f"{worth[n].alone:.4f}") for n in ordered[:SHOWN]]
     return table(("feature", "R2 lost without it", "R2 by it alone"), rows)
-
-
-def evidence(
-    errors: Mapping[str, Error], ours: Explained, flags: argparse.Namespace
-) -> dict[str, Any]:
-    """What was measured of a predictor, for its file."""
-    return {
-        "folds": flags.folds,
-        "seed": flags.seed,
-        "errors": {name: error.to_json() for name, error in errors.items()},
-        "added": ours.added_json(),
-    }
 
 
 if __name__ == "__main__":

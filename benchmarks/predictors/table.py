@@ -46,14 +46,12 @@ def read_table(path: Path) -> Table:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
     except OSError as error:
         raise PredictorError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise PredictorError(f"{path} is not UTF-8 text: {error.reason}.") from error
-    first = text.splitlines()[0] if text.strip() else ""
-    delimiter = max(DELIMITERS, key=first.count)
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
     except csv.Error as error:
         raise PredictorError(f"{path} is no CSV: {error}.") from error
     if len(lines) < 2:
@@ -62,20 +60,15 @@ def read_table(path: Path) -> Table:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise PredictorError(f"{path} has two columns '{twice}'. Rename or remove one.")
-    for number, line in enumerate(lines[1:], 2):
+    for at, line in enumerate(lines[1:], 2):
         if len(line) != len(names):
             raise PredictorError(
-                f"{path}, line {number}: {len(line)} cells, and the header has {len(names)}."
+                f"{path}, line {at}: {len(line)} cells, and the header has {len(names)}."
             )
+    point = "," if delimiter != "," else "."  # the decimal point
     cells = zip(*lines[1:], strict=True)
-    decimal = delimiter != ","
-    return Table(
-        path,
-        {
-            name: [x.strip().replace(",", ".") if decimal else x.strip() for x in column]
-            for name, column in zip(names, cells, strict=True)
-        },
-    )
+    columns = ([x.strip().replace(point, ".") for x in column] for column in cells)
+    return Table(path, dict(zip(names, columns, strict=True)))
 
 
 def examples_of(
@@ -86,33 +79,41 @@ def examples_of(
     Args:
         table: the CSV.
         target: the column to predict.
-        features: the columns to predict it from; None takes every column of numbers that can
-            tell something: not one that only numbers the rows or repeats the target.
+        features: the columns to predict it from; None takes every column of numbers that carries
+            information: not one that only numbers the rows or repeats the target.
 
     Raises:
         PredictorError: a column does not exist or is not numbers, or too little is left.
     """
     for name in (target, *(features or ())):
         if name not in table.columns:
-            raise PredictorError(f"{table.path} has no column '{name}'.{_nearest(name, table)}")
+            match = difflib.get_close_matches(name, table.columns, n=1)
+            hint = f" Did you mean '{match[0]}'?" if match else ""
+            names = ", ".join(table.columns)
+            raise PredictorError(f"{table.path} has no column '{name}'.{hint} It has: {names}.")
     if target in (features or ()):
         raise PredictorError(f"'{target}' is the target: it cannot be a feature as well.")
     notes: list[str] = []
-    wanted = features or [name for name in table.columns if name != target]
     columns: dict[str, Values] = {}
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(features or [name for name in table.columns if name != target]):
         try:
-            column_N = _numbers(table, name)
-            if not features and table.rows > 3 and (np.diff(column_N) == 1).all():
-                notes.append(f"column '{name}' is no feature: it numbers the rows.")
-            else:
-                columns[name] = column_N
+            columns[name] = _column(table, name, features is not None)
         except PredictorError as error:
             if features:
                 raise
             notes.append(f"column '{name}' is no feature: {error}")
-    columns, target_N = _whole_rows(columns, _numbers(table, target), target, features, notes)
-    return _telling(columns, target_N, target, features is not None, notes), notes
+    target_N = _numbers(table, target)
+    whole_N = ~np.isnan([target_N, *columns.values()]).any(0)
+    if not whole_N.all():
+        lost = int((~whole_N).sum())
+        notes.append(f"{lost} of {table.rows} rows were left out: a number is missing there.")
+    if not whole_N.any():
+        raise PredictorError(f"no row has both '{target}' and all features.")
+    columns, target_N = {name: x[whole_N] for name, x in columns.items()}, target_N[whole_N]
+    if np.ptp(target_N) == 0:
+        raise PredictorError(f"'{target}' is {target_N[0]:g} in every row: nothing to predict.")
+    kept = _informative(columns, target_N, features is not None, notes)
+    return Examples(tuple(kept), np.column_stack([*kept.values()]), target, target_N), notes
 
 
 def _numbers(table: Table, name: str) -> Values:
@@ -132,58 +133,41 @@ def _numbers(table: Table, name: str) -> Values:
     return found
 
 
-def _whole_rows(
-    columns: dict[str, Values],
-    target_N: Values,
-    target: str,
-    features: Sequence[str] | None,
-    notes: list[str],
-) -> tuple[dict[str, Values], Values]:
-    """Columns and target without what is missing: sparse columns go first, then rows."""
-    gaps = {name: float(np.isnan(x).mean()) for name, x in columns.items()}
-    for name, gap in gaps.items():
-        if gap == 1 and features:
-            raise PredictorError(f"column '{name}' holds no number at all.")
-        if gap > 0.5 and not features:
-            notes.append(f"column '{name}' is no feature: {gap:.0%} of its cells are empty.")
-            del columns[name]
-    whole_N = ~np.isnan(target_N)
-    for column_N in columns.values():
-        whole_N = whole_N & ~np.isnan(column_N)
-    lost = int((~whole_N).sum())
-    if lost:
-        notes.append(f"{lost} of {len(whole_N)} rows were left out: a number is missing there.")
-    if not whole_N.any():
-        raise PredictorError(f"no row has both '{target}' and all features.")
-    return {name: x[whole_N] for name, x in columns.items()}, target_N[whole_N]
+def _column(table: Table, name: str, named: bool) -> Values:
+    """A feature's numbers; an error where the column cannot be a feature."""
+    column_N = _numbers(table, name)
+    gap = float(np.isnan(column_N).mean())
+    if named and gap == 1:
+        raise PredictorError(f"column '{name}' holds no number at all.")
+    if not named and gap > 0.5:
+        raise PredictorError(f"{gap:.0%} of its cells are empty.")
+    if not named and table.rows > 3 and (np.diff(column_N) == 1).all():
+        raise PredictorError("it numbers the rows.")
+    return column_N
 
 
-def _telling(
-    columns: dict[str, Values], target_N: Values, target: str, named: bool, notes: list[str]
-) -> Examples:
-    """Examples without the columns that tell nothing."""
-    if np.ptp(target_N) == 0:
-        raise PredictorError(f"'{target}' is {target_N[0]:g} in every row: nothing to predict.")
+def _informative(
+    columns: dict[str, Values], target_N: Values, named: bool, notes: list[str]
+) -> dict[str, Values]:
+    """The columns that are neither constant nor copies of another or of the target."""
     kept: dict[str, Values] = {}
-    units_KN = np.empty((len(columns), len(target_N)))  # the kept columns, centred, of length 1
+    units: dict[str, Values] = {}  # of the kept columns
     goal_N = _unit(target_N)
     for name, column_N in columns.items():
         if np.ptp(column_N) == 0:
             notes.append(f"column '{name}' is no feature: it is {column_N[0]:g} in every row.")
             continue
         unit_N = _unit(column_N)
-        same = np.abs(units_KN[: len(kept)] @ unit_N) > _COPY
-        if same.any():
-            twin = [*kept][int(same.argmax())]
-            notes.append(f"column '{name}' is no feature: it says the same as '{twin}'.")
+        copy = next((other for other, x in units.items() if abs(float(x @ unit_N)) > _COPY), None)
+        if copy is not None:
+            notes.append(f"column '{name}' is no feature: it says the same as '{copy}'.")
         elif not named and abs(float(goal_N @ unit_N)) > _COPY:
             notes.append(f"column '{name}' is no feature: it is the target in another unit.")
         else:
-            units_KN[len(kept)] = unit_N
-            kept[name] = column_N
+            kept[name], units[name] = column_N, unit_N
     if not kept:
         raise PredictorError("no column is left to predict from: " + " ".join(notes))
-    return Examples(tuple(kept), np.column_stack([*kept.values()]), target, target_N)
+    return kept
 
 
 def _unit(column_N: Values) -> Values:
@@ -193,12 +177,3 @@ def _unit(column_N: Values) -> Values:
     centred_N = centred_N / np.abs(centred_N).max()
     found_N: Values = centred_N / math.sqrt(float(centred_N @ centred_N))
     return found_N
-
-
-def _nearest(name: str, table: Table) -> str:
-    match = difflib.get_close_matches(name, table.columns, n=1)
-    hint = f" Did you mean '{match[0]}'?" if match else ""
-    return f"{hint} It has: {', '.join(table.columns)}."
-
-
-__all__ = ["Table", "examples_of", "read_table"]

@@ -21,7 +21,7 @@ from benchmarks.harness.markdown import number, table, write_sections
 from benchmarks.harness.networks import TORCHVISION
 from benchmarks.harness.release import settings
 from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
-from benchmarks.quantize.variants import RUNTIMES, Effort, Row, Variants, rows_of
+from benchmarks.quantize.variants import RUNTIMES, Effort, Row, rows_of
 from core.process import prepare_machine
 from devices.measure.interleaved import Protocol
 from devices.quantize.settings import QuantizeParams
@@ -40,7 +40,7 @@ def main() -> None:
     effort = _effort(args)
     for network in _networks(args, images):
         with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
-            for row in rows_of(Variants(network, images, effort, Path(folder))):
+            for row in rows_of(network, images, effort, Path(folder)):
                 print(" | ".join(cells(row)), flush=True)
                 rows.append(row)
     if args.json is not None:

@@ -6,16 +6,15 @@ Axes: N images, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.quantize.networks import Network
 from core.files import write_bytes
-from data.dataset import Split
 from devices.device import Activations, Budget, Device, DeviceError
-from devices.measure.inference import Logits, accuracy, logits
+from devices.measure.inference import accuracy, logits
 from devices.measure.interleaved import Protocol, measure
 from devices.quantize.evaluate import calibration_images
 from devices.quantize.settings import QuantizeParams
@@ -72,85 +71,55 @@ class Row:
     why_not: str = ""
 
 
-@dataclass
-class Variants:
-    """The ONNX files of one network, made on demand.
+def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> Iterator[Row]:
+    """All files of a network on all runtimes, float32 first on each.
 
-    Attributes:
+    Args:
         network: the network.
         images: the data.
         effort: how much is done.
         folder: where the files go.
     """
-
-    network: Network
-    images: Images
-    effort: Effort
-    folder: Path
-    _int8: dict[Activations, tuple[str, Path]] = field(default_factory=dict)
-
-    def float32(self) -> Path:
-        """The network in float."""
-        file = self.folder / "float32.onnx"
-        if not file.is_file():
-            write_bytes(file, to_onnx(self.network.module, self.images.info.image_shape))
-        return file
-
-    def int8(self, activations: Activations) -> tuple[str, Path]:
-        """The calibration method with the highest accuracy on validation images, and its file."""
-        if activations not in self._int8:
-            self._int8[activations] = self._best(activations)
-        return self._int8[activations]
-
-    def _best(self, activations: Activations) -> tuple[str, Path]:
-        params, images = self.effort.params, self.images
-        rng = np.random.default_rng(params.seed)
-        rows = calibration_images(images.train, images.info, params.calibration_images, rng)
-        source = self.float32()
-        ready = calibrate(source, rows, activations, params.methods, params.percentile)
-        found: dict[str, tuple[float, Path]] = {}
-        for method in methods_of(activations, params.methods):
-            file = self.folder / f"{activations}-{method}.onnx"
-            write_bytes(file, quantize(ready, method))
-            val_NK = logits(backend("onnxruntime"), file, images.val, images.info)
-            found[method] = accuracy(val_NK, images.val), file
-        best = max(found, key=lambda method: found[method][0])
-        return best, found[best][1]
+    source, made = folder / "float32.onnx", dict[Activations, tuple[str, Path]]()
+    write_bytes(source, to_onnx(network.module, images.info.image_shape))
+    test = spread(images.test, effort.images)
+    reference_NK = logits(backend("onnxruntime"), source, test, images.info)
+    for name in effort.runtimes:
+        runtime, rows, entries = backend(name), list[Row](), dict[str, Path]()
+        family = runtime.activations
+        if family not in made:
+            made[family] = best_int8(source, family, images, effort.params)
+        method, file = made[family]
+        for variant, onnx in {"float32": source, f"int8 {method}": file}.items():
+            try:
+                target, built = _build(folder, runtime, variant, onnx)
+            except DeviceError as error:  # a runtime that cannot is a result, too
+                rows.append(Row(network.name, name, variant, why_not=str(error)))
+                continue
+            entries[variant] = target / built.entry
+            found_NK = logits(runtime, entries[variant], test, images.info)
+            agreement = float((found_NK.argmax(1) == reference_NK.argmax(1)).mean())
+            size = sum((target / part).stat().st_size for part in built.files)
+            right = accuracy(found_NK, test)
+            rows.append(Row(network.name, name, variant, right, agreement, size))
+        yield from _timed(name, rows, entries, effort.protocol)
 
 
-def rows_of(variants: Variants) -> Iterator[Row]:
-    """All files of a network on all runtimes, float32 first on each."""
-    test = spread(variants.images.test, variants.effort.images)
-    reference_NK = logits(backend("onnxruntime"), variants.float32(), test, variants.images.info)
-    for name in variants.effort.runtimes:
-        runtime = backend(name)
-        method, file = variants.int8(runtime.activations)
-        files = {"float32": variants.float32(), f"int8 {method}": file}
-        yield from _on_runtime(variants, runtime, files, test, reference_NK)
-
-
-def _on_runtime(
-    variants: Variants,
-    runtime: Backend,
-    files: Mapping[str, Path],
-    test: Split,
-    reference_NK: Logits,
-) -> Iterator[Row]:
-    entries: dict[str, Path] = {}
-    rows: list[Row] = []
-    for variant, file in files.items():
-        about = variants.network.name, runtime.name, variant
-        try:
-            folder, built = _build(variants.folder, runtime, variant, file)
-        except DeviceError as error:  # a runtime that cannot is a result, too
-            rows.append(Row(*about, why_not=str(error)))
-            continue
-        entries[variant] = folder / built.entry
-        found_NK = logits(runtime, entries[variant], test, variants.images.info)
-        agreement = float((found_NK.argmax(1) == reference_NK.argmax(1)).mean())
-        size = sum((folder / name).stat().st_size for name in built.files)
-        rows.append(Row(*about, accuracy(found_NK, test), agreement, size))
-    yield from _timed(runtime.name, rows, entries, variants.effort.protocol)
+def best_int8(
+    source: Path, activations: Activations, images: Images, params: QuantizeParams
+) -> tuple[str, Path]:
+    """The calibration method with the highest accuracy on validation images, and its file."""
+    rng = np.random.default_rng(params.seed)
+    rows = calibration_images(images.train, images.info, params.calibration_images, rng)
+    ready = calibrate(source, rows, activations, params.methods, params.percentile)
+    found: dict[str, tuple[float, Path]] = {}
+    for method in methods_of(activations, params.methods):
+        file = source.with_name(f"{activations}-{method}.onnx")
+        write_bytes(file, quantize(ready, method))
+        val_NK = logits(backend("onnxruntime"), file, images.val, images.info)
+        found[method] = accuracy(val_NK, images.val), file
+    best = max(found, key=lambda method: found[method][0])
+    return best, found[best][1]
 
 
 def _build(folder: Path, runtime: Backend, variant: str, file: Path) -> tuple[Path, Built]:
@@ -162,16 +131,15 @@ def _build(folder: Path, runtime: Backend, variant: str, file: Path) -> tuple[Pa
 
 def _timed(
     runtime: str, rows: list[Row], entries: Mapping[str, Path], protocol: Protocol | None
-) -> Iterator[Row]:
+) -> list[Row]:
     """The rows with the speed of int8 over the float32 file beside which each is measured."""
     lower = {variant: entry for variant, entry in entries.items() if variant != "float32"}
     if protocol is None or "float32" not in entries or not lower:
-        yield from rows
-        return
+        return rows
     found = measure(runtime, lower, entries["float32"], 1, protocol)
-    for row in rows:
-        if row.variant not in found:
-            yield row
-            continue
-        timing = found[row.variant]
-        yield replace(row, speedup=1 / timing.ratio, spread=timing.spread)
+    return [
+        replace(row, speedup=1 / timing.ratio, spread=timing.spread)
+        if (timing := found.get(row.variant))
+        else row
+        for row in rows
+    ]

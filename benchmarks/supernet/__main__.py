@@ -3,8 +3,6 @@
 It prints its sections and writes them to docs/results/supernet.md; the others stay there.
 - overhead: a step of the supernet over the same step of the plain subnet, per preset;
 - bn_only: a step that trains batch norms alone over a full step;
-- ranking: how early the BN indicator's ranking settles under `bn_only` and under `spos`;
-- throughput: images per second and share of the machine's matrix rate, per strategy;
 - growth: time and memory of a step as a space grows from 10 to 1,000 candidates a layer.
 
 Blocks of steps are interleaved and ratios are medians of block ratios.
@@ -14,24 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
 from benchmarks.harness.flags import flags_of, require_known
 from benchmarks.harness.markdown import write_sections
-from benchmarks.supernet.cost import Effort, bn_only, growth, overhead, throughput
-from benchmarks.supernet.settling import settling
+from benchmarks.supernet.cost import Effort, bn_only, growth, overhead
 from core.process import prepare_machine
 
 SECTIONS: Mapping[str, tuple[str, Callable[[Effort], str]]] = {
     "overhead": ("A supernet's step over the plain network's", overhead),
     "bn_only": ("A step that trains batch norms alone", bn_only),
-    "ranking": ("How early the BN indicator's ranking settles", settling),
-    "throughput": ("Images per second, per strategy", throughput),
     "growth": ("Cost against the size of the space", growth),
 }
-QUICK = Effort(blocks=2, calls=1, batch=16, large_batch=2, architectures=1, steps=20, ranked=50)
+QUICK = Effort(blocks=2, calls=1, batch=16, large_batch=2, architectures=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,13 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="check that it runs; writes nothing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, help="rounds of interleaved blocks")
-    parser.add_argument("--steps", type=int, help="of the trainings of `ranking`")
-    parser.add_argument("--data", type=Path, help="prepared images for `ranking`, else random ones")
     args = parser.parse_args(arguments)
     require_known(parser, args.sections, SECTIONS)
     prepare_machine(args.threads, 0)
-    changes = {k: v for k in ("blocks", "steps", "data") if (v := getattr(args, k)) is not None}
-    effort = dataclasses.replace(QUICK if args.quick else Effort(), **changes)
+    effort = QUICK if args.quick else Effort()
+    effort = dataclasses.replace(effort, blocks=args.blocks or effort.blocks)
     machine = f"{args.threads} threads, torch {torch.__version__.split('+')[0]}"
     found: dict[str, str] = {}
     for name in args.sections or SECTIONS:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch.nn import functional
 
 from benchmarks.harness.markdown import table, verdict
 from benchmarks.harness.presets import CLASSES, COMPACT, Preset, random_images
-from benchmarks.harness.timing import Call, interleaved, matrix_product
+from benchmarks.harness.timing import interleaved
 from data.stream import Batch, TrainStream
 from models.nets.memory import peak_bytes
 from models.nets.supernet import Supernet, extract
@@ -26,14 +24,11 @@ from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
 from models.training.loop import Objective, Recipe, Run
 from models.training.optimizer import PathOptimizer
-from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.strategies import STRATEGIES, Task
 
 PRESETS = (COMPACT, Preset("macro", (3, 32, 32)), Preset("fbnet", (3, 224, 224)))
 OVERHEAD_GOAL = 1.02
 BN_ONLY_GOAL = 0.5
-PASSES = {"spos": 3, "fair": 3, "sandwich": 3, "bn_only": 2, "pi": 4}
-"""Forward passes that a step's arithmetic on one path amounts to: gradients of inputs and of
-weights cost one each; `bn_only` needs none of weights, and `pi` has a teacher's forward besides."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,6 @@ class Effort:
         batch: images a step, of images of 28 and 32 pixels.
         large_batch: of 224 pixels.
         architectures: measured at random, besides the smallest and the largest.
-        steps: of the trainings of `ranking`.
-        ranked: architectures in its ranking.
-        data: folder of prepared images for `ranking`; None for random ones.
     """
 
     blocks: int = 9
@@ -56,21 +48,16 @@ class Effort:
     batch: int = 64
     large_batch: int = 8
     architectures: int = 3
-    steps: int = 2000
-    ranked: int = 1000
-    data: Path | None = None
 
 
-def strategy_of(name: str, space: SearchSpace, images: int) -> Strategy:
-    """A strategy with its defaults on a fresh supernet."""
+def trainer_stepper(name: str, stream: TrainStream) -> Callable[[], None]:
+    """The next step of the trainer with a strategy, with batches made before."""
+    space = COMPACT.load()
     supernet = Supernet(space, torch.Generator().manual_seed(0)).train()
-    return STRATEGIES[name](Task(supernet, space, Objective(CLASSES), 0, images))
-
-
-def trainer_stepper(strategy: Strategy, stream: TrainStream) -> Callable[[], None]:
-    """The next step of the trainer, with batches made before."""
+    task = Task(supernet, space, Objective(CLASSES), 0, len(stream.split))
+    strategy = STRATEGIES[name](task)
     recipe = Recipe(1_000_000, 0.01, window=1_000_000)
-    run = Run(strategy.supernet, recipe, strategy.trainable(), strategy)
+    run = Run(supernet, recipe, strategy.trainable(), strategy)
     batches = [stream.at(step, strategy.views) for step in range(2)]
     return lambda: run.advance(lambda step: batches[step % 2], strategy.learn)
 
@@ -125,45 +112,15 @@ def overhead(effort: Effort) -> str:
 
 def bn_only(effort: Effort) -> str:
     """A step of `bn_only` over the step of `spos` on the same paths."""
-    space = COMPACT.load()
     stream = random_images(COMPACT.image_shape, effort.batch)
     names = ("spos", "bn_only")
-    steps = {n: trainer_stepper(strategy_of(n, space, len(stream.split)), stream) for n in names}
+    steps = {name: trainer_stepper(name, stream) for name in names}
     # Both walk through the same random paths, so a block must hold as many steps of either.
     times = interleaved(steps, effort.blocks, 4 * effort.calls)
     ratio, spread = times["bn_only"].over(times["spos"])
     rows = [(f"`{name}`", f"{1000 * times[name].seconds:.1f}") for name in names]
     text = verdict(f"Batch norms alone over a full step (spread {spread:.3f})", ratio, BN_ONLY_GOAL)
     return f"{text}\n\n{table(('strategy', 'step ms'), rows)}"
-
-
-def throughput(effort: Effort) -> str:
-    """Images per second, share of the matrix rate, and share of making the batch."""
-    space, stream = COMPACT.load(), random_images(COMPACT.image_shape, effort.batch)
-    product, product_flops = matrix_product()
-    rows = []
-    for name in STRATEGIES:
-        strategy = strategy_of(name, space, len(stream.split))
-        paths = [strategy.paths(step) for step in range(20)]
-        macs = float(np.mean([sum(map(flops, step)) for step in paths]))
-        step_flops = PASSES[name] * 2 * stream.batch * macs
-        things: dict[str, Call] = {
-            "step": trainer_stepper(strategy, stream),
-            "batch": partial(stream.at, 0, strategy.views),
-            "product": product,
-        }
-        times = interleaved(things, effort.blocks, 4 * effort.calls)
-        step_s, batch_s = times["step"].seconds, times["batch"].seconds
-        share = step_flops / step_s * times["product"].seconds / product_flops
-        speed, making = stream.batch / (step_s + batch_s), batch_s / (batch_s + step_s)
-        cells = (f"{1000 * step_s:.1f}", f"{speed:.0f}", f"{share:.1%}", f"{making:.1%}")
-        rows.append((f"`{name}`", f"{len(paths[0])}", *cells))
-    head = ("strategy", "paths", "step ms", "images/s", "of the matrix rate", "making the batch")
-    note = (
-        f"`{COMPACT.name}` at {COMPACT.image_shape[1]} px, batch {stream.batch}. An image counts "
-        "once a step, however many paths learn it; making the batch includes augmentation."
-    )
-    return f"{note}\n\n{table(head, rows)}"
 
 
 def growth(effort: Effort) -> str:

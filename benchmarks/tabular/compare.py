@@ -19,7 +19,7 @@ from models.search.algorithms import ALGORITHMS
 from models.search.loop import one_step, problem_of
 from models.search.problem import Problem
 from models.search.settings import SearchParams
-from models.space.costs import block_flops, flops
+from models.space.costs import flops
 from models.space.limits import Limit
 
 FIXED = (2, 3, 4, 6, 8, 12, 16, 24)
@@ -47,7 +47,7 @@ class Setting:
 
     def problem(self, table: Table, images: int) -> Problem:
         """The problem that algorithms solve."""
-        limits = () if self.flops is None else (Limit("flops", self.flops, flops, block_flops),)
+        limits = () if self.flops is None else (Limit("flops", self.flops, flops),)
         return problem_of(table.space, limits, images)
 
 

@@ -168,7 +168,6 @@ def _costs(content: Mapping[str, Any], algorithms: Sequence[str]) -> str:
         ["large supernet, trained (needed in any case)", "-", _tera(whole), "1.000"],
         ["small supernet, trained", "-", _tera(training), f"{training / whole:.3f}"],
     ]
-    nets = []
     for name in algorithms:
         small = [seed["small"][name]["transferred"] for seed in seeds]
         large = [seed["runs"][f"{name} uniform"] for seed in seeds]
@@ -180,33 +179,10 @@ def _costs(content: Mapping[str, Any], algorithms: Sequence[str]) -> str:
             [f"`{name}`, {work}", f"{samples:.0f}", _tera(macs), f"{macs / whole:.3f}"]
             for work, samples, macs in searched
         ]
-        if f"{name} transferred" in seeds[0]["runs"]:
-            nets.append(_net(content, name, _macs(small), _macs(large), training))
     head = ("work", "samples", "tera-MACs", "of the large supernet's training")
     return (
         "Counted in multiply-accumulates, a training step as three forward passes, from the mean "
-        f"over uniformly random paths.\n\n{table(head, rows)}\n\n" + "\n".join(nets)
-    )
-
-
-def _net(content: Mapping[str, Any], name: str, small: float, large: float, training: float) -> str:
-    """What is left of the saving once the small problem is paid for; MACs by share of samples."""
-    runs = [
-        [seed["runs"][f"{name} {start}"] for seed in content["seeds"]]
-        for start in ("uniform", "transferred")
-    ]
-    uniform, transferred = map(looks, runs)
-    found = equal(transferred, uniform[-1].nll).by_mean
-    if found is None:
-        return f"- `{name}`: from the transferred start it is never as good: nothing is saved."
-    saved = large * (1 - found.samples / uniform[-1].samples)
-    return (
-        f"- `{name}`, if it stopped at step {found.step}, where the transferred start's mean is no "
-        f"higher than the uniform one's at its end: {_tera(saved)} tera-MACs are saved, and the "
-        f"small problem takes {_tera(small + training)}, of which {_tera(small)} are its search. "
-        f"In all {_tera(abs(saved - small - training))} are "
-        f"{'saved' if saved > small + training else 'LOST'}; where a small supernet is there "
-        f"already, {_tera(abs(saved - small))} are {'saved' if saved > small else 'lost'}."
+        f"over uniformly random paths.\n\n{table(head, rows)}"
     )
 
 

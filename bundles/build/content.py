@@ -156,7 +156,7 @@ def _reference(results: Results) -> dict[str, Any] | None:
 def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:
     """Return FLOPs, parameters, and peak memory if the device has a memory budget."""
     limited = device.budget.memory_mb is not None
-    memory_mb = rounded(peak_memory_mb(architecture, precision)) if limited else None
+    memory_mb = rounded(peak_memory_mb(precision)(architecture)) if limited else None
     return {
         "flops": flops(architecture),
         "parameters": parameters(architecture),

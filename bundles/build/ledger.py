@@ -8,7 +8,7 @@ from typing import Any
 from bundles.build.results import Results
 from bundles.manifest import relative_error
 from core.files import rounded
-from devices.latency.budgets import predict_ms
+from devices.latency.cost import predict_ms
 from devices.latency.table import LatencyTable
 
 MILLISECONDS, TOP1 = "ms", "top-1"

@@ -57,7 +57,7 @@ class Joint:
         """Find the fewest networks that serve all devices.
 
         Raises:
-            FleetError: a device allows none of the networks.
+            UserError: a device allows none of the networks.
         """
         accuracies_N = np.array(accuracies)
         within_DN = np.array([[m.allows(network) for network in networks] for m in members])

@@ -13,12 +13,10 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_matrix
 
+from core.errors import UserError
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-
-class FleetError(ValueError):
-    """No network meets the budgets of some devices; the message has their numbers."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,12 @@ def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) ->
             its budgets.
 
     Raises:
-        FleetError: a device has no network within its budgets.
+        UserError: a device has no network within its budgets.
     """
     devices, networks = within_DN.shape
     alone = np.flatnonzero(~within_DN.any(1)).tolist()
     if alone:
-        raise FleetError(f"no network meets the budgets of devices number {alone}.")
+        raise UserError(f"no network meets the budgets of devices number {alone}.")
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
     losses_DN = best_D[:, None] - accuracies_N
     pairs = np.argwhere(within_DN & (losses_DN <= most_lost + 1e-12))
@@ -91,7 +89,7 @@ def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
         within_DN: whether a network meets all budgets of a device.
 
     Raises:
-        FleetError: a device has no network within its budgets.
+        UserError: a device has no network within its budgets.
     """
     fewest = len(fewest_networks(accuracies_N, within_DN, np.inf).networks)
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)

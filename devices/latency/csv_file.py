@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.errors import UserError
 from core.settings import nearest
 from devices.latency.networks import network_key
 from devices.latency.profiling import FLOAT32, Milliseconds, Plan
@@ -29,10 +30,6 @@ _MACHINE = "# machine:"
 _MOST_BYTES = 1 << 26
 _SLOWEST_MS = 1e5
 _SHOWN = 8
-
-
-class TableError(ValueError):
-    """A table that cannot be imported; the message lists all problems."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def read_table(path: Path, plan: Plan) -> Imported:
         plan: what it has to contain.
 
     Raises:
-        TableError: something is wrong or missing; all problems are listed.
+        UserError: something is wrong or missing; all problems are listed.
     """
     lines = _lines(path)
     remarks = [line for line in lines if line.startswith("#")]
@@ -88,7 +85,7 @@ def read_table(path: Path, plan: Plan) -> Imported:
     columns = [name.strip() for name in reader.fieldnames or ()]
     lacking = [name for name in _NEEDED if name not in columns]
     if lacking:
-        raise TableError(
+        raise UserError(
             f"{path} has no column {', '.join(repr(name) for name in lacking)}; it has "
             f"{', '.join(columns) or 'none'}. `ms` is milliseconds per image at batch 1. "
             "netwright profile NAME --export-models FOLDER writes a table to fill in."
@@ -102,7 +99,7 @@ def read_table(path: Path, plan: Plan) -> Imported:
     if problems:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-        raise TableError(f"{path} cannot be imported, and nothing was replaced:\n{listed}{more}")
+        raise UserError(f"{path} cannot be imported, and nothing was replaced:\n{listed}{more}")
     precisions = tuple(p for p in plan.precisions if reading.measured_in(p))
     return Imported(Milliseconds(reading.blocks, reading.networks), precisions, _machine(remarks))
 
@@ -183,10 +180,10 @@ class _Reading:
 def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise TableError(f"{path} is too large for a table: {path.stat().st_size:,} bytes.")
+            raise UserError(f"{path} is too large for a table: {path.stat().st_size:,} bytes.")
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} cannot be read as a text file: {error}") from error
+        raise UserError(f"{path} cannot be read as a text file: {error}") from error
 
 
 def _machine(remarks: Sequence[str]) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from core.files import rounded
 from devices.device import Device
-from devices.latency.budgets import predict_ms, search_precision
+from devices.latency.budgets import search_precision
+from devices.latency.cost import predict_ms
 from devices.latency.networks import network_key
 from devices.latency.table import LatencyTable
 from devices.measure.interleaved import Measurement

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from core.errors import UserError
 from core.files import write_bytes
 from devices.device import Device
 from devices.latency.budgets import search_precision
-from devices.latency.csv_file import REFERENCE_KEY, Imported, TableError, read_table, template
+from devices.latency.csv_file import REFERENCE_KEY, Imported, read_table, template
 from devices.latency.fit import build_additive_table
 from devices.latency.largest import with_largest
 from devices.latency.profiling import OnDone, Plan, fit_table, plan, write_models
@@ -57,10 +58,10 @@ def export_models(
         on_done: called with each model's name when it is written.
 
     Raises:
-        TableError: the folder is not empty.
+        UserError: the folder is not empty.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise TableError(f"{folder} is not empty; name a new folder.")
+        raise UserError(f"{folder} is not empty; name a new folder.")
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
     wanted = plan(space, device, runtime, params)
@@ -101,8 +102,8 @@ def import_table(
         file: the table.
 
     Raises:
-        TableError: the table is wrong or incomplete.
-        LatencyError: the model's error exceeds the device's `max_error`.
+        UserError: the table is wrong or incomplete.
+        UserError: the model's error exceeds the device's `max_error`.
     """
     wanted = plan(space, device, runtime, params)
     imported = read_table(file, wanted)
@@ -114,7 +115,7 @@ def import_table(
         table = build_additive_table(name, runtime.name, imported.found.blocks, block_macs)
     needed = search_precision(device)
     if needed not in table.precisions:
-        raise TableError(
+        raise UserError(
             f"{file}: the search precision of '{name}' is {needed}, but whole networks were "
             f"measured in {', '.join(imported.precisions) or 'none'}. Measure them in {needed}."
         )
@@ -126,13 +127,13 @@ def check_unchanged(name: str, device: Device, file: Path) -> None:
     """Check that the table is unchanged since its import.
 
     Raises:
-        TableError: it is missing or was changed.
+        UserError: it is missing or was changed.
     """
     assert device.table is not None
     way_out = f"Import it again: netwright profile {name} --import {device.table.file}"
     if not file.is_file():
-        raise TableError(f"devices.{name}.table: {device.table.file} is missing. {way_out}")
+        raise UserError(f"devices.{name}.table: {device.table.file} is missing. {way_out}")
     if hashlib.sha256(file.read_bytes()).hexdigest() != device.table.sha256:
-        raise TableError(
+        raise UserError(
             f"devices.{name}.table: {device.table.file} has changed since its import. {way_out}"
         )

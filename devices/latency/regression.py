@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +55,8 @@ class Regression:
     penalty: float
     coefficients: Mapping[str, Coefficient]
 
-    def predict(self, features: Mapping[str, float]) -> float:
-        """Predict the milliseconds per image at batch 1.
+    def predict(self, features: Mapping[str, Any]) -> Any:
+        """Predict the milliseconds per image at batch 1; of N networks from features (N,).
 
         Raises:
             FeatureError: a feature is missing.

@@ -18,17 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from core.errors import UserError
 from devices.latency.regression import Coefficient, FeatureError, Regression
 
 Model = Literal["blocks", "regression"]
-
-
-class LatencyError(ValueError):
-    """An unusable latency model; the message has the reason and the fix."""
-
-
-class UnmeasuredBlockError(LatencyError):
-    """A block that is not in the profile of the device."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +132,24 @@ class LatencyTable:
             features: features of the network; required if the model is not `additive`.
 
         Raises:
-            UnmeasuredBlockError: a block was not profiled on this device.
-            LatencyError: the precision was not profiled, or features are missing.
+            UserError: a block was not profiled on this device.
+            UserError: the precision was not profiled, or features are missing.
         """
         blocks = sum(self.block_cost(key, precision) for key in block_keys)
         if self.additive(precision):
-            return blocks + self._correction(precision).constant
+            return blocks + self.correction(precision).constant
+        return float(self.regress(features or {}, precision))
+
+    def regress(self, features: Mapping[str, Any], precision: str) -> Any:
+        """Predict the milliseconds of one network, or of N from features of shape (N,).
+
+        Raises:
+            UserError: a feature is missing.
+        """
         try:
-            return self.regressions[precision].predict(features or {})
+            return self.regressions[precision].predict(features)
         except FeatureError as error:
-            raise LatencyError(f"'{self.device}' in {precision}: {error}") from error
+            raise UserError(f"'{self.device}' in {precision}: {error}") from error
 
     def block_cost(self, key: str, precision: str = "float32") -> float:
         """Milliseconds that one block adds to a network.
@@ -156,12 +157,12 @@ class LatencyTable:
         If the model is not `additive`, this is only an estimate.
 
         Raises:
-            UnmeasuredBlockError: the block was not profiled on this device.
-            LatencyError: the precision was not profiled.
+            UserError: the block was not profiled on this device.
+            UserError: the precision was not profiled.
         """
-        correction = self._correction(precision)
+        correction = self.correction(precision)
         if key not in self.block_ms:
-            raise UnmeasuredBlockError(
+            raise UserError(
                 f"block '{key}' was not measured on '{self.device}'. Profile the device again "
                 f"with the current space: netwright profile {self.device}"
             )
@@ -191,7 +192,7 @@ class LatencyTable:
         """Parse the output of `to_json`; other keys are ignored.
 
         Raises:
-            LatencyError: a key is missing.
+            UserError: a key is missing.
         """
         try:
             if not content["measured"]:
@@ -215,7 +216,7 @@ class LatencyTable:
                 _interval(content.get("largest_interval")),
             )
         except (KeyError, TypeError) as problem:
-            raise LatencyError(f"not a latency table: {problem!r}. Profile again.") from problem
+            raise UserError(f"not a latency table: {problem!r}. Profile again.") from problem
 
     @classmethod
     def unmeasured(cls, device: str, backend: str) -> LatencyTable:
@@ -226,11 +227,11 @@ class LatencyTable:
         """Check the error on held-out networks.
 
         Raises:
-            LatencyError: the mean relative error of a precision exceeds `limit`.
+            UserError: the mean relative error of a precision exceeds `limit`.
         """
         for precision, error in self.error.items():
             if error.mean > limit:
-                raise LatencyError(
+                raise UserError(
                     f"the latency model of '{self.device}' is off by {error.mean:.1%} on average "
                     f"on {len(error.pairs)} held-out {precision} networks ({error.within_10:.0%} "
                     f"are within 10%), but devices.{self.device}.max_error allows {limit:.1%}. "
@@ -238,14 +239,19 @@ class LatencyTable:
                     "intervals are wide, or raise max_error."
                 )
 
-    def _correction(self, precision: str) -> Correction:
+    def correction(self, precision: str) -> Correction:
+        """The correction of a precision.
+
+        Raises:
+            UserError: the device was not measured, or not in this precision.
+        """
         if not self.measured:
-            raise LatencyError(
+            raise UserError(
                 f"device '{self.device}' was not measured, so latency cannot be predicted."
             )
         if precision not in self.corrections:
             known = ", ".join(self.corrections)
-            raise LatencyError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
+            raise UserError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
         return self.corrections[precision]
 
 

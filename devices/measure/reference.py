@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.errors import UserError
 from core.files import read_json
 from core.schemas import LATENCY
 from devices.measure.fingerprint import differences
@@ -22,10 +23,6 @@ from devices.measure.interleaved import Measurement, Protocol
 from devices.measure.target import Target
 
 REFERENCE = "reference.onnx"
-
-
-class LatencyReferenceError(ValueError):
-    """The profile has no usable reference latency; the message says how to measure one."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class LatencyReference:
         """Read the reference written by the stage `profile`.
 
         Raises:
-            LatencyReferenceError: the device was not measured when it was profiled.
+            UserError: the device was not measured when it was profiled.
             FileFormatError: `latency.json` is missing or has another schema.
         """
         content = read_json(profile / "latency.json", LATENCY)
         reference_ms = content.get("reference_ms")
         if reference_ms is None or not (profile / REFERENCE).is_file():
-            raise LatencyReferenceError(
+            raise UserError(
                 f"{profile} has no measured reference latency, but the device can be measured on "
                 "this machine. Profile it: netwright profile NAME"
             )
@@ -71,12 +68,12 @@ class LatencyReference:
             on_done: called with each model's name when it is done.
 
         Raises:
-            LatencyReferenceError: the profile was measured on another machine or runtime.
+            UserError: the profile was measured on another machine or runtime.
             MeasurementError: a model cannot be opened.
         """
         changed = differences(self.machine, target.machine())
         if changed:
-            raise LatencyReferenceError(stale_message(name, changed))
+            raise UserError(stale_message(name, changed))
         found = target.measure(models, self.reference, protocol, on_done, self.reference_ms)
         return {key: m.rescale(self.reference_ms) for key, m in found.items()}
 

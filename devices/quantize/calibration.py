@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 from devices.runtimes.onnxruntime.session import open_onnx, session_options
 
 Method = Literal["minmax", "percentile", "entropy"]
@@ -37,10 +38,6 @@ QUANTIZED_BINS = 128
 of equally many histogram bins only leaves the full range, as `minmax`."""
 _IMAGES_AT_ONCE = 32
 _ABSORBED = ("Relu", "Clip")
-
-
-class CalibrationError(ValueError):
-    """Calibration failed; the message has the reason."""
 
 
 def observe(
@@ -60,7 +57,7 @@ def observe(
         percentile: percentage of values inside the range of `percentile`.
 
     Raises:
-        CalibrationError: there is no image.
+        UserError: there is no image.
     """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
@@ -75,7 +72,7 @@ def observe(
         columns = dict(zip(names, zip(*rows, strict=True), strict=True))
         collector.collect_value({name: columns[name] for name in wanted})
     if not collector.histogram_dict:
-        raise CalibrationError("static quantisation needs at least one calibration image.")
+        raise UserError("static quantisation needs at least one calibration image.")
     found = {method: _ranges(collector, method) for method in methods}
     for ranges in found.values():
         ranges |= {name: ranges[activation] for name, activation in shared.items()}

@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.errors import UserError
 from devices.device import Device
 from devices.quantize.candidate import Candidate
 
 _HIGHEST_FIRST = ("float32", "float16", "int8")
-
-
-class ChoiceError(ValueError):
-    """No variant offered by the runtime meets the accuracy budget; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def choose(
         notes: phrases appended to the reason.
 
     Raises:
-        ChoiceError: every offered variant exceeds the accuracy budget.
+        UserError: every offered variant exceeds the accuracy budget.
     """
     allowed = offered if device.precision == "auto" else (device.precision,)
     rows = [c for c in candidates if c.precision in allowed]
@@ -60,7 +57,7 @@ def choose(
     prefix = "" if device.precision == "auto" else f"the device asks for {device.precision}, and "
     if not fit:
         if not prefix:
-            raise ChoiceError(
+            raise UserError(
                 f"no precision of backend '{device.backend}' meets the accuracy limits of device "
                 f"'{name}'{tail}. Raise devices.{name}.max_accuracy_drop or "
                 "quantize.calibration_images, or use a search space that quantises better."

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 from devices.device import Activations, WeightBits
 from devices.quantize.calibration import Method, Range, observe
 from devices.quantize.weights import quantize_weights
@@ -28,10 +29,6 @@ QuantizationMethod = Method | Literal["weights_only"]
 PERCENTILE = 99.99
 _LAYERS = ("Conv", "Gemm")
 _FUSED = ("Relu", "Clip")
-
-
-class QuantizationError(ValueError):
-    """Quantisation failed; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,8 @@ def calibrate(
         weight_bits: bits of the weights; always 8 for `weights_only`.
 
     Raises:
-        CalibrationError: there is no calibration image.
-        QuantizationError: the model does not have exactly one input.
+        UserError: there is no calibration image.
+        UserError: the model does not have exactly one input.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -128,11 +125,11 @@ def quantize(
         The ONNX file's bytes.
 
     Raises:
-        QuantizationError: the network has no such layer.
+        UserError: the network has no such layer.
     """
     unknown = sorted({*in_float, *(only or ())} - calibrated.layers.keys())
     if unknown:
-        raise QuantizationError(
+        raise UserError(
             f"there is no layer {', '.join(unknown)}; there are {', '.join(calibrated.layers)}."
         )
     floats = {*in_float} if only is None else {*in_float} | (calibrated.layers.keys() - {*only})
@@ -196,8 +193,8 @@ def quantize_static(
         method: calibration method; ignored for `weights_only`.
 
     Raises:
-        CalibrationError: there is no calibration image.
-        QuantizationError: the model does not have exactly one input.
+        UserError: there is no calibration image.
+        UserError: the model does not have exactly one input.
     """
     calibrated = calibrate(model, calibration, activations, (method,))
     _replace(out, quantize(calibrated, calibrated.methods[0]))
@@ -265,7 +262,7 @@ def input_name(model: Path) -> str:
     """Name of the input of an ONNX model.
 
     Raises:
-        QuantizationError: the model does not have exactly one input.
+        UserError: the model does not have exactly one input.
     """
     import onnx
 
@@ -273,5 +270,5 @@ def input_name(model: Path) -> str:
     weights = {weight.name for weight in graph.initializer}
     names = [value.name for value in graph.input if value.name not in weights]
     if len(names) != 1:
-        raise QuantizationError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
+        raise UserError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
     return str(names[0])

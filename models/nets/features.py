@@ -34,7 +34,7 @@ def supernet_features(
     """Features and logits of one architecture of a supernet; see `Supernet.forward`.
 
     Raises:
-        ArchitectureError: the architecture is not of this supernet's space.
+        UserError: the architecture is not of this supernet's space.
     """
     position = len(architecture.blocks) - 1
     head = supernet.shared_block(position, architecture.present[-1])

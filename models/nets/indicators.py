@@ -19,8 +19,7 @@ from models.nets.shared_cells import SharedConvNorm, SlicedNorm
 from models.nets.supernet import Supernet, candidate_name
 from models.space.architecture import Architecture, Block
 from models.space.block_tables import BlockTable, ChoicesNG, block_table
-from models.space.cost_tables import depth_table, layer_positions
-from models.space.costs import depth
+from models.space.costs import CostTable, depth
 from models.space.operators import cells
 from models.space.operators.base import Conv
 from models.space.space import SearchSpace
@@ -33,7 +32,7 @@ def block_gamma(supernet: Supernet, position: int, block: Block) -> float:
     A block without a batch norm (a shape-preserving identity) scores 0, like a skip.
 
     Raises:
-        ArchitectureError: the supernet has no such block at this position.
+        UserError: the supernet has no such block at this position.
     """
     shared_block = supernet.shared_block(position, block)
     normed = [(name, cell) for name, cell in cells(block).items() if isinstance(cell, Conv)]
@@ -56,7 +55,7 @@ def bn_indicator(supernet: Supernet, architecture: Architecture, per_layer: bool
         per_layer: divide by the number of layers that compute something.
 
     Raises:
-        ArchitectureError: the architecture is not of this supernet's space.
+        UserError: the architecture is not of this supernet's space.
     """
     total = sum(
         block_gamma(supernet, position, block)
@@ -72,11 +71,11 @@ class BnTable:
 
     Attributes:
         gammas: `block_gamma` of every block of a searched layer.
-        depths: `depth_table` of the space.
+        depths: `depth` of the space's architectures.
     """
 
     gammas: BlockTable
-    depths: BlockTable
+    depths: CostTable
 
     def scores(self, choices_NG: ChoicesNG, per_layer: bool = False) -> npt.NDArray[np.float64]:
         """`bn_indicator` of many architectures, (N,), bit for bit.
@@ -86,7 +85,7 @@ class BnTable:
         """
         total_N: npt.NDArray[np.float64] = self.gammas.sums(choices_NG).astype(np.float64)
         if per_layer:
-            total_N /= np.maximum(1, self.depths.sums(choices_NG))
+            total_N /= np.maximum(1, self.depths(choices_NG))
         return total_N
 
 
@@ -98,11 +97,12 @@ def bn_table(supernet: Supernet, space: SearchSpace) -> BnTable:
         space: the search space.
 
     Raises:
-        ArchitectureError: the supernet is of another space.
+        UserError: the supernet is of another space.
     """
-    first, last = layer_positions(space)
+    last = len(space.possible()) - 1  # the head
+    first = last - len(space.layers)
 
     def gamma(position: int, block: Block) -> float:
         return block_gamma(supernet, position, block) if first <= position < last else 0.0
 
-    return BnTable(block_table(space, gamma), depth_table(space))
+    return BnTable(block_table(space, gamma), depth.table(space))

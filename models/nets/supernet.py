@@ -20,10 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from core.errors import UserError
 from models.nets.shared_cells import shared_cell, slices
 from models.nets.subnet import Subnet, initialise
 from models.nets.weights import load_into
-from models.space.architecture import Architecture, ArchitectureError, Block
+from models.space.architecture import Architecture, Block
 from models.space.operators import OPERATORS, cells
 from models.space.operators.base import Cell, Conv
 from models.space.space import SearchSpace
@@ -99,7 +100,7 @@ class Supernet(nn.Module):
         """Read the weights written by the stage supernet.
 
         Raises:
-            WeightsError: they are missing, corrupt, or of another space.
+            UserError: they are missing, corrupt, or of another space.
         """
         supernet = cls(space)
         load_into(supernet, folder / SUPERNET_FILE)
@@ -114,7 +115,7 @@ class Supernet(nn.Module):
         running statistics of the candidates on the path.
 
         Raises:
-            ArchitectureError: the architecture is not of this supernet's space.
+            UserError: the architecture is not of this supernet's space.
         """
         x = images_NCHW
         for position, block in enumerate(architecture.blocks):
@@ -126,10 +127,10 @@ class Supernet(nn.Module):
         """The module with the weights of `block` at `position`.
 
         Raises:
-            ArchitectureError: the block is not possible at this position.
+            UserError: the block is not possible at this position.
         """
         if position >= len(self._known) or block not in self._known[position]:
-            raise ArchitectureError(
+            raise UserError(
                 f"block '{block.key}' at position {position} is not in the supernet of space "
                 f"'{self.space_name}'. Use an architecture of the space it was trained on."
             )
@@ -149,7 +150,7 @@ def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
     """Extract a plain network with copies of the architecture's weights and batch norms.
 
     Raises:
-        ArchitectureError: the architecture is not of this supernet's space.
+        UserError: the architecture is not of this supernet's space.
     """
     subnet = Subnet(architecture)
     plain_blocks = iter(subnet.blocks)

@@ -9,9 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-
-class WeightsError(ValueError):
-    """A weights file that is missing, corrupt, or of another network."""
+from core.errors import UserError
 
 
 def to_bytes(module: nn.Module) -> bytes:
@@ -30,15 +28,15 @@ def load_into(module: nn.Module, path: Path) -> None:
     """Load all parameters and buffers of `module` from a file written by `to_bytes`.
 
     Raises:
-        WeightsError: the file is missing or corrupt, or names, shapes or types differ.
+        UserError: the file is missing or corrupt, or names, shapes or types differ.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights; run the stage that writes them.")
+        raise UserError(f"{path}: no such weights; run the stage that writes them.")
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a valid safetensors file: {error}") from error
+        raise UserError(f"{path} is not a valid safetensors file: {error}") from error
     wanted = module.state_dict()
     differing = sorted(
         name
@@ -50,7 +48,7 @@ def load_into(module: nn.Module, path: Path) -> None:
     )
     if differing:
         shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
-        raise WeightsError(
+        raise UserError(
             f"{path} contains the weights of another network: {len(differing)} tensors differ in "
             f"name, shape or type ({shown}). Rerun the stages after the change of the space."
         )

@@ -35,7 +35,7 @@ class Choice:
 
         Raises:
             FileFormatError: the file is missing or has another schema.
-            ArchitectureError: its architecture is malformed.
+            UserError: its architecture is malformed.
         """
         content = read_json(file, CHOICE)
         architecture = Architecture.from_json(content["architecture"])

@@ -10,10 +10,10 @@ import numpy as np
 
 from models.search.algorithms.base import Algorithm, Result
 from models.search.evaluation import Evaluate
-from models.search.problem import Problem, Scores, many_excesses, pool_of, space_features
+from models.search.problem import Problem, Scores, pool_of, space_features
 from models.space.architecture import Architecture
 from models.space.distribution import Choices
-from models.space.limits import Limit, total_excess
+from models.space.limits import Limit, excess_table, total_excess
 from models.space.space import SearchSpace
 
 # Separate random streams of one seed: a step's samples, and the final answer.
@@ -92,7 +92,7 @@ def problem_of(
         space.groups,
         excess,
         images,
-        excesses=many_excesses(space, limits),
+        excesses=excess_table(space, limits),
         indicators=indicators or {},
         described=space_features(space),
         pool=pool_of(space, limits),

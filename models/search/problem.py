@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from core.errors import UserError
 from core.settings import nearest
 from models.nets.indicators import bn_table
 from models.nets.supernet import Supernet
@@ -21,8 +22,7 @@ from models.space.costs import block_flops, block_parameters
 from models.space.distribution import Choices, Distribution, Vector
 from models.space.limits import Limit
 from models.space.space import Group, SearchSpace
-from models.space.stage_feature_tables import StageFeatureTables
-from models.space.stage_features import stage_features, stage_sizes
+from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
 
 Scores = Callable[[ChoicesNG], Vector]
 """Scores of many architectures: choices (N, G) to (N,)."""
@@ -31,10 +31,6 @@ Scores = Callable[[ChoicesNG], Vector]
 def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
     """Architectures as an array (N, G); N is at least 1."""
     return np.array(rows, dtype=np.uint32)
-
-
-class IndicatorError(ValueError):
-    """Unknown score; the message names it and the available ones."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +115,11 @@ class Problem:
         """Look up a score by name.
 
         Raises:
-            IndicatorError: the problem has no such score.
+            UserError: the problem has no such score.
         """
         if name not in self.indicators:
             known = ", ".join(self.indicators) or "none"
-            raise IndicatorError(
+            raise UserError(
                 f"this search has no score '{name}', which requires a supernet; known: "
                 f"{known}.{nearest(name, self.indicators)}"
             )
@@ -217,22 +213,6 @@ def _label(group: Group, candidate: int) -> str:
 def _operator_costs(label: str, blocks: Sequence[Block], limit: Limit) -> OperatorCosts:
     """Mean costs over the blocks that a candidate may be; 0 for a skipped layer."""
     costs = [
-        (limit.block_cost(block), block_flops(block), block_parameters(block)) for block in blocks
+        (limit.cost.block(block), block_flops(block), block_parameters(block)) for block in blocks
     ] or [(0.0, 0, 0)]
     return OperatorCosts(label, *(float(np.mean(column)) for column in zip(*costs, strict=True)))
-
-
-def many_excesses(space: SearchSpace, limits: Sequence[Limit]) -> Scores | None:
-    """Vectorised summed excess; None if a limit is not vectorised."""
-    makers = [limit.many for limit in limits if limit.many is not None]
-    if len(makers) < len(limits):
-        return None
-    tables = cache(lambda: [make(space) for make in makers])
-
-    def excesses(choices_NG: ChoicesNG) -> Vector:
-        total_N = np.zeros(len(choices_NG))
-        for limit, cost in zip(limits, tables(), strict=True):
-            total_N += np.maximum(0.0, cost(choices_NG) / limit.budget - 1.0)
-        return total_N
-
-    return excesses

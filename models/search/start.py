@@ -43,7 +43,7 @@ class Start:
 
         Raises:
             FileFormatError: the file is missing or has another schema.
-            DistributionError: its content is malformed.
+            UserError: its content is malformed.
         """
         content = read_json(file, DISTRIBUTION_SCHEMA)
         saved, matched = Distribution.from_json(content, groups)

@@ -92,7 +92,7 @@ class SharedWeights:
         """One optimiser step on one training batch; repeats count as often as they were drawn.
 
         Raises:
-            DivergedError: the loss diverged.
+            UserError: the loss diverged.
         """
         self.supernet.train()
         self.run.advance(self.train.at, lambda _, batch: self._gradients(architectures, batch))

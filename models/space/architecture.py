@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from core.errors import UserError
+
 Setting = int | float | str
 SCHEMA = "netwright/architecture/1"
 SKIP = "skip"
 RESIZE = "resize"
 """The operator before the stem that resizes the image to its setting `to`."""
-
-
-class ArchitectureError(ValueError):
-    """An invalid architecture; the message names the block and the rule."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,12 @@ class Block:
         """Height and width of the output, in pixels.
 
         Raises:
-            ArchitectureError: a resize block has no valid setting `to`.
+            UserError: a resize block has no valid setting `to`.
         """
         if self.operator == RESIZE:
             to = self.options.get("to")
             if type(to) is not int or to < 1:
-                raise ArchitectureError(f"block '{self.key}' needs a setting 'to', in pixels.")
+                raise UserError(f"block '{self.key}' needs a setting 'to', in pixels.")
             return to
         return -(-self.size // self.stride)
 
@@ -89,17 +87,17 @@ class Block:
         """Build a block from the output of `to_json`.
 
         Raises:
-            ArchitectureError: a key is missing, unknown, or of the wrong type.
+            UserError: a key is missing, unknown, or of the wrong type.
         """
         expected = {"operator", "in_channels", "out_channels", "size", "stride", "settings"}
         if not isinstance(content, Mapping) or set(content) != expected:
-            raise ArchitectureError(f"a block needs exactly the keys {sorted(expected)}: {content}")
+            raise UserError(f"a block needs exactly the keys {sorted(expected)}: {content}")
         numbers = [content[key] for key in ("in_channels", "out_channels", "size", "stride")]
         if any(type(number) is not int or number < 1 for number in numbers):
-            raise ArchitectureError(f"channels, size and stride must be integers >= 1: {content}")
+            raise UserError(f"channels, size and stride must be integers >= 1: {content}")
         settings = content["settings"]
         if not isinstance(settings, Mapping) or not isinstance(content["operator"], str):
-            raise ArchitectureError(f"a block needs an operator name and settings: {content}")
+            raise UserError(f"a block needs an operator name and settings: {content}")
         in_channels, out_channels, size, stride = numbers
         return cls(
             content["operator"],
@@ -124,10 +122,10 @@ class Architecture:
     def __post_init__(self) -> None:
         present = self.present
         if not present:
-            raise ArchitectureError("an architecture needs at least one block.")
+            raise UserError("an architecture needs at least one block.")
         for before, after in itertools.pairwise(present):
             if (before.out_channels, before.out_size) != (after.in_channels, after.size):
-                raise ArchitectureError(
+                raise UserError(
                     f"block '{after.key}' cannot follow '{before.key}': it needs "
                     f"{after.in_channels} channels of {after.size} pixels, and receives "
                     f"{before.out_channels} of {before.out_size}."
@@ -181,13 +179,13 @@ class Architecture:
         """Build an architecture from the output of `to_json`.
 
         Raises:
-            ArchitectureError: wrong schema, a malformed block, or blocks whose shapes do not match.
+            UserError: wrong schema, a malformed block, or blocks whose shapes do not match.
         """
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
-            raise ArchitectureError(f"an architecture's schema must be {SCHEMA!r}.")
+            raise UserError(f"an architecture's schema must be {SCHEMA!r}.")
         blocks = content.get("blocks")
         if not isinstance(blocks, Sequence) or isinstance(blocks, str):
-            raise ArchitectureError("an architecture needs a list of blocks.")
+            raise UserError("an architecture needs a list of blocks.")
         return cls(
             tuple(
                 None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks

@@ -40,26 +40,6 @@ def sample_choices(space: SearchSpace, count: int, rng: np.random.Generator) -> 
     return choices_NG
 
 
-def numbered_choices(space: SearchSpace, start: int, stop: int) -> ChoicesNG:
-    """Choices of the architectures numbered `start` to `stop - 1`, (N, G).
-
-    Raises:
-        SpaceError: the range is outside the space.
-    """
-    if not 0 <= start <= stop <= space.count():
-        raise SpaceError(
-            f"space '{space.name}' has architectures 0 to {space.count() - 1}, not {start} to "
-            f"{stop - 1}."
-        )
-    choices_NG = _empty(space, stop - start)
-    carry_N = np.arange(stop - start, dtype=np.int64)
-    for group in range(len(space.groups) - 1, -1, -1):
-        radix = len(space.groups[group].candidates)
-        start, digit = divmod(start, radix)  # Python integers: indices of large spaces exceed int64
-        carry_N, choices_NG[:, group] = np.divmod(carry_N + digit, radix)
-    return choices_NG
-
-
 def choices_of(space: SearchSpace, architectures: Iterable[Architecture]) -> ChoicesNG:
     """Choices of the given architectures, (N, G).
 

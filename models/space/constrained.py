@@ -17,14 +17,6 @@ from models.space.space import Group
 Excess = Callable[[Choices], float]
 
 
-def random_within(
-    groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
-) -> Choices | None:
-    """A random feasible architecture, or None if no attempt finds one."""
-    found, over = nearest_within(groups, excess, rng, attempts)
-    return found if over <= 0 else None
-
-
 def nearest_within(
     groups: Sequence[Group], excess: Excess, rng: np.random.Generator, attempts: int = 20
 ) -> tuple[Choices, float]:
@@ -153,4 +145,4 @@ def _order(distribution: Distribution) -> Callable[[Choices], tuple[float, Choic
     return lambda choices: (-distribution.log_prob(choices), choices)
 
 
-__all__ = ["Excess", "descend", "most_probable", "nearest_within", "random_within"]
+__all__ = ["Excess", "descend", "most_probable", "nearest_within"]

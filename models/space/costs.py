@@ -1,12 +1,63 @@
-"""Analytical costs of a network: exact sums or maxima over its blocks."""
+"""Analytical costs of networks: exact sums or maxima of a cost of their blocks.
+
+A `Cost` is written once, as a function of a block. It is evaluated for one architecture
+(`flops(architecture)`), or as a look-up table for millions of a space (`flops.table(space)`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from models.space import operators
 from models.space.architecture import Architecture, Block
+from models.space.block_tables import ChoicesNG, Values, block_table
 from models.space.operators import cells
+from models.space.space import SearchSpace
+
+CostTable = Callable[[ChoicesNG], Values]
+"""Costs of many architectures of a space: choices (N, G) to (N,)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost that is additive over blocks, or the peak of them; integers stay integers.
+
+    Attributes:
+        of_block: cost of one block.
+        peak: whether blocks are joined by the maximum instead of the sum.
+        scale: factor on the joined cost, such as bytes per parameter.
+        constant: cost of a network without blocks.
+        exact: whether the architecture with the smallest sum of block costs has the smallest cost.
+    """
+
+    of_block: Callable[[Block], Any]
+    peak: bool = False
+    scale: float = 1
+    constant: float = 0
+    exact: bool = True
+
+    def __call__(self, architecture: Architecture) -> Any:
+        """The cost of one architecture."""
+        costs = map(self.of_block, architecture.present)
+        return (max(costs) if self.peak else sum(costs)) * self.scale + self.constant
+
+    def block(self, block: Block) -> float:
+        """A block's share of a network's cost, in the cost's unit."""
+        share: float = self.of_block(block) * self.scale
+        return share
+
+    def table(self, space: SearchSpace) -> CostTable:
+        """The cost of many architectures of a space at once, equal to that of each one.
+
+        Raises (by the returned function):
+            SpaceError: its argument is not of this space.
+        """
+        table = block_table(space, lambda _, block: self.of_block(block))
+        join = table.largest if self.peak else table.sums
+        return lambda choices_NG: join(choices_NG) * self.scale + self.constant
 
 
 @lru_cache(maxsize=65536)
@@ -21,25 +72,16 @@ def block_parameters(block: Block) -> int:
     return operators.parameters(block)
 
 
-def flops(architecture: Architecture) -> int:
-    """MACs for one image; the papers call them FLOPs."""
-    return sum(block_flops(block) for block in architecture.present)
+flops = Cost(block_flops)
+"""MACs for one image; the papers call them FLOPs."""
+parameters = Cost(block_parameters)
+"""Trainable parameters of the network."""
+peak_activation_bytes = Cost(operators.activation_bytes, peak=True)
+"""Peak bytes of simultaneously live activations: float32, one image, inference.
 
-
-def parameters(architecture: Architecture) -> int:
-    """Trainable parameters of the network."""
-    return sum(block_parameters(block) for block in architecture.present)
-
-
-def peak_activation_bytes(architecture: Architecture) -> int:
-    """Peak bytes of simultaneously live activations: float32, one image, inference.
-
-    Blocks run in sequence and pass on a single tensor, so this is the maximum of the blocks'
-    peaks, each including its input and output. See `operators.memory` for the exact rule.
-    """
-    return max(operators.activation_bytes(block) for block in architecture.present)
-
-
-def depth(architecture: Architecture) -> int:
-    """Number of searched layers that compute something: not skipped, not a plain identity."""
-    return sum(block is not None and bool(cells(block)) for block in architecture.layers)
+Blocks run in sequence and pass on a single tensor, so this is the maximum of the blocks' peaks,
+each including its input and output. See `operators.memory` for the exact rule.
+"""
+depth = Cost(lambda block: int(bool(cells(block))), constant=-2)
+"""Number of searched layers that compute something: not skipped, not a plain identity; the stem
+and the head, which always compute, are not searched."""

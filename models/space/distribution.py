@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 from models.space.space import INACTIVE, Group
 
 SCHEMA = "netwright/distribution/1"
@@ -27,10 +28,6 @@ Form = Literal["factorised", "joint"]
 Vector = npt.NDArray[np.float64]
 Choices = tuple[int, ...]
 """Candidate index per group; identifies an architecture of a space."""
-
-
-class DistributionError(ValueError):
-    """An invalid distribution; the message names the part and the rule."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Distribution:
         size = self.factors[-1].part.stop
         self.logits = np.zeros(size) if logits is None else np.array(logits, dtype=np.float64)
         if self.logits.shape != (size,):
-            raise DistributionError(f"logits must have shape ({size},), not {self.logits.shape}.")
+            raise UserError(f"logits must have shape ({size},), not {self.logits.shape}.")
         self.logits.setflags(write=False)
 
     @property
@@ -232,11 +229,11 @@ class Distribution:
         starts at their mean.
 
         Raises:
-            DistributionError: the form is unknown, or the content is malformed.
+            UserError: the form is unknown, or the content is malformed.
         """
         form, saved = content.get("form"), content.get("groups")
         if form not in ("factorised", "joint") or not isinstance(saved, Mapping):
-            raise DistributionError(
+            raise UserError(
                 f"a distribution has a form (factorised or joint) and groups; found form {form!r}."
             )
         fresh = cls(groups, form)
@@ -287,5 +284,5 @@ def _options(saved: Mapping[str, Any], group: str, variable: str) -> dict[str, f
     if not isinstance(options, Mapping) or not all(
         isinstance(value, int | float) and np.isfinite(value) for value in options.values()
     ):
-        raise DistributionError(f"{group}/{variable}: must map option names to finite logits.")
+        raise UserError(f"{group}/{variable}: must map option names to finite logits.")
     return {str(name): float(value) for name, value in options.items()}

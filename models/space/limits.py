@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-from models.space.architecture import Architecture, Block
-from models.space.block_tables import ChoicesNG
+from models.space.architecture import Architecture
+from models.space.block_tables import ChoicesNG, Values
 from models.space.constrained import nearest_within
+from models.space.costs import Cost, CostTable
 from models.space.space import SearchSpace
 
 UNITS = {
@@ -22,12 +23,6 @@ UNITS = {
 }
 """Axis label of each budget in plots."""
 _ATTEMPTS = 50
-
-Floats = npt.NDArray[np.float64]
-CostOf = Callable[[Architecture], float]
-BlockCost = Callable[[Block], float]
-ManyCosts = Callable[[SearchSpace], Callable[[ChoicesNG], Floats]]
-"""Maps a space to a function from choices (N, G) to costs (N,)."""
 
 
 class InfeasibleBudgetError(ValueError):
@@ -41,23 +36,15 @@ class Limit:
     Attributes:
         key: its name under `devices.NAME.budget`, such as `latency_ms`.
         budget: the largest cost allowed, in the key's unit.
-        cost: an architecture's cost in that unit.
-        block_cost: a block's share of it.
-        exact: whether the architecture with the smallest sum of block costs has the smallest cost.
-            False for a latency regression: there that architecture only gives an upper bound.
-        peak: whether the cost is the maximum over blocks instead of the sum.
-        many: vectorised costs of many architectures of a space; None if not available.
+        cost: of architectures, in that unit. Where it is not `exact` (a latency regression), the
+            architecture with the smallest block costs only gives an upper bound of the least cost.
         setting: its name in the params if it differs from `key`: `latency_share`.
         per_setting: the cost's unit per unit of that setting; 1 where it is the same.
     """
 
     key: str
     budget: float
-    cost: Callable[[Architecture], float]
-    block_cost: Callable[[Block], float]
-    exact: bool = True
-    peak: bool = False
-    many: ManyCosts | None = None
+    cost: Cost
     setting: str | None = None
     per_setting: float = 1.0
 
@@ -74,11 +61,11 @@ class Limit:
 
     def smallest(self, space: SearchSpace) -> Architecture:
         """The architecture of the space with the smallest cost according to its block costs."""
-        return space.extreme(self.block_cost, peak=self.peak)
+        return space.extreme(self.cost.block, peak=self.cost.peak)
 
     def excess(self, architecture: Architecture) -> float:
         """Fraction of the budget by which the cost exceeds it; 0 within the budget."""
-        return max(0.0, self.cost(architecture) / self.budget - 1.0)
+        return max(0.0, float(self.cost(architecture)) / self.budget - 1.0)
 
 
 def total_excess(architecture: Architecture, limits: Sequence[Limit]) -> float:
@@ -86,7 +73,20 @@ def total_excess(architecture: Architecture, limits: Sequence[Limit]) -> float:
     return sum(limit.excess(architecture) for limit in limits)
 
 
-def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], seed: int = 0) -> None:
+def excess_table(space: SearchSpace, limits: Sequence[Limit]) -> CostTable:
+    """`total_excess` of many architectures of a space; tables are built at the first call."""
+    tables = cache(lambda: [limit.cost.table(space) for limit in limits])
+
+    def excesses(choices_NG: ChoicesNG) -> Values:
+        total_N = np.zeros(len(choices_NG))
+        for limit, table in zip(limits, tables(), strict=True):
+            total_N += np.maximum(0.0, table(choices_NG) / limit.budget - 1.0)
+        return total_N
+
+    return excesses
+
+
+def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit]) -> None:
     """Raise if no architecture of the space can meet the device's budgets.
 
     A single budget with an `exact` cost is decided by the architecture with the smallest cost.
@@ -96,7 +96,6 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
         space: the search space.
         name: the device's name, for the message.
         limits: its budgets.
-        seed: of the random starts.
 
     Raises:
         InfeasibleBudgetError: a budget, or all of them together, cannot be met.
@@ -104,7 +103,7 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     smallest = [limit.smallest(space) for limit in limits]
     for limit, architecture in zip(limits, smallest, strict=True):
         least = limit.cost(architecture)
-        if limit.exact and least > limit.budget:
+        if limit.cost.exact and least > limit.budget:
             raise InfeasibleBudgetError(
                 f"no architecture of space '{space.name}' keeps {limit.named} within "
                 f"{limit.format_cost(limit.budget, 'g')} on '{name}': the closest, "
@@ -117,7 +116,7 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
     def excess(choices: tuple[int, ...]) -> float:
         return total_excess(space.architecture(choices), limits)
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     seen, over = nearest_within(space.groups, excess, rng, _ATTEMPTS)
     if over <= 0:
         return
@@ -131,7 +130,7 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit], see
         for x in limits
         if x.excess(nearest) > 0
     )
-    exact = all(limit.exact for limit in limits)
+    exact = all(limit.cost.exact for limit in limits)
     alone = f"each budget of '{name}' can be met alone, but " if exact else ""
     what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
     raise InfeasibleBudgetError(

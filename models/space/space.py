@@ -184,21 +184,6 @@ class SearchSpace:
         """Draw a uniformly random candidate in every group."""
         return self.architecture([int(rng.integers(len(g.candidates))) for g in self.groups])
 
-    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """Change the candidate of one random group.
-
-        Raises:
-            SpaceError: the space has a single architecture.
-        """
-        choices = list(self.choices(architecture))
-        free = [i for i, group in enumerate(self.groups) if len(group.candidates) > 1]
-        if not free:
-            raise SpaceError(f"space '{self.name}' has only one architecture: cannot mutate it.")
-        group = int(rng.choice(free))
-        step = int(rng.integers(1, len(self.groups[group].candidates)))
-        choices[group] = (choices[group] + step) % len(self.groups[group].candidates)
-        return self.architecture(choices)
-
     def enumerate(self) -> Iterator[Architecture]:
         """Iterate over all architectures in the order of `index`. Only for small spaces."""
         for choices in product(*(range(len(group.candidates)) for group in self.groups)):

@@ -1,18 +1,42 @@
-"""Interpretable features of a network, after the regression features of FOX-NAS.
+"""Interpretable features of networks, after the regression features of FOX-NAS.
 
 Per stage: depth, width, mean expansion and kernel, expansion and kernel of the first layer (which
 changes channels and often the resolution), share of layers with squeeze-excite, products of these,
 and MACs. Width and MACs are additions to FOX-NAS, whose spaces have fixed widths and operators.
+
+They are sums over a stage's layers or properties of its first layer, which is never skipped, so
+one formula serves a single network and, from look-up tables, millions of a space.
+Axes: N architectures, G groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from models.space.architecture import Architecture, Block
+from models.space.block_tables import ChoicesNG, Lookup, block_table, check_choices, lookup
 from models.space.costs import block_flops
-from models.space.space import Group
+from models.space.groups import Layer, Option
+from models.space.space import Group, SearchSpace
+
+Columns = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Values of one layer, all 0 if it is skipped: of one network, arrays (N,), or look-ups."""
+
+    present: Any
+    expansion: Any
+    kernel: Any
+    excited: Any
+    flops: Any
 
 
 def stage_sizes(groups: Iterable[Group]) -> tuple[int, ...]:
@@ -23,43 +47,101 @@ def stage_sizes(groups: Iterable[Group]) -> tuple[int, ...]:
 
 
 def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str, float]:
-    """Features of a network by name, such as `stage2.depth`.
+    """Features of one network by name, such as `stage2.depth`.
 
     Args:
         architecture: the network.
         sizes: layers per stage including skipped ones; see `stage_sizes`.
     """
     layers = list(architecture.layers)
-    found: dict[str, float] = {"size": float(architecture.present[0].out_size)}
-    for number, size in enumerate(sizes):
-        present = [block for block in layers[:size] if block is not None]
+    found: dict[str, Any] = {"size": architecture.present[0].out_size}
+    for number, size in enumerate(sizes, 1):
+        stage = layers[:size]
         del layers[:size]
-        found |= {f"stage{number + 1}.{name}": value for name, value in _stage(present).items()}
-    return found
+        width = next(block.out_channels for block in stage if block is not None)
+        rows = [_Layer(*_settings(b), 0 if b is None else block_flops(b)) for b in stage]
+        found |= _stage(f"stage{number}", width, rows)
+    return {name: float(value) for name, value in found.items()}
 
 
-def _stage(blocks: Sequence[Block]) -> dict[str, float]:
-    """Features of one stage; all 0 if it has no layer."""
-    depth = len(blocks)
-    expansions, kernels, excited = (
-        [float(block.options.get(name, default)) for block in blocks]
-        for name, default in (("expansion", 1), ("kernel", 1), ("squeeze_excite", 0))
-    )
-    width = float(blocks[0].out_channels) if blocks else 0.0
-    return {
-        "depth": float(depth),
+class StageFeatureTables:
+    """Look-up tables for `stage_features` of a space.
+
+    Args:
+        space: the search space.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        stems = [block.out_size for block in space.possible()[0]]
+        self._size = lookup([(0, len(stems))], stems)
+        flops = block_table(space, lambda _, block: block_flops(block)).positions
+        flops = flops[-len(space.layers) - 1 : -1]
+        groups = {group.name: place for place, group in enumerate(space.groups)}
+        self._stages: list[tuple[str, Lookup, list[_Layer]]] = []
+        for number, stage in enumerate(space.spec.stages):
+            name = f"stage{number + 1}"
+            width = lookup([(groups[f"{name}.channels"], len(stage.channels))], stage.channels)
+            pairs = zip(space.layers, flops, strict=True)
+            layers = [_lookups(layer, macs) for layer, macs in pairs if layer.stage == number]
+            self._stages.append((name, width, layers))
+
+    def features(self, choices_NG: ChoicesNG) -> Columns:
+        """Every feature by name, (N,), equal to `stage_features` of each architecture.
+
+        Raises:
+            SpaceError: `choices_NG` is not of this space.
+        """
+        check_choices(self.space, choices_NG)
+        found: dict[str, Any] = {"size": self._size.read(choices_NG)}
+        for name, width, layers in self._stages:
+            rows = [
+                _Layer(*(table.read(choices_NG) for table in vars(layer).values()))
+                for layer in layers
+            ]
+            found |= _stage(name, width.read(choices_NG), rows)
+        shape = (len(choices_NG),)
+        return {
+            name: np.broadcast_to(np.asarray(x, dtype=np.float64), shape)
+            for name, x in found.items()
+        }
+
+
+def _stage(name: str, width: Any, layers: Sequence[_Layer]) -> dict[str, Any]:
+    """Features of one stage, of numbers or of arrays (N,): exact, as values are integers."""
+    depth = sum(layer.present for layer in layers)
+    expansions = sum(layer.expansion for layer in layers)
+    kernels = sum(layer.kernel for layer in layers)
+    found = {
+        "depth": depth,
         "width": width,
-        "expansion": _mean(expansions),
-        "kernel": _mean(kernels),
-        "first expansion": expansions[0] if blocks else 0.0,
-        "first kernel": kernels[0] if blocks else 0.0,
-        "squeeze-excite": _mean(excited),
-        "depth x expansion": sum(expansions),
-        "depth x kernel": sum(kernels),
+        "expansion": expansions / depth,
+        "kernel": kernels / depth,
+        "first expansion": layers[0].expansion,
+        "first kernel": layers[0].kernel,
+        "squeeze-excite": sum(layer.excited for layer in layers) / depth,
+        "depth x expansion": expansions,
+        "depth x kernel": kernels,
         "depth x width": depth * width,
-        "million MACs": sum(block_flops(block) for block in blocks) / 1e6,
+        "million MACs": sum(layer.flops for layer in layers) / 1e6,
     }
+    return {f"{name}.{feature}": value for feature, value in found.items()}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _settings(layer: Block | Option | None) -> tuple[float, float, float, float]:
+    """Presence, expansion, kernel and squeeze-excite of a layer; all 0 if it is skipped."""
+    if layer is None:
+        return (0, 0, 0, 0)
+    settings: Mapping[str, Any] = dict(layer.settings)
+    expansion, kernel = settings.get("expansion", 1), settings.get("kernel", 1)
+    return (1, float(expansion), float(kernel), float(settings.get("squeeze_excite", 0)))
+
+
+def _lookups(layer: Layer, flops: Lookup) -> _Layer:
+    """Tables of a layer's values, by its candidate."""
+    options = layer.menu.options
+    columns = zip(*map(_settings, options), strict=True)
+    present, expansion, kernel, excited = (
+        lookup([(layer.group, len(options))], column) for column in columns
+    )
+    return _Layer(present, expansion, kernel, excited, flops)

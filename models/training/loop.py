@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from core.distributed import ALONE, Processes
+from core.errors import UserError
 from models.nets.batch import Batch, parts
 from models.training.objective import (
     Learn,
@@ -32,7 +33,6 @@ from models.training.optimizer import OptimizerName, PathOptimizer
 __all__ = [
     "Batches",
     "Companion",
-    "DivergedError",
     "Learn",
     "Mixup",
     "Objective",
@@ -47,10 +47,6 @@ __all__ = [
 
 _MAX_LOSS = 100.0
 """A mean loss above this many nats counts as divergence."""
-
-
-class DivergedError(ValueError):
-    """The loss diverged; the message has the step and the fix."""
 
 
 Batches = Callable[[int], Batch]
@@ -171,13 +167,13 @@ class Run:
         """Do one step.
 
         Raises:
-            DivergedError: the loss is not finite or too large.
+            UserError: the loss is not finite or too large.
         """
         rate = self.recipe.rate(self.step)
         self._path.zero_grad()
         loss, accuracy = self._learn(batches(self.step), learn)
         if not math.isfinite(loss) or loss > _MAX_LOSS:
-            raise DivergedError(
+            raise UserError(
                 f"training diverged at step {self.step + 1} of {self.recipe.steps}: the loss is "
                 f"{loss:.4g} at learning rate {rate:.4g}. Lower learning_rate of this stage, or "
                 f"raise its warmup_fraction."
@@ -252,7 +248,7 @@ def train(
         report: called after every step with the completed steps and the latest values.
 
     Raises:
-        DivergedError: see `Run.advance`.
+        UserError: see `Run.advance`.
     """
     run.module.train()
     while run.step < run.recipe.steps:

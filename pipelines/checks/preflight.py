@@ -214,7 +214,7 @@ def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
     """Check that a teacher provided by the user fits the data set.
 
     Raises:
-        TeacherError: it does not; the message has the fix.
+        UserError: it does not; the message has the fix.
     """
     teacher, info = bound.values["teacher"], None
     if plan is not None and "prepare" not in plan.stale:

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from core.errors import UserError
 from core.files import sha256_file, write_bytes
 from devices.device import Device, ImportedTable
-from devices.latency.csv_file import TableError
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
 from devices.latency.offline import export_models, import_table
@@ -36,11 +36,11 @@ def export_models_for(console: Console, root: Path, plan: Plan, name: str, folde
 
     Raises:
         StageFailedError: the data set, which sets the models' input shape, cannot be prepared.
-        TableError: the folder is not empty, or lies in a stage output.
+        UserError: the folder is not empty, or lies in a stage output.
     """
     for out in read_paths(root).outs:
         if is_inside(folder, root / out):
-            raise TableError(
+            raise UserError(
                 f"--export-models {folder} lies in {out}, which is a stage output that a run "
                 "replaces: choose a folder outside of it."
             )
@@ -85,12 +85,12 @@ def _check_replaceable(file: Path, content: bytes, device: Device) -> None:
     """Refuse to overwrite a table that was not imported.
 
     Raises:
-        TableError: the file is not the table in the device's params.
+        UserError: the file is not the table in the device's params.
     """
     if not file.exists() or (file.is_file() and file.read_bytes() == content):
         return
     if device.table is None or not file.is_file() or sha256_file(file) != device.table.sha256:
-        raise TableError(
+        raise UserError(
             f"{file} exists already and is not the table in {PARAMS}: move it away first."
         )
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.device import Device
-from devices.latency.budgets import predict_ms, search_precision
+from devices.latency.budgets import search_precision
+from devices.latency.cost import predict_ms
 from devices.latency.device_space import device_space
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops, block_parameters, flops, parameters

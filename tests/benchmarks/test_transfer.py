@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.harness.presets import COMPACT, random_images
 from benchmarks.transfer.__main__ import shuffle
-from benchmarks.transfer.report import Look, equal, report
+from benchmarks.transfer.report import Look, equal
 from benchmarks.transfer.small import fewer
 from data.dataset import Split
 from models.space.distribution import Distribution
@@ -52,27 +52,3 @@ def test_as_good_means_from_there_on() -> None:
     assert steps([equals, worse]) == (None, None)
     assert steps([worse, look(2, 0.46, 0.6, 0.73)]) == (2, None)  # the mean hides too much
     assert steps([look(1, 0.505, 0.605, 0.705), equals]) == (2, 1)
-
-
-def test_what_is_saved_pays_for_the_small_problem_first() -> None:
-    def run(early: float) -> dict[str, object]:
-        looks = [
-            {"step": step, "samples": samples, "nll": nll, "entropy": 1.0}
-            for step, samples, nll in ((0, 0, 0.9), (5, 20, early), (10, 40, 0.5))
-        ]
-        return {"looks": looks, "macs": 4e12}
-
-    runs = {"parsec uniform": run(0.6), "parsec transferred": run(0.5), "random": run(0.6)}
-    seed = {
-        "seed": 0,
-        "runs": runs,
-        "small": {"parsec": {"transferred": {"samples": 40, "macs": 5e11}}},
-        "small_training_macs": 25e11,
-    }
-    content = {"seeds": [seed, seed], "training_macs": 8e12}
-    text = report(content, ["parsec"], 0.5)["What the small problem costs"]
-    assert "at step 5," in text
-    assert "2.000 tera-MACs are saved, and the small problem takes 3.000" in text
-    assert (
-        "In all 1.000 are LOST; where a small supernet is there already, 1.500 are saved." in text
-    )

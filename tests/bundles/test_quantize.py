@@ -5,10 +5,11 @@ from pathlib import Path
 import onnx
 import pytest
 
+from core.errors import UserError
 from core.files import read_json
 from devices.device import Budget, Device
 from devices.quantize.candidate import Candidate, Variant
-from devices.quantize.selection import ChoiceError, choose
+from devices.quantize.selection import choose
 from models.nets.equivalence import EquivalenceCheck, EquivalenceError, Limits
 
 
@@ -75,7 +76,7 @@ def test_a_runtime_without_float32_gets_its_default_or_the_next_precision_in_bud
     assert chosen.candidate.precision == "float16"
     assert "int8 loses 0.4000" in chosen.reason
     rows[2] = candidate("float16", agreement=0.1)
-    with pytest.raises(ChoiceError, match=r"int8 loses .*; float16 agrees .*max_accuracy_drop or"):
+    with pytest.raises(UserError, match=r"int8 loses .*; float16 agrees .*max_accuracy_drop or"):
         choose(rows, "box", device(), offered, "it is emulated.")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -19,9 +19,7 @@ from models.search.loop import Row, Snapshot, answer, problem_of, search
 from models.search.problem import Problem
 from models.search.settings import SearchParams
 from models.space.architecture import Architecture
-from models.space.block_tables import ChoicesNG
-from models.space.cost_tables import flops_table
-from models.space.costs import block_flops, flops
+from models.space.costs import Cost, block_flops, flops
 from models.space.distribution import Choices
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from models.space.space import SearchSpace
@@ -66,12 +64,7 @@ LARGEST = flops(SPACE.extreme(block_flops, largest=True))
 
 
 def limit(budget: float) -> Limit:
-    return Limit("flops", budget, flops, block_flops, many=many_flops)
-
-
-@cache
-def many_flops(space: SearchSpace) -> Callable[[ChoicesNG], np.ndarray]:
-    return flops_table(space).sums
+    return Limit("flops", budget, flops)
 
 
 LIMITS = [limit(SMALLEST + 0.3 * (LARGEST - SMALLEST))]
@@ -141,10 +134,7 @@ def test_all_candidates_respect_the_budgets_and_differ(name: str, share: float) 
 
 @every
 def test_several_budgets_are_all_respected(name: str) -> None:
-    def depth_cost(architecture: Architecture) -> float:
-        return float(len(architecture.present))
-
-    limits = [*LIMITS, Limit("depth", 6, depth_cost, lambda block: 1.0)]
+    limits = [*LIMITS, Limit("depth", 6, Cost(lambda block: 1.0))]
     searched = make(name, limits, steps=10)
     run(searched, Table(0))
     for choices in answer(searched):
@@ -230,7 +220,8 @@ def test_the_refusal_names_the_nearest_architecture_and_the_fix() -> None:
 
 def test_mutually_exclusive_budgets_are_reported() -> None:
     # Few FLOPs and large depth: each is feasible, but not both.
-    deep = Limit("shallowness", 0.1, lambda a: 1.0 if None in a.blocks else 0.05, lambda b: -1.0)
+    blocks = len(SPACE.layers) + 2
+    deep = Limit("shallowness", 0.1, Cost(lambda block: -1.0, constant=blocks + 0.05))
     with pytest.raises(InfeasibleBudgetError, match="each budget of 'watch' can be met alone"):
         require_feasible(SPACE, "watch", [limit(SMALLEST * 1.01), deep])
 

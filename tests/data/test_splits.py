@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.splits import SplitError, find_duplicates, split
+from data.errors import DataError
+from data.splits import find_duplicates, split
 
 CLASSES = ("a", "b", "c")
 
@@ -129,7 +130,7 @@ def test_a_class_of_copies_only_is_refused_by_name():
     labels_N = np.repeat(np.arange(3), 10)
     groups_N = np.arange(30)
     groups_N[10:20] = 10
-    with pytest.raises(SplitError, match="class 'b' has 1 distinct images"):
+    with pytest.raises(DataError, match="class 'b' has 1 distinct images"):
         split(labels_N, groups_N, None, CLASSES, 0.1, 0.1, np.random.default_rng(0))
 
 
@@ -183,21 +184,21 @@ def test_copies_across_given_splits_leave_train_first_and_test_never():
 def test_a_validation_split_of_test_images_alone_is_refused():
     labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
     groups_N[5] = 4
-    with pytest.raises(SplitError, match="class 'a': every validation image is a copy of a test"):
+    with pytest.raises(DataError, match="class 'a': every validation image is a copy of a test"):
         given(labels_N, groups_N, test=(4, 14, 24), val=(5, 15, 25))
 
 
 def test_a_class_of_another_ones_copies_is_refused_with_both_names():
     labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
     groups_N[20:30] = np.arange(10)
-    with pytest.raises(SplitError, match=r"class 'c' .*10 of its 10 images are copies .* of 'a'"):
+    with pytest.raises(DataError, match=r"class 'c' .*10 of its 10 images are copies .* of 'a'"):
         given(labels_N, groups_N)
 
 
 def test_a_class_that_copies_of_test_images_empty_says_so():
     labels_N, groups_N = np.repeat(np.arange(3), 10), np.arange(30)
     groups_N[:9] = 0
-    with pytest.raises(SplitError, match=r"class 'a' .* 8 are copies of test or validation images"):
+    with pytest.raises(DataError, match=r"class 'a' .* 8 are copies of test or validation images"):
         given(labels_N, groups_N, test=(0, 10, 20))
 
 

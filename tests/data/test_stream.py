@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.dataset import Augment, Split
 from data.errors import DataError
-from data.stream import TrainStream, augment_images, eval_batches, normalise
+from data.stream import TrainStream, apply_variation, draw_variation, eval_batches, normalise
 
 
 def equal(one, other):
@@ -119,7 +119,8 @@ def test_augmentation_is_what_the_data_set_says(info, train):
 def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
     rng = np.random.default_rng(seed)
     images_NHWC = rng.integers(1, 256, (6, 5, 7, 2), dtype=np.uint8)
-    varied_NHWC = augment_images(images_NHWC, Augment(flip, shift), rng)
+    augment = Augment(flip, shift)
+    varied_NHWC = apply_variation(images_NHWC, augment, draw_variation(6, augment, rng))
     moves = range(-shift, shift + 1)
     for image_HWC, varied_HWC in zip(images_NHWC, varied_NHWC, strict=True):
         possible = [moved(image_HWC, down, right) for down in moves for right in moves]
@@ -139,7 +140,9 @@ def moved(image_HWC, down, right):
 
 def test_about_half_of_the_images_are_mirrored(train):
     many_NHWC = np.repeat(train.images_NHWC[:1], 1000, axis=0)
-    varied_NHWC = augment_images(many_NHWC, Augment(True, 0), np.random.default_rng(0))
+    augment = Augment(True, 0)
+    variation = draw_variation(1000, augment, np.random.default_rng(0))
+    varied_NHWC = apply_variation(many_NHWC, augment, variation)
     mirrored = (varied_NHWC == many_NHWC[0, :, ::-1]).all(axis=(1, 2, 3)).mean()
     assert 0.45 < mirrored < 0.55
 

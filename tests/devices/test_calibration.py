@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from core.errors import UserError
 from devices.quantize.calibration import METHODS
-from devices.quantize.static import Calibrated, QuantizationError, calibrate, methods_of, quantize
+from devices.quantize.static import Calibrated, calibrate, methods_of, quantize
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -83,7 +84,7 @@ def test_every_family_can_keep_layers_in_float(small: Path, family: str) -> None
 
 
 def test_a_layer_that_is_not_there_is_named(calibrated: Calibrated) -> None:
-    with pytest.raises(QuantizationError, match=r"no layer nowhere; there are /0/Conv"):
+    with pytest.raises(UserError, match=r"no layer nowhere; there are /0/Conv"):
         quantize(calibrated, "minmax", ["nowhere"])
 
 

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from devices.quantize.calibration import CalibrationError
+from core.errors import UserError
 from devices.quantize.static import input_name, quantize_static, to_float16
 from devices.runtimes.registry import backend
 
@@ -105,7 +105,7 @@ def test_lower_precisions_compute_nearly_the_same(small: Path, tmp_path: Path) -
 
 
 def test_no_calibration_image_is_an_error_and_writes_nothing(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="at least one calibration image"):
+    with pytest.raises(UserError, match="at least one calibration image"):
         quantize_static(small, tmp_path / "q.onnx", [], "uint8")
     assert not list(tmp_path.iterdir())
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.fleet.sharing import FleetError, fewest_networks, least_losses, pareto_front
+from core.errors import UserError
+from devices.fleet.sharing import fewest_networks, least_losses, pareto_front
 
 
 def brute_force(accuracies: np.ndarray, within: np.ndarray, most_lost: float) -> tuple[int, float]:
@@ -52,7 +53,7 @@ def test_without_any_loss_every_device_has_its_best() -> None:
 
 def test_a_device_without_feasible_network_is_named() -> None:
     within = np.array([[True], [False]])
-    with pytest.raises(FleetError, match=r"devices number \[1\]"):
+    with pytest.raises(UserError, match=r"devices number \[1\]"):
         fewest_networks(np.array([0.9]), within, 0.1)
 
 

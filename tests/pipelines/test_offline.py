@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from devices.latency.csv_file import TableError
+from core.errors import UserError
 from pipelines.checks.preflight import PreflightError, preflight
 from pipelines.plan import make_plan
 from pipelines.run.offline import export_models_for, import_device_table
@@ -42,11 +42,11 @@ def test_an_imported_table_is_used_and_survives_the_next_run(
     before, away = params.read_bytes(), digits.root / "away"
     shown = Console(file=io.StringIO())
     inside = digits.root / "artifacts" / "raw" / "away"
-    with pytest.raises(TableError, match="lies in artifacts/raw"):
+    with pytest.raises(UserError, match="lies in artifacts/raw"):
         export_models_for(shown, digits.root, make_plan(digits.root), "phone", inside)
     export_models_for(shown, digits.root, make_plan(digits.root), "phone", away)
 
-    with pytest.raises(TableError, match="without milliseconds"):
+    with pytest.raises(UserError, match="without milliseconds"):
         import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
     assert params.read_bytes() == before
     assert not (digits.root / "tables").exists()
@@ -55,7 +55,7 @@ def test_an_imported_table_is_used_and_survives_the_next_run(
     table = digits.root / "tables" / "phone.csv"
     table.parent.mkdir()
     table.write_text("mine")
-    with pytest.raises(TableError, match="is not the table in params"):
+    with pytest.raises(UserError, match="is not the table in params"):
         import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
     assert table.read_text() == "mine"
     table.unlink()

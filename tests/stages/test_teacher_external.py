@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from core.checkpoint import Checkpoint
+from core.errors import UserError
 from core.settings import ParamsError, bind
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
@@ -19,7 +20,6 @@ from models.training.teachers import torchvision
 from models.training.teachers.check import check_teacher
 from models.training.teachers.load import open_teacher
 from models.training.teachers.settings import TeacherParams
-from models.training.teachers.view import TeacherError
 from tests.teachers import onnx_file
 
 NAME = "squeezenet1_1"
@@ -123,19 +123,19 @@ def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
     info = DatasetInfo.read(world.root / "data")
     file = onnx_file(tmp_path, classes=7)
     check_teacher(params_of(source="onnx"), file, 8, None, OnnxRuntimeSession)
-    with pytest.raises(TeacherError, match="has 7 classes, but the data set has 10"):
+    with pytest.raises(UserError, match="has 7 classes, but the data set has 10"):
         check_teacher(params_of(source="onnx"), file, 8, info, OnnxRuntimeSession)
 
 
 def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
     params = params_of(source="onnx", input={"pixels": 16})
-    with pytest.raises(TeacherError, match=r"8 pixels, but teacher.input.pixels is 16"):
+    with pytest.raises(UserError, match=r"8 pixels, but teacher.input.pixels is 16"):
         check_teacher(params, onnx_file(tmp_path), 8, None, OnnxRuntimeSession)
 
 
 @pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
 def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
-    with pytest.raises(TeacherError, match=r"none.pt is not a file. Set it to your teacher's"):
+    with pytest.raises(UserError, match=r"none.pt is not a file. Set it to your teacher's"):
         check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, OnnxRuntimeSession)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from core.errors import UserError
 from core.settings import Params
 from models.search.algorithms.base import Algorithm, EvaluationMode, Result
 from models.search.algorithms.predictor import fit_seen
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _MOST = 10_000_000
-
-
-class SpaceTooLargeError(ValueError):
-    """Too many architectures to enumerate; the message has their number and the fix."""
 
 
 class ExhaustiveSettings(Params):
@@ -67,7 +64,7 @@ class Exhaustive(Algorithm):
         """Reject a space with too many architectures.
 
         Raises:
-            SpaceTooLargeError: it has more than the limit for this score.
+            UserError: it has more than the limit for this score.
         """
         settings, count = params.exhaustive, math.prod(sizes)
         if settings.by == "supernet":
@@ -75,7 +72,7 @@ class Exhaustive(Algorithm):
         else:
             key, limit, what = "limit", settings.limit, "enumerates"
         if count > limit:
-            raise SpaceTooLargeError(
+            raise UserError(
                 f"the space has {count:,} architectures, but exhaustive search {what} at most "
                 f"{limit:,} (search.exhaustive.{key}). Use another search.algorithm, such as "
                 f"evolution, or a smaller space{_way_out(key, count)}."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from core.errors import UserError
 from data.stream import Batch
 from models.nets.evaluate import slice_accuracy
 from models.nets.indicators import bn_indicator
@@ -21,10 +22,6 @@ from models.space.stage_features import stage_features
 
 AGGREGATE = "aggregate"
 PREDICTED = "accuracy_predictor"
-
-
-class UnavailableError(ValueError):
-    """A requested indicator has no data; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,10 @@ def predicted(evidence: Evidence, architecture: Architecture) -> float:
     Single evaluations are on one batch each; the predictor averages over all of them.
 
     Raises:
-        UnavailableError: there is no predictor.
+        UserError: there is no predictor.
     """
     if isinstance(evidence.predictor, str):
-        raise UnavailableError(f"indicator {PREDICTED} is not available: {evidence.predictor}")
+        raise UserError(f"indicator {PREDICTED} is not available: {evidence.predictor}")
     return -evidence.predictor.predict(stage_features(architecture, evidence.sizes))
 
 

@@ -87,7 +87,6 @@ def parameters(block: Block) -> int:
 
 
 @lru_cache(maxsize=65536)
-@lru_cache(maxsize=65536)
 def activation_bytes(block: Block) -> int:
     """Peak activation bytes of a block; see `models.space.operators.memory`."""
     return memory.activation_bytes(OPERATORS[block.operator], block, cells(block))
@@ -96,11 +95,6 @@ def activation_bytes(block: Block) -> int:
 def unsupported_reason(block: Block, backend: str) -> str:
     """Why a backend does not support a block, as its operator declares; empty if it does."""
     return OPERATORS[block.operator].unsupported_reason(block, backend)
-
-
-def is_supported(block: Block, backend: str) -> bool:
-    """Whether a backend can build and run a block."""
-    return not unsupported_reason(block, backend)
 
 
 def quantization_friendly(block: Block) -> bool:
@@ -123,7 +117,6 @@ __all__ = [
     "activation_bytes",
     "canonical",
     "cells",
-    "is_supported",
     "macs",
     "parameters",
     "quantization_friendly",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.errors import UserError
 from data.dataset import DatasetInfo
 from models.training.teachers import torchvision
 from models.training.teachers.load import view_of
 from models.training.teachers.onnx import OnnxTeacher, OpenOnnx
 from models.training.teachers.record import TeacherInput
 from models.training.teachers.settings import InputParams, TeacherParams
-from models.training.teachers.view import TeacherError
 
 _ANY_CLASSES = 10
 
@@ -29,10 +29,10 @@ def check_teacher(
         onnx: opens an ONNX file in ONNX Runtime.
 
     Raises:
-        TeacherError: a check failed; the message has the fix.
+        UserError: a check failed; the message has the fix.
     """
     if not file.is_file():
-        raise TeacherError(
+        raise UserError(
             f"teacher.file: {file} is not a file. Set it to your teacher's file, or to "
             "stages/teacher/README.md if the teacher comes from the space."
         )
@@ -58,18 +58,18 @@ def onnx_input(
         info: the data set; None if not known yet.
 
     Raises:
-        TeacherError: it does not fit the data set's images or classes.
+        UserError: it does not fit the data set's images or classes.
     """
     signature = teacher.signature
     if wanted.pixels is not None and signature.pixels not in {None, wanted.pixels}:
-        raise TeacherError(
+        raise UserError(
             f"{file} has an input of {signature.pixels} pixels, but teacher.input.pixels is "
             f"{wanted.pixels}: set it to null."
         )
     channels = signature.channels
     if info is not None:
         if signature.classes not in {None, len(info.classes)}:
-            raise TeacherError(
+            raise UserError(
                 f"{file} has {signature.classes} classes, but the data set has "
                 f"{len(info.classes)}: the classes must be the data set's, in the same order."
             )

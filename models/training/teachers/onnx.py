@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.teachers.view import TeacherError
+from core.errors import UserError
 
 _LEAST = 1e-12
 
@@ -48,27 +48,27 @@ class OnnxTeacher:
         open_onnx: opens the file.
 
     Raises:
-        TeacherError: the file is missing, invalid, or has other inputs or outputs.
+        UserError: the file is missing, invalid, or has other inputs or outputs.
     """
 
     def __init__(self, file: Path, threads: int, open_onnx: OpenOnnx) -> None:
         if not file.is_file():
-            raise TeacherError(
+            raise UserError(
                 f"{file}: no such ONNX file. Set teacher.file to the path of the model."
             )
         try:
             self._session = open_onnx(file, threads)
         except ValueError as error:
-            raise TeacherError(str(error)) from error
+            raise UserError(str(error)) from error
         inputs, output = self._session.inputs, self._session.outputs[0]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
-            raise TeacherError(
+            raise UserError(
                 f"{file} must have one float32 input (images, channels, height, width); it has "
                 f"{found}."
             )
         if output.type != "tensor(float)" or len(output.shape) != 2:
-            raise TeacherError(
+            raise UserError(
                 f"{file} must have a first output float32 (images, classes); it has {output.name}: "
                 f"{output.type} {output.shape}."
             )
@@ -92,7 +92,7 @@ class OnnxTeacher:
         try:
             return self._session(images_NCHW)[:count]
         except ValueError as error:
-            raise TeacherError(
+            raise UserError(
                 f"the ONNX teacher does not accept images of shape {images_NCHW.shape[1:]}: {error}"
             ) from error
 
@@ -102,9 +102,7 @@ def _signature(file: Path, image: list[Any], output: list[Any]) -> Signature:
         size if isinstance(size, int) and size > 0 else None for size in (*image, output[1])
     )
     if height is not None and width is not None and height != width:
-        raise TeacherError(
-            f"{file} reads images of {height} by {width} pixels; they must be square."
-        )
+        raise UserError(f"{file} reads images of {height} by {width} pixels; they must be square.")
     return Signature(images, channels, height or width, classes)
 
 
@@ -112,14 +110,12 @@ def _last_operator(file: Path, output: str) -> str:
     """Type of the operator that computes an output.
 
     Raises:
-        TeacherError: weights are stored in external files.
+        UserError: weights are stored in external files.
     """
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)
     if any(weights.data_location == weights.EXTERNAL for weights in model.graph.initializer):
-        raise TeacherError(
-            f"{file} stores weights in external data files: save it as a single file."
-        )
+        raise UserError(f"{file} stores weights in external data files: save it as a single file.")
     operators = [node.op_type for node in model.graph.node if output in node.output]
     return str(operators[0]) if operators else ""

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.training.teachers.view import TeacherError
+from core.errors import UserError
 
 CHANNELS = 3
 """torchvision classifiers have RGB inputs."""
@@ -70,7 +70,7 @@ def load(name: str, classes: int, file: Path, seed: int = 0) -> Loaded:
         seed: of the reinitialised layer.
 
     Raises:
-        TeacherError: the file cannot be read, or is of another model.
+        UserError: the file cannot be read, or is of another model.
     """
     network = build(name, classes, seed)
     found = read_state(file)
@@ -91,14 +91,14 @@ def check(name: str, classes: int, file: Path, pixels: int) -> None:
         pixels: height and width of the input.
 
     Raises:
-        TeacherError: the weights are of another model, or the images are too small.
+        UserError: the weights are of another model, or the images are too small.
     """
     network = build(name, classes, seed=0, device="meta")
     differing_layer(network.state_dict(), read_state(file), name, file)
     try:
         network(torch.empty(1, CHANNELS, pixels, pixels, device="meta"))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise TeacherError(
+        raise UserError(
             f"torchvision's '{name}' cannot read images of {pixels} by {pixels} pixels ({error}). "
             "Set teacher.input.pixels to the size it was trained on."
         ) from error
@@ -108,25 +108,25 @@ def read_state(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a weights file, by name.
 
     Raises:
-        TeacherError: the file is missing, corrupt, or contains anything but tensors.
+        UserError: the file is missing, corrupt, or contains anything but tensors.
     """
     if not file.is_file():
-        raise TeacherError(f"{file}: no such weights. Set teacher.file to the path of the weights.")
+        raise UserError(f"{file}: no such weights. Set teacher.file to the path of the weights.")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise TeacherError(f"{file} is not a valid safetensors file: {error}") from error
+        raise UserError(f"{file} is not a valid safetensors file: {error}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TeacherError(
+        raise UserError(
             f"{file} cannot be loaded as weights: it is corrupt, or contains more than tensors "
             "and could execute code. Save only the weights: "
             "torch.save(network.state_dict(), FILE)."
         ) from error
     tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
     if not content or not tensors:
-        raise TeacherError(
+        raise UserError(
             f"{file} contains no state dict of tensors. Save only the weights: "
             "torch.save(network.state_dict(), FILE)."
         )
@@ -139,12 +139,12 @@ def differing_layer(
     """The layer whose shape differs in the number of classes; None if all shapes match.
 
     Raises:
-        TeacherError: names differ, or shapes of more than the last layer.
+        UserError: names differ, or shapes of more than the last layer.
     """
     missing = [k for k in wanted if k not in found and not k.endswith(_COUNTERS)]
     unknown = [key for key in found if key not in wanted]
     if missing or unknown:
-        raise TeacherError(
+        raise UserError(
             f"{file} does not match torchvision's '{name}': {len(missing)} tensors are missing"
             f"{_some(missing)} and {len(unknown)} unknown{_some(unknown)}. "
             "Set teacher.torchvision.name to the model of the weights."
@@ -153,7 +153,7 @@ def differing_layer(
     layers = {key.rpartition(".")[0] for key in other}
     only_classes = all(found[key].shape[1:] == wanted[key].shape[1:] for key in other)
     if len(layers) > 1 or not only_classes:
-        raise TeacherError(
+        raise UserError(
             f"{file} differs from torchvision's '{name}' in more than the classes of its last "
             f"layer{_some(other)}: use weights of an unmodified model."
         )

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.errors import UserError
+
 _LUMA = (0.299, 0.587, 0.114)
 """RGB weights of luma (ITU-R BT.601)."""
-
-
-class TeacherError(ValueError):
-    """A teacher that cannot be used; the message has the reason and the fix."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,17 @@ class View:
     def __post_init__(self) -> None:
         have = len(self.data_mean)
         if self.channels not in {1, 3, have}:
-            raise TeacherError(
+            raise UserError(
                 f"the teacher expects {self.channels} channels and the images have {have}: only "
                 "1 and 3 can be converted into each other."
             )
         if self.channels < have and self.mean is None:
-            raise TeacherError(
+            raise UserError(
                 "a greyscale teacher with colour images needs its own normalisation: set "
                 "teacher.input.mean and std."
             )
         if self.mean is not None and len(self.mean) != self.channels:
-            raise TeacherError(
+            raise UserError(
                 f"teacher.input.mean and std need {self.channels} numbers, one per channel of "
                 f"the teacher, not {len(self.mean)}."
             )

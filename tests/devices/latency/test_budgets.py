@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from core.errors import UserError
 from devices.device import Budget, Device
-from devices.latency.budgets import latency_budget, limits, predict_ms, with_milliseconds
+from devices.latency.budgets import latency_budget, limits, with_milliseconds
+from devices.latency.cost import predict_ms
 from devices.latency.largest import with_largest
 from devices.latency.networks import network_key
-from devices.latency.table import Correction, LatencyError, LatencyTable
+from devices.latency.table import Correction, LatencyTable
 from devices.measure.interleaved import Measurement
 from models.space.limits import InfeasibleBudgetError, require_feasible
 from models.space.operators import macs
@@ -80,7 +82,7 @@ def test_a_share_of_what_was_not_measured_stays_a_share() -> None:
 
 
 def test_a_profile_without_the_largest_network_is_refused(table: LatencyTable) -> None:
-    with pytest.raises(LatencyError, match="Profile again: netwright profile here"):
+    with pytest.raises(UserError, match="Profile again: netwright profile here"):
         latency_budget(device(latency_share=0.5), table)
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.latency.budgets import predict_ms
+from core.errors import UserError
+from devices.latency.cost import latency_cost, predict_ms
 from devices.latency.regression import fit_regression
-from devices.latency.table import Choice, Correction, LatencyError, LatencyTable
-from devices.latency.vectorized import latencies
+from devices.latency.table import Choice, Correction, LatencyTable
 from models.space.block_tables import sample_choices
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
-from models.space.stage_feature_tables import StageFeatureTables
-from models.space.stage_features import stage_features, stage_sizes
+from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
 
 SPACES = {"compact": (1, 28, 28), "fox": (3, 224, 224), "macro": (3, 32, 32)}
 
@@ -46,7 +45,7 @@ def test_latencies_are_those_of_one_architecture_at_a_time(name: str, regression
     space = space_of(name)
     table = table_of(space, regression)
     choices = sample_choices(space, 50, np.random.default_rng(1))
-    found = latencies(space, table, "int8")(choices).tolist()
+    found = latency_cost(table, "int8").table(space)(choices).tolist()
     networks = [space.architecture(row) for row in choices.tolist()]
     assert found == [predict_ms(table, network, "int8") for network in networks]
     assert len(set(found)) > 40
@@ -68,7 +67,7 @@ def test_a_block_that_was_never_measured_is_named() -> None:
     table = table_of(space, regression=True)
     lost = space.blocks()[5].key
     known = {key: ms for key, ms in table.block_ms.items() if key != lost}
-    with pytest.raises(LatencyError, match="was not measured on 'd'"):
-        latencies(space, replace(table, block_ms=known), "int8")
-    with pytest.raises(LatencyError, match="not profiled in float32"):
-        latencies(space, table, "float32")
+    with pytest.raises(UserError, match="was not measured on 'd'"):
+        latency_cost(replace(table, block_ms=known), "int8").table(space)
+    with pytest.raises(UserError, match="not profiled in float32"):
+        latency_cost(table, "float32").table(space)

@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from devices.latency.fit import MeasuredNetwork, fit
-from devices.latency.table import (
-    Correction,
-    HeldOut,
-    LatencyError,
-    LatencyTable,
-    UnmeasuredBlockError,
-)
+from devices.latency.table import Correction, HeldOut, LatencyTable
 
 KEYS = [f"block{number}" for number in range(40)]
 
@@ -86,15 +81,15 @@ def test_a_device_that_was_not_measured_has_null_tables_and_predicts_nothing() -
     assert content["measured"] is False
     assert content["block_ms"] is content["corrections"] is content["error"] is None
     assert LatencyTable.from_json(content) == table
-    with pytest.raises(LatencyError, match="'far-away' was not measured"):
+    with pytest.raises(UserError, match="'far-away' was not measured"):
         table.predict(["block0"])
 
 
 def test_an_unmeasured_block_or_precision_is_named() -> None:
     table = table_of(Correction(1, 0, 0, 0), np.random.default_rng(0))
-    with pytest.raises(UnmeasuredBlockError, match="'nowhere' was not measured on 'test'"):
+    with pytest.raises(UserError, match="'nowhere' was not measured on 'test'"):
         table.predict(["block0", "nowhere"])
-    with pytest.raises(LatencyError, match="not profiled in float16; only in float32"):
+    with pytest.raises(UserError, match="not profiled in float16; only in float32"):
         table.predict(["block0"], "float16")
 
 
@@ -102,10 +97,10 @@ def test_a_model_past_the_allowed_error_is_refused_with_its_numbers() -> None:
     table = table_of(Correction(1, 0, 0, 0), np.random.default_rng(0))
     table = replace(table, error={"float32": HeldOut(0.3, 0.0, 0.125, ((1.3, 1.0),) * 8)})
     table.check_error(0.3)
-    with pytest.raises(LatencyError, match=r"30\.0% on average on 8 held-out .*max_error.* 25\.0%"):
+    with pytest.raises(UserError, match=r"30\.0% on average on 8 held-out .*max_error.* 25\.0%"):
         table.check_error(0.25)
 
 
 def test_json_that_is_no_table_is_refused() -> None:
-    with pytest.raises(LatencyError, match="not a latency table"):
+    with pytest.raises(UserError, match="not a latency table"):
         LatencyTable.from_json({"measured": True, "device": "x"})

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from devices.device import Budget, Device, ImportedTable
-from devices.latency.budgets import predict_ms
-from devices.latency.csv_file import COLUMNS, TableError
+from devices.latency.cost import predict_ms
+from devices.latency.csv_file import COLUMNS
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
 from devices.latency.settings import ProfileParams
-from devices.latency.table import LatencyError
 from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
 
@@ -99,7 +99,7 @@ def test_the_folder_holds_all_that_the_other_building_needs(
 
 def test_a_folder_that_holds_something_is_left_alone(exported: Path, space: SearchSpace) -> None:
     before = (exported / TABLE).read_bytes()
-    with pytest.raises(TableError, match="is not empty"):
+    with pytest.raises(UserError, match="is not empty"):
         export_models(space, "phone", device(), RUNTIME, PARAMS, exported, lambda _: None)
     assert (exported / TABLE).read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_a_full_table_gives_the_model_of_a_profile(
         line for line in table.read_text().splitlines() if not line.startswith("#")
     ) if row["kind"] == "block"}  # fmt: skip
     assert found.block_ms == sent
-    with pytest.raises(LatencyError, match=r"devices\.phone\.max_error"):
+    with pytest.raises(UserError, match=r"devices\.phone\.max_error"):
         import_table(space, "phone", device(max_error=1e-9), RUNTIME, PARAMS, table)
 
 
@@ -149,7 +149,7 @@ def test_blocks_alone_are_a_table_of_unknown_error(
     architecture = space.sample(np.random.default_rng(0))
     total = sum(found.block_ms[block.key] for block in architecture.present)
     assert predict_ms(found, architecture, "float32") == pytest.approx(total)
-    with pytest.raises(TableError, match="search precision of 'phone' is int8"):
+    with pytest.raises(UserError, match="search precision of 'phone' is int8"):
         import_table(space, "phone", device(precision="int8"), RUNTIME, PARAMS, table)
 
 
@@ -197,7 +197,7 @@ def test_a_table_with_something_wrong_is_refused_with_the_row_and_the_rule(
     mistake: str, filled: Callable[..., Path], space: SearchSpace
 ) -> None:
     change, words = WRONG[mistake]
-    with pytest.raises(TableError, match=f"(?s)nothing was replaced:.*{words}"):
+    with pytest.raises(UserError, match=f"(?s)nothing was replaced:.*{words}"):
         import_table(space, "phone", device(), RUNTIME, PARAMS, filled(change))
 
 
@@ -215,7 +215,7 @@ def test_what_is_no_table_is_refused(
     content: bytes, words: str, tmp_path: Path, space: SearchSpace
 ) -> None:
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(TableError, match=f"(?s){words}"):
+    with pytest.raises(UserError, match=f"(?s){words}"):
         import_table(space, "phone", device(), RUNTIME, PARAMS, tmp_path / "x.csv")
 
 
@@ -225,10 +225,10 @@ def test_a_table_that_was_changed_since_its_import_is_refused(tmp_path: Path) ->
     table = ImportedTable(file="phone.csv", sha256=hashlib.sha256(b"a").hexdigest())
     check_unchanged("phone", device(table=table), file)
     file.write_text("b")
-    with pytest.raises(TableError, match=r"changed since its import.*--import phone\.csv"):
+    with pytest.raises(UserError, match=r"changed since its import.*--import phone\.csv"):
         check_unchanged("phone", device(table=table), file)
     file.unlink()
-    with pytest.raises(TableError, match="is missing"):
+    with pytest.raises(UserError, match="is missing"):
         check_unchanged("phone", device(table=table), file)
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from devices.device import Budget, Device, DeviceError
-from devices.latency.budgets import limits, predict_ms, read_latency_table
+from devices.latency.budgets import limits, read_latency_table
+from devices.latency.cost import predict_ms
 from devices.latency.feasibility import check_feasible, measure_ends
 from devices.latency.networks import draw_networks, split_networks
 from devices.latency.picture import draw_held_out
 from devices.latency.profiling import precisions_of, steps
 from devices.latency.regression import Coefficient, Regression
 from devices.latency.settings import ProfileParams
-from devices.latency.table import Choice, Correction, LatencyError, LatencyTable
+from devices.latency.table import Choice, Correction, LatencyTable
 from devices.runtimes.registry import backend
 from models.space.limits import InfeasibleBudgetError
 from models.space.operators import macs
@@ -162,7 +164,7 @@ def test_what_is_wrong_with_a_device_stops_the_stage_before_it_measures(run) -> 
 
 
 def test_a_latency_model_past_the_devices_limit_writes_nothing(run, tmp_path: Path) -> None:
-    with pytest.raises(LatencyError, match=r"devices\.strict\.max_error"):
+    with pytest.raises(UserError, match=r"devices\.strict\.max_error"):
         run("strict")
     assert not (tmp_path / "strict" / "latency.json").exists()
 
@@ -229,7 +231,7 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
         budget = Budget(latency_ms=budget_ms)
         device = Device(backend="onnxruntime", budget=budget, min_accuracy=0)
         (limit,) = limits(device, table)
-        assert not limit.exact
+        assert not limit.cost.exact
         assert limit.cost(architecture) == predict(architecture)
         if feasible:
             check_feasible(space, "here", device, table)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from devices.latency.fit import FOLDS, MeasuredNetwork, fit
 from devices.latency.regression import FeatureError, fit_regression
-from devices.latency.table import LatencyError, LatencyTable
+from devices.latency.table import LatencyTable
 
 FEATURES = [f"stage{stage}.{name}" for stage in (1, 2) for name in ("depth", "width", "kernel")]
 KEYS = [f"block{number}" for number in range(8)]
@@ -120,7 +121,7 @@ def test_the_regression_is_what_predicts_where_it_is_used() -> None:
     found = table.predict(network.block_keys, "float32", network.features)
     assert found == table.regressions["float32"].predict(network.features)
     assert found != pytest.approx(sum(table.block_cost(key) for key in network.block_keys))
-    with pytest.raises(LatencyError, match=r"'test' in float32.*feature 'stage1"):
+    with pytest.raises(UserError, match=r"'test' in float32.*feature 'stage1"):
         table.predict(network.block_keys)
     assert LatencyTable.from_json(json.loads(json.dumps(table.to_json()))) == table
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from core.errors import UserError
 from devices.device import Budget, Device
 from devices.latency.budgets import read_latency_table
 from devices.measure.client import AgentError
 from devices.measure.interleaved import Protocol
-from devices.measure.reference import REFERENCE, LatencyReference, LatencyReferenceError
+from devices.measure.reference import REFERENCE, LatencyReference
 from devices.measure.target import RemoteTarget, open_target
 from stages.profile import main
 from tests.agents import SOON, TOKEN, Agent
@@ -61,7 +62,7 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
         found = clock.measure("phone", RemoteTarget(agent.client(), device), models, QUICK)["same"]
         assert found.ms == pytest.approx(found.ratio * content["reference_ms"])
         two = device.model_copy(update={"threads": 2})
-        with pytest.raises(LatencyReferenceError, match="session threads was 1 and is 2"):
+        with pytest.raises(UserError, match="session threads was 1 and is 2"):
             clock.measure("phone", RemoteTarget(agent.client(), two), models, QUICK)
         agent.kill()
         with pytest.raises(AgentError, match="'phone' does not answer"):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from devices.device import Budget, Device
 from devices.measure.fingerprint import differences, machine_state
 from devices.measure.interleaved import Protocol
-from devices.measure.reference import REFERENCE, LatencyReference, LatencyReferenceError
+from devices.measure.reference import REFERENCE, LatencyReference
 from devices.measure.target import open_target
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
@@ -32,7 +33,7 @@ def write_profile(folder: Path, reference_ms: float | None, **machine: Any) -> N
 
 def test_a_profile_without_a_measured_reference_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, None)
-    with pytest.raises(LatencyReferenceError, match="netwright profile"):
+    with pytest.raises(UserError, match="netwright profile"):
         LatencyReference.read(tmp_path)
 
 
@@ -55,7 +56,7 @@ def test_what_was_measured_on_another_machine_is_never_mixed_with_this_one(tmp_p
     write_profile(tmp_path, 7.0, processor="Abacus 9000", runtime_version="0.1")
     (tmp_path / REFERENCE).write_bytes(b"never opened")
     words = r"table of 'x' is stale: processor was 'Abacus 9000' and is .*runtime version was '0.1'"
-    with pytest.raises(LatencyReferenceError, match=f"{words}.*netwright profile x"):
+    with pytest.raises(UserError, match=f"{words}.*netwright profile x"):
         LatencyReference.read(tmp_path).measure(
             "x", open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
         )

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from models.nets.indicators import block_gamma, bn_indicator
 from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import ConvNorm
 from models.nets.supernet import Supernet, extract
-from models.space.architecture import ArchitectureError
 from models.space.costs import block_flops, depth
 from models.space.space import SearchSpace
 
@@ -59,6 +59,6 @@ def test_the_indicator_leaves_the_supernet_alone(supernet: Supernet) -> None:
 def test_a_block_the_supernet_does_not_hold_is_refused(supernet: Supernet) -> None:
     architecture = SPACE.sample(np.random.default_rng(0))
     stem, head = architecture.present[0], architecture.present[-1]
-    with pytest.raises(ArchitectureError, match="not in the supernet"):
+    with pytest.raises(UserError, match="not in the supernet"):
         block_gamma(supernet, 0, head)
     assert isinstance(block_gamma(supernet, 0, stem), float)

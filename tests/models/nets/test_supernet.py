@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from core.errors import UserError
 from models.nets.shared_cells import SharedConvNorm
 from models.nets.supernet import Supernet, extract
-from models.space.architecture import Architecture, ArchitectureError, Block
+from models.space.architecture import Architecture, Block
 from models.space.operators import macs
 from models.space.space import SearchSpace
 
@@ -130,11 +131,11 @@ def test_the_generator_alone_decides_the_initial_weights(small: SearchSpace) -> 
 def test_an_architecture_of_another_space_is_refused(small: SearchSpace, tiny: SearchSpace) -> None:
     supernet = Supernet(small, seeded())
     stranger = tiny.from_index(0)
-    with pytest.raises(ArchitectureError, match="not in the supernet of space 'small'"):
+    with pytest.raises(UserError, match="not in the supernet of space 'small'"):
         supernet(torch.zeros(2, 1, 12, 12), stranger)
-    with pytest.raises(ArchitectureError, match="not in the supernet of space 'small'"):
+    with pytest.raises(UserError, match="not in the supernet of space 'small'"):
         extract(supernet, stranger)
-    with pytest.raises(ArchitectureError, match="at position 0"):
+    with pytest.raises(UserError, match="at position 0"):
         supernet.shared_block(0, Block("conv", 1, 9, 12, 2, (("kernel", 3),)))
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
-from models.nets.weights import WeightsError, load_into, to_bytes
+from models.nets.weights import load_into, to_bytes
 from models.space.space import SearchSpace
 
 
@@ -33,14 +34,14 @@ def test_equal_weights_give_equal_bytes(tiny: SearchSpace) -> None:
 def test_weights_of_another_network_are_refused(tiny: SearchSpace, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     file.write_bytes(to_bytes(subnet(tiny, 1)))
-    with pytest.raises(WeightsError, match="weights of another network"):
+    with pytest.raises(UserError, match="weights of another network"):
         load_into(Supernet(tiny), file)
 
 
 def test_missing_and_broken_weights_are_named(tiny: SearchSpace, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
-    with pytest.raises(WeightsError, match="no such weights"):
+    with pytest.raises(UserError, match="no such weights"):
         load_into(subnet(tiny, 1), file)
     file.write_bytes(to_bytes(subnet(tiny, 1))[:-100])
-    with pytest.raises(WeightsError, match="not a valid safetensors file"):
+    with pytest.raises(UserError, match="not a valid safetensors file"):
         load_into(subnet(tiny, 1), file)

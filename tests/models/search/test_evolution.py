@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from models.search.algorithms.base import Result
 from models.search.algorithms.evolution import Evolution, EvolutionSettings, Population
-from models.search.problem import IndicatorError, Problem
+from models.search.problem import Problem
 from models.space.distribution import Choices
 from models.space.groups import Group, single
 
@@ -96,7 +97,7 @@ def test_the_bn_indicator_replaces_images(params: object) -> None:
     weights = np.array([3.0, -1.0, 2.0, 1.0, 0.5, 4.0])
     settings = {"algorithm": "evolution", "steps": 40, "evolution": {"fitness": "bn_indicator"}}
     section = params(**settings)  # type: ignore[operator]
-    with pytest.raises(IndicatorError, match="no score 'bn_indicator'"):
+    with pytest.raises(UserError, match="no score 'bn_indicator'"):
         Evolution(problem(), section)
     known = problem(indicators={"bn_indicator": lambda choices_NG: choices_NG @ weights})
     searched = Evolution(known, section)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from models.search.algorithms import exhaustive
 from models.search.algorithms.base import Algorithm, Result
-from models.search.algorithms.exhaustive import Exhaustive, SpaceTooLargeError, best_of_all
+from models.search.algorithms.exhaustive import Exhaustive, best_of_all
 from models.search.problem import Problem
 from models.search.settings import SearchParams
 from models.space.distribution import Choices
@@ -87,10 +88,10 @@ def test_a_predictor_finds_the_optimum_of_what_it_can_express(params: Make) -> N
 def test_a_space_too_large_is_refused_with_its_size_and_the_way_out(params: Make) -> None:
     groups = tuple(single(f"g{i}", "v", tuple(range(10))) for i in range(8))
     huge = Problem(groups, lambda c: 0.0, 64)
-    with pytest.raises(SpaceTooLargeError, match=r"100,000,000 architectures.*10,000,000.*evolut"):
+    with pytest.raises(UserError, match=r"100,000,000 architectures.*10,000,000.*evolut"):
         Exhaustive(huge, params(algorithm="exhaustive"))
     settings = {"by": "supernet", "supernet_limit": 100}
-    with pytest.raises(SpaceTooLargeError, match=r"360 .*at most 100 .*raise search\.exhaustive"):
+    with pytest.raises(UserError, match=r"360 .*at most 100 .*raise search\.exhaustive"):
         Exhaustive(limited(9.0), params(algorithm="exhaustive", exhaustive=settings))
 
 

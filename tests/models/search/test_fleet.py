@@ -8,10 +8,10 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from core.errors import UserError
 from core.files import read_json, write_json
 from core.schemas import CANDIDATES, FLEET, RANKED
 from data.stream import eval_batches
-from devices.fleet.sharing import FleetError
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -161,6 +161,6 @@ def test_a_device_that_allows_none_of_the_networks_stops_the_stage(
     words = flags(world, fleet, tmp_path / "fleet")
     words = [word for word in words if not word.startswith("--params")] + [f"--params={params}"]
     monkeypatch.setattr("sys.argv", ["fleet", *words])
-    with pytest.raises(FleetError, match=r"'small'.*stages search and rank"):
+    with pytest.raises(UserError, match=r"'small'.*stages search and rank"):
         main()
     assert not (tmp_path / "fleet").exists()

@@ -20,6 +20,7 @@ from models.search.algorithms.operator_pool import (
 from models.search.loop import problem_of
 from models.search.problem import OperatorCosts, Pool, Problem
 from models.search.settings import SearchParams
+from models.space.costs import Cost
 from models.space.distribution import Choices
 from models.space.groups import single
 from models.space.limits import Limit
@@ -156,7 +157,7 @@ def test_the_pool_of_a_space_is_what_its_device_measured(world: Any) -> None:
 def test_channels_go_with_their_stages_first_layer(
     world: Any, params: Callable[..., SearchParams]
 ) -> None:
-    cost = Limit("flops", 1e9, lambda a: 1.0, lambda block: 1.0)
+    cost = Limit("flops", 1e9, Cost(lambda block: 1.0))
     problem = problem_of(world.space, [cost], 64)
     names = [group.name for group in world.space.groups]
     assert names[make(params, problem, late_share=0.5).first_late] == "stage2.channels"

@@ -12,7 +12,7 @@ from models.search.algorithms.fp_nas import FpNas
 from models.search.evaluation import Evaluation
 from models.search.loop import answer, problem_of, search
 from models.space.block_tables import sample_choices
-from models.space.costs import flops, parameters, peak_activation_bytes
+from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 
 UNMEASURED = LatencyTable.unmeasured("gpu", "tensorrt")
@@ -66,10 +66,7 @@ def test_many_costs_at_once_are_the_costs_of_each(world: Any) -> None:
         "latency_ms", "flops", "parameters", "size_mb", "memory_mb",
     ]  # fmt: skip
     for limit in kept:
-        assert limit.many is not None
-        np.testing.assert_allclose(
-            limit.many(world.space)(choices_NG), [limit.cost(a) for a in found], rtol=1e-12
-        )
+        assert limit.cost.table(world.space)(choices_NG).tolist() == [limit.cost(a) for a in found]
 
 
 def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
@@ -99,7 +96,8 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
 
 def test_budgets_that_exclude_each_other_say_what_to_raise_to_what(world: Any) -> None:
     least = one(limits(device(memory_mb=1.0), UNMEASURED)).smallest(world.space)
-    deep = Limit("shallowness", 0.1, lambda a: 1.0 if None in a.blocks else 0.05, lambda b: -1.0)
+    blocks = len(world.space.layers) + 2
+    deep = Limit("shallowness", 0.1, Cost(lambda block: -1.0, constant=blocks + 0.05))
     tight = (*limits(device(flops=flops(least)), UNMEASURED), deep)
     with pytest.raises(InfeasibleBudgetError, match=r"raise devices\.gpu\.budget\.\w+ to [\d.]+"):
         require_feasible(world.space, "gpu", tight)

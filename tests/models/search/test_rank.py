@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from core.files import FileFormatError, read_json, write_json
 from core.schemas import CANDIDATES, RANKED
 from core.settings import ParamsError, bind
@@ -23,7 +24,6 @@ from models.search.rank.indicators import (
     INDICATORS,
     PREDICTED,
     Evidence,
-    UnavailableError,
     supernet_accuracy,
 )
 from models.search.rank.predictor import accuracy_predictor
@@ -194,7 +194,7 @@ def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("indicator: supernet_accuracy", f"indicator: {PREDICTED}"))
     flags = world.flags("rank", tmp_path / "out", search=found, params=params)
-    with pytest.raises(UnavailableError, match=r"the search left no history\.csv\. Raise"):
+    with pytest.raises(UserError, match=r"the search left no history\.csv\. Raise"):
         run(monkeypatch, flags)
     write_history(tmp_path / "history.csv", world.space, 2)
     few = accuracy_predictor(tmp_path / "history.csv", world.space, 0)

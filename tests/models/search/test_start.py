@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from core.files import FileFormatError, read_json, write_json
 from core.schemas import START
 from models.search.algorithms import ALGORITHMS
@@ -15,7 +16,7 @@ from models.search.problem import Problem
 from models.search.settings import SearchParams
 from models.search.start import Start
 from models.space.distribution import SCHEMA as DISTRIBUTION
-from models.space.distribution import Distribution, DistributionError, Form
+from models.space.distribution import Distribution, Form
 from models.space.space import SearchSpace
 from stages.search import main
 
@@ -97,7 +98,7 @@ def test_a_search_continues_another_and_reports_what_matched(
     ("content", "error", "message"),
     [
         ({"schema": "netwright/candidates/1"}, FileFormatError, "netwright/distribution/1"),
-        ({"schema": DISTRIBUTION, "form": "other", "groups": {}}, DistributionError, "other"),
+        ({"schema": DISTRIBUTION, "form": "other", "groups": {}}, UserError, "other"),
     ],
 )
 def test_a_start_that_is_no_distribution_is_refused(

@@ -9,13 +9,12 @@ import torch
 from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet
-from models.space import cost_tables, costs
+from models.space import costs
 from models.space.block_tables import (
     CHUNK,
     block_table,
     check_choices,
     choices_of,
-    numbered_choices,
     sample_choices,
 )
 from models.space.costs import block_flops
@@ -50,6 +49,11 @@ def preset(name: str) -> SearchSpace:
     return SearchSpace.load(PRESETS / f"{name}.yaml", shape, 10)
 
 
+def all_choices(space: SearchSpace) -> np.ndarray:
+    sizes = [len(group.candidates) for group in space.groups]
+    return np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
+
+
 def uneven(supernet: Supernet) -> Supernet:
     generator = torch.Generator().manual_seed(1)
     for module in supernet.modules():
@@ -59,11 +63,11 @@ def uneven(supernet: Supernet) -> Supernet:
 
 
 def test_every_network_of_a_space_costs_what_its_blocks_do(everything: SearchSpace) -> None:
-    choices = numbered_choices(everything, 0, everything.count())
-    flops = cost_tables.flops_table(everything).sums(choices)
-    parameters = cost_tables.parameters_table(everything).sums(choices)
-    peaks = cost_tables.activation_table(everything).largest(choices)
-    depths = cost_tables.depth_table(everything).sums(choices)
+    choices = all_choices(everything)
+    flops = costs.flops.table(everything)(choices)
+    parameters = costs.parameters.table(everything)(choices)
+    peaks = costs.peak_activation_bytes.table(everything)(choices)
+    depths = costs.depth.table(everything)(choices)
     some = range(0, everything.count(), 61)
     for number in some:
         network = everything.from_index(number)
@@ -81,10 +85,10 @@ def test_presets_cost_what_their_blocks_do(name: str) -> None:
     choices = sample_choices(space, 20, np.random.default_rng(0))
     networks = [space.architecture(row) for row in choices.tolist()]
     assert (choices_of(space, networks) == choices).all()
-    found = cost_tables.flops_table(space).sums(choices).tolist()
+    found = costs.flops.table(space)(choices).tolist()
     assert found == [costs.flops(network) for network in networks]
     if name != "fbnet":  # thousands of blocks, whose peaks take a millisecond each
-        peaks = cost_tables.activation_table(space).largest(choices).tolist()
+        peaks = costs.peak_activation_bytes.table(space)(choices).tolist()
         assert peaks == [costs.peak_activation_bytes(network) for network in networks]
 
 
@@ -113,15 +117,6 @@ def test_vectorised_bn_scores_equal_those_of_single_architectures(
         assert scores == [bn_indicator(supernet, network, per_layer) for network in networks]
 
 
-def test_every_number_has_its_choices_in_a_space_too_large_for_an_array() -> None:
-    space = preset("fbnet")
-    start = space.count() - 5
-    for offset, row in enumerate(numbered_choices(space, start, space.count()).tolist()):
-        assert space.index(space.architecture(row)) == start + offset
-    with pytest.raises(SpaceError, match="has architectures 0 to"):
-        numbered_choices(space, start, space.count() + 1)
-
-
 def test_samples_are_uniform_in_every_group(everything: SearchSpace) -> None:
     choices = sample_choices(everything, 6000, np.random.default_rng(0))
     for group, column in zip(everything.groups, choices.T, strict=True):
@@ -134,19 +129,19 @@ def test_samples_are_uniform_in_every_group(everything: SearchSpace) -> None:
 
 def test_choices_of_another_space_are_refused(everything: SearchSpace) -> None:
     choices = sample_choices(everything, 4, np.random.default_rng(0))
-    table = cost_tables.flops_table(everything)
+    table = costs.flops.table(everything)
     with pytest.raises(SpaceError, match=r"of shape \(N, 11\)"):
-        table.sums(choices[:, 1:])
+        table(choices[:, 1:])
     with pytest.raises(SpaceError, match="not float64"):
         check_choices(everything, choices.astype(float))  # type: ignore[arg-type]
     choices[2, 4] = 200
     with pytest.raises(SpaceError, match=r"group 'stage2.channels' of .* no number 200"):
-        table.sums(choices)
-    assert table.sums(choices[:0]).tolist() == []
+        table(choices)
+    assert table(choices[:0]).tolist() == []
 
 
 def test_extremes_equal_those_of_all_architectures(everything: SearchSpace) -> None:
-    every = numbered_choices(everything, 0, everything.count())
-    found = cost_tables.flops_table(everything).sums(every)
+    every = all_choices(everything)
+    found = costs.flops.table(everything)(every)
     assert found.max() == costs.flops(everything.extreme(block_flops, largest=True))
     assert found.min() == costs.flops(everything.extreme(block_flops))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.space.constrained import descend, most_probable, random_within
-from models.space.distribution import Choices, Distribution, DistributionError, Form
+from core.errors import UserError
+from models.space.constrained import descend, most_probable, nearest_within
+from models.space.distribution import Choices, Distribution, Form
 from models.space.space import Group, SearchSpace
 from models.space.spec import SpaceSpec
 
@@ -165,7 +166,7 @@ def test_a_distribution_loads_into_a_wider_space_where_names_match() -> None:
      {"form": "joint", "groups": {"stage1.channels": {"candidate": {"channels=8": "much"}}}}],
 )  # fmt: skip
 def test_content_that_is_no_distribution_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(DistributionError):
+    with pytest.raises(UserError):
         Distribution.from_json(content, GROUPS)
 
 
@@ -204,18 +205,18 @@ def test_beyond_its_visits_the_most_probable_is_near_the_exact_one(seed: int) ->
 
 def test_infeasible_limits_return_none() -> None:
     rng = np.random.default_rng(0)
-    assert random_within(GROUPS, lambda c: 1.0 + sum(c), rng, attempts=3) is None
+    assert nearest_within(GROUPS, lambda c: 1.0 + sum(c), rng, attempts=3)[1] > 0
     assert descend(GROUPS, ALL[5], lambda c: 1.0, rng) == ALL[5]
     assert most_probable(Distribution(GROUPS, "joint"), lambda c: 1.0, pops=10) is None
 
 
-def test_random_within_finds_regions_too_small_for_rejection_sampling() -> None:
+def test_random_descents_find_regions_too_small_for_rejection_sampling() -> None:
     corner = ALL[123]
 
     def distance(choices: Choices) -> float:
         return float(sum(a != b for a, b in zip(choices, corner, strict=True)))
 
-    assert random_within(GROUPS, distance, np.random.default_rng(0)) == corner
+    assert nearest_within(GROUPS, distance, np.random.default_rng(0)) == (corner, 0.0)
 
 
 def test_the_most_probable_ones_of_a_huge_space_are_cheap() -> None:

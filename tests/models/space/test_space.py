@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from models.nets.subnet import Subnet
 from models.space import costs, operators
-from models.space.architecture import Architecture, ArchitectureError, Block
+from models.space.architecture import Architecture, Block
 from models.space.file import PRESETS, read_spec
 from models.space.operators import cells, macs, parameters
 from models.space.space import SearchSpace, SpaceError
@@ -94,12 +95,10 @@ def test_every_architecture_round_trips_through_json(
 @each_preset
 @draws
 @given(seed=st.integers(0, 2**32))
-def test_sampling_and_mutating_stay_in_the_space(space: SearchSpace, seed: int) -> None:
+def test_samples_are_in_the_space(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     architecture = space.sample(rng)
-    changed = space.mutate(architecture, rng)
     assert 0 <= space.index(architecture) < space.count()
-    assert sum(np.not_equal(space.choices(architecture), space.choices(changed))) == 1
 
 
 @each_preset
@@ -268,7 +267,7 @@ def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace)
         blocks[position] = wrong
         try:
             changed = Architecture(tuple(blocks))
-        except ArchitectureError:
+        except UserError:
             continue  # shapes do not match: only the resize changes a size
         with pytest.raises(SpaceError, match="is not in space 'elastic'"):
             elastic.choices(changed)
@@ -276,18 +275,9 @@ def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace)
         elastic.choices(Architecture((None, *architecture.blocks[1:])))
 
 
-def test_nothing_can_be_mutated_in_a_space_of_one_architecture() -> None:
-    stage = {"layers": 1, "stride": 1, "channels": [4], "operators": {"conv": {"kernel": [3]}}}
-    spec = SpaceSpec.model_validate({**ELASTIC, "resolutions": [16], "stages": [stage]})
-    space = SearchSpace(spec, (1, 16, 16), 2)
-    assert space.count() == 1
-    with pytest.raises(SpaceError, match="only one architecture"):
-        space.mutate(space.from_index(0), np.random.default_rng(0))
-
-
 def test_blocks_that_do_not_fit_are_refused() -> None:
     blocks = COMPACT.from_index(0).blocks
-    with pytest.raises(ArchitectureError, match="cannot follow"):
+    with pytest.raises(UserError, match="cannot follow"):
         Architecture((*blocks[:-1], COMPACT.from_index(COMPACT.count() - 1).blocks[-1]))
-    with pytest.raises(ArchitectureError, match="schema"):
+    with pytest.raises(UserError, match="schema"):
         Architecture.from_json({"blocks": []})

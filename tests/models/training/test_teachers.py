@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from core.errors import UserError
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.training.teachers import torchvision
 from models.training.teachers.onnx import OnnxTeacher
-from models.training.teachers.view import TeacherError, View
+from models.training.teachers.view import View
 from tests.teachers import onnx_file
 
 NAME = "squeezenet1_1"
@@ -48,7 +49,7 @@ def test_probabilities_become_logits_with_the_same_softmax(tmp_path: Path) -> No
     ],
 )
 def test_an_onnx_file_that_cannot_teach_is_refused(tmp_path: Path, make: Any, words: str) -> None:
-    with pytest.raises(TeacherError, match=words):
+    with pytest.raises(UserError, match=words):
         OnnxTeacher(make(tmp_path), 1, OnnxRuntimeSession)
 
 
@@ -61,7 +62,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
         location="w.bin",
         size_threshold=0,
     )
-    with pytest.raises(TeacherError, match="save it as a single file"):
+    with pytest.raises(UserError, match="save it as a single file"):
         OnnxTeacher(tmp_path / "apart.onnx", 1, OnnxRuntimeSession)
 
 
@@ -97,7 +98,7 @@ def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"weight": _Trap()}, "trap.pt")
-    with pytest.raises(TeacherError, match="more than tensors"):
+    with pytest.raises(UserError, match="more than tensors"):
         torchvision.load(NAME, 10, tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 
@@ -115,7 +116,7 @@ def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(
 )
 def test_weights_of_something_else_are_refused(tmp_path: Path, content: Any, words: str) -> None:
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(TeacherError, match=words):
+    with pytest.raises(UserError, match=words):
         torchvision.check(NAME, 10, tmp_path / "w.pt", 32)
 
 
@@ -123,14 +124,14 @@ def test_another_width_is_no_other_number_of_classes(tmp_path: Path) -> None:
     state = torchvision.build(NAME, 10, seed=1).state_dict()
     state["classifier.1.weight"] = torch.zeros(10, 256, 1, 1)
     torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(TeacherError, match="in more than the classes"):
+    with pytest.raises(UserError, match="in more than the classes"):
         torchvision.load(NAME, 10, tmp_path / "w.pt")
 
 
 def test_images_that_are_too_small_are_refused_without_running(tmp_path: Path) -> None:
     torch.save(torchvision.build(NAME, 10, seed=1).state_dict(), tmp_path / "w.pt")
     torchvision.check(NAME, 10, tmp_path / "w.pt", 32)
-    with pytest.raises(TeacherError, match=r"4 by 4 pixels.*Set teacher.input.pixels"):
+    with pytest.raises(UserError, match=r"4 by 4 pixels.*Set teacher.input.pixels"):
         torchvision.check(NAME, 10, tmp_path / "w.pt", 4)
 
 
@@ -172,7 +173,7 @@ def test_a_view_resizes_and_turns_colours_to_grey() -> None:
     ],
 )
 def test_a_view_that_cannot_be_is_refused(channels: int, mean: Any, words: str) -> None:
-    with pytest.raises(TeacherError, match=words):
+    with pytest.raises(UserError, match=words):
         View((0.5,) * 3, (0.25,) * 3, channels, None, mean, mean)
 
 

@@ -8,17 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.errors import UserError
 from models.nets.subnet import Subnet
 from models.space.space import SearchSpace
-from models.training.loop import (
-    DivergedError,
-    Mixup,
-    Objective,
-    Recipe,
-    Run,
-    supervised_step,
-    train,
-)
+from models.training.loop import Mixup, Objective, Recipe, Run, supervised_step, train
 
 
 class Example(NamedTuple):
@@ -145,7 +138,7 @@ def test_the_average_lies_between_start_and_end(subnet: Subnet) -> None:
 
 def test_divergence_is_named_with_its_step_and_rate(subnet: Subnet) -> None:
     run = Run(subnet, Recipe(steps=50, learning_rate=1e6, warmup_fraction=0.0))
-    with pytest.raises(DivergedError, match=r"diverged at step \d+ of 50.*Lower learning_rate"):
+    with pytest.raises(UserError, match=r"diverged at step \d+ of 50.*Lower learning_rate"):
         train(run, batch_at, supervised_step(subnet, Objective(5)))
 
 
