@@ -5,7 +5,6 @@ Axes: N images, H height, W width, C channels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from core.files import write_json
+from core.files import FileFormatError, read_json, write_json
 from data.errors import DataError
 from data.images import Fit
 
@@ -101,16 +100,9 @@ class DatasetInfo:
         """
         file = folder / FILE
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(f"{file}: no such file; run the prepare stage.") from None
-        except ValueError as error:
-            raise DataError(f"{file} is not JSON ({error}); run the prepare stage.") from error
-        schema = content.get("schema") if isinstance(content, dict) else None
-        if schema != SCHEMA:
-            raise DataError(f"{file} has schema {schema!r}; this version reads {SCHEMA!r}.")
-        try:
-            return cls.from_json(content)
+            return cls.from_json(read_json(file, SCHEMA))
+        except FileFormatError as error:
+            raise DataError(f"{error} (stage prepare)") from error
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{file} is incomplete ({error}); run the prepare stage.") from error
 

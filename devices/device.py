@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from core.settings import Params
 
 Precision = Literal["float32", "float16", "int8"]
 CPU = "CPU"
@@ -22,13 +24,7 @@ class DeviceError(ValueError):
     """Invalid settings of a device; the message names the setting and the fix."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-class Budget(_Strict):
+class Budget(Params):
     """Limits of the delivered model; at least one."""
 
     latency_ms: float | None = Field(None, gt=0)
@@ -65,7 +61,7 @@ class Budget(_Strict):
         return next((key for key in keys if getattr(self, key) is not None), None)
 
 
-class ImportedTable(_Strict):
+class ImportedTable(Params):
     """Latencies measured offline; `netwright profile NAME --import` writes this section."""
 
     file: str = Field(min_length=1)
@@ -74,7 +70,7 @@ class ImportedTable(_Strict):
     """Checksum of the file, so that a changed file is a changed setting."""
 
 
-class Device(_Strict):
+class Device(Params):
     """One device: its runtime and the limits of its bundle."""
 
     backend: str

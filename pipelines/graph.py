@@ -1,12 +1,11 @@
-"""The stage graph, read from `dvc.yaml` through DVC, and its stale stages.
+"""The stage graph, read from `dvc.yaml` through DVC.
 
-DVC's Python API below `Repo.status` is not public. Only this module uses it; DVC's version is
-pinned.
+DVC's Python API below `Repo.status` is not public. Only this module and `staleness.py` use it;
+DVC's version is pinned.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +28,6 @@ from pipelines.repair import LOCK, repair_lock
 
 GRAPH_FILE = "dvc.yaml"
 PARAMS = "params.yaml"
-NEVER = "has never run"
 
 
 class GraphError(ValueError):
@@ -153,32 +151,8 @@ def read_graph(root: Path) -> Graph:
     Raises:
         GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
     """
-    with _open_repo(root) as repo:
-        return _build_graph(repo, root)
-
-
-def find_stale(root: Path, graph: Graph) -> dict[str, list[str]]:
-    """The stages that would run, in order, with the reasons.
-
-    Stages downstream of a stale one are included; DVC skips them at run time if their inputs turn
-    out to be unchanged.
-
-    Raises:
-        GraphError: DVC fails.
-    """
-    with _open_repo(root) as repo:
-        return _find_stale(repo, graph)
-
-
-def read_state(root: Path) -> tuple[Graph, dict[str, list[str]]]:
-    """The graph and its stale stages, with one opening of DVC's repository.
-
-    Raises:
-        GraphError: see `read_graph` and `stale`.
-    """
-    with _open_repo(root) as repo:
-        graph = _build_graph(repo, root)
-        return graph, _find_stale(repo, graph)
+    with open_repository(root) as repo:
+        return build_graph(repo, root)
 
 
 def cache_folder(root: Path) -> Path:
@@ -187,14 +161,15 @@ def cache_folder(root: Path) -> Path:
     Raises:
         GraphError: DVC fails.
     """
-    with _open_repo(root) as repo:
+    with open_repository(root) as repo:
         return Path(repo.cache.local.path)
 
 
-def _build_graph(repo: Any, root: Path) -> Graph:
+def build_graph(repo: Any, root: Path) -> Graph:
+    """Build the graph from DVC's repository object."""
     import networkx as nx
 
-    ours = _own_stages(repo)
+    ours = own_stages(repo)
     # From a stage to the stages it reads from.
     edges = repo.index.graph.subgraph(ours)
     order = list(nx.topological_sort(edges.reverse(copy=False)))
@@ -203,94 +178,13 @@ def _build_graph(repo: Any, root: Path) -> Graph:
     return Graph(_sort_stages(stages, position))
 
 
-def _own_stages(repo: Any) -> list[Any]:
+def own_stages(repo: Any) -> list[Any]:
     """DVC's stages of the root's `dvc.yaml`; those of other files (benchmarks) are left out."""
     return [stage for stage in repo.index.stages if stage.path_in_repo == GRAPH_FILE]
 
 
-def _find_stale(repo: Any, graph: Graph) -> dict[str, list[str]]:
-    # `repo.status` would parse dvc.yaml and dvc.lock again.
-    status: dict[str, list[Any]] = {}
-    with repo.lock:
-        for stage in _own_stages(repo):
-            status |= stage.status(check_updates=True)
-    result: dict[str, list[str]] = {}
-    for stage in graph:
-        before = sorted(stage.upstreams & result.keys())
-        explained = {out for name in before for out in graph[name].outs}
-        reasons = [
-            text for path, text in _reasons(status.get(stage.name, [])) if path not in explained
-        ]
-        if NEVER in reasons:
-            result[stage.name] = [NEVER]
-        elif reasons or before:
-            result[stage.name] = reasons or [f"after {', '.join(before)}"]
-    return result
-
-
-def find_unrecorded(root: Path, outs: Iterable[str]) -> dict[str, list[str]]:
-    """The files in outputs that DVC has not recorded and cannot restore from its cache.
-
-    Args:
-        root: the repository.
-        outs: paths of outputs, from the root.
-
-    Raises:
-        GraphError: DVC fails.
-    """
-    found: dict[str, list[str]] = {}
-    with _open_repo(root) as repo:
-        known = {_relative(out, root): out for stage in repo.index.stages for out in stage.outs}
-        for name in outs:
-            out = known[name]
-            if not (root / name).exists() or (out.hash_info and not out.changed_checksum()):
-                continue
-            recorded = _recorded(repo, out)
-            files = [
-                file.relative_to(root).as_posix()
-                for file in _files(root / name)
-                if file.relative_to(root / name).as_posix() not in recorded
-                and not repo.dvcignore.is_ignored_file(str(file))
-                and not _in_cache(repo, file)
-            ]
-            if files:
-                found[name] = files
-    return found
-
-
-def _recorded(repo: Any, out: Any) -> set[str]:
-    """The files of an output that dvc.lock records, as far as the cache still lists them."""
-    if not out.hash_info or not out.hash_info.isdir:
-        return set()
-    if not repo.cache.local.exists(out.hash_info.value):
-        return set()
-    return {"/".join(key) for key, *_ in out.get_obj() or ()}
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for parent, folders, names in os.walk(path):
-        links = [name for name in folders if Path(parent, name).is_symlink()]
-        yield from (Path(parent, name) for name in sorted([*names, *links]))
-
-
-def _in_cache(repo: Any, file: Path) -> bool:
-    digest = None if file.is_symlink() else md5_of(file)
-    return digest is not None and bool(repo.cache.local.exists(digest))
-
-
-def md5_of(file: Path) -> str | None:
-    """MD5 of a file as DVC computes it; None if there is no file."""
-    if not file.is_file():
-        return None
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 @contextmanager
-def _open_repo(root: Path) -> Iterator[Any]:
+def open_repository(root: Path) -> Iterator[Any]:
     """DVC's read-only view of the repository; DVC's exceptions become GraphError.
 
     DVC's locks are not taken, because nothing is written: readers neither wait for a run nor block
@@ -350,16 +244,17 @@ def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
     return Stage(
         name=node.addressing,
         command=str(node.cmd),
-        deps=tuple(_relative(dep, root) for dep in node.deps if not hasattr(dep, "params")),
+        deps=tuple(relative_path(dep, root) for dep in node.deps if not hasattr(dep, "params")),
         params=tuple(key for dep in node.deps for key in getattr(dep, "params", ())),
-        outs=tuple(_relative(out, root) for out in node.outs),
+        outs=tuple(relative_path(out, root) for out in node.outs),
         upstreams=frozenset(upstreams),
         meta=meta,
         persists=any(out.persist for out in node.outs),
     )
 
 
-def _relative(output: Any, root: Path) -> str:
+def relative_path(output: Any, root: Path) -> str:
+    """Path of a dependency or an output of DVC's, from the repository's root."""
     path = Path(output.fs_path)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
@@ -371,21 +266,3 @@ def _sort_stages(stages: list[Stage], position: Mapping[str, int]) -> dict[str, 
         depth[stage.name] = 1 + max((depth[name] for name in stage.upstreams), default=-1)
     ordered = sorted(stages, key=lambda s: (depth[s.name], position[s.name]))
     return {stage.name: stage for stage in ordered}
-
-
-def _reasons(entries: Iterable[Any]) -> list[tuple[str, str]]:
-    """DVC's status of one stage as (what changed, a short sentence)."""
-    reasons: list[tuple[str, str]] = []
-    for entry in entries:
-        if isinstance(entry, str):  # "changed command", "always changed"
-            reasons.append(("", entry))
-            continue
-        for changes in entry.values():
-            for path, change in changes.items():
-                if isinstance(change, dict):  # a params file: key -> modified, new, deleted
-                    reasons.extend((key, f"{key} {kind}") for key, kind in change.items())
-                elif change == "new":  # DVC's lock file knows no such input
-                    reasons.append((path, NEVER))
-                else:
-                    reasons.append((path, f"{path} {'missing' if change == 'deleted' else change}"))
-    return reasons

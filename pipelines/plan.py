@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import nearest
-from pipelines.graph import Graph, GraphError, read_state
+from pipelines.graph import Graph, GraphError
+from pipelines.staleness import read_state
 
 GATE = "release"
 """The stage that collects all bundles."""
@@ -30,25 +31,21 @@ class Plan:
     stale: Mapping[str, list[str]]
 
 
-def make_plan(root: Path, devices: Sequence[str] = ()) -> Plan:
-    """Find the stale stages that the devices need.
-
-    With a subset of the devices, stages of the others are left out, and so is the release,
-    unless every other bundle is up to date.
-
-    Args:
-        root: the repository.
-        devices: names of devices; empty: all.
+def make_plan(root: Path) -> Plan:
+    """Find the stale stages of all devices.
 
     Raises:
-        GraphError: a device is unknown, or the graph cannot be read.
+        GraphError: the graph cannot be read.
     """
-    graph, all_stale = read_state(root)
-    return restrict_to_devices(Plan(graph, graph.devices, all_stale), devices)
+    graph, stale = read_state(root)
+    return Plan(graph, graph.devices, stale)
 
 
 def restrict_to_devices(plan: Plan, devices: Sequence[str]) -> Plan:
     """Restrict a full plan to the stages that some devices need.
+
+    Stages of the others are left out, and so is the release, unless every other bundle is up to
+    date.
 
     Args:
         plan: the full plan.

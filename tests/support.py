@@ -51,6 +51,10 @@ class Repository:
         """Run DVC; returns exit code and output."""
         return self._run("-m", "dvc", *arguments, timeout=timeout)
 
+    def python(self, *arguments: str, timeout: float = 600) -> tuple[int, str]:
+        """Run this Python; returns exit code and output."""
+        return self._run(*arguments, timeout=timeout)
+
     def _run(self, *arguments: str, timeout: float) -> tuple[int, str]:
         child = self.start(*arguments)
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
+from core.errors import closest
 from devices.device import DeviceError
 from devices.runtimes.base import Backend
 from devices.runtimes.coreml.backend import CoreMl
@@ -36,7 +36,6 @@ def backend(name: str) -> Backend:
         DeviceError: there is none; the message has the closest name.
     """
     if name not in BACKENDS:
-        match = difflib.get_close_matches(name, BACKENDS, n=1)
-        hint = f" Did you mean '{match[0]}'?" if match else ""
+        hint = closest(name, BACKENDS)
         raise DeviceError(f"backend: no backend '{name}'.{hint} Known: {', '.join(BACKENDS)}.")
     return BACKENDS[name]

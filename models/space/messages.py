@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
+from core.errors import closest
 from models.space.architecture import Setting
 from models.space.spec import HeadSpec, ImagesSpec, SpaceSpec, StageSpec, StemSpec
 
@@ -42,9 +42,7 @@ def allowed(known: Sequence[Setting]) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for an unknown name, with the closest and all known names."""
     names = list(known)
-    match = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean '{match[0]}'?" if match else ""
-    return f"no {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
+    return f"no {kind} '{name}'.{closest(name, names)} Known: {', '.join(names) or 'none'}."
 
 
 def explain(detail: Mapping[str, Any]) -> Problem:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from core.settings import Params
 from models.space.architecture import Setting
 
 # A YAML list is accepted as a tuple; its items stay strict.
@@ -20,11 +21,7 @@ class SpaceError(ValueError):
     """An invalid space, or an architecture that is not in the space."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ImagesSpec(_Strict):
+class ImagesSpec(Params):
     """Default images and classes of a space, for use without a data set."""
 
     size: int = Field(ge=1)
@@ -32,16 +29,16 @@ class ImagesSpec(_Strict):
     classes: int = Field(10, ge=2)
 
 
-class StemSpec(_Strict):
+class StemSpec(Params):
     """The fixed first block."""
 
     operator: str
     channels: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field({})
 
 
-class OperatorSpec(_Strict):
+class OperatorSpec(Params):
     """One operator of a layer, with a list of choices for each setting.
 
     Attributes:
@@ -60,7 +57,7 @@ class OperatorSpec(_Strict):
         return dict(self.__pydantic_extra__)
 
 
-class StageSpec(_Strict):
+class StageSpec(Params):
     """A sequence of layers of equal width; the first one changes size and channels.
 
     Attributes:
@@ -87,14 +84,14 @@ class StageSpec(_Strict):
         return 1 if self.skip else self.layers
 
 
-class HeadSpec(_Strict):
+class HeadSpec(Params):
     """The fixed last block."""
 
     operator: str
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field({})
 
 
-class SpaceSpec(_Strict):
+class SpaceSpec(Params):
     """Content of a space's YAML file.
 
     Attributes:

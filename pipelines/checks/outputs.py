@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.files import write_bytes
-from pipelines.graph import Graph, Stage, find_unrecorded
+from pipelines.graph import Graph, Stage
+from pipelines.staleness import find_unrecorded
 from pipelines.workspace import Workspace
 
 

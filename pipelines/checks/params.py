@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from bundles.settings import BundleParams
 from core.settings import Params, ParamsError, bind, nearest, read_yaml
+from core.system import describe_os_error
 from data.settings import DataParams
 from devices.device import Device
 from devices.fleet.settings import FleetParams
@@ -97,3 +98,14 @@ def read_params(root: Path) -> Mapping[str, Any]:
 def problem_list(problems: tuple[str, ...] | list[str]) -> str:
     """One message with all problems."""
     return "\n".join([f"{PARAMS} cannot be used:", *(f"  {problem}" for problem in problems)])
+
+
+def problems_of(check: Callable[..., object], *arguments: Any) -> list[str]:
+    """Run a check; returns its error message, or nothing."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return [str(error)]
+    except OSError as error:  # an unreadable folder or file
+        return [describe_os_error(error)]
+    return []

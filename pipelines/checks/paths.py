@@ -19,8 +19,8 @@ from core.system import describe_os_error
 from data.check import check_images
 from data.sources import SOURCES
 from pipelines.checks.params import read_params
+from pipelines.graph import GRAPH_FILE
 
-GRAPH_FILE = "dvc.yaml"
 OWN = (".dvc", ".git", ".netwright", ".venv")
 """Folders of the repository that are reserved for DVC, git, a run and Python."""
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -43,7 +43,7 @@ def run(
     """Run all stale stages, then show the summary."""
     root = enter_repository()
     with Workspace(root).lock():
-        from pipelines.checks.cached import make_checked_plan
+        from pipelines.checks.incremental import make_checked_plan
         from pipelines.plan import restrict_to_devices
 
         plan = restrict_to_devices(make_checked_plan(root), device or [])
@@ -91,7 +91,7 @@ def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
     """Attest the bundles, print the summary, and write the report of a `whole` run."""
     from bundles.errors import BundleError
     from bundles.settings import BundleParams
-    from pipelines.checks.cached import read_one_section, update_report
+    from pipelines.checks.incremental import read_one_section, update_report
     from pipelines.leftovers import leftover_notes
     from pipelines.report.provenance import attest
     from pipelines.report.summary import print_summary, read_summaries
@@ -116,7 +116,7 @@ def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
         Failure: a bundle is held back.
     """
     from devices.runtimes.settings import ExportParams
-    from pipelines.checks.cached import read_one_section
+    from pipelines.checks.incremental import read_one_section
     from pipelines.report.summary import find_imprecise, held_back
 
     if held := held_back(summaries):

@@ -1,7 +1,7 @@
 """Child processes that never outlive this one.
 
 Each is started in its own session, so that only this process receives a terminal's Ctrl-C, and
-through `guard.py`, which ends it when this process is gone.
+through `watchdog.py`, which ends it when this process is gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-GUARD = Path(__file__).with_name("guard.py")
+WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 _alive: set[subprocess.Popen[str]] = set()
 _lock = threading.Lock()
@@ -39,7 +39,7 @@ def start(
         inherited: file descriptors it keeps open.
     """
     child = subprocess.Popen(
-        [sys.executable, "-P", str(GUARD), *command],
+        [sys.executable, "-P", str(WATCHDOG), *command],
         cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,

@@ -47,7 +47,7 @@ def release_flow(jobs: int, stages: list[str] | None = None, verbose: bool = Fal
 
     Raises:
         RunFailedError: a stage failed.
-        PreflightError: a scheduled run found invalid params.
+        ParamsError: a scheduled run found invalid params.
         GateError: a scheduled run's bundles are held back.
     """
     workspace = Workspace(find_root(Path.cwd()))

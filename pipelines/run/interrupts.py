@@ -1,8 +1,8 @@
 """SIGINT, SIGTERM and SIGHUP: a one-line message, exit code 128 + signal, no processes left.
 
 The first signal raises `Interrupted`, so that stages stop and the run is recorded. All processes
-that still run after `GRACE_S`, or at a second signal, are killed: a run can be killed at any
-moment without losing finished work.
+that still run after `INTERRUPT_GRACE_S`, or at a second signal, are killed: a run can be killed at
+any moment without losing finished work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-GRACE_S = 6.0
+INTERRUPT_GRACE_S = 6.0
 """Seconds from the first signal until all processes are killed."""
 MESSAGE = "error: stopped. Finished stages are kept; the next run continues from there."
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,7 +80,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if len(_received) > 1:
         terminate()
     logging.disable(logging.CRITICAL)  # the one-line message is enough
-    timer = threading.Timer(GRACE_S, terminate)
+    timer = threading.Timer(INTERRUPT_GRACE_S, terminate)
     timer.daemon = True
     timer.start()
     raise Interrupted

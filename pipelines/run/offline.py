@@ -20,9 +20,9 @@ from devices.latency.offline import export_models, import_table
 from devices.latency.settings import ProfileParams
 from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
+from pipelines.checks.budgets import read_setting
 from pipelines.checks.params import bind_params, read_params
 from pipelines.checks.paths import is_inside, read_paths
-from pipelines.checks.preflight import read_setting
 from pipelines.graph import PARAMS
 from pipelines.plan import Plan, make_plan
 from pipelines.run.remeasure import bring_up_to_date, remeasure

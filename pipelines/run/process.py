@@ -15,10 +15,10 @@ from pipelines.environment import stage_environment
 from pipelines.graph import Stage
 from pipelines.repair import back_up_lock, repair_rwlock
 from pipelines.run import children
-from pipelines.run.restored import drop_damaged
+from pipelines.run.integrity import drop_damaged
 from pipelines.run.schedule import Outcome
 
-GRACE_S = 3.0
+STAGE_GRACE_S = 3.0
 """Seconds between SIGTERM and SIGKILL of a stage."""
 RUNNING, RESTORED = "running", "restored"
 REPRO = ("dvc", "--wait-for-lock", "repro", "--single-item")
@@ -73,7 +73,7 @@ class StageProcesses:
         with self._guard:
             self._stopping = True
             running = list(self._children.values())
-        children.stop(running, GRACE_S)
+        children.stop(running, STAGE_GRACE_S)
 
     def _repro(self, stage: Stage, force: bool) -> list[str]:
         """Run `dvc repro` on one stage; returns all output lines."""

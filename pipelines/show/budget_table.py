@@ -12,13 +12,9 @@ from devices.latency.device_space import device_space
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops, block_parameters, flops, parameters
 from models.space.space import SearchSpace
-from pipelines.checks.preflight import (
-    Setting,
-    check_budget,
-    check_device,
-    measure_extremes,
-    problems_of,
-)
+from pipelines.checks.budgets import Setting, check_budget, measure_extremes
+from pipelines.checks.params import problems_of
+from pipelines.checks.preflight import check_device
 
 LATENCY = ("latency_ms", "latency_share")
 Costs = tuple[Callable[[Block], int], Callable[[Architecture], int]]

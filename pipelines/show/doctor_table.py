@@ -13,24 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data.check import check_images
 from devices.device import Device, DeviceError
 from devices.latency.device_space import device_space
 from devices.measure.target import open_target
 from devices.runtimes.registry import BACKENDS
-from pipelines.checks.params import Bound, bind_params, problem_list
+from pipelines.checks.budgets import Setting, read_setting
+from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
 from pipelines.checks.paths import path_problems
 from pipelines.checks.preflight import (
-    Setting,
     check_data,
     check_device,
     device_problems,
-    problems_of,
-    read_setting,
+    find_plan,
+    image_problems,
 )
 from pipelines.checks.targets import SHORT, agent_problems, imported_problems, stale_tables
-from pipelines.graph import GraphError
-from pipelines.plan import Plan, make_plan
+from pipelines.plan import Plan
 from pipelines.show.budget_table import BudgetRow, budget_rows
 from pipelines.tables import print_table, wide_console
 
@@ -48,14 +46,11 @@ def examine(console: Console, root: Path) -> bool:
     bound = bind_params(root)
     misplaced = path_problems(root, bound.values)
     problems = [*bound.problems, *device_problems(bound), *misplaced]
-    if "data" in bound.values and not misplaced:
-        problems += problems_of(check_images, bound.values["data"])
+    if not misplaced:
+        problems += image_problems(bound)
     plan = None
     if not problems:
-        try:
-            plan = make_plan(root)
-        except GraphError as error:
-            problems.append(str(error))
+        plan, problems = find_plan(root)
     if "data" in bound.values and not misplaced:
         found = problems_of(check_data, root, bound.values["data"], plan)
         problems += [text for text in found if text not in problems]

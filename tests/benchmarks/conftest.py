@@ -1,5 +1,6 @@
 """A tiny finished release on digits, for the benchmarks that read one."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.files import write_array, write_bytes, write_json
 from core.schemas import LATENCY, RANKED
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
+from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
@@ -35,6 +37,7 @@ CHANGES = {
     "supernet": {"batch": 16},
     "rank": SMALL,
     "train": SMALL,
+    "quantize": {"calibration_images": 50},
     "devices": {"gpu": {"backend": "tensorrt", "budget": {"flops": BUDGET}, "min_accuracy": 0.1}},
 }
 
@@ -57,20 +60,27 @@ def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
     chosen = {"architecture": space.from_index(7).to_json()}
     write_json(artifacts / "rank" / "gpu" / "ranking.json", RANKED, {"chosen": chosen})
+    trained = Subnet(space.from_index(7), torch.Generator().manual_seed(1))
+    write_bytes(artifacts / "train" / "gpu" / "model.safetensors", to_bytes(trained))
+    text = json.dumps(trained.architecture.to_json())
+    (artifacts / "train" / "gpu" / "architecture.json").write_text(text)
     files = {"params": "params.yaml", "space": "space.yaml", "artifacts": "artifacts"}
     return [f"--{flag}={root / name}" for flag, name in files.items()] + ["--device=gpu"]
 
 
-def write_digits(folder: Path) -> None:
+def write_digits(folder: Path, size: int = 2) -> None:
+    """Digits of 8 pixels, each repeated `size` times."""
     digits = load_digits()
     parts = {"train": slice(200), "val": slice(200, 260), "test": slice(260, 360)}
     for name, part in parts.items():
-        grey_NHW = np.kron(digits.images[part], np.ones((1, 2, 2)))
+        grey_NHW = np.kron(digits.images[part], np.ones((1, size, size)))
         images_NHWC = (grey_NHW[..., None] * 15.9).astype(np.uint8)
         write_array(folder / images_file(name), images_NHWC)  # type: ignore[arg-type]
         labels_N = digits.target[part].astype(np.int64)
         write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
     names, augment = tuple(map(str, range(10))), Augment(flip=False, shift=0)
     sizes: dict[str, Any] = {"counts": {}, "source": {}, "arrays": {}, "fit": "pad"}
-    info = DatasetInfo("digits", (1, 16, 16), names, (0.3,), (0.35,), augment=augment, **sizes)
+    info = DatasetInfo(
+        "digits", (1, 8 * size, 8 * size), names, (0.3,), (0.35,), augment=augment, **sizes
+    )
     write_json(folder / FILE, SCHEMA, info.to_json())

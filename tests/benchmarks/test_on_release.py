@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.conftest import BUDGET
+from benchmarks.baselines.world import World
+from benchmarks.harness.release import Release
+from benchmarks.quantize import __main__ as quantize
+from benchmarks.ranking import supernet
+from benchmarks.ranking.report import report
+from benchmarks.ranking.setup import RankingParams
+from benchmarks.ranking.truth import ground_truth
+from tests.benchmarks.conftest import BUDGET, write_digits
 
 pytestmark = pytest.mark.slow
+WITH_JSON = ("search", "transfer", "two_stage")
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ def run(
     """Runs a benchmark; returns its page and its JSON, if it writes one."""
 
     def run_benchmark(name: str, *flags: str) -> tuple[str, Any]:
-        files = {"work": "work", "out": "page.md"} | ({} if name == "distil" else {"json": "j"})
+        files = {"work": "work", "out": "page.md"} | ({"json": "j"} if name in WITH_JSON else {})
         given = [f"--{flag}={tmp_path / file}" for flag, file in files.items()]
         monkeypatch.setattr("sys.argv", [name, *release_flags, *given, *flags])
         importlib.import_module(f"benchmarks.{name}.__main__").main()
@@ -78,3 +86,67 @@ def test_two_stage(run: Callable[..., tuple[str, Any]], monkeypatch: pytest.Monk
     assert all(set(one["judged"]) == strangers for one in runs if "judged" in one)
     monkeypatch.setattr("benchmarks.two_stage.__main__.Comparison.learn", None)
     assert run("two_stage", *small) == (page, content)  # a second run trains no supernet
+
+
+def test_baselines(run: Callable[..., tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "_measure", lambda self, entrant: 2.0)  # too slow at any width
+    page, _ = run("baselines", "--random=0", "--seeds=2", "--epochs=0.2")
+    assert page.count("| 0.05 | 2.000 |") == 4
+    assert page.count("| searched over mobilenet") == 4
+    monkeypatch.setattr(Release, "train", None)
+    assert run("baselines", "--random=0", "--seeds=2", "--epochs=0.2")[0] == page
+
+
+def test_quantize(
+    release_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = {flag.partition("=")[0]: Path(flag.partition("=")[2]) for flag in release_flags}
+    artifacts, page = root["--artifacts"], tmp_path / "page.md"
+    flags = {
+        "data": artifacts / "data",
+        "networks": artifacts / "train",
+        "params": root["--params"],
+        "out": page,
+    }
+    given = [f"--{flag}={value}" for flag, value in flags.items()]
+    small = ["--no-latency", "--only", "gpu", "--runtimes", "onnxruntime"]
+    monkeypatch.setattr("sys.argv", ["quantize", *given, *small])
+    quantize.main()
+    text = page.read_text()
+    assert "| gpu | onnxruntime | float32 |" in text
+    assert "| gpu | onnxruntime | int8 " in text
+    assert "- gpu loses of top-1 in int8:" in text
+
+
+def test_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few: dict[str, Any] = {
+        "BLOCKS": 2,
+        "STEPS": 1,
+        "PROBE_IMAGES": supernet.EVAL_BATCH,
+        "SHARES": (1.0,),
+    }
+    few |= {"STRATEGIES": {name: supernet.STRATEGIES[name] for name in ("spos", "pi")}}
+    for name, value in few.items():
+        monkeypatch.setattr(supernet, name, value)
+    write_digits(tmp_path / "data", size=4)
+    params = RankingParams(
+        architectures=4,
+        truth_epochs=0.1,
+        truth_threads=1,
+        batch=32,
+        learning_rate=0.1,
+        recalibration_batches=1,
+        supernet_seconds=0.001,
+        supernet_threads=1,
+        bootstrap=20,
+    )
+    data = tmp_path / "data"
+    truths = [ground_truth(data, params, seed, tmp_path / "work")["rows"] for seed in (0, 1)]
+    timing = supernet.time_steps(data, params)
+    assert {row["steps"] for row in timing["strategies"].values()} == {10}  # the least
+    runs = [
+        supernet.score_networks(data, params, timing, name, 0.1, 1.0) for name in ("spos", "pi")
+    ]
+    sections = report(truths, runs, params.bootstrap)
+    assert sections["Ground truth"].startswith("4 architectures, accuracies")
+    assert sections["Supernets at equal wall time"].count("| `pi` | 0.1 |") == 1

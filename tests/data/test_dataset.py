@@ -18,7 +18,7 @@ def test_a_description_survives_its_json(tmp_path, info):
 
 
 def test_a_missing_description_names_the_stage_that_writes_it(tmp_path):
-    with pytest.raises(DataError, match="run the prepare stage"):
+    with pytest.raises(DataError, match="stage prepare"):
         DatasetInfo.read(tmp_path)
 
 

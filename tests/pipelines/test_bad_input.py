@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.checks.cached import make_checked_plan
+from core.settings import ParamsError
 from pipelines.checks.cores import thread_warnings
+from pipelines.checks.incremental import make_checked_plan
 from pipelines.checks.params import bind_params
-from pipelines.checks.preflight import PreflightError, check_disk
+from pipelines.checks.preflight import check_disk
 from tests.support import ROOT, Netwright, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
@@ -289,7 +290,7 @@ def test_a_picture_and_an_agent_do_not_overwrite_files(tmp_path: Path, netwright
 def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.MonkeyPatch):
     check_disk(small.root)
     monkeypatch.setattr("pipelines.checks.preflight.MIN_FREE_BYTES", 10**18)
-    with pytest.raises(PreflightError, match=r"MB left, and a run needs at least"):
+    with pytest.raises(ParamsError, match=r"MB left, and a run needs at least"):
         check_disk(small.root)
 
 

@@ -5,8 +5,9 @@ import subprocess
 import pytest
 from dvc.lock import make_lock
 
-from pipelines.graph import NEVER, GraphError, find_root, find_stale, read_graph, read_state
-from pipelines.plan import make_plan
+from pipelines.graph import GraphError, find_root, read_graph
+from pipelines.plan import make_plan, restrict_to_devices
+from pipelines.staleness import NEVER, read_state
 from tests.support import Repository
 
 
@@ -54,16 +55,16 @@ def test_outside_a_repository_the_message_has_the_fix(tmp_path):
 
 
 def test_stages_that_never_ran_have_that_reason(toy: Repository):
-    found = find_stale(toy.root, read_graph(toy.root))
+    found = read_state(toy.root)[1]
     assert found["source"] == [NEVER]
     assert found["bundle@a"] == [NEVER]
 
 
 def test_a_changed_param_makes_its_stages_stale_and_names_itself(finished_toy: Repository):
     toy = finished_toy
-    assert find_stale(toy.root, read_graph(toy.root)) == {}
+    assert read_state(toy.root)[1] == {}
     toy.change({"devices": {"b": {"width": 3}}})
-    found = find_stale(toy.root, read_graph(toy.root))
+    found = read_state(toy.root)[1]
     assert list(found) == ["probe@b", "bundle@b", "release"]
     assert (
         found["probe@b"] == ["devices.b.size modified"] or "devices.b modified" in found["probe@b"]
@@ -72,20 +73,20 @@ def test_a_changed_param_makes_its_stages_stale_and_names_itself(finished_toy: R
 
 
 def test_a_plan_for_one_device_leaves_the_others_alone(toy: Repository):
-    plan = make_plan(toy.root, ["a"])
+    plan = restrict_to_devices(make_plan(toy.root), ["a"])
     assert set(plan.stale) == {"source", "train", "probe@a", "bundle@a"}
 
 
 def test_the_release_follows_one_device_if_the_others_are_up_to_date(finished_toy: Repository):
     finished_toy.change({"devices": {"a": {"width": 5}}})
-    plan = make_plan(finished_toy.root, ["a"])
+    plan = restrict_to_devices(make_plan(finished_toy.root), ["a"])
     assert list(plan.stale) == ["probe@a", "bundle@a", "release"]
 
 
 def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
     toy.change({"devices": {"desktop": {"width": 1}}})
     with pytest.raises(GraphError, match=r"no device 'desktp'. Did you mean 'desktop'"):
-        make_plan(toy.root, ["desktp"])
+        restrict_to_devices(make_plan(toy.root), ["desktp"])
 
 
 def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
@@ -102,12 +103,11 @@ def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     repository = Repository(root)
     assert repository.dvc("init", "--quiet")[0] == 0
-    graph = read_graph(root)
     for change in (tmp_path / "1.png", outside / "alpha" / "0.png", outside / "alpha" / "2.png"):
         assert repository.dvc("repro", "--quiet")[0] == 0
-        assert find_stale(root, graph) == {}
+        assert read_state(root)[1] == {}
         change.write_text("changed")
-        assert find_stale(root, graph) == {"look": ["images modified"]}
+        assert read_state(root)[1] == {"look": ["images modified"]}
 
 
 def test_the_graph_is_read_while_dvc_runs_and_without_its_locks(finished_toy: Repository):

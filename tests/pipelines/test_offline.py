@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from core.errors import UserError
-from pipelines.checks.preflight import PreflightError, preflight
+from core.settings import ParamsError
+from pipelines.checks.preflight import preflight
 from pipelines.plan import make_plan
 from pipelines.run.offline import export_models_for, import_device_table
 from tests.support import Netwright, Repository
@@ -70,7 +71,7 @@ def test_an_imported_table_is_used_and_survives_the_next_run(
     assert "search@phone" in stale
 
     table.write_text(table.read_text() + "# an edit\n")
-    with pytest.raises(PreflightError, match="changed since its import"):
+    with pytest.raises(ParamsError, match="changed since its import"):
         preflight(digits.root)
 
 

@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 from pipelines.checks.outputs import foreign_problems, mark_ended, mark_started
-from pipelines.graph import find_stale, read_graph
+from pipelines.graph import read_graph
 from pipelines.leftovers import leftover_notes
 from pipelines.run.process import StageProcesses
+from pipelines.staleness import read_state
 from tests.support import Netwright, Repository, copy_repository, on_digits
 
 
 def found(repository: Repository) -> list[str]:
-    graph = read_graph(repository.root)
-    return foreign_problems(repository.root, graph, find_stale(repository.root, graph))
+    return foreign_problems(repository.root, *read_state(repository.root))
 
 
 def put(folder: Path, name: str = "mine.png") -> Path:

@@ -24,8 +24,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from devices.runtimes.settings import ExportParams
-from pipelines.graph import find_stale, read_graph
+from pipelines.graph import read_graph
 from pipelines.report.summary import find_imprecise, read_summaries
+from pipelines.staleness import read_state
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Netwright, Repository, copy_repository, kill_tree
 
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def stale(repository: Repository) -> dict[str, list[str]]:
     """The stages that are not up to date, with the reasons."""
-    return find_stale(repository.root, read_graph(repository.root))
+    return read_state(repository.root)[1]
 
 
 def test_the_release_has_an_entry_per_device(finished: Repository):

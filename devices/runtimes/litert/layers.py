@@ -6,39 +6,26 @@ Axes: N images, C channels, H height, W width, O output channels, I input channe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from devices.device import DeviceError
+from devices.runtimes.litert.converter import IMAGE_AXES, TO_NHWC, Layer, nhwc_shape
 from devices.runtimes.litert.file import Quantization
 
-if TYPE_CHECKING:
-    from devices.runtimes.litert.convert import Layer
-
 Array = npt.NDArray[Any]
-_TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+_TO_NCHW = (0, 3, 1, 2)
 _SAME, _VALID = 0, 1
 _SHARES = Quantization((1 / 256,), (-128,))
 """Fixed output quantisation of int8 LOGISTIC and SOFTMAX: values from 0 to 1."""
-_IMAGE_AXES = 4
-
-
-def nhwc_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape in the file: NHWC for four axes, else unchanged."""
-    return tuple(shape[axis] for axis in _TO_NHWC) if len(shape) == _IMAGE_AXES else tuple(shape)
-
-
-def to_nhwc(value: Array) -> Array:
-    """Transpose an array of four axes to NHWC; others are unchanged."""
-    return value.transpose(_TO_NHWC) if value.ndim == _IMAGE_AXES else value
 
 
 def _axis(axis: int, rank: int) -> int:
     """Index in the file of an ONNX axis."""
     axis %= rank
-    return _TO_NHWC.index(axis) if rank == _IMAGE_AXES else axis
+    return TO_NHWC.index(axis) if rank == IMAGE_AXES else axis
 
 
 def _conv(layer: Layer) -> None:
@@ -229,15 +216,15 @@ def _reshape(layer: Layer) -> None:
     """Reshape in ONNX's order of axes; transposes if the order matters."""
     layer.quantise(0)
     before, after, images = layer.input_shape(), layer.shape(), layer.input(0)
-    if len(before) == _IMAGE_AXES and not _order_is_free(before):
+    if len(before) == IMAGE_AXES and not _order_is_free(before):
         images = _transposed(layer, images, "nchw", before, _TO_NCHW)
     scales = _like(layer, images)
-    if len(after) != _IMAGE_AXES or _order_is_free(after):
+    if len(after) != IMAGE_AXES or _order_is_free(after):
         _reshaped(layer, images, nhwc_shape(after), None, scales)
         return
     between = layer.intermediate("reshaped", after, images)
     _reshaped(layer, images, after, between, scales)
-    order = layer.constant("order", np.array(_TO_NHWC, np.int32))
+    order = layer.constant("order", np.array(TO_NHWC, np.int32))
     layer.write("TRANSPOSE", [between, order], "Transpose", None, scales)
 
 
@@ -268,8 +255,8 @@ def _transposed(
 
 def _transpose(layer: Layer) -> None:
     order = layer.setting("perm")
-    if len(order) == _IMAGE_AXES:  # NHWC to NCHW, permute, NCHW to NHWC
-        order = [_TO_NCHW[order[axis]] for axis in _TO_NHWC]
+    if len(order) == IMAGE_AXES:  # NHWC to NCHW, permute, NCHW to NHWC
+        order = [_TO_NCHW[order[axis]] for axis in TO_NHWC]
     layer.quantise(0)
     images = layer.input(0)
     numbers = layer.constant("order", np.array(order, np.int32))

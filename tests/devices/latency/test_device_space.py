@@ -11,7 +11,8 @@ from models.space.limits import InfeasibleBudgetError
 from models.space.operators import quantization_friendly
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
-from pipelines.checks.preflight import Setting, check_budget, check_device
+from pipelines.checks.budgets import Setting, check_budget
+from pipelines.checks.preflight import check_device
 from pipelines.show.budget_table import budget_rows
 from pipelines.show.doctor_table import devices_table, space_notes
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.graph import Stage, cache_folder, md5_of
+from pipelines.graph import Stage, cache_folder
 from pipelines.repair import LOCK, read_mapping
+from pipelines.staleness import md5_of
 
 
 def drop_damaged(root: Path, stage: Stage) -> list[str]:

@@ -24,8 +24,7 @@ def make_checked_plan(root: Path) -> Plan:
     to date and params.yaml is byte for byte the one that passed last time.
 
     Raises:
-        PreflightError: at least one check failed.
-        ParamsError: the params file cannot be read at all.
+        ParamsError: a check failed, or the file cannot be read.
     """
     passed, file = Workspace(root).folder / "passed.sha256", root / PARAMS
     digest = sha256_file(file).encode() if file.is_file() else b""

@@ -1,6 +1,6 @@
 """Run a module as `python -m` does, and end with the process that started it.
 
-    python -P guard.py MODULE ARGUMENT...
+    python -P watchdog.py MODULE ARGUMENT...
 
 Standard input is a pipe whose write end only the starting process holds. When that process ends,
 even by SIGKILL, the pipe closes, and this process group is killed. The module's standard input is

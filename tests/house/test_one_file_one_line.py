@@ -1,0 +1,196 @@
+"""A new runtime, search algorithm or operator is one file or folder and its line in a table."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import Repository, copy_repository
+
+SESSION = '''
+"""Models in the reference implementation of ONNX."""
+
+from pathlib import Path
+from typing import Any
+
+from devices.runtimes.session import Session, SessionError
+
+
+class ToySession(Session):
+    runtime, package = "Toy", "onnx"
+
+    def __init__(self, file: Path, threads: int, unit: str = "CPU") -> None:
+        from onnx.reference import ReferenceEvaluator
+
+        try:
+            self._evaluator = ReferenceEvaluator(str(file))
+        except Exception as error:
+            raise SessionError(f"Toy cannot load {file.name}: {error}") from error
+        images = self._evaluator.proto_.graph.input[0].type.tensor_type
+        self.input_shape = tuple(axis.dim_value for axis in images.shape.dim)
+
+    def __call__(self, images_1CHW: Any) -> Any:
+        return self._evaluator.run(None, {self._evaluator.input_names[0]: images_1CHW})[0]
+'''
+BACKEND = '''
+"""The reference implementation of ONNX as a runtime."""
+
+import shutil
+from pathlib import Path
+
+from devices.device import Device
+from devices.runtimes.base import MODEL, Backend, Built
+from devices.runtimes.toy.session import ToySession
+
+
+class Toy(Backend):
+    name = "toy"
+    session = ToySession
+    install_hint = "pip install onnx"
+    activations = "uint8"
+    native_precisions = ("float32",)
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        details = self.start_build(onnx_model, precision, device)
+        entry = f"{MODEL}{self.suffix}"
+        shutil.copyfile(onnx_model, folder / entry)
+        return Built((entry,), entry, {**details, "rebuild": "portable"})
+'''
+MEASURE = """
+import sys
+from pathlib import Path
+
+import torch
+
+from devices.device import Budget, Device
+from devices.measure.interleaved import Protocol
+from devices.measure.target import LocalTarget, RemoteTarget
+from models.nets.onnx_export import to_onnx
+from tests.agents import Agent
+
+folder = Path(sys.argv[1])
+layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+file = folder / "model.onnx"
+file.write_bytes(to_onnx(layers, (1, 8, 8)))
+device = Device(backend="toy", budget=Budget(latency_ms=1.0), min_accuracy=0)
+agent = Agent(folder)
+try:
+    for target in (LocalTarget(device), RemoteTarget(agent.client(), device)):
+        measured = target.measure({"model": file}, file, Protocol(3, 5, 1.0, 0.1))
+        print(target.machine()["runtime"], measured["model"].ms > 0)
+finally:
+    agent.kill()
+"""
+ALGORITHM = '''
+"""Local search: parts of the best architecture, the rest at random."""
+
+from models.search.algorithms.base import Algorithm
+
+
+class Toy(Algorithm):
+    name = "toy"
+    evaluation_mode = "held_out"
+
+    def propose(self, rng):
+        return [self.near_best(rng) for _ in range(self.params.fixed_samples)]
+
+    def near_best(self, rng):
+        other = self.random_feasible(rng)
+        best = (self.seen.best() or [other])[0]
+        mixed = tuple(b if rng.random() < 0.7 else o for b, o in zip(best, other, strict=True))
+        return mixed if self.problem.excess(mixed) <= 0 else other
+
+    def learn(self, results):
+        return [1.0 / len(results)] * len(results)
+
+    def answer(self, count, rng):
+        return self.fill_up(self.seen.best(), count, rng)
+'''
+OPERATOR = '''
+"""A convolution with ReLU."""
+
+from models.space.operators.base import Conv, Operator
+
+
+class Toy(Operator):
+    name = "toy"
+    settings = {"kernel": (3, 5)}
+
+    def cells(self, block):
+        kernel = self.number(block, "kernel")
+        return {
+            "main": Conv(block.in_channels, block.out_channels, block.size, kernel, block.stride)
+        }
+
+    def forward(self, block, x_NCHW, run):
+        return run("main", x_NCHW).relu()
+'''
+COST = """
+from models.space.architecture import Architecture, Block
+from models.space.costs import flops
+
+print(flops(Architecture((Block("toy", 3, 4, 8, 2, (("kernel", 5),)),))))
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A copy of the repository with one new component of each kind."""
+    copy = copy_repository(tmp_path_factory.mktemp("toy") / "repository")
+    package = copy.root / "devices/runtimes/toy"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "session.py").write_text(SESSION)
+    (package / "backend.py").write_text(BACKEND)
+    add_line(copy.root / "devices/runtimes/registry.py", "devices.runtimes.toy.backend", "Toy()")
+    for folder, text, entry in (
+        ("models/search/algorithms", ALGORITHM, "Toy"),
+        ("models/space/operators", OPERATOR, "Toy()"),
+    ):
+        (copy.root / folder / "toy.py").write_text(text)
+        add_line(copy.root / folder / "__init__.py", f"{folder.replace('/', '.')}.toy", entry)
+    return copy
+
+
+def add_line(table: Path, module: str, entry: str) -> None:
+    """Add `Toy` of a module to the table that a file holds."""
+    text = table.read_text()
+    imports, values = text.index("\nfrom __future__"), text.index("in (\n") + len("in (\n")
+    after = text.index("\n", imports + 1) + 1
+    table.write_text(
+        f"{text[:after]}from {module} import Toy\n"
+        f"{text[after:values]}        {entry},\n{text[values:]}"
+    )
+
+
+def passes(repository: Repository, chosen: str, *files: str) -> None:
+    """Check that tests of the copy pass; pytest fails if it finds none."""
+    code, output = repository.python(
+        "-m", "pytest", "-p", "no:cacheprovider", "-q", "-k", chosen, *files
+    )
+    assert code == 0, output
+
+
+@pytest.mark.slow
+def test_a_runtime_is_a_folder_and_a_line(repository: Repository, tmp_path: Path) -> None:
+    passes(
+        repository,
+        "toy",
+        "tests/conformance/test_backends.py",
+        "tests/bundles/test_runtimes.py",
+        "tests/devices/measure/test_agent.py",
+    )
+    code, output = repository.python("-c", MEASURE, str(tmp_path))
+    assert (code, output.splitlines()[-2:]) == (0, ["Toy True", "Toy True"]), output
+
+
+@pytest.mark.slow
+def test_a_search_algorithm_is_a_file_and_a_line(repository: Repository) -> None:
+    passes(repository, "toy", "tests/conformance/test_algorithms.py")
+
+
+@pytest.mark.slow
+def test_an_operator_is_a_file_and_a_line_and_its_cost_is_counted(repository: Repository) -> None:
+    chosen = "toy and (onnxruntime or alone) or hold_every_value"
+    passes(repository, chosen, "tests/conformance/test_operators.py")
+    code, output = repository.python("-c", COST)
+    assert (code, int(output)) == (0, 4 * 4 * 4 * (5 * 5 * 3)), output
