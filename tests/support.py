@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".netwright", "artifacts", "dvc.lock", "__pycache__", "*.egg-info", "cache",
-    "tmp", ".*_cache", ".hypothesis", "build", "results",
+    "tmp", ".*_cache", ".hypothesis", "results",
 )  # fmt: skip
 
 Netwright = Callable[..., tuple[int, str]]
