@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bundles.errors import BundleError
+from core.errors import UserError
 from core.files import atomic_path
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ MAX_BYTES = 1 << 20
 
 _MAKE = "openssl ecparam -name prime256v1 -genkey -noout -out KEY.pem"
 _MAKE_PUBLIC = "openssl ec -in KEY.pem -pubout -out KEY.pub"
-
-
-class SignatureError(ValueError):
-    """An unusable key or a missing package; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Trust:
         """Check that signatures can be verified.
 
         Raises:
-            SignatureError: model-signing is not installed, or the key cannot be used.
+            UserError: model-signing is not installed, or the key cannot be used.
         """
         require_package("--public-key")
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -90,12 +87,12 @@ def require_package(what: str) -> None:
         what: the setting that needs them, for the message.
 
     Raises:
-        SignatureError: model-signing is not installed.
+        UserError: model-signing is not installed.
     """
     # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
     missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
     if missing:
-        raise SignatureError(
+        raise UserError(
             f"{what}: signatures need a package that is not installed ({', '.join(missing)}). "
             "Install the extra: pip install --constraint constraints.txt --editable '.[signing]'"
         )
@@ -105,7 +102,7 @@ def check_private_key(path: Path) -> None:
     """Check that a key can sign.
 
     Raises:
-        SignatureError: model-signing or the file is missing, or the key is not usable.
+        UserError: model-signing or the file is missing, or the key is not usable.
     """
     require_package("bundle.signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -118,7 +115,7 @@ def sign(bundle: Path, private_key: Path) -> Path:
     """Sign an archive and return the signature file. The key is never copied.
 
     Raises:
-        SignatureError: model-signing is missing or the key cannot be used.
+        UserError: model-signing is missing or the key cannot be used.
     """
     check_private_key(private_key)
     from model_signing import signing
@@ -190,9 +187,9 @@ def _key_errors(path: Path, fix: str) -> Iterator[None]:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     if not path.is_file():
-        raise SignatureError(f"{path}: no such key. {fix}")
+        raise UserError(f"{path}: no such key. {fix}")
     try:
         yield
     except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
         # An encrypted key raises TypeError, as no password is passed.
-        raise SignatureError(f"{path} cannot be used as a key: {error}. {fix}") from error
+        raise UserError(f"{path} cannot be used as a key: {error}. {fix}") from error

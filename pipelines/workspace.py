@@ -12,14 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.errors import UserError
 from pipelines.environment import prefect_settings
 
 LOCK_WAIT_S = 15.0
 """Seconds to wait for the stages of a killed run, which end by themselves."""
-
-
-class BusyError(ValueError):
-    """Another run is active in the same repository."""
 
 
 class Workspace:
@@ -43,7 +40,7 @@ class Workspace:
         stages of a killed run have ended.
 
         Raises:
-            BusyError: another run holds it.
+            UserError: another run holds it.
         """
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -131,7 +128,7 @@ class Workspace:
             alive = _is_alive(holder)
             if alive or time.monotonic() > until:
                 left = "" if alive else ", or its remaining stages"
-                raise BusyError(
+                raise UserError(
                     f"another run is active (process {holder}{left}) in {self.root}. "
                     "Wait for it or stop it, then run again."
                 )

@@ -26,6 +26,7 @@ from benchmarks.harness.markdown import number, table
 from benchmarks.predictors.products import selection
 from benchmarks.predictors.space import with_features
 from benchmarks.predictors.table import examples_of, read_table
+from core.errors import UserError
 from core.files import write_bytes, write_json
 from models.predict.cross_validation import (
     Contribution,
@@ -38,7 +39,7 @@ from models.predict.cross_validation import (
 from models.predict.explained import effects, explain
 from models.predict.fit import Examples
 from models.predict.picture import predictor_png
-from models.predict.predictor import SCHEMA, Predictor, PredictorError, Values
+from models.predict.predictor import SCHEMA, Predictor, Values
 from models.space.spec import SpaceError
 
 OURS, LEAST_SQUARES, TREES = "ridge (netwright)", "ordinary least squares", "gradient-boosted trees"
@@ -70,7 +71,7 @@ def main() -> None:
     flags = parser.parse_args()
     try:
         run(flags)
-    except (PredictorError, SpaceError) as error:
+    except (UserError, SpaceError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

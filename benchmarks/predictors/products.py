@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.errors import UserError
 from models.predict.fit import (
     Design,
     Examples,
@@ -22,7 +23,7 @@ from models.predict.fit import (
     require_examples,
     solve,
 )
-from models.predict.predictor import Predictor, PredictorError, Values
+from models.predict.predictor import Predictor, Values
 
 Products = Literal["none", "same", "all"]
 MOST_TERMS = 4000
@@ -65,7 +66,7 @@ def pairs(names: Sequence[str], products: Products) -> list[tuple[int, int]]:
     """Index pairs of features whose products are terms, including squares.
 
     Raises:
-        PredictorError: more than MOST_TERMS terms.
+        UserError: more than MOST_TERMS terms.
     """
     if products == "none":
         return []
@@ -73,7 +74,7 @@ def pairs(names: Sequence[str], products: Products) -> list[tuple[int, int]]:
     every = range(len(names))
     found = [(i, j) for i in every for j in every[i:] if products == "all" or parts[i] == parts[j]]
     if len(names) + len(found) > MOST_TERMS:
-        raise PredictorError(
+        raise UserError(
             f"{len(names)} features and {len(found)} products exceed the limit of at most "
             f"{MOST_TERMS} terms. Use fewer features or no products."
         )
@@ -125,7 +126,7 @@ def selection(products: str, relative: bool = False) -> Callable[[Examples], Pro
         require_examples(examples)
         smallest = float(examples.target_N.min())
         if relative and smallest <= 0:
-            raise PredictorError(
+            raise UserError(
                 f"relative errors need targets above 0, and the smallest {examples.target} is "
                 f"{smallest:g}. Fit absolute errors instead."
             )

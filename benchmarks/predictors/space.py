@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.predictors.table import Table
-from models.predict.predictor import PredictorError
+from core.errors import UserError
 from models.space.file import read_spec
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
@@ -21,7 +21,7 @@ def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
         file: the space that numbers them.
 
     Raises:
-        PredictorError: there is no such column, or a row of it is no network of the space.
+        UserError: there is no such column, or a row of it is no network of the space.
         SpaceError: the space cannot be read.
     """
     spec = read_spec(file)
@@ -29,7 +29,7 @@ def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
     shape = (images.channels, images.size, images.size)
     space = SearchSpace(spec, shape, images.classes)
     if COLUMN not in cells.columns:
-        raise PredictorError(f"{cells.path} has no column '{COLUMN}': leave --space out.")
+        raise UserError(f"{cells.path} has no column '{COLUMN}': leave --space out.")
     sizes = stage_sizes(space.groups)
     rows = []
     for number, text in enumerate(cells.columns[COLUMN], 1):
@@ -39,7 +39,7 @@ def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
             for word, group in zip(words, space.groups, strict=True)
         )
         if not fits:
-            raise PredictorError(
+            raise UserError(
                 f"row {number} below the header: choices '{text}' are no network of space "
                 f"'{space.name}'."
             )

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from core.errors import UserError
 from models.predict.fit import Examples
-from models.predict.predictor import PredictorError, Values
+from models.predict.predictor import Values
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity"}
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -41,7 +42,7 @@ def read_table(path: Path) -> Table:
     """Read a CSV file with a header; the delimiter is the header's.
 
     Raises:
-        PredictorError: the file is missing, is no text, has no rows, has a row of another length
+        UserError: the file is missing, is no text, has no rows, has a row of another length
             than its header, or two columns of one name.
     """
     try:
@@ -49,20 +50,20 @@ def read_table(path: Path) -> Table:
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
     except OSError as error:
-        raise PredictorError(f"{path} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise PredictorError(f"{path} is not UTF-8 text: {error.reason}.") from error
+        raise UserError(f"{path} is not UTF-8 text: {error.reason}.") from error
     except csv.Error as error:
-        raise PredictorError(f"{path} is no CSV: {error}.") from error
+        raise UserError(f"{path} is no CSV: {error}.") from error
     if len(lines) < 2:
-        raise PredictorError(f"{path} has no rows below its header.")
+        raise UserError(f"{path} has no rows below its header.")
     names = [name.strip() or f"column {at + 1}" for at, name in enumerate(lines[0])]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise PredictorError(f"{path} has two columns '{twice}'. Rename or remove one.")
+        raise UserError(f"{path} has two columns '{twice}'. Rename or remove one.")
     for at, line in enumerate(lines[1:], 2):
         if len(line) != len(names):
-            raise PredictorError(
+            raise UserError(
                 f"{path}, line {at}: {len(line)} cells, and the header has {len(names)}."
             )
     point = "," if delimiter != "," else "."  # the decimal point
@@ -83,22 +84,22 @@ def examples_of(
             information: not one that only numbers the rows or repeats the target.
 
     Raises:
-        PredictorError: a column does not exist or is not numbers, or too little is left.
+        UserError: a column does not exist or is not numbers, or too little is left.
     """
     for name in (target, *(features or ())):
         if name not in table.columns:
             match = difflib.get_close_matches(name, table.columns, n=1)
             hint = f" Did you mean '{match[0]}'?" if match else ""
             names = ", ".join(table.columns)
-            raise PredictorError(f"{table.path} has no column '{name}'.{hint} It has: {names}.")
+            raise UserError(f"{table.path} has no column '{name}'.{hint} It has: {names}.")
     if target in (features or ()):
-        raise PredictorError(f"'{target}' is the target: it cannot be a feature as well.")
+        raise UserError(f"'{target}' is the target: it cannot be a feature as well.")
     notes: list[str] = []
     columns: dict[str, Values] = {}
     for name in dict.fromkeys(features or [name for name in table.columns if name != target]):
         try:
             columns[name] = _column(table, name, features is not None)
-        except PredictorError as error:
+        except UserError as error:
             if features:
                 raise
             notes.append(f"column '{name}' is no feature: {error}")
@@ -108,10 +109,10 @@ def examples_of(
         lost = int((~whole_N).sum())
         notes.append(f"{lost} of {table.rows} rows were left out: a number is missing there.")
     if not whole_N.any():
-        raise PredictorError(f"no row has both '{target}' and all features.")
+        raise UserError(f"no row has both '{target}' and all features.")
     columns, target_N = {name: x[whole_N] for name, x in columns.items()}, target_N[whole_N]
     if np.ptp(target_N) == 0:
-        raise PredictorError(f"'{target}' is {target_N[0]:g} in every row: nothing to predict.")
+        raise UserError(f"'{target}' is {target_N[0]:g} in every row: nothing to predict.")
     kept = _informative(columns, target_N, features is not None, notes)
     return Examples(tuple(kept), np.column_stack([*kept.values()]), target, target_N), notes
 
@@ -126,7 +127,7 @@ def _numbers(table: Table, name: str) -> Values:
         try:
             value = WORDS[word] if word in WORDS else float(cell)
         except ValueError:
-            raise PredictorError(
+            raise UserError(
                 f"'{cell}' in column '{name}' (row {row + 1} below the header) is not a number."
             ) from None
         found[row] = value if math.isfinite(value) else np.nan
@@ -138,11 +139,11 @@ def _column(table: Table, name: str, named: bool) -> Values:
     column_N = _numbers(table, name)
     gap = float(np.isnan(column_N).mean())
     if named and gap == 1:
-        raise PredictorError(f"column '{name}' holds no number at all.")
+        raise UserError(f"column '{name}' holds no number at all.")
     if not named and gap > 0.5:
-        raise PredictorError(f"{gap:.0%} of its cells are empty.")
+        raise UserError(f"{gap:.0%} of its cells are empty.")
     if not named and table.rows > 3 and (np.diff(column_N) == 1).all():
-        raise PredictorError("it numbers the rows.")
+        raise UserError("it numbers the rows.")
     return column_N
 
 
@@ -166,7 +167,7 @@ def _informative(
         else:
             kept[name], units[name] = column_N, unit_N
     if not kept:
-        raise PredictorError("no column is left to predict from: " + " ".join(notes))
+        raise UserError("no column is left to predict from: " + " ".join(notes))
     return kept
 
 

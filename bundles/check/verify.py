@@ -92,7 +92,7 @@ def verify(
         latency: also measure the delivered file, and check it against the device's budget.
 
     Raises:
-        SignatureError: signatures cannot be checked with this key on this machine.
+        UserError: signatures cannot be checked with this key on this machine.
     """
     if trust is not None:
         trust.check_key()

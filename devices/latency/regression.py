@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
+
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 1.5, 0.5))
 _DIGITS = 9
 _INTERVAL = 1.96  # z-value of the 95% interval
-
-
-class FeatureError(ValueError):
-    """A feature of the regression is missing."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,11 @@ class Regression:
         """Predict the milliseconds per image at batch 1; of N networks from features (N,).
 
         Raises:
-            FeatureError: a feature is missing.
+            UserError: a feature is missing.
         """
         missing = sorted(self.coefficients.keys() - features.keys())
         if missing:
-            raise FeatureError(f"the latency regression needs the feature '{missing[0]}'.")
+            raise UserError(f"the latency regression needs the feature '{missing[0]}'.")
         added = (c.ms * (features[name] - c.mean) for name, c in self.coefficients.items())
         return self.ms + sum(added)
 

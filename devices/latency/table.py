@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from core.errors import UserError
-from devices.latency.regression import Coefficient, FeatureError, Regression
+from devices.latency.regression import Coefficient, Regression
 
 Model = Literal["blocks", "regression"]
 
@@ -148,7 +148,7 @@ class LatencyTable:
         """
         try:
             return self.regressions[precision].predict(features)
-        except FeatureError as error:
+        except UserError as error:
             raise UserError(f"'{self.device}' in {precision}: {error}") from error
 
     def block_cost(self, key: str, precision: str = "float32") -> float:

@@ -30,10 +30,6 @@ from devices.measure.interleaved import MEASURED, MeasurementError, Protocol
 _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
 
 
-class AgentError(DeviceError):
-    """An unusable agent; the message names the device, its address and the fix."""
-
-
 @dataclass(frozen=True)
 class Timeouts:
     """Timeouts and retries of the client.
@@ -76,11 +72,11 @@ class AgentClient:
         """Create a client with the token from an environment variable.
 
         Raises:
-            AgentError: the variable is not set.
+            DeviceError: the variable is not set.
         """
         token = os.environ.get(variable, "").strip()
         if not token:
-            raise AgentError(
+            raise DeviceError(
                 f"devices.{name}.agent: the agent at {address} needs its token, but the "
                 f"environment variable {variable} is not set (devices.{name}.agent_token_env)."
             )
@@ -90,24 +86,24 @@ class AgentClient:
         """Description of the device; see devices.measure.agent.machine.
 
         Raises:
-            AgentError: the agent is unreachable, or does not have the runtime.
+            DeviceError: the agent is unreachable, or does not have the runtime.
         """
         found = self._request("GET", "/fingerprint", "its fingerprint")
         if found.get("schema") != SCHEMA:
-            raise AgentError(
+            raise DeviceError(
                 f"devices.{self.name}: the agent at {self.address} has schema "
                 f"{found.get('schema')!r}, this version {SCHEMA!r}. Copy a new "
                 "agent there: netwright agent --write FILE."
             )
         runtimes = dict(found.get("runtimes", {}))
         if backend not in runtimes:
-            raise AgentError(
+            raise DeviceError(
                 f"devices.{self.name}: the agent at {self.address} does not support backend "
                 f"'{backend}'; it supports {', '.join(sorted(runtimes))}."
             )
         state: dict[str, Any] = runtimes[backend]
         if state["runtime_version"] == "not installed":
-            raise AgentError(
+            raise DeviceError(
                 f"devices.{self.name}: {state['runtime']} is not installed on the device of the "
                 f"agent at {self.address}. Install it there and restart the agent."
             )
@@ -135,7 +131,7 @@ class AgentClient:
             unit: compute unit of the device, by the runtime's name.
 
         Raises:
-            AgentError: the agent cannot be used.
+            DeviceError: the agent cannot be used.
             MeasurementError: the device could not measure the model; with its message.
         """
         job = {
@@ -159,7 +155,7 @@ class AgentClient:
         """Run images (N, C, H, W), float32, one by one on the device; returns logits (N, K).
 
         Raises:
-            AgentError: the agent cannot be used.
+            DeviceError: the agent cannot be used.
             MeasurementError: the device could not run the model; with its message.
         """
         job = {**_job("run", label, backend, model, threads, unit), "images": "images.bin"}
@@ -192,7 +188,7 @@ class AgentClient:
                     f"{answer['error']}"
                 )
             return answer
-        raise AgentError(
+        raise DeviceError(
             f"the agent of '{self.name}' at {self.address} was restarted "
             f"{self.timeouts.submissions} times during {task}. Check the device for lack of memory "
             "or power, and the output of the agent."
@@ -201,7 +197,7 @@ class AgentClient:
     def _check_size(self, body: bytes, task: str) -> None:
         most = int(self._request("GET", "/health", task)["megabytes"]) * 1_000_000
         if len(body) > most:
-            raise AgentError(
+            raise DeviceError(
                 f"{task} has {len(body):,} bytes, but the agent of '{self.name}' at "
                 f"{self.address} accepts at most {most:,} per request."
             )
@@ -221,7 +217,7 @@ class AgentClient:
                 answer: dict[str, Any] = found["answer"]
                 return answer
             if time.monotonic() > until:
-                raise AgentError(
+                raise DeviceError(
                     f"the agent of '{self.name}' at {self.address} did not finish {task} within "
                     f"{self.timeouts.busy_s:g} s: it is {found['state']}. Stop its other clients."
                 )
@@ -267,20 +263,20 @@ class AgentClient:
         finally:
             connection.close()
 
-    def _unreachable_error(self, task: str, error: Exception) -> AgentError:
-        return AgentError(
+    def _unreachable_error(self, task: str, error: Exception) -> DeviceError:
+        return DeviceError(
             f"the device '{self.name}' does not answer at {self.address} "
             f"({type(error).__name__}: {error}), for {self.timeouts.unreachable_s:g} s; "
             f"the request was {task}. Start the agent there (netwright agent --port "
             f"{self.address.rpartition(':')[2]}) and run again; no file was replaced."
         )
 
-    def _refused_error(self, code: int, content: Any, task: str) -> AgentError:
+    def _refused_error(self, code: int, content: Any, task: str) -> DeviceError:
         reason = content.get("error", content) if isinstance(content, dict) else content
         fix = ""
         if code == _REFUSED:
             fix = f" Set the variable in devices.{self.name}.agent_token_env to its token."
-        return AgentError(
+        return DeviceError(
             f"the agent of '{self.name}' at {self.address} refused {task}: {reason}{fix}"
         )
 

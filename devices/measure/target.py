@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.device import Device
+from devices.device import Device, DeviceError
 from devices.measure.agent.runtimes import RUNTIMES
-from devices.measure.client import AgentClient, AgentError, Timeouts
+from devices.measure.client import AgentClient, Timeouts
 from devices.measure.fingerprint import machine_state, session_state
 from devices.measure.interleaved import (
     Measurement,
@@ -75,7 +75,7 @@ class Target(ABC):
 
         Raises:
             MeasurementError: a model cannot be opened.
-            AgentError: the device's agent cannot be used.
+            DeviceError: the device's agent cannot be used.
         """
 
     @abstractmethod
@@ -210,7 +210,7 @@ def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> 
     if device.agent is None:
         return LocalTarget(device)
     if runtime.session.agent_needs:
-        raise AgentError(
+        raise DeviceError(
             f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))}, not "
             f"'{device.backend}': it would need {runtime.session.agent_needs}. Measure on the "
             f"device by other means: netwright profile {name} --export-models FOLDER writes the "

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
+from core.errors import UserError
 from models.predict.fit import Examples, Model
-from models.predict.predictor import PredictorError, Values
+from models.predict.predictor import Values
 
 Parts = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 """Per fold the indices of training and validation examples."""
@@ -80,7 +81,7 @@ def folds(
             features, to avoid leakage.
 
     Raises:
-        PredictorError: fewer groups than folds, fewer than two folds, or fewer than three training
+        UserError: fewer groups than folds, fewer than two folds, or fewer than three training
             examples in a fold.
     """
     from sklearn.model_selection import GroupKFold
@@ -89,7 +90,7 @@ def folds(
     _, same_N = np.unique(kept, axis=0, return_inverse=True)
     different, rows = int(same_N.max()) + 1 if len(same_N) else 0, len(same_N)
     if not 2 <= count <= different or rows - -(-rows // count) < 3:
-        raise PredictorError(
+        raise UserError(
             f"{rows} examples, {different} of them different, cannot be "
             f"split into {count} folds: use 2 to {max(different, 2)} folds, and at least 5 "
             "examples."

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.predict.predictor import Predictor, PredictorError, Term, Values, used_features
+from core.errors import UserError
+from models.predict.predictor import Predictor, Term, Values, used_features
 
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 3.5, 1 / 3))
 """Ridge penalties per example, for standardised features."""
@@ -43,12 +44,12 @@ class Examples:
 
     def __post_init__(self) -> None:
         if self.values_NF.shape != (len(self.target_N), len(self.names)):
-            raise PredictorError(
+            raise UserError(
                 f"{len(self.target_N)} targets and {len(self.names)} features need values of shape "
                 f"({len(self.target_N)}, {len(self.names)}), not {self.values_NF.shape}."
             )
         if not (np.isfinite(self.values_NF).all() and np.isfinite(self.target_N).all()):
-            raise PredictorError("examples must not contain missing or infinite values.")
+            raise UserError("examples must not contain missing or infinite values.")
 
     def rows(self, chosen: npt.NDArray[np.int64] | Sequence[int]) -> Examples:
         """Select examples."""
@@ -159,7 +160,7 @@ class Ridge:
         """Select the penalty with the smallest leave-one-out error; ties go to the larger.
 
         Raises:
-            PredictorError: fewer than 3 examples, or no feature.
+            UserError: fewer than 3 examples, or no feature.
         """
         require_examples(examples)
         design = _design(examples)[1]
@@ -184,10 +185,10 @@ def require_examples(examples: Examples) -> None:
     """Refuse what cannot be fitted.
 
     Raises:
-        PredictorError: fewer than 3 examples, or no feature.
+        UserError: fewer than 3 examples, or no feature.
     """
     if len(examples.target_N) < 3 or not examples.names:
-        raise PredictorError(
+        raise UserError(
             f"{len(examples.target_N)} examples of {len(examples.names)} features: a fit needs at "
             "least 3 examples and a feature."
         )

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
+
 SCHEMA = "netwright/predictor/1"
 FORMULA = (
     "prediction = intercept + the sum over terms of coefficient * (product - mean), where product "
@@ -23,10 +25,6 @@ FORMULA = (
     "prediction is e to that power."
 )
 Values = npt.NDArray[np.float64]
-
-
-class PredictorError(ValueError):
-    """Invalid examples, features or predictor files."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Predictor:
         """Predict one example.
 
         Raises:
-            PredictorError: a feature is missing.
+            UserError: a feature is missing.
         """
         return float(self.predict_many({name: np.array([x]) for name, x in features.items()})[0])
 
@@ -110,11 +108,11 @@ class Predictor:
             columns: by feature, shape (N,); unknown features are ignored.
 
         Raises:
-            PredictorError: a feature is missing.
+            UserError: a feature is missing.
         """
         missing = [name for name in self.features if name not in columns]
         if missing:
-            raise PredictorError(
+            raise UserError(
                 f"predicting {self.target} needs {', '.join(self.features)}; missing: "
                 f"{', '.join(missing)}."
             )
@@ -153,10 +151,10 @@ class Predictor:
         """Build a predictor from the output of `to_json`.
 
         Raises:
-            PredictorError: wrong schema, or missing or malformed content.
+            UserError: wrong schema, or missing or malformed content.
         """
         if content.get("schema") != SCHEMA:
-            raise PredictorError(
+            raise UserError(
                 f"a predictor's schema must be {SCHEMA!r}, not {content.get('schema')!r}."
             )
         try:
@@ -171,7 +169,7 @@ class Predictor:
                 content["notes"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise PredictorError(f"incomplete or malformed predictor: {error!r}.") from error
+            raise UserError(f"incomplete or malformed predictor: {error!r}.") from error
 
 
 def _term(row: Mapping[str, Any]) -> Term:
@@ -193,4 +191,4 @@ def used_features(
     }
 
 
-__all__ = ["SCHEMA", "Feature", "Predictor", "PredictorError", "Term", "used_features"]
+__all__ = ["SCHEMA", "Feature", "Predictor", "Term", "used_features"]

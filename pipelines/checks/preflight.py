@@ -153,7 +153,7 @@ def check_signing(root: Path, key: str | None) -> None:
     """Check that the signing key can sign.
 
     Raises:
-        SignatureError: it cannot; the message has the fix.
+        UserError: it cannot; the message has the fix.
     """
     if key is not None:
         check_private_key(root / key)

@@ -40,7 +40,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
 
     Raises:
         BundleError: an archive is not a valid bundle; it is not signed.
-        SignatureError: the key cannot sign.
+        UserError: the key cannot sign.
     """
     state = repository_state(root)
     for row in summaries.values():

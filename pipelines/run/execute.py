@@ -58,7 +58,7 @@ def run_stages(
 
     Raises:
         RunFailedError: a stage failed. If it was a `first` one, no stage was started after it.
-        BusyError: another run is active in the repository.
+        UserError: another run is active in the repository.
     """
     with (
         workspace.ensure_lock() as lock,

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from core.errors import UserError
 from pipelines.run.history import import_history, mark_crashed
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
@@ -16,22 +17,18 @@ from pipelines.workspace import Workspace
 DEPLOYMENT = "retrain"
 
 
-class ScheduleError(ValueError):
-    """The cron schedule is invalid."""
-
-
 def check_cron(cron: str) -> str:
     """Return the cron line if it is valid for Prefect.
 
     Raises:
-        ScheduleError: it is invalid.
+        UserError: it is invalid.
     """
     from prefect.schedules import Cron
 
     try:
         Cron(cron)
     except ValueError as error:
-        raise ScheduleError(
+        raise UserError(
             f"--cron '{cron}' is not a schedule: five fields are required, minute hour day month "
             f'weekday, such as "0 3 * * 1" for Mondays at 3:00.'
         ) from error

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from core.errors import UserError
 from models.space.space import SearchSpace
 from pipelines.show.space_table import Row, build_rows, format_count, format_images, format_values
 
@@ -23,20 +24,16 @@ _BOXES = 4  # options per line
 _SKIPPED = "skipped"
 
 
-class PictureError(ValueError):
-    """The picture cannot be written to the requested file."""
-
-
 def check_picture(file: Path) -> None:
     """Check the file's suffix and that its folder exists.
 
     Raises:
-        PictureError: a check failed; the message has the formats, or the folder.
+        UserError: a check failed; the message has the formats, or the folder.
     """
     if file.suffix not in FORMATS:
-        raise PictureError(f"--picture {file}: the suffix must be {' or '.join(FORMATS)}.")
+        raise UserError(f"--picture {file}: the suffix must be {' or '.join(FORMATS)}.")
     if not file.absolute().parent.is_dir():
-        raise PictureError(f"--picture {file}: there is no folder {file.parent}.")
+        raise UserError(f"--picture {file}: there is no folder {file.parent}.")
 
 
 def space_picture(space: SearchSpace, suffix: str) -> bytes:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from core.errors import UserError
 from core.settings import nearest
 from models.space import costs, operators
 from models.space.architecture import RESIZE, Architecture, Block, Setting
@@ -23,10 +24,6 @@ from pipelines.tables import print_table
 
 LISTED = 8
 """Largest number of values that are listed; of more, only the first and the last are shown."""
-
-
-class UnknownSpaceError(ValueError):
-    """Neither the name of a preset nor a file; the message has the nearest preset."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def open_space(
         classes: number of classes.
 
     Raises:
-        UnknownSpaceError: there is no such preset.
+        UserError: there is no such preset.
         SpaceError: the file is invalid, or does not fit the images.
     """
     path = Path(name)
@@ -72,7 +69,7 @@ def open_space(
         path = PRESETS / f"{name}.yaml"
         if not path.is_file():
             known = [file.stem for file in PRESETS.glob("*.yaml")]
-            raise UnknownSpaceError(
+            raise UserError(
                 f"no search space '{name}'.{nearest(name, known)} For your own space, give the "
                 "path of its YAML file."
             )
@@ -255,4 +252,4 @@ def _sort_key(value: Setting) -> tuple[bool, float, str]:
     return isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value)
 
 
-__all__ = ["Row", "UnknownSpaceError", "build_rows", "open_space", "print_space"]
+__all__ = ["Row", "build_rows", "open_space", "print_space"]

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.predictors.__main__ import LEAST_SQUARES, OURS, TREES, main
 from benchmarks.predictors.table import examples_of, read_table
-from models.predict.predictor import SCHEMA, Predictor, PredictorError
+from core.errors import UserError
+from models.predict.predictor import SCHEMA, Predictor
 
 HEAD = ["name", "depth", "kernel", "batch", "latency"]
 
@@ -144,7 +145,7 @@ def test_decimal_commas_words_and_marks_of_missing_are_read(tmp_path: Path) -> N
 def test_a_table_that_cannot_be_used_is_named(
     tmp_path: Path, head: list[str], lines: list[list[object]], message: str
 ) -> None:
-    with pytest.raises(PredictorError, match=message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, head, lines)
 
 
@@ -175,7 +176,7 @@ def test_a_wrong_question_ends_with_2_and_one_line(
 
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(bytes(range(256)))
-    with pytest.raises(PredictorError, match="is not UTF-8"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         read_table(tmp_path / "t.csv")
-    with pytest.raises(PredictorError, match="cannot be read: No such file"):
+    with pytest.raises(UserError, match="cannot be read: No such file"):
         read_table(tmp_path / "none.csv")

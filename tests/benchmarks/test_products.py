@@ -16,9 +16,10 @@ from benchmarks.predictors.products import (
     selection,
     with_penalty,
 )
+from core.errors import UserError
 from models.predict.cross_validation import Error, cross_validate, folds, judge, selecting_learner
 from models.predict.fit import Examples
-from models.predict.predictor import Predictor, PredictorError
+from models.predict.predictor import Predictor
 
 NAMES = ("stage1.depth", "stage1.kernel", "stage2.depth", "stage2.kernel")
 
@@ -81,7 +82,7 @@ def test_parts_are_given_by_the_first_number_of_a_name() -> None:
     assert [part_of(n) for n in names] == ["2", "12", "1", None]
     assert pairs(NAMES, "same") == [(0, 0), (0, 1), (1, 1), (2, 2), (2, 3), (3, 3)]
     assert len(pairs(NAMES, "all")) == 10
-    with pytest.raises(PredictorError, match="at most 4000 terms"):
+    with pytest.raises(UserError, match="at most 4000 terms"):
         pairs([f"f{i}" for i in range(200)], "all")
 
 
@@ -90,5 +91,5 @@ def test_logarithms_and_relative_errors_are_for_positive_targets() -> None:
     assert any(form.log for form in forms(examples, "auto"))
     shifted = replace(examples, target_N=examples.target_N - 5)
     assert not any(form.log for form in forms(shifted, "auto"))
-    with pytest.raises(PredictorError, match="need targets above 0"):
+    with pytest.raises(UserError, match="need targets above 0"):
         selection("auto", relative=True)(shifted)

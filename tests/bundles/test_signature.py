@@ -14,14 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from bundles import signature
 from bundles.check.verify import verify
 from bundles.errors import BundleError
-from bundles.signature import (
-    SignatureError,
-    Trust,
-    check_private_key,
-    sign,
-    signature_file,
-    signed_by,
-)
+from bundles.signature import Trust, check_private_key, sign, signature_file, signed_by
+from core.errors import UserError
 from tests.bundles.forging import thorough
 
 PEM = serialization.Encoding.PEM
@@ -186,21 +180,21 @@ def test_who_signed_can_be_asked_for(signed, bundles, keys, tmp_path):
 )
 def test_a_key_that_cannot_sign_is_refused_with_a_fix(tmp_path, key, password, message):
     private, _ = write_keys(tmp_path, key, password)
-    with pytest.raises(SignatureError, match=message) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         check_private_key(private)
     assert "openssl ecparam" in str(refusal.value)
 
 
 def test_a_private_key_is_refused_as_public_key(signed, keys):
-    with pytest.raises(SignatureError, match=r"cannot be used as a key.*openssl ec "):
+    with pytest.raises(UserError, match=r"cannot be used as a key.*openssl ec "):
         verify(signed, trust=Trust(keys[0]))
-    with pytest.raises(SignatureError, match="no such key"):
+    with pytest.raises(UserError, match="no such key"):
         verify(signed, trust=Trust(keys[0].with_name("none.pub")))
 
 
 def test_without_the_package_the_message_says_how_to_install_it(signed, keys, monkeypatch):
     monkeypatch.setattr(signature.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SignatureError, match=r"--public-key: .*model_signing.*\[signing\]"):
+    with pytest.raises(UserError, match=r"--public-key: .*model_signing.*\[signing\]"):
         verify(signed, trust=Trust(keys[1]))
-    with pytest.raises(SignatureError, match=r"bundle\.signing_key: .*\[signing\]"):
+    with pytest.raises(UserError, match=r"bundle\.signing_key: .*\[signing\]"):
         check_private_key(keys[0])

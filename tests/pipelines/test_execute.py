@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import UserError
 from pipelines.graph import read_graph
 from pipelines.run.process import StageFailedError, StageProcesses
-from pipelines.workspace import BusyError, Workspace
+from pipelines.workspace import Workspace
 from tests.support import Repository, kill_tree
 
 RUN = """
@@ -101,7 +102,7 @@ def test_a_second_run_beside_the_first_is_refused(toy: Repository):
     workspace = Workspace(toy.root)
     with (
         workspace.lock(),
-        pytest.raises(BusyError, match=f"another run is active.*{os.getpid()}"),
+        pytest.raises(UserError, match=f"another run is active.*{os.getpid()}"),
         workspace.lock(),
     ):
         pass
@@ -114,7 +115,7 @@ def test_stages_left_by_a_killed_run_keep_the_repository(toy: Repository):
     with workspace.lock() as lock:
         orphan = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
     try:
-        with pytest.raises(BusyError), workspace.lock():
+        with pytest.raises(UserError), workspace.lock():
             pass
     finally:
         kill_tree(orphan.pid)

@@ -26,7 +26,7 @@ from devices.measure.agent.jobs import SCHEMA, JobError, check_job
 from devices.measure.agent.pack import build_zipapp, packed_files
 from devices.measure.agent.runtimes import RUNTIMES
 from devices.measure.agent.server import LEAST_TOKEN, TOKEN_VARIABLE, read_token
-from devices.measure.client import AgentError, Timeouts
+from devices.measure.client import Timeouts
 from devices.measure.interleaved import MeasurementError, Protocol
 from devices.measure.target import LocalTarget, RemoteTarget, open_target, prepare_models
 from devices.runtimes.openvino.backend import why_absent
@@ -159,7 +159,7 @@ def test_an_agent_of_another_version_is_refused(
 ) -> None:
     monkeypatch.setattr("devices.measure.client.SCHEMA", "netwright/agent/99")
     with pytest.raises(
-        AgentError, match=r"has schema 'netwright/agent/3', .*netwright agent --write"
+        DeviceError, match=r"has schema 'netwright/agent/3', .*netwright agent --write"
     ):
         agent.client().machine("onnxruntime")
 
@@ -193,7 +193,7 @@ def test_a_device_that_vanishes_in_the_middle_is_named(
         target=lambda: (until(lambda: mortal.running() is not None, "a job"), mortal.kill())
     )
     killer.start()
-    with pytest.raises(AgentError, match=r"'phone' does not answer at .*'x'.*netwright agent"):
+    with pytest.raises(DeviceError, match=r"'phone' does not answer at .*'x'.*netwright agent"):
         RemoteTarget(mortal.client(), device()).measure({"x": large}, small, Protocol(**ENDLESS))
     killer.join()
 
@@ -266,7 +266,7 @@ def test_nothing_is_told_without_the_token(agent: Agent, path: str, given: str |
 
 
 def test_a_wrong_token_is_said_to_be_wrong(agent: Agent, small: Path) -> None:
-    with pytest.raises(AgentError, match=r"wrong or missing token.*agent_token_env"):
+    with pytest.raises(DeviceError, match=r"wrong or missing token.*agent_token_env"):
         agent.client(token="not-the-token-that-it-wants").machine("onnxruntime")
 
 
@@ -367,12 +367,12 @@ def test_a_device_names_its_agent_and_the_variable_of_the_token(
 ) -> None:
     away = device(agent="phone.local:8600", agent_token_env="PHONE_TOKEN")
     monkeypatch.delenv("PHONE_TOKEN", raising=False)
-    with pytest.raises(AgentError, match=r"devices\.phone\.agent.*PHONE_TOKEN is not set"):
+    with pytest.raises(DeviceError, match=r"devices\.phone\.agent.*PHONE_TOKEN is not set"):
         open_target("phone", away)
     monkeypatch.setenv("PHONE_TOKEN", TOKEN)
     assert open_target("phone", away).why_not_measured == ""
     gpu = device(backend="tensorrt", compute_capabilities=("SM86",), agent="phone.local:8600")
-    with pytest.raises(AgentError, match=r"not 'tensorrt': .*GPU.*--import"):
+    with pytest.raises(DeviceError, match=r"not 'tensorrt': .*GPU.*--import"):
         open_target("phone", gpu)
     with pytest.raises(DeviceError, match="Did you mean 'openvino'"):
         open_target("phone", device(backend="openvin", agent="phone.local:8600"))

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from devices.device import Budget, Device
+from devices.device import Budget, Device, DeviceError
 from devices.latency.budgets import read_latency_table
-from devices.measure.client import AgentError
 from devices.measure.interleaved import Protocol
 from devices.measure.reference import REFERENCE, LatencyReference
 from devices.measure.target import RemoteTarget, open_target
@@ -65,7 +64,7 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
         with pytest.raises(UserError, match="session threads was 1 and is 2"):
             clock.measure("phone", RemoteTarget(agent.client(), two), models, QUICK)
         agent.kill()
-        with pytest.raises(AgentError, match="'phone' does not answer"):
+        with pytest.raises(DeviceError, match="'phone' does not answer"):
             clock.measure("phone", open_target("phone", device, SOON), models, QUICK)
     finally:
         agent.kill()

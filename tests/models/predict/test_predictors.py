@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as ScikitRidge
 
+from core.errors import UserError
 from models.predict.cross_validation import (
     contributions,
     cross_validate,
@@ -19,7 +20,7 @@ from models.predict.cross_validation import (
     selecting_learner,
 )
 from models.predict.fit import PENALTIES, Examples, Ridge
-from models.predict.predictor import FORMULA, Predictor, PredictorError, Values
+from models.predict.predictor import FORMULA, Predictor, Values
 
 NAMES = ("stage1.depth", "stage1.kernel", "stage2.depth", "stage2.kernel")
 
@@ -108,11 +109,11 @@ def test_predicting_needs_no_scikit_learn() -> None:
 
 def test_a_wrong_file_and_missing_features_are_named() -> None:
     found = Ridge(0.01).fit(networks(30))
-    with pytest.raises(PredictorError, match="schema"):
+    with pytest.raises(UserError, match="schema"):
         Predictor.from_json({**found.to_json(), "schema": "netwright/predictor/9"})
-    with pytest.raises(PredictorError, match="'intercept'"):
+    with pytest.raises(UserError, match="'intercept'"):
         Predictor.from_json({k: v for k, v in found.to_json().items() if k != "intercept"})
-    with pytest.raises(PredictorError, match=r"missing: stage2\.kernel"):
+    with pytest.raises(UserError, match=r"missing: stage2\.kernel"):
         found.predict(dict.fromkeys(NAMES[:3], 1.0))
 
 
@@ -173,7 +174,7 @@ def test_measures_are_their_definitions() -> None:
     ],
 )
 def test_what_cannot_be_fitted_is_named(make: Any, message: str) -> None:
-    with pytest.raises(PredictorError, match=message):
+    with pytest.raises(UserError, match=message):
         make()
 
 
