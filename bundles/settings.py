@@ -29,6 +29,3 @@ class BundleParams(Params):
     """Number of test images stored in the bundle with their expected outputs."""
     tolerance: Tolerance = Tolerance()
     """Upper limits of the tolerance of those outputs, per precision."""
-    signing_key: str | None = Field(None, min_length=1)
-    """PEM file of an elliptic-curve private key, relative to the repository root, with which
-    `netwright run` signs bundles that passed the gate; None: no signatures. Not read by stages."""

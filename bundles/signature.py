@@ -104,7 +104,7 @@ def check_private_key(path: Path) -> None:
     Raises:
         UserError: model-signing or the file is missing, or the key is not usable.
     """
-    require_package("bundle.signing_key")
+    require_package("signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     with _key_errors(path, f"Make one: {_MAKE}"):

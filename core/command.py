@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from core.settings import ParamsError, read_yaml
+from core.yaml_file import ParamsError, read_yaml
 
 DEVICE = "device"
 KEYS = ("data.path", "space.file", "teacher.file", "search.start_from", "fleet.share")

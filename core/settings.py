@@ -1,30 +1,29 @@
-"""Reading `params.yaml`: sections are validated against classes, and all errors are listed."""
+"""Settings: the sections of `params.yaml` as classes, and errors that list every problem.
+
+Defaults stand in the classes alone; `params.yaml` holds differences. Three root keys hold for all
+stages: `seed`, from which every section's generators are split by the section's name; `threads`;
+and `effort`, which selects the lengths of `core.effort`.
+"""
 
 from __future__ import annotations
 
 import difflib
-import re
+import hashlib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-_CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
-_POSITION = re.compile(r' in "<unicode string>", position (\d+)')
+from core.effort import LENGTHS, Effort
+from core.yaml_file import ParamsError as ParamsError
+from core.yaml_file import read_yaml
+
 _LARGEST = {"seed": 2**32 - 1}
 _LARGEST_OF_ALL = 2**53
 """The largest integer that all programs read exactly."""
-
-
-class ParamsError(ValueError):
-    """Invalid content of `params.yaml`; the message says what is wrong and what is allowed."""
 
 
 class Params(BaseModel):
@@ -35,121 +34,39 @@ class Params(BaseModel):
     )
 
 
+class Roots(Params):
+    """The keys of `params.yaml` that hold for all stages."""
+
+    seed: int = Field(0, ge=0)
+    """Random seed; every stage's generators are split from it by the stage's name."""
+    threads: int = Field(1, ge=1)
+    """CPU threads of every training process; results depend on it, as floating-point sums do."""
+    effort: Effort = "demo"
+    """How long stages train, search and measure: demo, standard or thorough. A length given in
+    params.yaml has precedence."""
+
+
+class Seeded(Params):
+    """A section that draws random numbers."""
+
+    seed: int = Field(0, ge=0)
+    """Split from the root key `seed` by the section's name."""
+
+
+class Threaded(Seeded):
+    """A section whose results also depend on the number of threads."""
+
+    threads: int = Field(1, ge=1)
+    """The root key `threads`."""
+
+
 T = TypeVar("T")
+S = TypeVar("S", bound=Params)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        ParamsError: the file is missing, is not YAML, has content that other programs would read
-            differently, or is not a mapping.
-    """
-    text = _text(path)
-    if _CONFLICT.search(text):
-        raise ParamsError(conflict_message(path))
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        content = yaml.load(text)
-        names = [] if _all_strings(content) else _non_string_keys(yaml.compose(text))
-    except RecursionError as error:
-        raise ParamsError(f"{path} is nested too deeply, or an alias contains itself.") from error
-    except (YAMLError, ValueError) as error:
-        raise ParamsError(f"{path} is not valid YAML{_where(error)}: {_why(error)}.") from error
-    if content is None:
-        raise ParamsError(f"{path} is empty: restore it with `git checkout {path.name}`.")
-    if not isinstance(content, dict):
-        raise ParamsError(f"{path} must be a mapping of sections, not {type(content).__name__}.")
-    if names:
-        raise ParamsError("\n".join(f"{path}, {name}" for name in names))
-    return content
-
-
-def conflict_message(path: Path) -> str:
-    """Error message for a file with git conflict markers."""
-    lines = f"{path} contains git's conflict markers (<<<<<<<, =======, >>>>>>>)"
-    if path.suffix == ".lock":
-        return (
-            f"{lines}: two branches have different results. Take one side, `git checkout --ours "
-            f"{path.name}` or `git checkout --theirs {path.name}`, or delete it; then run "
-            "`netwright run`, which restores earlier results from DVC's cache."
-        )
-    return (
-        f"{lines}: resolve each in an editor, or take one side with `git checkout "
-        f"--ours {path.name}` or `git checkout --theirs {path.name}`."
-    )
-
-
-def has_conflict(path: Path) -> bool:
-    """Whether a file contains git conflict markers; False if it is missing."""
-    if not path.is_file():
-        return False
-    return _CONFLICT.search(path.read_text(encoding="utf-8", errors="replace")) is not None
-
-
-def _text(path: Path) -> str:
-    if path.is_symlink() and not path.exists():
-        raise ParamsError(f"{path} is a broken link: {path.readlink()} does not exist.")
-    if path.is_dir():
-        raise ParamsError(f"{path} is a folder, but a file is needed.")
-    if not path.exists():
-        raise ParamsError(f"{path}: no such file. Run from the repository's root.")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        code = "utf-16" if error.object[:2] in {b"\xff\xfe", b"\xfe\xff"} else "latin1"
-        byte = error.object[error.start]
-        raise ParamsError(
-            f"{path} is not UTF-8 (byte {error.start + 1} is {byte:#04x}): save it as UTF-8, for "
-            f"example with `iconv -f {code} -t utf-8`."
-        ) from error
-
-
-def _all_strings(value: Any) -> bool:
-    """Whether all keys of nested mappings are strings."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _all_strings(item) for key, item in value.items())
-    return all(map(_all_strings, value)) if isinstance(value, list) else True
-
-
-def _non_string_keys(node: Any) -> list[str]:
-    """Errors for mapping keys that YAML reads as a number, a boolean, a date or null."""
-    found: list[str] = []
-    pending, seen = [("", node)], set()
-    while pending:
-        where, node = pending.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, SequenceNode):
-            pending += [(where, item) for item in node.value]
-        elif isinstance(node, MappingNode):
-            for key, value in node.value:
-                name = key.value if isinstance(key, ScalarNode) else "a list or mapping"
-                if key.tag.split(":")[-1] not in {"str", "merge"}:
-                    found.append(
-                        f"line {key.start_mark.line + 1}: {where}{name} is not a string in YAML "
-                        f'({key.tag.split(":")[-1]}). Put the name in quotes: "{name}".'
-                    )
-                pending.append((f"{where}{name}.", value))
-    return found
-
-
-def _where(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return "" if mark is None else f" in line {mark.line + 1}"
-
-
-def _why(error: Exception) -> str:
-    """The YAML library's reason in one line, without its advice to programmers."""
-    if isinstance(error, DuplicateKeyError):
-        return f"{str(error.problem).splitlines()[0]}: remove one of them"
-    reason = getattr(error, "problem", None) or str(error)
-    if "'\\t'" in reason:
-        return "indentation contains a tab: indent with spaces"
-    if "4300 digits" in reason:
-        return "a number is too long"
-    return _POSITION.sub(r" (character \1)", " ".join(reason.split()))
+def derive_seed(root: int, name: str) -> int:
+    """Split a seed by name: a stable 32-bit hash, so that no two sections share random streams."""
+    return int.from_bytes(hashlib.sha256(f"{root}:{name}".encode()).digest()[:4], "big")
 
 
 def read_section(path: Path, section: str, kind: type[T]) -> T:
@@ -162,7 +79,65 @@ def read_section(path: Path, section: str, kind: type[T]) -> T:
     content = read_yaml(path)
     if section not in content:
         raise ParamsError(f"{path} has no section '{section}'." + nearest(section, content))
-    return bind(content[section], section, kind)
+    return bind_section(content, section, kind)
+
+
+def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
+    """Validate a section of a params file's content, with its lengths, seed and threads.
+
+    Raises:
+        ParamsError: see `read_section`; also for an invalid root key.
+    """
+    roots = read_roots(content)
+    given = content.get(section)
+    if misplaced := list(_misplaced(given, section, kind)):
+        raise ParamsError("\n".join(misplaced))
+    lengths = LENGTHS[roots.effort].get(section, {})
+    if lengths and (given is None or isinstance(given, Mapping)):
+        given = merge(lengths, {} if given is None else given)
+    settings = bind(given, section, kind)
+    return fill_in_roots(settings, section, roots) if isinstance(settings, Params) else settings
+
+
+def read_roots(content: Mapping[str, Any]) -> Roots:
+    """The root keys of a params file's content.
+
+    Raises:
+        ParamsError: one has an invalid value.
+    """
+    return bind({name: content[name] for name in Roots.model_fields if name in content}, "", Roots)
+
+
+def fill_in_roots(settings: S, where: str, roots: Roots) -> S:
+    """`settings`, and those within, with the seed of their name and the root's threads."""
+    changes: dict[str, Any] = {}
+    if isinstance(settings, Seeded):
+        changes["seed"] = derive_seed(roots.seed, where)
+    if isinstance(settings, Threaded):
+        changes["threads"] = roots.threads
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Params):
+            changes[name] = fill_in_roots(value, f"{where}.{name}", roots)
+    return settings.model_copy(update=changes)
+
+
+def is_root_key(name: str, kind: type[BaseModel]) -> bool:
+    """Whether a field of a section is filled in from the root key of its name."""
+    filled = {"seed": Seeded, "threads": Threaded}
+    return name in filled and issubclass(kind, filled[name])
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with nested changes."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def bind(value: Any, where: str, kind: type[T]) -> T:
@@ -195,7 +170,7 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 
 def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
     location = [str(part) for part in detail["loc"]]
-    key = ".".join([where, *location])
+    key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":
         return f"{key}: unknown key.{nearest(location[-1], _keys_beside(location, kind))}"
     if detail["type"] == "missing":
@@ -206,11 +181,25 @@ def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
     return f"{key}: {message} (got {_short(detail['input'])}).{quotes}"
 
 
+def _misplaced(value: Any, where: str, kind: Any) -> typing.Iterator[str]:
+    """Errors for root keys within a section."""
+    if not isinstance(value, Mapping) or not isinstance(kind, type):
+        return
+    if not issubclass(kind, Params):
+        return
+    for key, item in value.items():
+        field = kind.model_fields.get(key)
+        if is_root_key(key, kind):
+            yield f"{where}.{key}: not a key of a section: use the root key {key}, for all stages."
+        elif field is not None:
+            yield from _misplaced(item, f"{where}.{key}", field.annotation)
+
+
 def _excessive(value: Any, where: str) -> typing.Iterator[str]:
     """Errors for integers too large for the libraries that read them."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _excessive(item, f"{where}.{key}")
+            yield from _excessive(item, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from _excessive(item, f"{where}.{number}")
@@ -231,7 +220,7 @@ def _keys_beside(location: list[str], kind: Any) -> list[str]:
         kind = _step(kind, part)
     for option in _alternatives(kind):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            return list(option.model_fields)
+            return [name for name in option.model_fields if not is_root_key(name, option)]
     return []
 
 

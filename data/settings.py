@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from core.settings import Params, nearest
+from core.settings import Params, Seeded, nearest
 from data.sources import SOURCES
 
 
@@ -19,13 +19,13 @@ def _known_source(name: str) -> str:
 class AugmentParams(Params):
     """Augmentation of training images, in every stage that trains."""
 
-    flip: bool | None = None
+    flip: bool | None = False
     """Random horizontal flips; null: the source's default (see `Source.flips`)."""
-    shift: int = Field(2, ge=0, le=64)
+    shift: int = Field(0, ge=0, le=64)
     """Largest random shift in pixels in each direction; uncovered pixels are black."""
 
 
-class DataParams(Params):
+class DataParams(Seeded):
     """Which images, and how they are turned into arrays."""
 
     source: Annotated[str, AfterValidator(_known_source)]
@@ -36,14 +36,12 @@ class DataParams(Params):
     """Height and width of the prepared images, in pixels."""
     fit: Literal["crop", "pad"] = "crop"
     """How images are made square: centre crop, or padding with black."""
-    val_fraction: float = Field(gt=0, le=0.5)
+    val_fraction: float = Field(0.1, gt=0, le=0.5)
     """Share of the non-test images used for validation; unused if the source has a validation
     split of its own."""
-    test_fraction: float = Field(gt=0, le=0.5)
+    test_fraction: float = Field(0.15, gt=0, le=0.5)
     """Share of test images; unused if the source has a test split of its own."""
-    max_corrupt: int = Field(ge=0)
+    max_corrupt: int = Field(0, ge=0)
     """Most unreadable images allowed; more stop the run."""
     augment: AugmentParams = AugmentParams()
     """Augmentation of training images."""
-    seed: int = Field(ge=0)
-    """Seed of the splits."""

@@ -16,14 +16,8 @@ from typing import Any
 
 from pydantic import Field
 
-from core.settings import (
-    Params,
-    ParamsError,
-    bind,
-    conflict_message,
-    has_conflict,
-    nearest,
-)
+from core.settings import Params, ParamsError, bind, nearest
+from core.yaml_file import conflict_message, has_conflict
 from pipelines.repair import LOCK, repair_lock
 
 GRAPH_FILE = "dvc.yaml"

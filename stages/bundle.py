@@ -72,7 +72,7 @@ def main() -> None:
     golden, computed_by = compute_golden(results, device, params, info, flags)
     files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
     files[RUN] = run_program(backend(device.backend).session).encode()
-    settings = params.model_dump(mode="json", exclude={"signing_key"})
+    settings = params.model_dump(mode="json")
     sections = [settings, device.model_dump(mode="json")]
     content = manifest_content(
         flags.device,

@@ -54,7 +54,7 @@ def main() -> None:
     flags = parser.parse_args()
     params = read_section(flags.params, "quantize", QuantizeParams)
     device = pick_device(flags.params, flags.device)
-    prepare_machine(params.finetune.threads, params.seed)
+    prepare_machine(params.threads, params.seed)
     runtime = backend(device.backend)
     runtime.check(device)
     network = read_network(flags.model)

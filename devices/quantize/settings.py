@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from core.settings import Params
+from core.settings import Threaded
 from devices.quantize.calibration import Method
 from models.training.learning import LearningParams
 
@@ -40,13 +40,9 @@ class FinetuneParams(LearningParams):
     """Distillation temperature of teacher and student logits."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between two checkpoints."""
-    threads: int = Field(1, ge=1)
-    """CPU threads; a param because floating-point sums depend on it."""
-    seed: int = Field(0, ge=0)
-    """Random seed of the batches and their augmentation."""
 
 
-class QuantizeParams(Params):
+class QuantizeParams(Threaded):
     """Section `quantize` of `params.yaml`."""
 
     methods: tuple[Method, ...] = Field(
@@ -98,8 +94,6 @@ class QuantizeParams(Params):
     """Blocks are added until half the 95% interval is at most this share of the latency."""
     time_limit_s: float = Field(5.0, gt=0)
     """Seconds per latency measurement after which no more blocks are added."""
-    seed: int = Field(0, ge=0)
-    """Random seed of the calibration images."""
     finetune: FinetuneParams = FinetuneParams()
     """Quantisation-aware fine-tuning."""
 

@@ -53,6 +53,61 @@ class Graph:
     target: str
 
 
+class Layer:
+    """A node in its graph, for the converters.
+
+    Args:
+        graph: the network.
+        node: one of its layers.
+    """
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph, self.node = graph, node
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is present."""
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
+
+    def constant_values(self, index: int) -> list[Any]:
+        """Values of a constant input."""
+        values: list[Any] = np.atleast_1d(self.graph.constants[self.node.inputs[index]]).tolist()
+        return values
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """An attribute."""
+        return self.node.attributes.get(name, default)
+
+    def shape(self, output: int = 0) -> tuple[int, ...]:
+        """Shape of an output in ONNX's layout."""
+        return self.graph.shapes[self.node.outputs[output]]
+
+    def input_shape(self, index: int = 0) -> tuple[int, ...]:
+        """Shape of an input in ONNX's layout."""
+        return self.graph.shapes[self.node.inputs[index]]
+
+    def slices(self) -> dict[int, slice]:
+        """The slice of each axis that a Slice node cuts."""
+        starts, ends = self.constant_values(1), self.constant_values(2)
+        axes = self.constant_values(3) if self.has_input(3) else list(range(len(starts)))
+        steps = self.constant_values(4) if self.has_input(4) else [1] * len(starts)
+        return dict(zip(axes, map(slice, starts, ends, steps), strict=True))
+
+    def mean_axes(self) -> list[int]:
+        """The axes over which a ReduceMean or GlobalAveragePool node averages."""
+        axes = self.constant_values(1) if self.has_input(1) else self.setting("axes", [2, 3])
+        return list(axes)
+
+    def require_bilinear(self, runtime: str) -> None:
+        """Check that a Resize node is bilinear, with centres of pixels aligned.
+
+        Raises:
+            DeviceError: it is not.
+        """
+        mode = self.setting("mode", "nearest"), self.setting("coordinate_transformation_mode")
+        if mode != ("linear", "half_pixel"):
+            raise DeviceError(f"a Resize of mode {mode} cannot be converted to {runtime}.")
+
+
 def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
     """Read an ONNX file with static shapes.
 

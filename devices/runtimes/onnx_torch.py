@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from devices.device import DeviceError
-from devices.runtimes.onnx_graph import Graph, Node, read_graph
+from devices.runtimes.onnx_graph import Graph, Layer, Node, read_graph
 
 _INT8 = -128, 127, torch.int8
 
@@ -95,15 +95,16 @@ def export(onnx_model: Path) -> torch.export.ExportedProgram:
         return torch.export.export(module, (torch.zeros(module.input_shape),))
 
 
-class _Call:
+class _Call(Layer):
     """One layer with its input values."""
 
     def __init__(self, module: OnnxModule, node: Node, values: Mapping[str, Any]) -> None:
-        self._module, self._node, self._values = module, node, values
+        super().__init__(module.graph, node)
+        self._module, self._values = module, values
 
     def tensor(self, index: int) -> Tensor:
         """An input, computed or constant."""
-        name = self._node.inputs[index]
+        name = self.node.inputs[index]
         if name in self._values:
             return _value(self._values[name])
         buffer: Tensor = getattr(self._module, self._module.buffer_names[name])
@@ -111,11 +112,11 @@ class _Call:
 
     def tensors(self) -> list[Tensor]:
         """All inputs."""
-        return [self.tensor(index) for index in range(len(self._node.inputs))]
+        return [self.tensor(index) for index in range(len(self.node.inputs))]
 
     def scales_in(self, index: int) -> tuple[float, int] | None:
         """Scale and zero point of a dequantised input; None if it is not dequantised."""
-        found = self._values.get(self._node.inputs[index])
+        found = self._values.get(self.node.inputs[index])
         return (
             (found.constant_values(1)[0], found.constant_values(2)[0])
             if isinstance(found, _Call)
@@ -124,36 +125,17 @@ class _Call:
 
     def scales_out(self) -> tuple[float, int] | None:
         """Scale and zero point of the output, if its only consumer is QuantizeLinear."""
-        nodes = self._module.graph.nodes
-        readers = [node for node in nodes if self._node.outputs[0] in node.inputs]
+        nodes = self.graph.nodes
+        readers = [node for node in nodes if self.node.outputs[0] in node.inputs]
         if len(readers) != 1 or readers[0].operator != "QuantizeLinear":
             return None
         call = _Call(self._module, readers[0], {})
         return call.constant_values(1)[0], call.constant_values(2)[0]
 
-    def has_input(self, index: int) -> bool:
-        """Whether an optional input is present."""
-        return index < len(self._node.inputs) and self._node.inputs[index] != ""
-
-    def constant_values(self, index: int) -> list[Any]:
-        """Values of a constant input."""
-        values: list[Any] = np.atleast_1d(
-            self._module.graph.constants[self._node.inputs[index]]
-        ).tolist()
-        return values
-
-    def setting(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self._node.attributes.get(name, default)
-
-    def shape(self, output: int = 0) -> tuple[int, ...]:
-        """Shape of an output."""
-        return self._module.graph.shapes[self._node.outputs[output]]
-
     @property
     def outputs(self) -> int:
         """Number of outputs."""
-        return len(self._node.outputs)
+        return len(self.node.outputs)
 
 
 def _value(found: Tensor | _Call) -> Tensor:
@@ -198,9 +180,8 @@ def _gemm(call: _Call) -> Tensor:
 
 
 def _mean(call: _Call) -> Tensor:
-    axes = call.constant_values(1) if call.has_input(1) else call.setting("axes", [2, 3])
     # XNNPACK pools only with kept axes; the reshape is free.
-    return call.tensor(0).mean(axes, keepdim=True).reshape(call.shape())
+    return call.tensor(0).mean(call.mean_axes(), keepdim=True).reshape(call.shape())
 
 
 def _hard_sigmoid(call: _Call) -> Tensor:
@@ -212,12 +193,8 @@ def _hard_sigmoid(call: _Call) -> Tensor:
 
 def _slice(call: _Call) -> Tensor:
     result = call.tensor(0)
-    starts, ends = call.constant_values(1), call.constant_values(2)
-    axes = call.constant_values(3) if call.has_input(3) else list(range(len(starts)))
-    steps = call.constant_values(4) if call.has_input(4) else [1] * len(starts)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = result.shape[axis]
-        low, high, _ = slice(start, end, step).indices(size)
+    for axis, wanted in call.slices().items():
+        low, high, step = wanted.indices(result.shape[axis])
         result = torch.ops.aten.slice.Tensor(result, axis, low, high, step)
     return result
 
@@ -229,9 +206,7 @@ def _split(call: _Call) -> tuple[Tensor, ...]:
 
 
 def _resize(call: _Call) -> Tensor:
-    mode = call.setting("mode", "nearest"), call.setting("coordinate_transformation_mode")
-    if mode != ("linear", "half_pixel"):
-        raise DeviceError(f"a Resize of mode {mode} cannot be converted to PyTorch.")
+    call.require_bilinear("PyTorch")
     height, width = call.shape()[2:]
     return functional.interpolate(
         call.tensor(0), (height, width), mode="bilinear", align_corners=False

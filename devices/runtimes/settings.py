@@ -32,5 +32,3 @@ class ExportParams(Params):
     """Seconds per latency measurement after which no more blocks are added."""
     emulated_images: int = Field(500, ge=1)
     """Test images run when the device's runtime is emulated, which is slow."""
-    seed: int = Field(0, ge=0)
-    """Random seed of the process."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from core.settings import Params, nearest
+from core.settings import Threaded, nearest
 from models.search.algorithms import ALGORITHMS
 from models.search.algorithms.annealing import AnnealingSettings
 from models.search.algorithms.evolution import EvolutionSettings
@@ -18,15 +18,15 @@ LEARN_WEIGHTS = ("fp_nas", "parsec")
 """Algorithms that can train the supernet on their samples."""
 
 
-class SearchParams(Params):
+class SearchParams(Threaded):
     """How architectures are searched; the same for every device."""
 
-    algorithm: str
+    algorithm: str = "fp_nas"
     """Name in the algorithm table: fp_nas, parsec, random, evolution, exhaustive, annealing,
     hurricane."""
-    steps: int = Field(ge=1)
-    """Rounds of proposing, evaluating and learning."""
-    batch: int = Field(ge=1)
+    steps: int = Field(60, ge=1)
+    """Steps of proposing, evaluating and learning."""
+    batch: int = Field(256, ge=1)
     """Held-out images per step; at most the whole validation split (fp_nas, parsec, random)."""
     fitness_images: int = Field(1000, ge=1)
     """Held-out images of the other algorithms, the same in every step."""
@@ -35,13 +35,13 @@ class SearchParams(Params):
     learn_from: Literal["step", "all"] = "step"
     """What fp_nas learns from in each step: the step's samples, by gradient ascent, as in the
     paper; or all evaluations so far, by a regression."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(0.7, gt=0)
     """Step of plain gradient ascent on the distribution's logits (parsec; fp_nas from `step`)."""
-    inverse_temperature: float = Field(gt=0)
+    inverse_temperature: float = Field(0.3, gt=0)
     """beta: scales the batch's log-likelihood, `-images * NLL`; 1 as in PARSEC (as above)."""
     control_variate: bool = True
     """Subtract the samples' mean gradient (expectation 0) from the estimate to reduce variance."""
-    cost_weight: float = Field(ge=0)
+    cost_weight: float = Field(10.0, ge=0)
     """eta: weight of the hinge on each budget, per fraction by which it is exceeded."""
     stop_when_sharp: bool = False
     """End before `steps` once the entropy is at most that of `candidates` equally likely networks:
@@ -51,20 +51,20 @@ class SearchParams(Params):
     file to the stage. The default is the uniform distribution."""
     start_weight: float = Field(0.5, ge=0, le=1)
     """Factor of the start's logits; smaller values let the search move further from the start."""
-    latency_margin: float = Field(0.0, ge=0, lt=1)
+    latency_margin: float = Field(0.15, ge=0, lt=1)
     """Fraction of a latency budget the search leaves free, because predictions have an error.
 
     Reduced to the largest feasible margin if no architecture can leave so much.
     """
-    samples_per_nat: float = Field(gt=0)
+    samples_per_nat: float = Field(0.25, gt=0)
     """lambda: architectures drawn per nat of the distribution's entropy (fp_nas)."""
-    min_samples: int = Field(ge=2)
+    min_samples: int = Field(3, ge=2)
     """Minimum architectures per step (fp_nas)."""
-    max_samples: int = Field(ge=2)
+    max_samples: int = Field(16, ge=2)
     """Maximum architectures per step (fp_nas)."""
-    fixed_samples: int = Field(ge=2)
+    fixed_samples: int = Field(4, ge=2)
     """Architectures per step (all but fp_nas)."""
-    coarse_fraction: float = Field(ge=0, le=1)
+    coarse_fraction: float = Field(0.5, ge=0, le=1)
     """Share of the steps with the factorised distribution, before it becomes joint (fp_nas)."""
     evolution: EvolutionSettings = EvolutionSettings()
     """Settings of the algorithm `evolution`, and of the evolutions inside `hurricane`."""
@@ -76,14 +76,10 @@ class SearchParams(Params):
     """Settings of the algorithm `hurricane`; others do not read them."""
     weights: WeightsSettings = WeightsSettings()
     """Whether and how the supernet is trained alternately with the distribution."""
-    candidates: int = Field(ge=1)
+    candidates: int = Field(12, ge=1)
     """Architectures passed to rank; fewer only if fewer meet the budgets."""
-    checkpoint_every: int = Field(ge=1)
+    checkpoint_every: int = Field(5, ge=1)
     """Steps between checkpoints."""
-    threads: int = Field(ge=1)
-    """Threads of this stage; results depend on it."""
-    seed: int = Field(ge=0)
-    """Seed of samples and held-out batches."""
 
     @field_validator("algorithm")
     @classmethod

@@ -46,9 +46,9 @@ class WeightsSettings(Params):
     learning_rate: float = Field(0.02, gt=0)
     """Of SGD with momentum, with warm-up and cosine decay to zero."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: float = Field(0.00005, ge=0)
-    """Of convolutions and fully connected layers."""
+    """Weight decay of convolutions and fully connected layers."""
 
 
 class SharedWeights:

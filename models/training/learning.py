@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.checkpoint import Checkpoint
 from core.files import rounded, sha256_file
 from core.progress import Progress
-from core.settings import Params
+from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
@@ -26,29 +26,25 @@ EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
 
 
-class LearningParams(Params):
+class LearningParams(Threaded):
     """How a stage trains: batches, learning rate with warm-up and cosine decay, resuming."""
 
-    epochs: float = Field(gt=0)
+    epochs: float = Field(1.0, gt=0)
     """Passes over the training split; fractions are allowed."""
-    batch: int = Field(ge=2)
+    batch: int = Field(64, ge=2)
     """Images per step."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(0.1, gt=0)
     """Highest learning rate, reached after the warm-up."""
-    momentum: float = Field(ge=0, lt=1)
-    """Of SGD, 0 for none; AdamW's beta1."""
-    weight_decay: float = Field(ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD, 0 for none; AdamW's beta1."""
+    weight_decay: float = Field(0.00005, ge=0)
     """Of convolutions and fully connected layers; not of batch norms and biases."""
-    label_smoothing: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of each target spread over all classes."""
-    warmup_fraction: float = Field(ge=0, le=1)
+    warmup_fraction: float = Field(0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
-    checkpoint_every: int = Field(ge=1)
+    checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
-    threads: int = Field(ge=1)
-    """Processor threads; part of the params because floating-point sums depend on it."""
-    seed: int = Field(ge=0)
-    """Of initial weights, batches, augmentation and sampling."""
 
     def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
         """The recipe for a training split that gives this many steps per epoch."""
@@ -71,12 +67,12 @@ class NetworkParams(LearningParams):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
     mixup_alpha: float = Field(0.0, ge=0)
-    """Alpha of mixup's Beta distribution; 0 disables mixup."""
-    slice_share: float = Field(ge=0, le=1)
+    """Alpha of the Beta distribution of mixup's shares; 0 disables mixup."""
+    slice_share: float = Field(0.2, ge=0, le=1)
     """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights."""
-    ema_decay: float = Field(ge=0, lt=1)
-    """Of the moving average of the weights, which is the result; 0: the last weights."""
-    recalibration_batches: int = Field(16, ge=1)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    """Decay per step of the averaged weights, which are the result; 0: the last weights."""
+    recalibration_batches: int = Field(32, ge=1)
     """Training batches for the final batch norms' statistics."""
 
     def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:

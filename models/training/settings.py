@@ -13,11 +13,15 @@ from models.training.learning import Images, NetworkParams
 class TrainParams(NetworkParams):
     """How a device's network is trained."""
 
+    epochs: float = Field(2.0, gt=0)
+    """Passes over the training split; fractions are allowed."""
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    """Decay per step of the averaged weights, which are the result; 0: the last weights."""
     processes: int = Field(1, ge=1)
     """Processes that share every batch (data parallelism); each has `threads` threads."""
-    distill_weight: float = Field(ge=0, le=1)
+    distill_weight: float = Field(0.2, ge=0, le=1)
     """Share of the teacher's soft labels in the loss; the rest is cross-entropy."""
-    temperature: float = Field(gt=0)
+    temperature: float = Field(2.0, gt=0)
     """Softmax temperature of teacher and student; 1 leaves them unchanged."""
     soft_labels: Literal["cached", "live"] = "cached"
     """cached: the teacher's stored logits of the images without augmentation, at no cost. live: its

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from devices.device import CPU, Device, DeviceError
@@ -45,26 +45,14 @@ def thread_warnings(values: Mapping[str, Any]) -> list[str]:
     Args:
         values: the sections of the params, as their classes.
     """
-    available = core_count()
+    available, threads = core_count(), values["roots"].threads
+    used = {"threads": threads}
+    for name in ("supernet", "train"):
+        if (processes := values[name].processes) > 1:
+            used[f"threads times {name}.processes"] = threads * processes
     return [
-        f"{key}: {threads} threads on {available} cores: the stage will be slow. Fewer threads are "
+        f"{key}: {count} threads on {available} cores: the stage will be slow. Fewer threads are "
         "faster, but change the results slightly."
-        for key, threads in _threads(values)
-        if threads > available
+        for key, count in used.items()
+        if count > available
     ]
-
-
-def _threads(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, int]]:
-    for name, section in values.items():
-        if name == "devices":
-            continue
-        key = f"{where}{name}"
-        if isinstance(section, Mapping):
-            continue
-        threads = getattr(section, "threads", None)
-        if isinstance(threads, int):
-            processes = getattr(section, "processes", 1)
-            times = f" times {key}.processes" if processes > 1 else ""
-            yield f"{key}.threads{times}", threads * processes
-        fields = getattr(type(section), "model_fields", {})
-        yield from _threads({field: getattr(section, field) for field in fields}, f"{key}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.files import fingerprint, sha256_file, write_bytes
-from core.settings import bind
+from core.settings import bind_section
 from pipelines.graph import PARAMS, Graph, GraphError
 from pipelines.plan import GATE, REPORT, Plan, make_plan
 from pipelines.repair import LOCK, read_mapping
@@ -45,7 +45,7 @@ def read_one_section(root: Path, name: str, kind: type[T]) -> T:
     Raises:
         ParamsError: the section cannot be read.
     """
-    return bind(read_mapping(root / PARAMS).get(name), name, kind)
+    return bind_section(read_mapping(root / PARAMS), name, kind)
 
 
 def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import Field
 
 from bundles.settings import BundleParams
-from core.settings import Params, ParamsError, bind, nearest, read_yaml
+from core.settings import Params, ParamsError, Roots, bind_section, nearest
 from core.system import describe_os_error
+from core.yaml_file import read_yaml
 from data.settings import DataParams
 from devices.device import Device
 from devices.fleet.settings import FleetParams
@@ -23,6 +24,7 @@ from models.search.settings import SearchParams
 from models.training.settings import TrainParams
 from models.training.supernet.settings import SupernetParams
 from models.training.teachers.settings import TeacherParams
+from pipelines.checks.roots import RootParams, bind_roots
 from pipelines.graph import PARAMS
 
 
@@ -50,10 +52,16 @@ SECTIONS: dict[str, Any] = {
 }
 """The class of each section."""
 
+REQUIRED = (*Roots.model_fields, *SECTIONS)
+"""Top-level keys that `dvc.yaml` tracks: DVC does not run a stage if one is missing."""
+
 
 @dataclass(frozen=True)
 class Bound:
-    """The sections that bind to their class, and the problems of the others."""
+    """The sections that bind to their class, and the problems of the others.
+
+    The root keys are the section `roots`.
+    """
 
     values: Mapping[str, Any]
     problems: tuple[str, ...]
@@ -67,17 +75,22 @@ def bind_params(root: Path) -> Bound:
     """
     content = read_yaml(root / PARAMS)
     problems = [
-        f"{name}: unknown section.{nearest(str(name), SECTIONS)}"
+        f"{name}: unknown section.{nearest(str(name), [*RootParams.model_fields, *SECTIONS])}"
         for name in content
-        if name not in SECTIONS
+        if name not in SECTIONS and name not in RootParams.model_fields
     ]
+    problems += [f"{name}: required, but not given." for name in REQUIRED if name not in content]
     values: dict[str, Any] = {}
+    try:
+        values["roots"] = bind_roots(content)
+    except ParamsError as error:
+        problems.extend(str(error).splitlines())
+        content = {name: value for name, value in content.items() if name in SECTIONS}
     for name, kind in SECTIONS.items():
         if name not in content:
-            problems.append(f"{name}: required section is missing.")
             continue
         try:
-            values[name] = bind(content[name], name, kind)
+            values[name] = bind_section(content, name, kind)
         except ParamsError as error:
             problems.extend(str(error).splitlines())
     return Bound(values, tuple(problems))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.settings import ParamsError, read_yaml
 from core.system import describe_os_error
+from core.yaml_file import ParamsError, read_yaml
 from data.check import check_images
 from data.sources import SOURCES
 from pipelines.checks.params import read_params
@@ -87,10 +87,11 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("space", "file"),
         ("teacher", "file"),
         ("search", "start_from"),
-        ("bundle", "signing_key"),
+        ("roots", "signing_key"),
     ):
         if section in values and getattr(values[section], field) is not None:
-            yield f"{section}.{field}", getattr(values[section], field)
+            key = field if section == "roots" else f"{section}.{field}"
+            yield key, getattr(values[section], field)
     for name, device in values.get("devices", {}).items():
         if device.table is not None:
             yield f"devices.{name}.table.file", device.table.file

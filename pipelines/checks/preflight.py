@@ -93,8 +93,8 @@ def image_problems(bound: Bound) -> list[str]:
 def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     """Problems of what single sections of the params refer to."""
     values, problems = bound.values, list[str]()
-    if "bundle" in values:
-        problems += problems_of(check_signing, root, values["bundle"].signing_key)
+    if "roots" in values:
+        problems += problems_of(check_signing, root, values["roots"].signing_key)
     if "search" in values:
         problems += problems_of(check_start, root, values["search"].start_from)
     if {"search", "fleet"} <= values.keys():

@@ -18,6 +18,7 @@ import typer
 from pipelines.cli.agent import agent
 from pipelines.cli.common import DONE, FAILED, WRONG_USE, Failure
 from pipelines.cli.doctor import doctor
+from pipelines.cli.params import params
 from pipelines.cli.predict import predict
 from pipelines.cli.profile import profile
 from pipelines.cli.report import report
@@ -36,7 +37,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (run, status, doctor, profile, verify, predict, report, space, serve, agent):
+for _command in (
+    run,
+    status,
+    doctor,
+    params,
+    profile,
+    verify,
+    predict,
+    report,
+    space,
+    serve,
+    agent,
+):
     app.command()(_command)
 
 

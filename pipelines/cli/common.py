@@ -12,7 +12,7 @@ DONE, FAILED, WRONG_USE, HELD_BACK = 0, 1, 2, 3
 
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Parallel stages. Default: the number of CPU cores."),
+    typer.Option("--jobs", min=1, help="Parallel stages. Default: CPU cores / threads."),
 ]
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)]
 
@@ -32,6 +32,8 @@ def enter_repository() -> Path:
     return enter(Path.cwd())
 
 
-def default_jobs() -> int:
-    """The number of CPU cores."""
-    return os.cpu_count() or 1
+def default_jobs(root: Path) -> int:
+    """The number of stages whose threads fit the CPU cores; at least one."""
+    from pipelines.checks.roots import read_roots
+
+    return max(1, (os.cpu_count() or 1) // read_roots(root).threads)

@@ -49,7 +49,7 @@ def run(
         plan = restrict_to_devices(make_checked_plan(root), device or [])
         if plan.stale:
             _warn(root)
-            run_stale(root, plan.graph, list(plan.stale), jobs or default_jobs(), verbose)
+            run_stale(root, plan.graph, list(plan.stale), jobs or default_jobs(root), verbose)
         else:
             Console().print("Everything is fresh: no stage had to run.")
         summaries = _conclude(root, plan, whole=not device)
@@ -90,15 +90,15 @@ def _warn(root: Path) -> None:
 def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
     """Attest the bundles, print the summary, and write the report of a `whole` run."""
     from bundles.errors import BundleError
-    from bundles.settings import BundleParams
-    from pipelines.checks.incremental import read_one_section, update_report
+    from pipelines.checks.incremental import update_report
+    from pipelines.checks.roots import read_roots
     from pipelines.leftovers import leftover_notes
     from pipelines.report.provenance import attest
     from pipelines.report.summary import print_summary, read_summaries
 
     summaries = read_summaries(root, plan.graph, plan.devices)
     try:
-        attest(root, summaries, read_one_section(root, "bundle", BundleParams).signing_key)
+        attest(root, summaries, read_roots(root).signing_key)
     except BundleError as error:
         raise Failure(FAILED, str(error)) from error
     print_summary(Console(), summaries)

@@ -22,4 +22,4 @@ def serve(
     root = enter_repository()
     schedule = check_cron(cron)
     preflight(root)
-    serve_schedule(Console(), root, schedule, port, jobs or default_jobs())
+    serve_schedule(Console(), root, schedule, port, jobs or default_jobs(root))

@@ -36,7 +36,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
     Args:
         root: the repository.
         summaries: each device's `bundle.json`.
-        key: `bundle.signing_key`, or None.
+        key: `signing_key`, or None.
 
     Raises:
         BundleError: an archive is not a valid bundle; it is not signed.

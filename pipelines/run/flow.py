@@ -74,7 +74,7 @@ def release_flow(jobs: int, stages: list[str] | None = None, verbose: bool = Fal
         )
         if stages is None:
             summaries = read_summaries(workspace.root, graph, graph.devices)
-            attest(workspace.root, summaries, read_params(workspace.root)["bundle"].signing_key)
+            attest(workspace.root, summaries, read_params(workspace.root)["roots"].signing_key)
             print_summary(Console(), summaries)
             if held := held_back(summaries):
                 raise GateError(f"the quality gate held back: {', '.join(held)}.")

@@ -196,5 +196,5 @@ def test_without_the_package_the_message_says_how_to_install_it(signed, keys, mo
     monkeypatch.setattr(signature.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--public-key: .*model_signing.*\[signing\]"):
         verify(signed, trust=Trust(keys[1]))
-    with pytest.raises(UserError, match=r"bundle\.signing_key: .*\[signing\]"):
+    with pytest.raises(UserError, match=r"signing_key: .*\[signing\]"):
         check_private_key(keys[0])

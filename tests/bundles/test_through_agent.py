@@ -15,7 +15,7 @@ from bundles.check.verify import verify
 from core.files import write_bytes, write_json
 from core.process import run_main
 from core.schemas import EXPORT, LATENCY, QUANTIZE
-from core.settings import read_yaml
+from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
 from pipelines.cli.verify import target_finder
 from stages.quantize import main as quantize_main

@@ -15,7 +15,7 @@ from bundles.check.verify import verify
 from bundles.read import read_bundle
 from core.files import write_json
 from core.schemas import LATENCY
-from core.settings import read_yaml
+from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
 from devices.runtimes.openvino.session import why_absent
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Params, ParamsError, bind, read_yaml
+from core.settings import Params, ParamsError, bind
+from core.yaml_file import read_yaml
 
 BAD: dict[str, tuple[bytes, str]] = {
     "a tab": (b"data:\n\tsource: x\n", "in line 2: indentation contains a tab"),

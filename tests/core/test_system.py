@@ -27,7 +27,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path):
 
 def test_a_stage_that_may_not_write_so_much_ends_with_one_line(tmp_path: Path):
     params = tmp_path / "params.yaml"
-    data = {"source": "digits", "path": str(tmp_path / "raw"), "size": 8, "seed": 0}
+    data = {"source": "digits", "path": str(tmp_path / "raw"), "size": 8}
     data |= {"val_fraction": 0.1, "test_fraction": 0.1, "max_corrupt": 0}
     params.write_text(json.dumps({"data": data}))
     program = (

@@ -18,14 +18,13 @@ def data_params(**changes):
         "val_fraction": 0.1,
         "test_fraction": 0.15,
         "max_corrupt": 0,
-        "seed": 0,
     }
     return DataParams(**{**values, **changes})
 
 
 def run(tmp_path, out, **changes):
     file = tmp_path / "params.yaml"
-    file.write_text(json.dumps({"data": data_params(**changes).model_dump()}))
+    file.write_text(json.dumps({"data": data_params(**changes).model_dump(exclude={"seed"})}))
     run_stage(fetch, [f"--params={file}", f"--out={out}"])
     return json.loads((out / "source.json").read_text())
 

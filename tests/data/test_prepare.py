@@ -32,13 +32,12 @@ VALUES = {
     "val_fraction": 0.1,
     "test_fraction": 0.15,
     "max_corrupt": 0,
-    "seed": 0,
 }
 
 
-def run(folder, out, **changes):
+def run(folder, out, seed=0, **changes):
     file = out.parent / "params.yaml"
-    file.write_text(json.dumps({"data": {**VALUES, **changes}}))
+    file.write_text(json.dumps({"seed": seed, "data": {**VALUES, **changes}}))
     run_stage(prepare, [f"--params={file}", f"--source={folder}", f"--out={out}"])
     return DatasetInfo.read(out)
 

@@ -1,16 +1,34 @@
 """Rules for files, params sections and pinned packages."""
 
 import ast
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 from ruamel.yaml import YAML
 
-from core.settings import Params
+from core.effort import LENGTHS
+from core.settings import Roots, bind_section
+from devices.device import Device
 from pipelines.checks.params import SECTIONS
+from pipelines.checks.roots import RootParams
+from pipelines.settings import Setting, reference, walk
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "stages", "bundles", "devices", "models", "data", "core")
+EVERY_SETTING = [
+    *walk(RootParams, ""),
+    *(s for name, kind in SECTIONS.items() if name != "devices" for s in walk(kind, name)),
+]
+UNIT = re.compile(
+    r"\b([Ss]hares?|[Ff]ractions?|[Ii]mages?|[Pp]ixels|[Ss]teps?|epochs|[Pp]asses|[Ss]econds"
+    r"|[Nn]etworks|[Aa]rchitectures|[Bb]locks|[Cc]alls|[Tt]hreads|[Pp]rocesses|[Bb]atch(es)?|seed"
+    r"|[Pp]robability|[Pp]ercentile|accuracy|precisions?|[Dd]imensions|[Kk]eys|standard deviations"
+    r"|[Tt]emperature|[Mm]omentum|decay|[Ll]earning rate|logits?|[Cc]andidates|[Rr]esamples"
+    r"|[Ff]actor|[Ww]eight|error|members|chains?|[Oo]perators|groups|[Pp]arts|unit|size)\b"
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -39,30 +57,56 @@ def test_tests_have_no_package_markers():
 
 def test_every_section_of_the_params_has_one_class_and_every_class_a_section():
     content = YAML(typ="safe").load(ROOT / "params.yaml")
-    assert content.keys() == SECTIONS.keys()
+    assert content.keys() == {*SECTIONS, *Roots.model_fields}
 
 
-def test_every_field_of_a_section_is_in_the_params_file():
+def test_the_params_file_shows_few_keys():
     content = YAML(typ="safe").load(ROOT / "params.yaml")
-    hidden = {
-        f"{name}.{field}"
-        for name, kind in SECTIONS.items()
-        if isinstance(kind, type) and issubclass(kind, Params)
-        for field in kind.model_fields
-        if field not in content[name]
-    }
-    assert hidden == set()
+    del content["devices"]
+    assert len(leaves(content)) <= 30
 
 
-def test_every_params_field_has_a_description():
-    missing = {
-        f"{name}.{field}"
-        for name, kind in SECTIONS.items()
-        if isinstance(kind, type) and issubclass(kind, Params)
-        for field, info in kind.model_fields.items()
-        if not info.description
-    }
-    assert missing == set()
+def leaves(content: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """The values of nested mappings, by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= (
+            leaves(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
+        )
+    return found
+
+
+def test_every_setting_has_a_default_unless_dvc_reads_it_from_the_params():
+    graph = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    read = {*re.findall(r"\$\{([a-z_]+\.[a-z_]+)\}", graph), "data.source", "data.size"}
+    required = {s.key for s in EVERY_SETTING if s.default is PydanticUndefined}
+    assert required == {"data.source", "data.path", "data.size", "space.file", "fleet.share"}
+    assert required <= read
+
+
+@pytest.mark.parametrize("setting", [*EVERY_SETTING, *walk(Device, "devices")], ids=lambda s: s.key)
+def test_every_setting_has_a_description_with_a_unit(setting: Setting):
+    assert setting.description
+    if type(setting.default) in {int, float}:
+        assert UNIT.search(setting.description), "say the unit, or that it is a share"
+
+
+def test_every_length_by_effort_is_a_setting():
+    known = {setting.key for setting in EVERY_SETTING}
+    lengths = {effort: leaves(dict(sections)) for effort, sections in LENGTHS.items()}
+    assert lengths["standard"].keys() == lengths["thorough"].keys() <= known
+
+
+@pytest.mark.parametrize("effort", LENGTHS)
+def test_every_effort_binds(effort: str):
+    content = YAML(typ="safe").load(ROOT / "params.yaml") | {"effort": effort}
+    for name, kind in SECTIONS.items():
+        bind_section(content, name, kind)
+
+
+def test_the_page_of_settings_is_current():
+    written = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    assert written == reference(), "run: netwright params --markdown > docs/settings.md"
 
 
 def test_every_package_is_pinned_to_one_version():

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from bundles.settings import BundleParams
 from core.command import fill_in
+from core.effort import LENGTHS
+from core.settings import Roots, Seeded, Threaded
 from core.stage import Stage as StageFunction
+from pipelines.checks.params import SECTIONS
 from pipelines.graph import Stage, read_graph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,20 +65,27 @@ def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
 
 
 @each_stage
-def test_declared_params_are_the_sections_that_the_stage_reads(stage: Stage):
+def test_declared_params_are_the_keys_that_the_stage_reads(stage: Stage):
     declared = {key.split(".")[0] for key in stage.params}
     module = import_module(f"stages.{stage.kind}")
     if hasattr(module, "main"):  # not yet a typed function
-        assert declared == sections_read(ROOT / "stages" / f"{stage.kind}.py")
+        sections = sections_read(ROOT / "stages" / f"{stage.kind}.py")
     else:
-        assert declared == set(StageFunction(getattr(module, stage.kind)).sections)
+        sections = set(StageFunction(getattr(module, stage.kind)).sections)
+    assert declared - {*Roots.model_fields} == sections
+    if stage.kind != "fetch":  # a download does not depend on the splits
+        roots = {key for name in sections for key in roots_read(name)}
+        assert declared & {*Roots.model_fields} == roots
 
 
-def test_the_bundle_depends_on_all_of_its_params_but_the_signing_key():
-    declared = {key for key in GRAPH[f"bundle@{GRAPH.devices[0]}"].params if "bundle." in key}
-    assert declared == {f"bundle.{name}" for name in BundleParams.model_fields} - {
-        "bundle.signing_key"
-    }
+def roots_read(section: str) -> set[str]:
+    """The root keys on which a section's settings depend."""
+    kind = SECTIONS[section]
+    classes = (kind, *(f.annotation for f in getattr(kind, "model_fields", {}).values()))
+    kinds = [k for k in classes if isinstance(k, type)]
+    found = {"seed"} if any(issubclass(k, Seeded) for k in kinds) else set()
+    found |= {"threads"} if any(issubclass(k, Threaded) for k in kinds) else set()
+    return found | ({"effort"} if section in LENGTHS["standard"] else set())
 
 
 def test_no_param_escapes_the_run_cache_of_dvc():

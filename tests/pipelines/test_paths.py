@@ -67,7 +67,7 @@ def test_the_output_of_fetch_is_allowed_only_for_downloadable_sources(name: str,
         ({"teacher": {"file": "artifacts/raw/teacher.onnx"}}, "teacher.file"),
         ({"space": {"file": "artifacts/data/space.yaml"}}, "space.file"),
         ({"search": {"start_from": "artifacts/search/x/distribution.json"}}, "search.start_from"),
-        ({"bundle": {"signing_key": "artifacts/bundle/key.pem"}}, "bundle.signing_key"),
+        ({"signing_key": "artifacts/bundle/key.pem"}, "signing_key"),
         (
             {"devices": {"rtx": {"table": TABLE | {"file": "artifacts/profile/rtx/t.csv"}}}},
             "devices.rtx.table.file",

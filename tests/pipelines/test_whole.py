@@ -298,7 +298,7 @@ def test_a_run_records_provenance_and_signs_the_bundles_that_passed(
 ):
     before = (finished.root / "params.yaml").read_bytes()
     private, public = keys(tmp_path)
-    finished.change({"bundle": {"signing_key": str(private)}})
+    finished.change({"signing_key": str(private)})
     archive = Path(bundle_of(finished, "one"))
     signature = archive.with_name("one.tar.gz.sig")
     code, output = finished.netwright("run")

@@ -32,8 +32,6 @@ LEARNING = {
     "label_smoothing": 0.0,
     "warmup_fraction": 0.1,
     "checkpoint_every": 5,
-    "threads": 1,
-    "seed": 0,
 }
 PARAMS: dict[str, dict[str, Any]] = {
     "supernet": {

@@ -111,8 +111,8 @@ def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
 def params_of(**changes: Any) -> TeacherParams:
     learning = {
         "epochs": 1.0, "batch": 32, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0,
-        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5, "threads": 1,
-        "seed": 0, "slice_share": 0.0, "ema_decay": 0.9,
+        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5,
+        "slice_share": 0.0, "ema_decay": 0.9,
     }  # fmt: skip
     return bind(learning | changes, "teacher", TeacherParams)
 

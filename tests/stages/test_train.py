@@ -96,7 +96,7 @@ def test_a_live_teacher_says_of_plain_images_what_was_cached(
 def test_every_recipe_learns(world, trained: Path, tmp_path: Path, changes: dict) -> None:
     params = world.params("recipe", train={"slice_share": 0.0, **changes})
     summary = world.run("train", tmp_path / "train", params=params) / "train.json"
-    assert json.loads(summary.read_text())["accuracy"]["test"] > 0.4
+    assert json.loads(summary.read_text())["accuracy"]["test"] > 0.3
 
 
 def test_a_teacher_of_other_data_is_refused(world, chosen: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from devices.device import DeviceError
 from devices.runtimes.litert.file import Quantization, Writer
-from devices.runtimes.onnx_graph import Node, read_graph
+from devices.runtimes.onnx_graph import Layer, Node, read_graph
 
 Array = npt.NDArray[Any]
 TO_NHWC = (0, 2, 3, 1)
@@ -51,7 +51,7 @@ class Converter:
             for name in node.inputs:
                 self._readers.setdefault(name, []).append(node)
 
-    def convert(self, layers: Mapping[str, Callable[[Layer], None]]) -> bytes:
+    def convert(self, layers: Mapping[str, Callable[[LiteRtLayer], None]]) -> bytes:
         """Convert the graph; returns the bytes of the file.
 
         Args:
@@ -65,7 +65,7 @@ class Converter:
                 if node.outputs[0] not in self._tensors:  # else its layer wrote int8 directly
                     self._quantize(node)
             elif node.operator != DEQUANTIZE:
-                layers[node.operator](Layer(self, node))
+                layers[node.operator](LiteRtLayer(self, node))
         target = self.float_tensor(self.graph.target)
         return self.writer.content(self._tensors[source], target)
 
@@ -145,12 +145,12 @@ class Converter:
         self._tensors[node.outputs[0]] = index
 
 
-class Layer:
+class LiteRtLayer(Layer):
     """One ONNX layer during conversion."""
 
     def __init__(self, converter: Converter, node: Node) -> None:
-        self.converter, self.node = converter, node
-        self.quantised = False
+        super().__init__(converter.graph, node)
+        self.converter, self.quantised = converter, False
 
     def quantise(self, *inputs: int) -> bool:
         """Use int8 if these inputs and all outputs are quantised."""
@@ -166,29 +166,6 @@ class Layer:
             if self.quantised
             else self.converter.float_tensor(name)
         )
-
-    def has_input(self, index: int) -> bool:
-        """Whether an optional input is present."""
-        return index < len(self.node.inputs) and self.node.inputs[index] != ""
-
-    def constant_values(self, index: int) -> list[Any]:
-        """Values of a constant input."""
-        values: list[Any] = np.atleast_1d(
-            self.converter.graph.constants[self.node.inputs[index]]
-        ).tolist()
-        return values
-
-    def setting(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self.node.attributes.get(name, default)
-
-    def shape(self, output: int = 0) -> tuple[int, ...]:
-        """Shape of an output in ONNX's layout."""
-        return self.converter.graph.shapes[self.node.outputs[output]]
-
-    def input_shape(self, index: int = 0) -> tuple[int, ...]:
-        """Shape of an input in ONNX's layout."""
-        return self.converter.graph.shapes[self.node.inputs[index]]
 
     def constant(self, suffix: str, value: Array, scales: Quantization | None = None) -> int:
         """Add a constant of this layer; returns its index."""

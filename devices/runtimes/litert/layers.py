@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import DeviceError
-from devices.runtimes.litert.converter import IMAGE_AXES, TO_NHWC, Layer, nhwc_shape
+from devices.runtimes.litert.converter import IMAGE_AXES, TO_NHWC, LiteRtLayer, nhwc_shape
 from devices.runtimes.litert.file import Quantization
 
 Array = npt.NDArray[Any]
@@ -28,7 +28,7 @@ def _axis(axis: int, rank: int) -> int:
     return TO_NHWC.index(axis) if rank == IMAGE_AXES else axis
 
 
-def _conv(layer: Layer) -> None:
+def _conv(layer: LiteRtLayer) -> None:
     weights_OIHW, source = layer.converter.weights(layer.node.inputs[1])
     images_NCHW, group = layer.input_shape(), layer.setting("group", 1)
     depthwise = group > 1 and weights_OIHW.shape[1] == 1
@@ -57,7 +57,9 @@ def _conv(layer: Layer) -> None:
     layer.write(operator, [images, weights, bias], options, settings)
 
 
-def _padded(layer: Layer, shape_NCHW: Sequence[int], kernel: Sequence[int]) -> tuple[int, int]:
+def _padded(
+    layer: LiteRtLayer, shape_NCHW: Sequence[int], kernel: Sequence[int]
+) -> tuple[int, int]:
     """Returns the input and LiteRT's padding mode; adds a PAD layer if neither mode fits."""
     pads = layer.setting("pads", [0, 0, 0, 0])
     images = layer.input(0)
@@ -84,11 +86,11 @@ def _padded(layer: Layer, shape_NCHW: Sequence[int], kernel: Sequence[int]) -> t
     return padded, _VALID
 
 
-def _bias(layer: Layer, count: int, images: int, scales: Quantization | None) -> int:
+def _bias(layer: LiteRtLayer, count: int, images: int, scales: Quantization | None) -> int:
     """Write the bias; int32 with scale input * weight in a quantised layer."""
     bias_O = np.zeros(count, np.float32)
     if layer.has_input(2):
-        bias_O = layer.converter.graph.constants[layer.node.inputs[2]].astype(np.float32)
+        bias_O = layer.graph.constants[layer.node.inputs[2]].astype(np.float32)
     if scales is None:
         return layer.constant("bias", bias_O)
     (scale,) = layer.scales_of(images).scales
@@ -99,7 +101,7 @@ def _bias(layer: Layer, count: int, images: int, scales: Quantization | None) ->
     return layer.constant("bias", integers_O, found)
 
 
-def _gemm(layer: Layer) -> None:
+def _gemm(layer: LiteRtLayer) -> None:
     weights, source = layer.converter.weights(layer.node.inputs[1])
     layer.quantise(0, 1)
     weights_OI = weights if layer.setting("transB", 0) else weights.T
@@ -113,18 +115,17 @@ def _gemm(layer: Layer) -> None:
     layer.write("FULLY_CONNECTED", [images, index, bias], "FullyConnected")
 
 
-def _pair(operator: str, options: str) -> Callable[[Layer], None]:
-    def write(layer: Layer) -> None:
+def _pair(operator: str, options: str) -> Callable[[LiteRtLayer], None]:
+    def write(layer: LiteRtLayer) -> None:
         layer.quantise(0, 1)
         layer.write(operator, [layer.input(0), layer.input(1)], options)
 
     return write
 
 
-def _mean(layer: Layer) -> None:
-    axes = layer.constant_values(1) if layer.has_input(1) else layer.setting("axes", [2, 3])
+def _mean(layer: LiteRtLayer) -> None:
     rank = len(layer.input_shape())
-    places = np.array(sorted(_axis(axis, rank) for axis in axes), np.int32)
+    places = np.array(sorted(_axis(axis, rank) for axis in layer.mean_axes()), np.int32)
     kept = len(layer.shape()) == rank
     layer.quantise(0)
     layer.write(
@@ -134,8 +135,8 @@ def _mean(layer: Layer) -> None:
 
 def _plain(
     operator: str, options: str = "", scales: Quantization | None = None, eight_bit: bool = True
-) -> Callable[[Layer], None]:
-    def write(layer: Layer) -> None:
+) -> Callable[[LiteRtLayer], None]:
+    def write(layer: LiteRtLayer) -> None:
         if eight_bit:
             layer.quantise(0)
         settings = {"beta": 1.0} if operator == "SOFTMAX" else None
@@ -144,14 +145,14 @@ def _plain(
     return write
 
 
-def _softmax(layer: Layer) -> None:
+def _softmax(layer: LiteRtLayer) -> None:
     rank = len(layer.input_shape())
     if _axis(layer.setting("axis", -1), rank) != rank - 1:
         raise DeviceError(f"{layer.converter.name}: softmax only over the last axis in LiteRT.")
     _plain("SOFTMAX", "Softmax", _SHARES)(layer)
 
 
-def _hard_sigmoid(layer: Layer) -> None:
+def _hard_sigmoid(layer: LiteRtLayer) -> None:
     """Write MUL, ADD and RELU_0_TO_1, because LiteRT has no hard sigmoid."""
     shape, alpha, beta = (
         nhwc_shape(layer.shape()),
@@ -166,7 +167,7 @@ def _hard_sigmoid(layer: Layer) -> None:
     layer.write("RELU_0_TO_1", [shifted])
 
 
-def _concat(layer: Layer) -> None:
+def _concat(layer: LiteRtLayer) -> None:
     count, rank = len(layer.node.inputs), len(layer.shape())
     layer.quantise(*range(count))
     inputs = [
@@ -177,26 +178,23 @@ def _concat(layer: Layer) -> None:
     layer.write("CONCATENATION", inputs, "Concatenation", settings)
 
 
-def _slice(layer: Layer) -> None:
-    starts, ends, shape = layer.constant_values(1), layer.constant_values(2), layer.input_shape()
-    axes = layer.constant_values(3) if layer.has_input(3) else list(range(len(starts)))
-    steps = layer.constant_values(4) if layer.has_input(4) else [1] * len(starts)
-    rank, sizes = len(shape), nhwc_shape(shape)
+def _slice(layer: LiteRtLayer) -> None:
+    rank, sizes = len(layer.input_shape()), nhwc_shape(layer.input_shape())
     begin, end, stride = (
         np.zeros(rank, np.int32),
         np.array(sizes, np.int32),
         np.ones(rank, np.int32),
     )
-    for first, last, axis, step in zip(starts, ends, axes, steps, strict=True):
+    for axis, wanted in layer.slices().items():
         where = _axis(axis, rank)
-        begin[where], end[where], stride[where] = slice(first, last, step).indices(sizes[where])
+        begin[where], end[where], stride[where] = wanted.indices(sizes[where])
     layer.quantise(0)
     images = layer.input(0)
     numbers = [layer.constant(n, v) for n, v in (("begin", begin), ("end", end), ("step", stride))]
     layer.write("STRIDED_SLICE", [images, *numbers], "StridedSlice", None, _like(layer, images))
 
 
-def _split(layer: Layer) -> None:
+def _split(layer: LiteRtLayer) -> None:
     rank, axis = len(layer.input_shape()), layer.setting("axis", 0)
     sizes = [layer.shape(output)[axis] for output in range(len(layer.node.outputs))]
     layer.quantise(0)
@@ -207,12 +205,12 @@ def _split(layer: Layer) -> None:
     layer.write("SPLIT_V", [images, lengths, where], "SplitV", settings, _like(layer, images))
 
 
-def _like(layer: Layer, tensor: int) -> Quantization | None:
+def _like(layer: LiteRtLayer, tensor: int) -> Quantization | None:
     """Quantisation of the input, for layers that only move values."""
     return layer.scales_of(tensor) if layer.quantised else None
 
 
-def _reshape(layer: Layer) -> None:
+def _reshape(layer: LiteRtLayer) -> None:
     """Reshape in ONNX's order of axes; transposes if the order matters."""
     layer.quantise(0)
     before, after, images = layer.input_shape(), layer.shape(), layer.input(0)
@@ -229,7 +227,11 @@ def _reshape(layer: Layer) -> None:
 
 
 def _reshaped(
-    layer: Layer, images: int, shape: Sequence[int], target: int | None, scales: Quantization | None
+    layer: LiteRtLayer,
+    images: int,
+    shape: Sequence[int],
+    target: int | None,
+    scales: Quantization | None,
 ) -> None:
     inputs = [images, layer.constant("shape", np.array(shape, np.int32))]
     settings = {"newShape": list(shape)}
@@ -245,7 +247,7 @@ def _order_is_free(shape_NCHW: Sequence[int]) -> bool:
 
 
 def _transposed(
-    layer: Layer, images: int, suffix: str, shape: Sequence[int], order: Sequence[int]
+    layer: LiteRtLayer, images: int, suffix: str, shape: Sequence[int], order: Sequence[int]
 ) -> int:
     found = layer.intermediate(suffix, shape, images)
     numbers = layer.constant(f"{suffix}/order", np.array(order, np.int32))
@@ -253,7 +255,7 @@ def _transposed(
     return found
 
 
-def _transpose(layer: Layer) -> None:
+def _transpose(layer: LiteRtLayer) -> None:
     order = layer.setting("perm")
     if len(order) == IMAGE_AXES:  # NHWC to NCHW, permute, NCHW to NHWC
         order = [_TO_NCHW[order[axis]] for axis in TO_NHWC]
@@ -263,19 +265,15 @@ def _transpose(layer: Layer) -> None:
     layer.write("TRANSPOSE", [images, numbers], "Transpose", None, _like(layer, images))
 
 
-def _resize(layer: Layer) -> None:
-    mode = layer.setting("mode", "nearest"), layer.setting("coordinate_transformation_mode")
-    if mode != ("linear", "half_pixel"):
-        raise DeviceError(
-            f"{layer.converter.name}: Resize of mode {mode} is unsupported in LiteRT."
-        )
+def _resize(layer: LiteRtLayer) -> None:
+    layer.require_bilinear("LiteRT")
     size = layer.constant("size", np.array(layer.shape()[2:], np.int32))
     layer.write(
         "RESIZE_BILINEAR", [layer.input(0), size], "ResizeBilinear", {"halfPixelCenters": True}
     )
 
 
-LAYERS: Mapping[str, Callable[[Layer], None]] = {
+LAYERS: Mapping[str, Callable[[LiteRtLayer], None]] = {
     "Add": _pair("ADD", "Add"),
     "Concat": _concat,
     "Conv": _conv,

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from core.settings import Params, nearest
+from core.settings import Threaded, nearest
 from models.search.rank.indicators import AGGREGATE, INDICATORS
 
 
-class RankParams(Params):
+class RankParams(Threaded):
     """How candidates are ranked, and how much compute evaluates the ranking."""
 
-    images: int = Field(ge=1)
+    images: int = Field(2000, ge=1)
     """At most this many validation images per candidate, spread evenly over the split."""
-    recalibration_batches: int = Field(ge=1)
+    recalibration_batches: int = Field(4, ge=1)
     """Training batches that each candidate's batch norms are recalibrated on."""
-    batch: int = Field(ge=2)
+    batch: int = Field(256, ge=2)
     """Images per batch, in recalibration and evaluation."""
-    indicator: str
+    indicator: str = "supernet_accuracy"
     """Indicator that ranks the candidates: supernet_accuracy, bn_indicator, bn_indicator_per_layer,
     accuracy_predictor (fitted on what the search evaluated), or aggregate."""
     aggregate: tuple[str, ...] = Field(
         ("supernet_accuracy", "bn_indicator_per_layer"), strict=False
     )
     """The indicators whose mean rank is `aggregate`; evaluated in every certificate."""
-    truth_architectures: int = Field(ge=0)
+    truth_architectures: int = Field(4, ge=0)
     """Candidates trained from scratch as ground truth; 0 leaves the certificate empty."""
-    truth_steps: int = Field(ge=1)
+    truth_steps: int = Field(40, ge=1)
     """Training steps of each of them."""
-    truth_batch: int = Field(ge=2)
+    truth_batch: int = Field(64, ge=2)
     """Images per such step."""
-    truth_learning_rate: float = Field(gt=0)
+    truth_learning_rate: float = Field(0.05, gt=0)
     """Highest learning rate of that training: SGD, momentum 0.9, warm-up, cosine decay."""
-    bootstrap: int = Field(ge=1)
+    bootstrap: int = Field(1000, ge=1)
     """Bootstrap resamples for the confidence intervals of tau."""
-    threads: int = Field(ge=1)
-    """Threads of this stage; results depend on it."""
-    seed: int = Field(ge=0)
-    """Of batches, initial weights, resamples and the random baseline."""
 
     @field_validator("indicator")
     @classmethod

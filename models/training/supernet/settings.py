@@ -22,8 +22,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class SupernetParams(LearningParams):
     """How the supernet is trained, and how it is evaluated afterwards."""
 
-    strategy: str
-    """Name of the training strategy."""
+    strategy: str = "spos"
+    """Name of the training strategy: spos, fair, sandwich, bn_only or pi."""
     sandwich: SandwichSettings = SandwichSettings()
     """Settings of the strategy `sandwich`; others do not read them."""
     pi: PiSettings = PiSettings()
@@ -45,7 +45,7 @@ class SupernetParams(LearningParams):
     """Validation images for each of them."""
     probe_images: int = Field(2000, ge=2)
     """Training images for their linear probes, if the classifier was not trained."""
-    recalibration_batches: int = Field(4, ge=1)
+    recalibration_batches: int = Field(16, ge=1)
     """Training batches for those networks' batch norms."""
 
     @field_validator("strategy")

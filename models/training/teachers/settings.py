@@ -42,6 +42,8 @@ class InputParams(Params):
 class TeacherParams(NetworkParams):
     """Which teacher, and how it is trained."""
 
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between two checkpoints."""
     source: Literal["space", "torchvision", "onnx"] = "space"
     """The space's largest network, one of torchvision's, or an ONNX file."""
     file: str = Field("stages/teacher/README.md", min_length=1)

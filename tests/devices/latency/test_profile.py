@@ -38,7 +38,7 @@ head: {operator: classifier, settings: {width: 16}}
 """
 PARAMS = """
 profile:
-  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, time_limit_s: 0.1, seed: 0}
+  {networks: 5, held_out: 2, blocks: 3, network_blocks: 3, calls: 5, time_limit_s: 0.1}
 devices:
   here: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 50.0}
   strict: {backend: onnxruntime, budget: {latency_ms: 50.0}, min_accuracy: 0.1, max_error: 1.0e-9}

@@ -19,7 +19,7 @@ from tests.devices.latency.test_profile import DATASET, SPACE
 QUICK = Protocol(blocks=2, calls=3, time_limit_s=0.1)
 PARAMS = {
     "networks": 4, "held_out": 1, "blocks": 2, "network_blocks": 2, "calls": 3,
-    "time_limit_s": 0.1, "seed": 0,
+    "time_limit_s": 0.1,
 }  # fmt: skip
 # As small as a space can be: every model costs a process on the device.
 SMALL = SPACE.replace("[4, 8]", "[4]").replace("layers: 2", "layers: 3")

@@ -36,10 +36,10 @@ head: {operator: classifier, settings: {width: 16}}
 PARAMS = """
 search: {algorithm: fp_nas, steps: 30, learning_rate: 1.0, batch: 64, inverse_temperature: 0.3,
   control_variate: true, cost_weight: 10.0, samples_per_nat: 0.5, min_samples: 2, max_samples: 8,
-  fixed_samples: 3, coarse_fraction: 0.5, candidates: 5, checkpoint_every: 1, threads: 1, seed: 0}
+  fixed_samples: 3, coarse_fraction: 0.5, candidates: 5, checkpoint_every: 1}
 rank: {indicator: supernet_accuracy, images: 150, recalibration_batches: 2, batch: 64,
   truth_architectures: 3, truth_steps: 6, truth_batch: 32, truth_learning_rate: 0.05,
-  bootstrap: 100, threads: 1, seed: 0}
+  bootstrap: 100}
 devices:
   phone: {backend: onnxruntime, budget: {latency_ms: 0.06}, min_accuracy: 0.5}
   watch: {backend: onnxruntime, budget: {latency_ms: 0.001}, min_accuracy: 0.5}

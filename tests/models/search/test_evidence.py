@@ -39,7 +39,7 @@ PARAMS = SearchParams(
     algorithm="fp_nas", steps=60, batch=64, learn_from="all", learning_rate=1.0,
     inverse_temperature=0.3, cost_weight=10.0, samples_per_nat=1.0, min_samples=2, max_samples=16,
     fixed_samples=4, coarse_fraction=0.5, stop_when_sharp=True, candidates=5, checkpoint_every=5,
-    threads=1, seed=0,
+
 )  # fmt: skip
 
 

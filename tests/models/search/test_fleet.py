@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from core.errors import UserError
 from core.files import read_json, write_json
 from core.schemas import CANDIDATES, FLEET, RANKED
+from core.settings import derive_seed
 from data.stream import eval_batches
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
@@ -28,7 +29,7 @@ BUDGETS = {"large": 10**9, "middle": 120_000, "small": 80_000}
 """Multiply-accumulates."""
 SECTION = {
     "share": False, "most_lost": 0.02, "per_device": 3, "joint": 4, "images": 150,
-    "recalibration_batches": 1, "batch": 64, "threads": 1, "seed": 0,
+    "recalibration_batches": 1, "batch": 64,
 }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made:
     found = slice_accuracy(
         supernet,
         Architecture.from_json(drawn[0]["architecture"]),
-        images.calibration(1, 64, 0),
+        images.calibration(1, 64, derive_seed(0, "fleet")),
         list(eval_batches(spread(images.val, 150), images.info, 64)),
     )
     assert found == pytest.approx(drawn[0]["supernet_accuracy"], abs=1e-6)

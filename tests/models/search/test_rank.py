@@ -40,7 +40,7 @@ from stages.rank import Candidate, Ranked, main, rank
 VALUES: dict[str, object] = {
     "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicator",
     "truth_architectures": 0, "truth_steps": 1, "truth_batch": 2, "truth_learning_rate": 0.1,
-    "bootstrap": 1, "threads": 1, "seed": 0,
+    "bootstrap": 1,
 }  # fmt: skip
 FILES = ["ranking.json", "certificate.json"]
 

@@ -1,0 +1,37 @@
+"""Lengths by effort: what `effort: standard` and `effort: thorough` change, in one table.
+
+`effort: demo` is every section's defaults: a run of minutes on a few cores, as measured in
+`docs/results`. Sections and keys are those of `params.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Effort = Literal["demo", "standard", "thorough"]
+
+LENGTHS: Mapping[Effort, Mapping[str, Mapping[str, Any]]] = {
+    "demo": {},
+    "standard": {
+        "supernet": {"epochs": 6.0},
+        "teacher": {"epochs": 8.0},
+        "profile": {"networks": 60},
+        "search": {"steps": 120, "candidates": 16},
+        "rank": {"images": 5000, "truth_architectures": 8, "truth_steps": 400},
+        "fleet": {"joint": 16, "images": 5000},
+        "train": {"epochs": 20.0},
+        "quantize": {"finetune": {"epochs": 2.0}},
+    },
+    "thorough": {
+        "supernet": {"epochs": 30.0},
+        "teacher": {"epochs": 40.0},
+        "profile": {"networks": 120},
+        "search": {"steps": 240, "candidates": 24},
+        "rank": {"images": 10000, "truth_architectures": 12, "truth_steps": 2000},
+        "fleet": {"joint": 32, "images": 10000},
+        "train": {"epochs": 100.0},
+        "quantize": {"finetune": {"epochs": 5.0}},
+    },
+}
+"""By effort, section and key; `demo` has the defaults of the sections' classes."""

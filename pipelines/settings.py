@@ -1,0 +1,158 @@
+"""Every setting with its value, default and description, as a table and as `docs/settings.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from core.effort import LENGTHS
+from core.settings import ParamsError, is_root_key, nearest
+from pipelines.checks.params import SECTIONS
+from pipelines.checks.roots import RootParams
+from pipelines.tables import print_table
+
+ROOTS, DEVICES = "roots", "devices"
+_NONE = object()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        key: in `params.yaml`, dotted.
+        value: of this repository; `_NONE` in the reference.
+        default: in code; `PydanticUndefined` if it is required.
+        description: the attribute's docstring, in one line.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    description: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether the value is not the default."""
+        return bool(self.value != self.default)
+
+
+def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Setting]:
+    """The settings of a class, those of nested classes included.
+
+    Args:
+        kind: the class.
+        where: key of the section; empty for root keys.
+        value: an instance; without it, the settings have no values.
+    """
+    for name, field in kind.model_fields.items():
+        if is_root_key(name, kind):
+            continue
+        key = f"{where}.{name}" if where else name
+        here = _NONE if value is _NONE else getattr(value, name)
+        nested = [k for k in _kinds(field.annotation) if issubclass(k, BaseModel)]
+        description = " ".join((field.description or "").split())
+        if nested and here is not None:
+            yield from walk(nested[0], key, here)
+        else:
+            yield Setting(key, here, field.get_default(call_default_factory=True), description)
+
+
+def _kinds(annotation: Any) -> list[type]:
+    return [k for k in (get_args(annotation) or (annotation,)) if isinstance(k, type)]
+
+
+def settings_of(values: Mapping[str, Any], section: str | None) -> list[Setting]:
+    """The settings of one section, or of all, with their values.
+
+    Args:
+        values: the sections, as their classes.
+        section: name of a section or of a root key; None: all.
+
+    Raises:
+        ParamsError: there is no such section.
+    """
+    known = [*RootParams.model_fields, *SECTIONS]
+    if section is not None and section not in known:
+        raise ParamsError(f"no section '{section}'.{nearest(section, known)}")
+    found = list(walk(RootParams, "", values[ROOTS]))
+    for name in SECTIONS:
+        parts = values[name] if name == DEVICES else {"": values[name]}
+        for part, value in parts.items():
+            found += walk(type(value), f"{name}.{part}" if part else name, value)
+    return [s for s in found if section is None or s.key.split(".")[0] == section]
+
+
+def print_settings(console: Console, settings: list[Setting]) -> None:
+    """Print a table on a terminal, and one line per setting elsewhere."""
+    if not console.is_terminal:
+        for setting in settings:
+            default = shown(setting.default)
+            print(f"{setting.key} = {shown(setting.value)}  # {default}: {setting.description}")
+        return
+    table = Table()
+    for heading in ("setting", "value", "default", "description"):
+        table.add_column(heading, overflow="fold")
+    for setting in settings:
+        style = "bold" if setting.changed else None
+        texts = (setting.key, shown(setting.value), shown(setting.default), setting.description)
+        table.add_row(*map(escape, texts), style=style)
+    print_table(console, table)
+
+
+def shown(value: Any) -> str:
+    """A value as in YAML; `required` for a missing default."""
+    if value is PydanticUndefined:
+        return "required"
+    return json.dumps(value)
+
+
+def reference() -> str:
+    """The content of `docs/settings.md`."""
+    lines = [
+        "# Settings",
+        "",
+        "Every key of `params.yaml`, generated from the code by `netwright params --markdown`.",
+        "`params.yaml` holds only what differs from these defaults.",
+    ]
+    lines += _section("Root keys", "", RootParams)
+    for name, kind in SECTIONS.items():
+        if name == DEVICES:
+            kind, name = get_args(kind)[1], f"{name}.NAME"
+        lines += _section(f"`{name}`", name, kind)
+    lines += [
+        "",
+        "## Lengths by `effort`",
+        "",
+        "| setting | standard | thorough |",
+        "|---|---|---|",
+    ]
+    standard, thorough = (dict(_leaves(LENGTHS[e])) for e in ("standard", "thorough"))
+    lines += [f"| `{key}` | {standard[key]:g} | {thorough[key]:g} |" for key in standard]
+    return "\n".join(lines) + "\n"
+
+
+def _section(title: str, where: str, kind: type[BaseModel]) -> list[str]:
+    lines = ["", f"## {title}", "", " ".join((kind.__doc__ or "").split()), ""]
+    lines += ["| setting | default | meaning |", "|---|---|---|"]
+    for setting in walk(kind, where):
+        default = shown(setting.default)
+        default = default if default == "required" else f"`{default}`"
+        lines.append(f"| `{setting.key}` | {default} | {setting.description} |")
+    return lines
+
+
+def _leaves(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", value
