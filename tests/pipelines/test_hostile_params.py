@@ -60,4 +60,4 @@ def test_names_of_devices_and_numbers_run_nothing(repository: Repository, netwri
     assert not list(repository.root.rglob("pwned"))
     code, output = netwright(repository.root, "run")
     assert code == 2, output
-    assert "a device's name has lower-case letters" in output
+    assert "a device's name has only lower-case letters" in output
