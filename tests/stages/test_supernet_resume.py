@@ -11,6 +11,7 @@ from tests.worlds import kill_after
 
 
 # One that carries nothing but weights, and the one that carries most besides.
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["spos", "pi"])
 def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path, strategy: str) -> None:
     whole, out = tmp_path / "whole", tmp_path / "supernet"
