@@ -16,8 +16,7 @@ def test_spaces_grow_to_a_thousand_blocks_a_layer_around_one_largest_network() -
 
 
 @pytest.mark.slow
-def test_every_section_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["bn_only", "growth", "--quick"])
+def test_a_section_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["bn_only", "--quick"])
     text = capsys.readouterr().out
     assert "Batch norms alone over a full step" in text
-    assert "| blocks a layer | networks |" in text

@@ -30,7 +30,7 @@ from pipelines.report.summary import find_imprecise, read_summaries
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Repository, copy_repository, kill_tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MEASURED = ("quantize", "export", "bundle", "release")
 """Stages whose files contain measured latencies, which are not reproducible."""
