@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help release test lint bench install freeze clean
+.PHONY: help release test test-fast lint bench install freeze clean
 
 help:
 	@echo "make release   run all stale stages, then show the summary"
 	@echo "make test      run the test suite"
+	@echo "make test-fast run the tests that are not slow, in about a minute"
 	@echo "make lint      check style, types and import rules"
 	@echo "make bench     run the benchmarks"
 
@@ -17,6 +18,9 @@ release: $(INSTALLED)
 # Two processes: no test asserts on absolute times.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from tests.support import Repository, copy_repository, on_digits
 # HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+torch.set_num_threads(1)  # the tests run in two processes, and their tensors are small
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,10 @@ def digits(tmp_path: Path) -> Repository:
     return on_digits(copy_repository(tmp_path / "repository"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the finished release first: they take longest and share one fixture."""
+    """Mark as slow what needs every bundle; run the tests of the finished release first."""
+    for item in items:
+        if "bundles" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".netwright", "artifacts", "dvc.lock", "__pycache__", "*.egg-info", "cache",
-    "tmp", ".*_cache", ".hypothesis", "build", "results",
+    "tmp", ".*_cache", ".hypothesis", "results",
 )  # fmt: skip
+
+Netwright = Callable[..., tuple[int, str]]
+"""The command line in this process: folder and arguments to exit code and output."""
 
 
 class Repository:
@@ -119,6 +123,23 @@ def copy_repository(target: Path, source: Path = ROOT) -> Repository:
     shutil.copytree(source, target, ignore=LEFT_OUT, symlinks=True)
     subprocess.run(["git", "init", "--quiet", str(target)], check=True)
     return Repository(target)
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that `build` fills once per session, also if several processes run the tests.
+
+    Tests that change it use a copy.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed
+            build(folder)
+            done.touch()
+    return folder
 
 
 def on_digits(repository: Repository) -> Repository:

@@ -10,7 +10,7 @@ import torch
 
 from devices.device import GENERATION_FIELDS, Budget, Device, DeviceError
 from devices.quantize.static import calibrate, quantize, quantize_static, to_float16
-from devices.runtimes.base import Backend
+from devices.runtimes.base import Backend, Built
 from devices.runtimes.registry import BACKENDS, backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
@@ -33,7 +33,16 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.normal(size=SHAPE_1CHW).astype(np.float32) for _ in range(count)]
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+SLOW = ("coreml", "executorch")
+"""Runtimes that take seconds to import and to build."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BACKENDS
+    ],
+)
 def runtime(request: pytest.FixtureRequest) -> Backend:
     found = backend(request.param)
     if found.version() == "not installed":
@@ -91,50 +100,57 @@ def test_measurable_runtimes_also_run_and_emulators_are_not_measured(
         assert "emulated" in runtime.why_not_measured(device)
 
 
-def test_every_offered_precision_builds_files_that_open(
-    runtime: Backend, models: Path, tmp_path: Path
-) -> None:
-    here, device = runtime.capabilities(), device_for(runtime)
+@pytest.fixture(scope="module")
+def built(
+    runtime: Backend, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, Built]]:
+    """The network built in every native precision: folder and description."""
+    found = {}
     for precision in runtime.native_precisions:
-        folder = tmp_path / precision
-        folder.mkdir()
-        built = runtime.build(model_for(models, runtime, precision), precision, folder, device)
-        assert sorted(path.name for path in folder.iterdir()) == sorted(built.files)
-        assert built.entry in built.files
-        assert built.details["inputs"][0]["shape"] == list(SHAPE_1CHW)
-        assert built.details["outputs"][0]["shape"] == [1, 5]
-        assert built.details["runtime_version"] == runtime.version()
-        assert built.details["rebuild"]
-        if here.can_run:
-            with runtime.open(folder / built.entry, threads=1) as session:
+        folder = tmp_path_factory.mktemp(f"{runtime.name}-{precision}")
+        model = model_for(models, runtime, precision)
+        found[precision] = folder, runtime.build(model, precision, folder, device_for(runtime))
+    return found
+
+
+def test_every_offered_precision_builds_files_that_open(
+    runtime: Backend, built: dict[str, tuple[Path, Built]]
+) -> None:
+    for folder, made in built.values():
+        assert sorted(path.name for path in folder.iterdir()) == sorted(made.files)
+        assert made.entry in made.files
+        assert made.details["inputs"][0]["shape"] == list(SHAPE_1CHW)
+        assert made.details["outputs"][0]["shape"] == [1, 5]
+        assert made.details["runtime_version"] == runtime.version()
+        assert made.details["rebuild"]
+        if runtime.capabilities().can_run:
+            with runtime.open(folder / made.entry, threads=1) as session:
                 assert session.input_shape == SHAPE_1CHW
                 assert session(images(1)[0]).shape == (1, 5)
         else:
             with pytest.raises(DeviceError, match="cannot be run here"):
-                runtime.open(folder / built.entry, threads=1)
+                runtime.open(folder / made.entry, threads=1)
 
 
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float32", 1e-4), ("float16", 2e-3), ("int8", 0.1)]
-)
+TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "int8": 0.1}
+
+
 def test_outputs_are_those_of_onnx_runtime(
-    runtime: Backend, models: Path, tmp_path: Path, precision: str, tolerance: float
+    runtime: Backend, models: Path, built: dict[str, tuple[Path, Built]]
 ) -> None:
     skip_unless_runnable(runtime)
-    if precision not in runtime.native_precisions:
-        pytest.skip(f"{runtime.runtime} does not support {precision}")
-    model = model_for(models, runtime, precision)
-    built = runtime.build(model, precision, tmp_path, device_for(runtime))
-    with (
-        backend("onnxruntime").open(model, 1) as expected,
-        runtime.open(tmp_path / built.entry, 1) as delivered,
-        runtime.open(model, 1) as plain,
-    ):
-        for image in images(4):
-            wanted = expected(image)
-            allowed = tolerance * np.abs(wanted).max()
-            np.testing.assert_allclose(delivered(image), wanted, rtol=0, atol=allowed)
-            np.testing.assert_allclose(plain(image), wanted, rtol=0, atol=allowed)
+    for precision, (folder, made) in built.items():
+        model = model_for(models, runtime, precision)
+        with (
+            backend("onnxruntime").open(model, 1) as expected,
+            runtime.open(folder / made.entry, 1) as delivered,
+            runtime.open(model, 1) as plain,
+        ):
+            for image in images(4):
+                wanted = expected(image)
+                allowed = TOLERANCES[precision] * np.abs(wanted).max()
+                np.testing.assert_allclose(delivered(image), wanted, rtol=0, atol=allowed)
+                np.testing.assert_allclose(plain(image), wanted, rtol=0, atol=allowed)
 
 
 def test_an_int8_file_with_float_layers_is_computed_exactly_or_refused_with_a_reason(
@@ -177,21 +193,18 @@ def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models
 
 
 def test_builds_are_deterministic_unless_declared_otherwise(
-    runtime: Backend, models: Path, tmp_path: Path
+    runtime: Backend, models: Path, built: dict[str, tuple[Path, Built]], tmp_path: Path
 ) -> None:
-    device = device_for(runtime)
-    for precision in runtime.native_precisions:
-        contents = []
-        for run in ("first", "second"):
-            folder = tmp_path / precision / run
-            folder.mkdir(parents=True)
-            built = runtime.build(model_for(models, runtime, precision), precision, folder, device)
-            unstable = built.details.get("not_reproducible", [])
-            contents.append(
-                {f: (folder / f).read_bytes() for f in built.files if f not in unstable}
-            )
-        assert contents[0] == contents[1]
-        assert contents[0]
+    for precision, (first, made) in built.items():
+        second = tmp_path / precision
+        second.mkdir()
+        model = model_for(models, runtime, precision)
+        again = runtime.build(model, precision, second, device_for(runtime))
+        assert again.files == made.files
+        stable = set(made.files) - set(made.details.get("not_reproducible", []))
+        assert stable
+        for name in stable:
+            assert (second / name).read_bytes() == (first / name).read_bytes(), name
 
 
 def test_a_file_of_another_precision_is_refused(

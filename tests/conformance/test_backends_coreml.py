@@ -16,6 +16,7 @@ from devices.runtimes.coreml.backend import _convert
 from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("coremltools", reason="pip install coremltools")
 SHAPE_CHW = (1, 8, 8)
 APPLE = Device(backend="coreml", budget=Budget(flops=1), min_accuracy=0)

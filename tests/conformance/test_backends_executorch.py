@@ -13,6 +13,7 @@ from devices.runtimes.onnx_torch import LAYERS
 from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("executorch", reason="pip install executorch")
 SHAPE_1CHW = (1, 2, 6, 6)
 PHONE = Device(backend="executorch", budget=Budget(flops=1), min_accuracy=0)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 WORKER = Path(__file__).parent / "processes" / "learn_together.py"
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("spos", "bn_only", "pi", "sandwich")

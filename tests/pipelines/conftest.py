@@ -4,12 +4,26 @@ source -> probe@DEVICE (exclusive, first) -> bundle@DEVICE -> release
    +----> train ---------------------------------^
 """
 
+import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tests.support import Repository, copy_repository, on_digits
+from pipelines.cli.app import main
+from tests.support import (
+    Netwright,
+    Repository,
+    built_once,
+    copy_repository,
+    environment,
+    on_digits,
+)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 DVC_YAML = """
 vars: [params.yaml]
@@ -63,18 +77,35 @@ FILES = {
 }
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Repository:
-    """A toy repository in which nothing has run yet."""
-    root = tmp_path / "toy"
+def build_toy(root: Path) -> None:
+    """Write the toy repository, in which nothing has run yet."""
     root.mkdir()
     for name, content in FILES.items():
         (root / name).write_text(content)
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    repository = Repository(root)
-    code, output = repository.dvc("init", "--quiet")
+    code, output = Repository(root).dvc("init", "--quiet")
     assert code == 0, output
-    return repository
+
+
+@pytest.fixture
+def toy(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A toy repository in which nothing has run yet."""
+    prepared = built_once(tmp_path_factory, "toy", build_toy)
+    return Repository(shutil.copytree(prepared, tmp_path / "toy"))
+
+
+@pytest.fixture
+def finished_toy(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A toy repository in which every stage is up to date."""
+
+    def build(root: Path) -> None:
+        build_toy(root)
+        code, output = Repository(root).dvc("repro", "--quiet")
+        assert code == 0, output
+        (root / "ran.log").unlink()
+
+    prepared = built_once(tmp_path_factory, "finished_toy", build)
+    return Repository(shutil.copytree(prepared, tmp_path / "toy"))
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +114,38 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
     Tests share it: each must restore params, lock file and artifacts.
     """
-    repository = on_digits(copy_repository(tmp_path_factory.mktemp("whole") / "repository"))
-    code, output = repository.netwright("run", "--jobs", "2", timeout=600)
-    assert code == 0, output
-    for column in ("device", "precision", "predicted", "measured", "budget", "verdict", "bundle"):
-        assert column in output
-    assert "artifacts/bundle/one/one.tar.gz" in output
-    assert "Traceback" not in output
-    return repository
+
+    def build(root: Path) -> None:
+        repository = on_digits(copy_repository(root))
+        code, output = repository.netwright("run", "--jobs", "2", timeout=1500)
+        assert code == 0, output
+        for column in ("device", "precision", "predicted", "measured", "budget", "verdict"):
+            assert column in output
+        assert "artifacts/bundle/one/one.tar.gz" in output
+        assert "Traceback" not in output
+
+    return Repository(built_once(tmp_path_factory, "finished", build))
+
+
+@pytest.fixture
+def netwright(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Netwright:
+    """Run the command line in a folder, in this process: a new one takes seconds to import."""
+
+    def run(root: Path, *arguments: str, copy: bool = True) -> tuple[int, str]:
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        with monkeypatch.context() as patched, mock.patch.dict(os.environ, environment()):
+            patched.chdir(root)
+            patched.setattr("sys.argv", ["netwright", *arguments])
+            if copy:  # of the repository whose code this process runs
+                patched.setattr("pipelines.repository.check_own_code", lambda root: None)
+            capfd.readouterr()
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        shown = capfd.readouterr()
+        return int(ended.value.code or 0), shown.out + shown.err
+
+    return run

@@ -1,6 +1,7 @@
 """Invalid input: the message has rule, value and fix; exit code 2; nothing is started."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pipelines.checks.cores import thread_warnings
 from pipelines.checks.incremental import make_checked_plan
 from pipelines.checks.params import bind_params
 from pipelines.checks.preflight import check_disk
-from tests.support import ROOT, Repository, copy_repository, on_digits
+from tests.support import ROOT, Netwright, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
 
@@ -141,12 +142,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 
 @pytest.fixture
-def refuse(small: Repository) -> Callable[..., None]:
+def refuse(small: Repository, netwright: Netwright) -> Callable[..., None]:
     """Check that a command fails before any stage starts, with these words."""
     before = (small.root / "params.yaml").read_bytes()
 
     def check(words: tuple[str, ...], *command: str) -> None:
-        code, output = small.netwright(*command)
+        code, output = netwright(small.root, *command)
         (small.root / "params.yaml").write_bytes(before)
         assert code == 2, output
         for word in words:
@@ -159,20 +160,23 @@ def refuse(small: Repository) -> Callable[..., None]:
     return check
 
 
-@pytest.mark.parametrize("mistake", ["images in an output", "two mistakes at once"])
-def test_bad_params_are_refused_before_anything_starts(
-    mistake: str, small: Repository, refuse: Callable[..., None]
-):
-    changes, words = PARAMS[mistake]
+@pytest.mark.slow
+def test_bad_params_are_refused_by_the_program(small: Repository):
+    changes, words = PARAMS["two mistakes at once"]
+    before = (small.root / "params.yaml").read_bytes()
     small.change(changes)
-    refuse(words, "run")
+    code, output = small.netwright("run")
+    (small.root / "params.yaml").write_bytes(before)
+    assert code == 2, output
+    assert all(word in output for word in words), output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("mistake", PARAMS)
 def test_each_mistake_in_the_params_is_named(
     mistake: str, small: Repository, monkeypatch: pytest.MonkeyPatch
 ):
-    """The checks of `netwright run`, without a new process for each."""
+    """The checks of `netwright run`."""
     changes, words = PARAMS[mistake]
     before = (small.root / "params.yaml").read_bytes()
     small.change(changes)
@@ -231,7 +235,7 @@ def test_a_device_name_that_yaml_reads_as_another_type_has_to_be_quoted(
     refuse((f"line 2: devices.{name} is not a string in YAML", f'in quotes: "{name}"'), "run")
 
 
-def test_git_conflict_markers_are_reported_with_the_fix(small: Repository):
+def test_git_conflict_markers_are_reported_with_the_fix(small: Repository, netwright: Netwright):
     markers = "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> theirs\n"
     for name in ("dvc.lock", "dvc.yaml", "params.yaml"):
         file = small.root / name
@@ -239,7 +243,7 @@ def test_git_conflict_markers_are_reported_with_the_fix(small: Repository):
         file.write_text((before or "") + markers)
         try:
             for command in ("run", "status"):
-                code, output = small.netwright(command)
+                code, output = netwright(small.root, command)
                 assert code == 2, output
                 assert f"{name} contains git's conflict markers" in output
                 assert f"git checkout --ours {name}" in " ".join(output.split())
@@ -248,37 +252,39 @@ def test_git_conflict_markers_are_reported_with_the_fix(small: Repository):
             file.unlink() if before is None else file.write_text(before)
 
 
-def test_the_program_of_another_clone_is_refused_and_both_are_named(small: Repository):
-    code, output = outside(small.root, "run")
+def test_the_program_of_another_clone_is_refused_and_both_are_named(
+    small: Repository, netwright: Netwright
+):
+    code, output = netwright(small.root, "run", copy=False)
     assert code == 2, output
     assert f"this netwright belongs to {ROOT}" in output
     assert f"the current repository is {small.root}" in output
 
 
-def test_a_download_without_git_works(small: Repository):
+def test_a_download_without_git_works(small: Repository, netwright: Netwright):
     (small.root / ".git").rename(small.root / "no.git")
     try:
-        code, output = small.netwright("status")
+        code, output = netwright(small.root, "status")
         assert code == 0, output
         assert "fetch" in output
         # Also plain DVC; `config.local` is removed once there is a git repository.
         assert small.dvc("status")[0] == 0
     finally:
         (small.root / "no.git").rename(small.root / ".git")
-    assert small.netwright("status")[0] == 0
+    assert netwright(small.root, "status")[0] == 0
     assert not (small.root / ".dvc" / "config.local").exists()
 
 
-def test_a_picture_and_an_agent_do_not_overwrite_files(small: Repository):
+def test_a_picture_and_an_agent_do_not_overwrite_files(tmp_path: Path, netwright: Netwright):
     for name, command in (
-        ("cat.png", ["space", "models/spaces/compact.yaml", "--picture"]),
+        ("cat.png", ["space", "compact", "--picture"]),
         ("notes.txt", ["agent", "--write"]),
     ):
-        (small.root / name).write_text("mine")
-        code, output = small.netwright(*command, name)
+        (tmp_path / name).write_text("mine")
+        code, output = netwright(tmp_path, *command, name)
         assert code == 2, output
         assert f"{name} already exists" in output
-        assert (small.root / name).read_text() == "mine"
+        assert (tmp_path / name).read_text() == "mine"
 
 
 def test_too_small_a_disk_is_refused(small: Repository, monkeypatch: pytest.MonkeyPatch):
@@ -297,18 +303,12 @@ def test_stages_with_more_threads_than_cores_cause_a_warning(small: Repository):
 
 
 @pytest.mark.parametrize("command", ["run", "status", "doctor"])
-def test_every_command_outside_a_repository_is_an_error_with_the_fix(command: str, tmp_path: Path):
-    code, output = outside(tmp_path, command)
+def test_every_command_outside_a_repository_is_an_error_with_the_fix(
+    command: str, tmp_path: Path, netwright: Netwright
+):
+    code, output = netwright(tmp_path, command)
     assert code == 2
     assert "not a Netwright repository" in output
-
-
-def outside(folder: Path, command: str) -> tuple[int, str]:
-    """Run a command in a folder that is no repository, with this repository's code."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['netwright', {command!r}]"
-    child = Repository(folder).start("-c", f"{code}; from pipelines.cli.app import main; main()")
-    output, _ = child.communicate(timeout=60)
-    return child.returncode, output
 
 
 def test_an_unknown_device_is_refused(refuse: Callable[..., None]):
@@ -333,32 +333,31 @@ def test_a_bundle_that_is_not_there_is_wrong_use(refuse: Callable[..., None]):
     refuse(("does not exist",), "predict", "no.tar.gz", "image.png")
 
 
-def test_a_missing_runtime_says_what_to_install(small: Repository):
-    before = (small.root / "params.yaml").read_bytes()
+def test_a_missing_runtime_says_what_to_install(
+    small: Repository, refuse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
     small.change({"devices": {"edge": {**CPU, "backend": "openvino"}}})
-    # Makes its import fail as if it were not installed.
-    code, output = prepared(small, "sys.modules['openvino'] = None")
-    (small.root / "params.yaml").write_bytes(before)
-    assert code == 2, output
-    assert "devices.edge.backend 'openvino': OpenVINO is not installed." in output
-    assert "Install it: pip install openvino" in output
-    assert "Traceback" not in output
-    assert not (small.root / "artifacts").exists(), "something was started"
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    refuse(
+        (
+            "devices.edge.backend 'openvino': OpenVINO is not installed.",
+            "Install it: pip install openvino",
+        ),
+        "run",
+    )
 
 
+@pytest.mark.slow
 def test_a_prefect_server_that_does_not_answer_is_one_message(small: Repository):
-    # Nothing listens on port 9.
-    code, output = prepared(small, "os.environ['PREFECT_API_URL'] = 'http://127.0.0.1:9/api'")
-    assert code == 1, output
+    program = (
+        "import os, sys; sys.argv = ['netwright', 'run']\n"
+        "os.environ['PREFECT_API_URL'] = 'http://127.0.0.1:9/api'  # nothing listens on port 9\n"
+        "from pipelines.cli.app import main; main()"
+    )
+    child = small.start("-c", program)
+    output, _ = child.communicate(timeout=300)
+    assert child.returncode == 1, output
     assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in output
     assert ".netwright/logs/server.log" in output
     assert "Traceback" not in output
     assert not (small.root / "artifacts").exists(), "something was started"
-
-
-def prepared(repository: Repository, preparation: str) -> tuple[int, str]:
-    """`netwright run` after a line of Python that changes the process's environment."""
-    program = f"import os, sys; {preparation}; sys.argv = ['netwright', 'run']"
-    child = repository.start("-c", f"{program}; from pipelines.cli.app import main; main()")
-    output, _ = child.communicate(timeout=120)
-    return child.returncode, output

@@ -5,25 +5,35 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
 
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
-from tests.pipelines.test_interrupts import ROOT, RUN, sleeps, wait_for
+from tests.pipelines.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
 from tests.serving import free_port
 from tests.support import Repository, environment, kill_tree
 
+pytestmark = pytest.mark.slow
 
-def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(toy: Repository):
+
+def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(
+    finished_toy: Repository,
+):
+    toy = finished_toy
     toy.change({"devices": {"a": {"width": 5000}}})
     file = toy.root / "dvc.yaml"
     file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 5000"))
-    (toy.root / "run.py").write_text(RUN)
-    child = toy.start("run.py", start_new_session=True)
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"  # as nohup does
+    (toy.root / "run.py").write_text(ignored + RUN)
+    child = toy.start("run.py", start_new_session=True, preexec_fn=reset_signals)
     try:
         wait_for(lambda: sleeps(child.pid))
+        os.killpg(child.pid, signal.SIGHUP)
+        time.sleep(1)
+        assert child.poll() is None, "a signal that the caller ignores stays ignored"
         code, output = netwright(toy, "run")
         assert code == 2, output
         assert f"another run is active (process {child.pid})" in output
@@ -39,6 +49,7 @@ def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(toy
         assert (code, "no release to report on" in output) == (1, True), output
         os.killpg(child.pid, signal.SIGTERM)
         output, _ = child.communicate(timeout=60)
+        assert child.returncode == 143, output
         assert "rwlock" not in output
     finally:
         if child.poll() is None:
@@ -55,7 +66,7 @@ def beside(repository: Repository, command: str) -> subprocess.Popen[str]:
 
 def netwright(repository: Repository, command: str) -> tuple[int, str]:
     child = beside(repository, command)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=300)
     return child.returncode, output
 
 
@@ -72,8 +83,10 @@ import_history(workspace)
 
 
 def test_the_web_ui_shows_the_output_of_stages_and_the_history_of_the_command_line(
-    toy: Repository, monkeypatch: pytest.MonkeyPatch
+    finished_toy: Repository, monkeypatch: pytest.MonkeyPatch
 ):
+    toy = finished_toy
+    toy.change({"devices": {"a": {"width": 5}}})
     monkeypatch.setenv("PREFECT_API_URL", "")
     monkeypatch.delenv("PREFECT_API_URL")
     port, workspace = free_port(), Workspace(toy.root)

@@ -35,7 +35,10 @@ FOREIGN = {
 }
 
 
-def test_a_run_ignores_variables_for_other_programs(toy: Repository):
+@pytest.mark.slow
+def test_a_run_ignores_variables_for_other_programs(finished_toy: Repository):
+    toy = finished_toy
+    toy.change({"devices": {"a": {"width": 5}}})
     (toy.root / "run.py").write_text(RUN)
     child = subprocess.Popen(
         ["python", "run.py"],

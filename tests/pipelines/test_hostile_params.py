@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support import Repository, copy_repository, on_digits
+from tests.support import Netwright, Repository, copy_repository, on_digits
 
 DO = "touch pwned"
 NAMES = f"im;{DO} $({DO}) `{DO}` \"q\" 's' [b] {{x}} ${{data.size}} &|<>#%\\n\n{DO}\n"
@@ -25,7 +25,10 @@ def images_in(folder) -> None:
             Image.fromarray(pixels).save(folder / label / f"{number} $(x);.png")
 
 
-def test_a_folder_of_any_name_is_read_and_runs_nothing(repository: Repository):
+@pytest.mark.slow
+def test_a_folder_of_any_name_is_read_and_runs_nothing(
+    repository: Repository, netwright: Netwright
+):
     images_in(repository.root / NAMES)
     repository.change({"data": {"source": "folder", "path": NAMES}})
     code, output = repository.dvc("repro", "prepare")
@@ -33,13 +36,14 @@ def test_a_folder_of_any_name_is_read_and_runs_nothing(repository: Repository):
     assert (repository.root / "artifacts" / "data" / "dataset.json").is_file()
     assert NAMES in [dep["path"] for dep in repository.locked["prepare"]["deps"]]
     assert not list(repository.root.rglob("pwned"))
-    code, output = repository.netwright("status")
+    code, output = netwright(repository.root, "status")
     assert code == 0, output
     (row,) = (line for line in output.splitlines() if line.startswith("prepare "))
     assert row.split() == ["prepare", "fresh"]
 
 
-def test_names_of_devices_and_numbers_run_nothing(repository: Repository):
+@pytest.mark.slow
+def test_names_of_devices_and_numbers_run_nothing(repository: Repository, netwright: Netwright):
     bad = f"x;{DO}\n{DO}"
     device = repository.params["devices"]["one"]
     repository.change({"devices": {"one": ..., "rtx": ...}})
@@ -54,6 +58,6 @@ def test_names_of_devices_and_numbers_run_nothing(repository: Repository):
         code, _ = repository.dvc("repro", "--single-item", "--force", stage)
         assert code != 0
     assert not list(repository.root.rglob("pwned"))
-    code, output = repository.netwright("run")
+    code, output = netwright(repository.root, "run")
     assert code == 2, output
     assert "a device's name has only lower-case letters" in output

@@ -13,7 +13,7 @@ from core.settings import ParamsError
 from pipelines.checks.preflight import preflight
 from pipelines.plan import make_plan
 from pipelines.run.offline import export_models_for, import_device_table
-from tests.support import ROOT, Repository
+from tests.support import Netwright, Repository
 
 PHONE = {
     "backend": "onnxruntime",
@@ -33,7 +33,10 @@ def fill(table: Path) -> None:
     table.write_text("\n".join(",".join(row) for row in rows) + "\n")
 
 
-def test_an_imported_table_is_used_and_survives_the_next_run(digits: Repository):
+@pytest.mark.slow
+def test_an_imported_table_is_used_and_survives_the_next_run(
+    digits: Repository, netwright: Netwright
+):
     digits.change({"devices": {"one": ..., "rtx": ..., "phone": PHONE}})
     params = digits.root / "params.yaml"
     params.write_text("# a comment\n" + params.read_text())
@@ -57,7 +60,7 @@ def test_an_imported_table_is_used_and_survives_the_next_run(digits: Repository)
         import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
     assert table.read_text() == "mine"
     table.unlink()
-    code, output = digits.netwright("profile", "phone", "--import", "away/table.csv")
+    code, output = netwright(digits.root, "profile", "phone", "--import", "away/table.csv")
     assert code == 0, output
     assert "held-out networks" in output
     assert table.read_bytes() == (away / "table.csv").read_bytes()
@@ -72,11 +75,9 @@ def test_an_imported_table_is_used_and_survives_the_next_run(digits: Repository)
         preflight(digits.root)
 
 
-def test_import_and_export_at_once_are_refused(tmp_path: Path):
+def test_import_and_export_at_once_are_refused(tmp_path: Path, netwright: Netwright):
     (tmp_path / "x.csv").write_text("kind\n")
     command = ("profile", "one", "--import", "x.csv", "--export-models", "y")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['netwright', *{command!r}]"
-    child = Repository(tmp_path).start("-c", f"{code}; from pipelines.cli.app import main; main()")
-    output, _ = child.communicate(timeout=120)
-    assert child.returncode == 2
+    code, output = netwright(tmp_path, *command)
+    assert code == 2
     assert "one at a time" in output

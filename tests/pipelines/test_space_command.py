@@ -1,6 +1,5 @@
 """`netwright space`: its output, its picture and its errors."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from PIL import Image
 from models.space import costs
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
-from pipelines.cli.app import main
 from pipelines.show.space_table import build_rows, format_count, format_values, open_space
+from tests.support import Netwright
 
 OWN = """\
 name: own
@@ -36,23 +35,10 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def run(netwright: Netwright, tmp_path: Path) -> Run:
     """Run the command outside of a repository; returns exit code and output."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yaml").write_text(OWN)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["netwright", "space", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out + printed.err
-
-    return run
+    return lambda *arguments: netwright(tmp_path, "space", *arguments)
 
 
 def cells(output: str, first: str) -> list[str]:
@@ -86,9 +72,9 @@ def test_a_users_space_is_shown_by_its_path(run: Run) -> None:
     assert "wide: kernel 7, expansion 6" in output
 
 
-def test_the_costs_shown_are_the_smallest_and_the_largest(run: Run) -> None:
+def test_the_costs_shown_are_the_smallest_and_the_largest(run: Run, tmp_path: Path) -> None:
     _, output = run("own.yaml")
-    everything = list(open_space("own.yaml", None, None, None).enumerate())
+    everything = list(open_space(str(tmp_path / "own.yaml"), None, None, None).enumerate())
     for first, cost in (
         ("multiply-accumulates", costs.flops),
         ("parameters", costs.parameters),
@@ -107,9 +93,12 @@ def test_the_sizes_of_both_distributions_are_shown(run: Run) -> None:
 
 
 def test_the_number_of_threads_is_restored(run: Run) -> None:
-    threads = torch.get_num_threads()
-    run("own.yaml")
-    assert torch.get_num_threads() == threads
+    torch.set_num_threads(2)
+    try:
+        run("own.yaml")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

@@ -21,6 +21,7 @@ from models.nets.supernet import Supernet, extract
 from models.nets.weights import load_into
 from models.training.learning import Images
 
+pytestmark = pytest.mark.slow
 SHORT = {"epochs": 0.2, "learning_rate": 0.02, "report_subnets": 1}
 
 

@@ -24,6 +24,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path
 ) -> None:
