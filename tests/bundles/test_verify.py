@@ -276,7 +276,7 @@ def latency(content, files):
         (lambda content, files: content["hops"].pop(1), "an equivalence check from subnet to"),
         (lambda content, files: content["hops"].pop(), "checks run from supernet slice to"),
         (put("hops", value=[]), "no equivalence checks"),
-        (put("device", "min_accuracy", value=0.99), "is below the 0.99"),
+        (put("device", "min_accuracy", value=0.99), "is below the required 0.99"),
         (latency, "over the budget of 50 ms"),
     ],
 )
