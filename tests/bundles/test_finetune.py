@@ -11,10 +11,12 @@ import torch
 from ruamel.yaml import YAML
 
 from core.files import read_json, sha256_file
+from core.settings import read_section
 from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from devices.measure.inference import Logits
 from devices.quantize.evaluate import calibration_images, evaluate_onnx
+from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import quantize_static
 from models.nets.equalization import equalise
 from models.nets.evaluate import fold_batch_norms
@@ -116,7 +118,8 @@ def test_fine_tuning_recovers_accuracy_lost_by_rounding(world, uneven: Path, who
     even = fold_batch_norms(Subnet.read(uneven))
     equalise(even)
     (whole / "even.onnx").write_bytes(to_onnx(even, info.image_shape))
-    rows = calibration_images(train, info, 64, np.random.default_rng(0))
+    seed = read_section(world.params, "quantize", QuantizeParams).seed  # the stage's images
+    rows = calibration_images(train, info, 64, np.random.default_rng(seed))
     quantize_static(whole / "even.onnx", whole / "int8-even.onnx", rows, "uint8")
 
     def logits(name: str) -> Logits:
