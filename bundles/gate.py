@@ -41,9 +41,9 @@ def check_limits(manifest: Manifest, size_bytes: int) -> Verdict:
 
     accuracy, least = manifest.accuracy.delivered, manifest.device.min_accuracy
     if accuracy >= least:
-        kept.append(f"accuracy {accuracy:.4f} reaches the {least:g} asked for")
+        kept.append(f"accuracy {accuracy:.4f} reaches the required {least:g}")
     else:
-        broken.append(f"accuracy {accuracy:.4f} is below the {least:g} asked for")
+        broken.append(f"accuracy {accuracy:.4f} is below the required {least:g}")
     limits = (
         ("FLOPs", costs.flops, budget.flops, ""),
         ("parameters", costs.parameters, budget.parameters, ""),

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from bundles.errors import BundleError
+from core.artifact import Record
 from devices.device import Device, Precision
+from devices.quantize.result import CandidateResult
+from models.nets.equivalence import EquivalenceCheck
 
 MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
 SCHEMA = "netwright/bundle/1"
@@ -23,18 +26,16 @@ MAX_BYTES = 1 << 24
 DERIVED = {MANIFEST, CARD, SBOM, "schema", "digest", "files", "reproducible_sha256"}
 """Fields and files derived from the others."""
 
+PRIVATE = {"agent", "agent_token_env", "agent_patience_s", "table"}
+"""Device fields that a bundle excludes: an untrusted bundle must never name a host to connect to,
+and the device's address is private."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-class Model(_Part):
+class Model(Record):
     """The delivered network's files."""
 
     runtime: str
@@ -61,7 +62,7 @@ class Model(_Part):
     """None if the file could not run on the build machine."""
 
 
-class Processor(_Part):
+class Processor(Record):
     """Processor on which the delivered file was measured."""
 
     processor: str
@@ -72,7 +73,7 @@ class Processor(_Part):
     """Instruction sets that select kernels; None if the system does not report them."""
 
 
-class Accuracy(_Part):
+class Accuracy(Record):
     """Top-1 accuracy on the test split."""
 
     float32: Share
@@ -82,7 +83,7 @@ class Accuracy(_Part):
     """The file and runtime that `delivered` was measured with."""
 
 
-class Reference(_Part):
+class Reference(Record):
     """The network that the device's latencies are normalised to; see devices.measure.reference."""
 
     architecture: dict[str, Any]
@@ -93,7 +94,7 @@ class Reference(_Part):
     """Machine fingerprint of that measurement; see devices.measure.fingerprint."""
 
 
-class Latency(_Part):
+class Latency(Record):
     """Median milliseconds per image at batch 1; None if not measured."""
 
     predicted: Milliseconds | None
@@ -107,7 +108,7 @@ class Latency(_Part):
     why_not_measured: str | None
 
 
-class Costs(_Part):
+class Costs(Record):
     """Costs determined by the architecture."""
 
     flops: int = Field(ge=0)
@@ -118,7 +119,7 @@ class Costs(_Part):
     """Peak activation memory in MB, in the delivered precision; None without a budget."""
 
 
-class LedgerEntry(_Part):
+class LedgerEntry(Record):
     """A prediction and its measurement; None if not predicted or not measured."""
 
     what: str
@@ -133,35 +134,7 @@ class LedgerEntry(_Part):
     """Mean relative error of that predictor on held-out networks."""
 
 
-class EquivalenceLimits(_Part):
-    """Limits of an equivalence check."""
-
-    max_difference: Annotated[float, Field(ge=0)] | None
-    agreement: Share
-    accuracy_drop: Share
-
-
-class EquivalenceCheck(_Part):
-    """Equivalence check of one step; None if not measured."""
-
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
-    max_difference: Annotated[float, Field(ge=0)] | None
-    """Largest difference of any logit."""
-    agreement: Share | None
-    """Share of images with equal predictions."""
-    accuracy: Share | None
-    """Top-1 of the target on these images."""
-    accuracy_before: Share | None
-    """Top-1 of the source on them."""
-    images: int = Field(ge=0)
-    """Number of real images compared."""
-    limit: EquivalenceLimits
-    passed: bool | None
-    why_not_measured: str | None
-
-
-class Golden(_Part):
+class GoldenOutputs(Record):
     """Real inputs with expected outputs."""
 
     images: int = Field(ge=1)
@@ -171,7 +144,7 @@ class Golden(_Part):
     """Runtime that computed the outputs."""
 
 
-class Provenance(_Part):
+class Provenance(Record):
     """Inputs that the bundle was built from."""
 
     params_sha256: Sha256
@@ -183,10 +156,9 @@ class Provenance(_Part):
     """SHA-256 of the stages' results, by file name."""
 
 
-class Manifest(_Part):
-    """The whole manifest."""
+class Content(Record):
+    """All fields that are not derived from the bundle's files."""
 
-    schema_: Literal["netwright/bundle/1"] = Field(alias="schema")
     name: str
     """The device's name."""
     device: Device
@@ -198,18 +170,28 @@ class Manifest(_Part):
     accuracy: Accuracy
     latency_ms: Latency
     costs: Costs
-    candidates: tuple[dict[str, Any], ...] = Field(strict=False)
-    """All candidates, as evaluated by the stage `quantize`."""
+    candidates: tuple[CandidateResult, ...] = Field(strict=False)
+    """All precision candidates, as evaluated by the stage `quantize`."""
     choice: str
     """Why this candidate was delivered."""
     ledger: tuple[LedgerEntry, ...] = Field(strict=False)
     """Predictions and measurements."""
-    hops: tuple[EquivalenceCheck, ...] = Field(strict=False)
+    checks: tuple[EquivalenceCheck, ...] = Field(alias="hops", strict=False)
     """Equivalence checks from the supernet to the delivered file."""
-    golden: Golden
+    golden: GoldenOutputs
     provenance: Provenance
     versions: dict[str, str]
     """Versions of the packages that built the bundle."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, without the device's private fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"device": PRIVATE})
+
+
+class Manifest(Content):
+    """The whole manifest."""
+
+    schema_: Literal["netwright/bundle/1"] = Field(alias="schema")
     reproducible_sha256: Sha256
     """Equal for all bundles with equal inputs, even if engine bytes differ."""
     files: dict[str, Sha256]
@@ -284,7 +266,7 @@ def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) 
 
 
 def accuracy_of(
-    precision: str, candidates: Sequence[Mapping[str, Any]], built_from: str
+    precision: str, candidates: Sequence[CandidateResult], built_from: str
 ) -> float | None:
     """Return test-split top-1 of a precision: of the delivered candidate, or else the best one.
 
@@ -298,11 +280,10 @@ def accuracy_of(
     Returns:
         None if there is no such candidate.
     """
-    rows = [row for row in candidates if row["precision"] == precision]
+    rows = [row for row in candidates if row.precision == precision]
     if not rows:
         return None
-    best = max(rows, key=lambda row: (row["file"] == built_from, row["val_accuracy"]))
-    return float(best["accuracy"])
+    return max(rows, key=lambda row: (row.file == built_from, row.val_accuracy)).accuracy
 
 
 def relative_error(predicted: float, measured: float) -> float:

@@ -57,6 +57,6 @@ class Artifact(Record):
                 f"{file} is malformed at '{key}': {first['msg']}. Run the stage that writes it."
             ) from error
 
-    def write(self, folder: Path) -> None:
-        """Write the file into a folder, atomically."""
-        write_json(folder / self.FILE, self.SCHEMA, self.to_json())
+    def write(self, out: Path) -> None:
+        """Write the file into the folder `out`, atomically."""
+        write_json(out / self.FILE, self.SCHEMA, self.to_json())

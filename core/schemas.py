@@ -7,9 +7,7 @@ are defined there.
 from __future__ import annotations
 
 LATENCY = "netwright/latency/1"
-CANDIDATES = "netwright/candidates/1"
 START = "netwright/start/1"
-RANKED = "netwright/ranked/1"
 CHOICE = "netwright/choice/1"
 FLEET = "netwright/fleet/1"
 TRAIN = "netwright/train/1"

@@ -12,19 +12,20 @@ from typing import TypeVar, cast
 from torch import nn
 
 from core.checkpoint import Checkpoint
-from core.files import fingerprint, read_json
-from core.schemas import RANKED
+from core.files import fingerprint
 from core.settings import Params, read_section
 from data.stream import eval_batches
 from devices.fleet.read import pick_device
 from devices.latency.budgets import limits, read_latency_table
 from devices.latency.device_space import device_space
+from devices.latency.search_budgets import search_budgets
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.evaluation import Evaluate, recalibrated_evaluation
 from models.search.loop import problem_of
 from models.search.problem import Problem, bn_indicators
+from models.search.rank.result import Ranking
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams
 from models.space.architecture import Architecture
@@ -34,7 +35,6 @@ from models.training.learning import EVAL_BATCH, Images
 from models.training.loop import Objective
 from models.training.network import build_objective, train_network
 from models.training.settings import TrainParams
-from stages.search import search_budgets
 
 P = TypeVar("P", bound=Params)
 
@@ -103,8 +103,7 @@ class Release:
 
     def chosen(self) -> Architecture:
         """The architecture that `rank` chose for the device."""
-        file = self.artifacts / "rank" / self.device / "ranking.json"
-        return Architecture.from_json(read_json(file, RANKED)["chosen"]["architecture"])
+        return Ranking.read(self.artifacts / "rank" / self.device).chosen.architecture
 
     @cached_property
     def problem(self) -> Problem:

@@ -12,10 +12,10 @@ from benchmarks.harness.networks import torchvision_network
 from core.files import fingerprint, write_bytes
 from core.progress import Progress
 from data.stream import TrainStream
+from models.nets.subnet import Subnet
 from models.nets.weights import load_into, to_bytes
 from models.training.learning import Images
 from models.training.loop import Objective, Recipe, Run, supervised_step, train
-from stages.quantize import read_network
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Network:
 
 def searched(folder: Path) -> Network:
     """A network that the stage `train` left in a folder, named after the folder."""
-    return Network(folder.name, read_network(folder))
+    return Network(folder.name, Subnet.read(folder))
 
 
 def train_torchvision(name: str, images: Images, training: Training, cache: Path) -> Network:

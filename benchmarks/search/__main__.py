@@ -29,12 +29,12 @@ from core.files import write_json
 from core.process import prepare_machine
 from models.nets.supernet import extract
 from models.search.algorithms import ALGORITHMS
+from models.search.evaluation import evaluation
 from models.search.loop import answer, search
 from models.space.architecture import Architecture
 from models.space.costs import flops
 from models.training.settings import TrainParams
 from models.training.warm_start import shrink_and_perturb
-from stages.search import evaluation
 
 PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing")
 """The default algorithms; `exhaustive` looks at no image and has no samples."""

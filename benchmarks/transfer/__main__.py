@@ -41,14 +41,13 @@ from benchmarks.transfer.small import Small, search_small, training_macs
 from core.files import write_json
 from core.process import prepare_machine
 from models.search.algorithms import ALGORITHMS
-from models.search.evaluation import Evaluate
+from models.search.evaluation import Evaluate, evaluation
 from models.search.loop import answer, search
 from models.search.problem import Problem
 from models.search.settings import SearchParams
 from models.space.costs import flops
 from models.space.distribution import Distribution
 from models.training.supernet.settings import SupernetParams
-from stages.search import evaluation
 
 LOOKS = (0, 5, 10, 15, 20, 30, 45, 60)
 """Steps after which the answer of a search is evaluated; the last step is one of them."""

@@ -26,7 +26,7 @@ from data.prepare import channel_statistics
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.algorithms.base import Algorithm
-from models.search.evaluation import Evaluation
+from models.search.evaluation import Evaluation, evaluation
 from models.search.loop import search
 from models.space.architecture import Architecture
 from models.space.costs import flops
@@ -34,7 +34,6 @@ from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.supernet.settings import SupernetParams
 from models.training.supernet.training import train_supernet
-from stages.search import evaluation
 
 BACKWARD = 3
 """A training step's MACs over those of its forward pass: the usual count."""

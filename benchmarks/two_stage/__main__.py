@@ -38,7 +38,7 @@ from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.search.algorithms.evolution import Population
 from models.search.algorithms.hurricane import Hurricane
-from models.search.evaluation import Evaluate
+from models.search.evaluation import Evaluate, evaluation
 from models.space.architecture import Architecture
 from models.space.costs import depth, flops, parameters
 from models.space.distribution import Choices
@@ -48,7 +48,6 @@ from models.training.settings import TrainParams
 from models.training.strategies.base import PATHS, Task
 from models.training.strategies.spos import SinglePath
 from models.training.supernet.settings import SupernetParams
-from stages.search import evaluation
 
 Allowed = Sequence[Sequence[int]]
 _DRAWN = 10

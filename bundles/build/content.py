@@ -17,23 +17,31 @@ import numpy as np
 from bundles.build.ledger import build_ledger, predicted_ms
 from bundles.build.results import Results
 from bundles.golden import Golden
-from bundles.manifest import accuracy_of
+from bundles.manifest import (
+    Accuracy,
+    Content,
+    Costs,
+    GoldenOutputs,
+    Latency,
+    Model,
+    Processor,
+    Provenance,
+    Reference,
+    accuracy_of,
+)
 from core.files import rounded, sha256_file
 from data.dataset import FILE as DATASET_FILE
 from data.dataset import DatasetInfo, Split
 from data.stream import normalise
 from devices.device import Device, Precision
 from devices.latency.budgets import peak_memory_mb, with_milliseconds
-from devices.latency.table import LatencyTable
 from devices.measure.fingerprint import IDENTITY
 from devices.measure.target import Target
-from models.nets.equivalence import onnx_name, require_checks
+from models.nets.equivalence import EquivalenceCheck, require_checks
 from models.space.architecture import Architecture
 from models.space.costs import flops, parameters
 
 PORTABLE = "model.onnx"
-PRIVATE = {"agent", "agent_token_env", "agent_patience_s", "table"}
-"""Device fields that are excluded from bundles."""
 PACKAGES = ("netwright", "numpy", "onnx", "onnxruntime", "torch")
 
 
@@ -72,118 +80,119 @@ def make_golden(
 
 
 def manifest_content(
-    name: str,
-    device: Device,
-    results: Results,
-    golden: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return all manifest fields except `files`, `schema` and `digest`, as JSON values.
+    name: str, device: Device, results: Results, golden: GoldenOutputs, provenance: Provenance
+) -> Content:
+    """Return the manifest's fields that are not derived from the bundle's files.
 
     Args:
         name: the device's name.
-        device: its description.
+        device: its settings.
         results: results of the previous stages.
         golden: the manifest's field of that name.
         provenance: the manifest's field of that name.
     """
-    architecture, export, quantize = results.architecture, results.export, results.quantize
-    details = dict(export["details"])
-    resolved = with_milliseconds(device, LatencyTable.from_json(results.latency))
-    return {
-        "name": name,
-        # The device's address is private, and an untrusted bundle must never name a host to
-        # connect to.
-        "device": resolved.model_dump(mode="json", exclude=PRIVATE),
-        "architecture": architecture.to_json(),
-        "architecture_id": architecture.id,
-        "architecture_short": architecture.short(),
-        "precision": export["precision"],
-        "model": {
-            "runtime": export["runtime"],
-            "runtime_version": export["details"].get("runtime_version", export["runtime_version"]),
-            "entry": export["entry"],
-            "files": export["files"],
-            "portable": PORTABLE,
-            "not_reproducible": list(details.get("not_reproducible", [])),
-            "built_from": export["built_from"],
-            "built_from_sha256": results.hashes[export["built_from"]],
-            "details": details,
-            "weight_bits": quantize["weight_bits"],
-            "measured_on": _processor(export["machine"]),
-        },
-        "accuracy": _accuracy(results),
-        "latency_ms": {
-            "predicted": predicted_ms(results, export["built_from"]),
-            "measured": export["measured_ms"],
-            "interval": export.get("interval"),
-            "budget": resolved.budget.latency_ms,
-            "share": device.budget.latency_share,
-            "reference": _reference(results),
-            "why_not_measured": export["why_not_measured"],
-        },
-        "costs": _costs(architecture, device, export["precision"]),
-        "candidates": quantize["candidates"],
-        "choice": quantize["reason"],
-        "ledger": build_ledger(results),
-        "hops": chain(results),
-        "golden": dict(golden),
-        "provenance": dict(provenance),
-        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-    }
+    architecture, quantize = results.architecture, results.quantize
+    resolved = with_milliseconds(device, results.profile.table)
+    return Content(
+        name=name,
+        device=resolved,
+        architecture=architecture.to_json(),
+        architecture_id=architecture.id,
+        architecture_short=architecture.short(),
+        precision=results.export.precision,
+        model=_model(results),
+        accuracy=_accuracy(results),
+        latency_ms=_latency(device, resolved, results),
+        costs=_costs(architecture, device, results.export.precision),
+        candidates=quantize.candidates,
+        choice=quantize.reason,
+        ledger=build_ledger(results),
+        checks=all_checks(results),
+        golden=golden,
+        provenance=provenance,
+        versions={package: importlib.metadata.version(package) for package in PACKAGES},
+    )
 
 
-def _processor(machine: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the machine fields that determine which kernels run."""
-    if machine is None:
-        return None
-    return {name: machine.get(name) for name in ("processor", "system", "features")}
+def _model(results: Results) -> Model:
+    export = results.export
+    machine = export.machine
+    return Model(
+        runtime=export.runtime,
+        runtime_version=export.details.get("runtime_version", export.runtime_version),
+        entry=export.entry,
+        files=export.files,
+        portable=PORTABLE,
+        not_reproducible=tuple(export.details.get("not_reproducible", ())),
+        built_from=export.built_from,
+        built_from_sha256=results.hashes[export.built_from],
+        details=export.details,
+        weight_bits=results.quantize.weight_bits,
+        measured_on=None if machine is None else _processor(machine),
+    )
 
 
-def _reference(results: Results) -> dict[str, Any] | None:
+def _processor(machine: Mapping[str, Any]) -> Processor:
+    """Return the fields of the machine that determine which kernels run."""
+    return Processor(
+        processor=machine["processor"],
+        system=machine["system"],
+        features=machine.get("features"),
+    )
+
+
+def _latency(device: Device, resolved: Device, results: Results) -> Latency:
+    export = results.export
+    return Latency(
+        predicted=predicted_ms(results, results.quantize.candidate(export.built_from)),
+        measured=export.measured_ms,
+        interval=export.interval,
+        budget=resolved.budget.latency_ms,
+        share=device.budget.latency_share,
+        reference=_reference(results),
+        why_not_measured=export.why_not_measured,
+    )
+
+
+def _reference(results: Results) -> Reference | None:
     """Return the reference network of the measurement; None if latency was not measured."""
-    latency, measured = results.latency, results.export["measured_ms"] is not None
-    if not measured or latency.get("reference") is None:
+    profile = results.profile
+    if results.export.measured_ms is None or profile.reference is None:
         return None
-    machine = latency["machine"] or {}
-    return {
-        "architecture": latency["reference"],
-        "ms": latency["reference_ms"],
-        "machine": {key: machine[key] for key in IDENTITY if key in machine},
-    }
+    assert profile.reference_ms is not None  # measured together
+    machine = profile.machine or {}
+    return Reference(
+        architecture=dict(profile.reference),
+        ms=profile.reference_ms,
+        machine={key: machine[key] for key in IDENTITY if key in machine},
+    )
 
 
-def _costs(architecture: Architecture, device: Device, precision: Precision) -> dict[str, Any]:
+def _costs(architecture: Architecture, device: Device, precision: Precision) -> Costs:
     """Return FLOPs, parameters, and peak memory if the device has a memory budget."""
     limited = device.budget.memory_mb is not None
-    memory_mb = rounded(peak_memory_mb(precision)(architecture)) if limited else None
-    return {
-        "flops": flops(architecture),
-        "parameters": parameters(architecture),
-        "memory_mb": memory_mb,
-    }
+    return Costs(
+        flops=flops(architecture),
+        parameters=parameters(architecture),
+        memory_mb=rounded(peak_memory_mb(precision)(architecture)) if limited else None,
+    )
 
 
-def chain(results: Results) -> list[dict[str, Any]]:
+def all_checks(results: Results) -> tuple[EquivalenceCheck, ...]:
     """Return the equivalence checks from supernet to delivered file, in order.
 
     Raises:
-        EquivalenceError: one is missing or broken; the message names it.
+        EquivalenceError: one is missing or failed; the message names it.
     """
-    sources = {row["name"]: row["source"] for row in results.quantize["candidates"]}
-    targets, name = set[str](), results.quantize["name"]
-    while name is not None:
-        targets.add(onnx_name(name))
-        name = sources[name]
-    variants = [hop for hop in results.quantize["hops"] if hop["to"] in targets]
-    hops = [results.train["slice"], *variants, *results.export["hops"]]
-    require_checks(hops)
-    return hops
+    first = EquivalenceCheck.model_validate(results.train["slice"])
+    checks = (first, *results.quantize.checks_of_chosen(), *results.export.checks)
+    require_checks(checks)
+    return checks
 
 
 def provenance_of(
     sections: Sequence[Any], data: Path, info: DatasetInfo, results: Results
-) -> dict[str, Any]:
+) -> Provenance:
     """Return the provenance: hashes of params, data set and results.
 
     Args:
@@ -193,27 +202,30 @@ def provenance_of(
         results: results of the previous stages.
     """
     canonical = json.dumps(list(sections), sort_keys=True, separators=(",", ":"))
-    return {
-        "params_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
-        "dataset": info.name,
-        "dataset_sha256": sha256_file(data / DATASET_FILE),
-        "inputs": dict(results.hashes),
-    }
+    return Provenance(
+        params_sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+        dataset=info.name,
+        dataset_sha256=sha256_file(data / DATASET_FILE),
+        inputs=dict(results.hashes),
+    )
 
 
-def _accuracy(results: Results) -> dict[str, Any]:
+def _accuracy(results: Results) -> Accuracy:
     """Return test-split top-1; of the portable file if the delivered file cannot run."""
-    candidates = results.quantize["candidates"]
-    by_name = {row["name"]: row["accuracy"] for row in candidates}
-    delivered, runtime = results.export["accuracy"], results.export["runtime"]
-    measured_on = f"the delivered file in {runtime}"
+    quantize, export = results.quantize, results.export
+    delivered, measured_on = export.accuracy, f"the delivered file in {export.runtime}"
     if delivered is None:
-        delivered = by_name[results.quantize["name"]]
-        why = "is only emulated" if results.export["emulated"] else "does not run"
-        measured_on = f"the portable ONNX file in ONNX Runtime, as {runtime} {why} here"
-    return {
-        "float32": accuracy_of("float32", candidates, results.export["built_from"]),
-        "int8": accuracy_of("int8", candidates, results.export["built_from"]),
-        "delivered": delivered,
-        "measured_on": measured_on,
-    }
+        delivered = quantize.candidate(quantize.file).accuracy
+        why = "is only emulated" if export.emulated else "does not run"
+        measured_on = (
+            f"the portable ONNX file in ONNX Runtime, as {export.runtime} {why} on the build "
+            "machine"
+        )
+    float32 = accuracy_of("float32", quantize.candidates, export.built_from)
+    assert float32 is not None  # always evaluated
+    return Accuracy(
+        float32=float32,
+        int8=accuracy_of("int8", quantize.candidates, export.built_from),
+        delivered=delivered,
+        measured_on=measured_on,
+    )

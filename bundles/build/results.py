@@ -9,7 +9,10 @@ from typing import Any
 
 from bundles.errors import BundleError
 from core.files import read_json, sha256_file
-from core.schemas import EXPORT, LATENCY, QUANTIZE, TRAIN
+from core.schemas import TRAIN
+from devices.latency.device_profile import DeviceProfile
+from devices.measure.delivered import ExportResult
+from devices.quantize.result import QuantizeResult
 from models.predict.ranking import SCHEMA as CERTIFICATE
 from models.search.choice import Choice
 from models.space.architecture import SCHEMA as ARCHITECTURE
@@ -23,7 +26,7 @@ class Results:
     Attributes:
         architecture: architecture of the network.
         choice: the selection and its reason.
-        latency: `latency.json` of the stage profile.
+        profile: `latency.json`.
         certificate: `certificate.json` of the stage rank.
         train: `train.json`.
         quantize: `quantize.json`.
@@ -34,11 +37,11 @@ class Results:
 
     architecture: Architecture
     choice: Choice
-    latency: Mapping[str, Any]
+    profile: DeviceProfile
     certificate: Mapping[str, Any]
     train: Mapping[str, Any]
-    quantize: Mapping[str, Any]
-    export: Mapping[str, Any]
+    quantize: QuantizeResult
+    export: ExportResult
     hashes: Mapping[str, str]
 
 
@@ -52,11 +55,8 @@ def read_results(
         BundleError: the stages' results belong to different networks.
     """
     files = {
-        "latency": (profile / "latency.json", LATENCY),
         "certificate": (rank / "certificate.json", CERTIFICATE),
         "train": (train / "train.json", TRAIN),
-        "quantize": (quantize / "quantize.json", QUANTIZE),
-        "export": (export / "export.json", EXPORT),
         "architecture": (train / "architecture.json", ARCHITECTURE),
     }
     content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
@@ -69,10 +69,26 @@ def read_results(
     }
     if len(set(ids.values())) != 1:
         raise BundleError(f"the stages' results have different networks: {ids}. Run them again.")
-    if content["export"]["built_from"] != content["quantize"]["file"]:
+    quantized, exported = QuantizeResult.read(quantize), ExportResult.read(export)
+    if exported.built_from != quantized.file:
         raise BundleError("export and quantize have different candidates. Run export again.")
-    models = train / "model.safetensors", quantize / content["quantize"]["file"]
-    paths = [*(path for path, _ in files.values()), rank / "ranking.json", *models]
+    paths = [
+        profile / DeviceProfile.FILE,
+        *(path for path, _ in files.values()),
+        quantize / QuantizeResult.FILE,
+        export / ExportResult.FILE,
+        rank / "ranking.json",
+        train / "model.safetensors",
+        quantize / quantized.file,
+    ]
     hashes = {path.name: sha256_file(path) for path in paths}
     hashes["choice.json"] = sha256_file(choice)  # its file name is the device's name
-    return Results(architecture, chosen, **content, hashes=hashes)
+    return Results(
+        architecture,
+        chosen,
+        DeviceProfile.read(profile),
+        **content,
+        quantize=quantized,
+        export=exported,
+        hashes=hashes,
+    )

@@ -16,17 +16,18 @@ from bundles.build.packages import Package, closure
 from devices.runtimes.registry import backend
 
 if TYPE_CHECKING:
+    from bundles.manifest import Content
     from data.dataset import DatasetInfo
 
 RUNTIME_OF_PORTABLE = "onnxruntime"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "netwright/bundle")
 
 
-def sbom(content: Mapping[str, Any], info: DatasetInfo, files: Mapping[str, bytes]) -> bytes:
+def sbom(content: Content, info: DatasetInfo, files: Mapping[str, bytes]) -> bytes:
     """Return the SBOM file.
 
     Args:
-        content: content of the manifest; see `content.manifest_content`.
+        content: content of the manifest.
         info: the data set.
         files: the bundle's files by name, except the manifest and the SBOM.
     """
@@ -75,42 +76,40 @@ def listed_hashes(document: Mapping[str, Any]) -> dict[str, str]:
     return {part["name"]: part["hashes"][0]["content"] for part in parts if part["type"] == "file"}
 
 
-def packages_of(content: Mapping[str, Any]) -> tuple[list[Package], list[Package]]:
+def packages_of(content: Content) -> tuple[list[Package], list[Package]]:
     """Return packages for the delivered file, and those needed only for the portable file."""
-    runtime = backend(content["device"]["backend"]).package
-    module = content["model"]["details"].get("provider", runtime)
+    runtime = backend(content.device.backend).package
+    module = content.model.details.get("provider", runtime)
     needed = closure(["numpy", module])
     names = {package.name for package in needed}
     portable = closure([RUNTIME_OF_PORTABLE])
     return needed, [package for package in portable if package.name not in names]
 
 
-def _metadata(content: Mapping[str, Any]) -> dict[str, Any]:
-    tool = {"type": "application", "name": "netwright", "version": content["versions"]["netwright"]}
-    described = f"An image classifier for the device '{content['name']}'."
+def _metadata(content: Content) -> dict[str, Any]:
+    tool = {"type": "application", "name": "netwright", "version": content.versions["netwright"]}
+    described = f"An image classifier for the device '{content.name}'."
     return {
         "lifecycles": [{"phase": "build"}],
         "tools": {"components": [tool]},
         "component": {
             "type": "application",
             "bom-ref": "bundle",
-            "name": content["name"],
-            "version": content["architecture_id"],
+            "name": content.name,
+            "version": content.architecture_id,
             "description": described,
         },
     }
 
 
-def _network(
-    content: Mapping[str, Any], info: DatasetInfo, hashes: Mapping[str, str]
-) -> dict[str, Any]:
-    entry, accuracy = content["model"]["entry"], content["accuracy"]
+def _network(content: Content, info: DatasetInfo, hashes: Mapping[str, str]) -> dict[str, Any]:
+    entry, accuracy = content.model.entry, content.accuracy
     card = {
         "modelParameters": {
             "approach": {"type": "supervised"},
             "task": "image classification",
             "architectureFamily": "convolutional network",
-            "modelArchitecture": content["architecture_short"],
+            "modelArchitecture": content.architecture_short,
             "datasets": [{"type": "dataset", "name": info.name}],
             "inputs": [{"format": f"float32 image (1, {', '.join(map(str, info.image_shape))})"}],
             "outputs": [{"format": f"float32 logits (1, {len(info.classes)})"}],
@@ -119,8 +118,8 @@ def _network(
             "performanceMetrics": [
                 {
                     "type": "top-1 accuracy",
-                    "value": f"{accuracy['delivered']:g}",
-                    "slice": f"test split; {accuracy['measured_on']}",
+                    "value": f"{accuracy.delivered:g}",
+                    "slice": f"test split; {accuracy.measured_on}",
                 }
             ]
         },
@@ -128,16 +127,16 @@ def _network(
     return {
         "type": "machine-learning-model",
         "bom-ref": "network",
-        "name": f"{content['name']} {content['precision']}",
-        "version": content["architecture_id"],
+        "name": f"{content.name} {content.precision}",
+        "version": content.architecture_id,
         "hashes": _sha256(hashes[entry]),
         "modelCard": card,
         "components": [_file(name, hashes[name]) for name in sorted(_model_files(content))],
     }
 
 
-def _model_files(content: Mapping[str, Any]) -> set[str]:
-    return {*content["model"]["files"], content["model"]["portable"]}
+def _model_files(content: Content) -> set[str]:
+    return {*content.model.files, content.model.portable}
 
 
 def _file(name: str, sha256: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def find_contradictions(path: Path, manifest: Manifest, files: Mapping[str, byte
         *_network(path, manifest, files),
         *_limits(manifest),
         *_numbers(manifest),
-        *_chain(manifest),
+        *_checks(manifest),
         *_derived(path, manifest, files),
     ]
 
@@ -93,12 +93,8 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 def _numbers(manifest: Manifest) -> Iterator[str]:
     accuracy, latency = manifest.accuracy, manifest.latency_ms
     built_from = manifest.model.built_from
-    try:
-        files = {row["file"]: row["precision"] for row in manifest.candidates}
-        known = {p: accuracy_of(p, manifest.candidates, built_from) for p in ("float32", "int8")}
-    except _MALFORMED as error:
-        yield f"its candidates are malformed ({error})"
-        return
+    files = {row.file: row.precision for row in manifest.candidates}
+    known = {p: accuracy_of(p, manifest.candidates, built_from) for p in ("float32", "int8")}
     if files.get(built_from) != manifest.precision:
         yield f"the delivered {manifest.precision} model {built_from!a} is not a candidate"
     for precision, found in (("float32", accuracy.float32), ("int8", accuracy.int8)):
@@ -115,10 +111,10 @@ def _numbers(manifest: Manifest) -> Iterator[str]:
             yield f"its ledger has a wrong error for the {entry.what}"
 
 
-def _chain(manifest: Manifest) -> Iterator[str]:
-    if not manifest.hops:
+def _checks(manifest: Manifest) -> Iterator[str]:
+    if not manifest.checks:
         return  # reported by the check `hops`
-    first, last = manifest.hops[0], manifest.hops[-1]
+    first, last = manifest.checks[0], manifest.checks[-1]
     ends = f"delivered file in {manifest.model.runtime}"  # local, or on a named device
     if first.source != "supernet slice" or not last.target.startswith(ends):
         yield f"its equivalence checks run from {first.source} to {last.target}"

@@ -123,7 +123,7 @@ def verify(
     # No model is loaded from an inconsistent bundle.
     if step("consistency", lambda: _consistency(bundle, whole)) is None:
         return Verification(tuple(done))
-    step("hops", lambda: _hops(bundle, manifest))
+    step("hops", lambda: _equivalence(bundle, manifest))
     step("golden", lambda: _golden(bundle, whole, find_target))
     step("processor", lambda: (_processor(manifest, find_target), True))
     done.append(_limits(whole))
@@ -180,16 +180,16 @@ def _consistency(path: Path, bundle: Bundle) -> tuple[str, Any]:
     return "redundant fields agree", True
 
 
-def _hops(path: Path, manifest: Manifest) -> tuple[str, Any]:
+def _equivalence(path: Path, manifest: Manifest) -> tuple[str, Any]:
     try:
-        require_checks([hop.model_dump(by_alias=True) for hop in manifest.hops])
+        require_checks(manifest.checks)
     except EquivalenceError as error:
         raise BundleError(f"{path}: {error}") from error
-    passed = [hop for hop in manifest.hops if hop.passed]
+    passed = [check for check in manifest.checks if check.passed]
     unknown = "".join(
-        f"; {hop.source} to {hop.target} was not measured"
-        for hop in manifest.hops
-        if not hop.passed
+        f"; {check.source} to {check.target} was not measured"
+        for check in manifest.checks
+        if not check.passed
     )
     return f"{len(passed)} equivalence checks from supernet to device passed{unknown}", True
 

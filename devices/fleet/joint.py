@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from core.files import rounded
 from devices.fleet.members import Member
+from devices.fleet.record import FleetDevice, FleetNetwork, FleetRecord, LeastLoss
 from devices.fleet.sharing import (
     Assignment,
     Flags,
@@ -102,42 +102,41 @@ class Joint:
         )
         return Choice(self.networks[network], reason, float(self.accuracies_N[network]))
 
-    def to_json(self) -> dict[str, Any]:
+    def record(self) -> FleetRecord:
         """The content of `fleet.json`."""
         ids = [network.id for network in self.networks]
-        return {
-            "most_lost": self.most_lost,
-            "networks": [self._network(n) for n in range(len(self.networks))],
-            "devices": {
-                member.name: {
-                    "axis": member.axis,
-                    "budget": member.budget,
-                    "own": member.ranked[0].id,
-                    "shared": ids[self.shared.of_device[d]],
-                    "lost": rounded(self.shared.losses[d]),
-                    "front": [ids[n] for n in self.front(d)],
-                }
+        return FleetRecord(
+            most_lost=self.most_lost,
+            networks=tuple(map(self._network, range(len(self.networks)))),
+            devices={
+                member.name: FleetDevice(
+                    axis=member.axis,
+                    budget=member.budget,
+                    own=member.ranked[0].id,
+                    shared=ids[self.shared.of_device[d]],
+                    lost=rounded(self.shared.losses[d]),
+                    front=tuple(ids[n] for n in self.front(d)),
+                )
                 for d, member in enumerate(self.members)
             },
-            "shared": {ids[n]: self.users(n) for n in self.shared.networks},
-            "least_losses": [
-                {"networks": count, "most_lost": rounded(lost)}
+            shared={ids[n]: tuple(self.users(n)) for n in self.shared.networks},
+            least_losses=tuple(
+                LeastLoss(networks=count, most_lost=rounded(lost))
                 for count, lost in self.prices.items()
-            ],
-        }
+            ),
+        )
 
-    def _network(self, number: int) -> dict[str, Any]:
+    def _network(self, number: int) -> FleetNetwork:
         network = self.networks[number]
-        rankings = [m.name for m in self.members if network in m.ranked]
-        return {
-            "architecture": network.to_json(),
-            "architecture_id": network.id,
-            "short": network.short(),
-            "supernet_accuracy": rounded(self.accuracies_N[number]),
-            "ranked_by": rankings,
-            "costs": {member.name: member.costs(network) for member in self.members},
-            "within": {
+        return FleetNetwork(
+            architecture=network,
+            architecture_id=network.id,
+            short=network.short(),
+            supernet_accuracy=rounded(self.accuracies_N[number]),
+            ranked_by=tuple(m.name for m in self.members if network in m.ranked),
+            costs={member.name: member.costs(network) for member in self.members},
+            within={
                 member.name: bool(self.within_DN[d, number])
                 for d, member in enumerate(self.members)
             },
-        }
+        )

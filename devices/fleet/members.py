@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from core.files import read_json
-from core.schemas import CANDIDATES, RANKED
 from devices.device import Device
 from devices.latency.budgets import limits, predicted_costs, read_latency_table, with_milliseconds
 from devices.latency.device_space import device_space
+from models.search.candidates import Candidates
+from models.search.rank.result import Ranking
 from models.space.architecture import Architecture
 from models.space.constrained import descend
 from models.space.distribution import SCHEMA as DISTRIBUTION
@@ -61,20 +62,16 @@ class Member:
             FileFormatError: a file is missing or of another version.
         """
         table = read_latency_table(profile)
-        candidates = read_json(search / "candidates.json", CANDIDATES)
-        by_id = {
-            row["architecture_id"]: Architecture.from_json(row["architecture"])
-            for row in candidates["candidates"]
-        }
-        ranking = read_json(rank / "ranking.json", RANKED)["ranked"]
+        found = Candidates.read(search)
+        by_id = {one.architecture_id: one.architecture for one in found.candidates}
         saved = search / "distribution.json"
         return cls(
             name,
             with_milliseconds(device, table),
             device_space(whole, name, device).space,
-            limits(device, table, candidates["latency_margin"] or 0.0),
+            limits(device, table, found.latency_margin or 0.0),
             predicted_costs(device, table),
-            tuple(by_id[row["architecture_id"]] for row in ranking),
+            tuple(by_id[one.architecture_id] for one in Ranking.read(rank).ranked),
             read_json(saved, DISTRIBUTION) if saved.is_file() else None,
         )
 

@@ -78,6 +78,16 @@ class LatencyReference:
         return {key: m.rescale(self.reference_ms) for key, m in found.items()}
 
 
+def read_machine(profile: Path) -> Mapping[str, Any] | None:
+    """Read the fingerprint of the machine that a device was profiled on; None if not measured.
+
+    Raises:
+        FileFormatError: `latency.json` is missing or has another schema.
+    """
+    machine: Mapping[str, Any] | None = read_json(profile / "latency.json", LATENCY).get("machine")
+    return machine
+
+
 def stale_message(name: str, changed: list[str]) -> str:
     """Error message for a latency table that was measured on another machine or runtime."""
     return (

@@ -98,7 +98,7 @@ class LocalTarget(Target):
         self.runtime = self._backend.runtime
         if device.table is not None:
             self.why_not_measured = (
-                f"the device is elsewhere: its latency table was imported from {device.table.file}."
+                f"the device is offline: its latency table was imported from {device.table.file}."
             )
 
     def machine(self) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Final
 
 from core.files import rounded
+from devices.device import Precision
 from devices.measure.interleaved import Measurement
+from devices.quantize.result import CandidateResult
 from models.nets.equivalence import EquivalenceCheck
 
-FLOAT32 = "float32"
-NO_METHOD, MIXED, QAT = "none", "mixed", "qat"
+FLOAT32: Final = "float32"
+NO_METHOD, MIXED = "none", "mixed"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Variant:
     """
 
     name: str
-    precision: str
+    precision: Precision
     method: str
     source: str | None
     base_method: str | None = None
@@ -80,30 +82,30 @@ class Candidate:
         return max(self.spread or 0.0, (high - low) / 2 / self.latency_ms)
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """Precision of its variant."""
         return self.variant.precision
 
-    def to_json(self, rejected: str | None) -> dict[str, Any]:
-        """Return JSON values for `quantize.json`.
+    def result(self, rejected: str | None) -> CandidateResult:
+        """Return its entry in `quantize.json`.
 
         Args:
             rejected: why it cannot be delivered, or None.
         """
-        return {
-            "name": self.variant.name,
-            "precision": self.precision,
-            "method": self.variant.method,
-            "base_method": self.variant.base_method,
-            "in_float": list(self.variant.in_float),
-            "source": self.variant.source,
-            "file": self.variant.file,
-            "accuracy": rounded(self.accuracy),
-            "val_accuracy": rounded(self.val_accuracy),
-            "agreement": rounded(self.agreement),
-            "latency_ms": rounded(self.latency_ms),
-            "spread": rounded(self.spread),
-            "interval": self.interval and [rounded(ms) for ms in self.interval],
-            "size_bytes": self.size_bytes,
-            "rejected": rejected,
-        }
+        return CandidateResult(
+            name=self.variant.name,
+            precision=self.precision,
+            method=self.variant.method,
+            base_method=self.variant.base_method,
+            in_float=self.variant.in_float,
+            source=self.variant.source,
+            file=self.variant.file,
+            accuracy=round(self.accuracy, 6),
+            val_accuracy=round(self.val_accuracy, 6),
+            agreement=round(self.agreement, 6),
+            latency_ms=rounded(self.latency_ms),
+            spread=rounded(self.spread),
+            interval=self.interval and (round(self.interval[0], 6), round(self.interval[1], 6)),
+            size_bytes=self.size_bytes,
+            rejected=rejected,
+        )

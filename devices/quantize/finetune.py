@@ -15,10 +15,11 @@ from typing import Any
 from torch import nn
 
 from core.checkpoint import Checkpoint
-from core.files import rounded, write_bytes
+from core.files import write_bytes
 from data.dataset import SPLITS, SplitName
 from devices.device import Activations, WeightBits
-from devices.quantize.candidate import FLOAT32, QAT, Variant
+from devices.quantize.candidate import FLOAT32, Variant
+from devices.quantize.result import QAT, FinetunedResult
 from devices.quantize.settings import FinetuneParams
 from devices.quantize.variants import Work, build_int8, calibrate_variant
 from models.nets.equalization import equalise
@@ -55,10 +56,11 @@ class Finetuned:
     accuracy: Mapping[SplitName, float]
     history: Sequence[Mapping[str, Any]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values for `quantize.json`."""
-        accuracy = {name: rounded(share) for name, share in self.accuracy.items()}
-        return {"file": self.file, "accuracy": accuracy, "history": list(self.history)}
+    def result(self) -> FinetunedResult:
+        """Return its entry in `quantize.json`."""
+        accuracy = {str(name): round(share, 6) for name, share in self.accuracy.items()}
+        history = tuple(dict(row) for row in self.history)
+        return FinetunedResult(file=self.file, accuracy=accuracy, history=history)
 
 
 def build_finetuned(work: Work, network: nn.Module, checkpoint: Checkpoint) -> Finetuned:

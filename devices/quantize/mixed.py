@@ -17,15 +17,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from core.files import rounded, write_bytes
+from core.files import write_bytes
 from core.progress import Progress
 from devices.measure.inference import Images, Logits
 from devices.quantize.candidate import MIXED, Candidate, Variant
 from devices.quantize.evaluate import evaluate_onnx
+from devices.quantize.result import FloatLayers, MixedResult, Sensitivity
 from devices.quantize.static import Calibrated, QuantizationMethod, quantize
 from devices.quantize.variants import Work
 from devices.runtimes.onnxruntime.backend import open_reference
@@ -47,18 +47,19 @@ class Mixed:
     tried: tuple[tuple[int, float], ...]
     kept: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values for `quantize.json`."""
-        return {
-            "sensitivity": [
-                {"layer": name, "nats": float(f"{value:.6g}")}
+    def result(self) -> MixedResult:
+        """Return its entry in `quantize.json`."""
+        return MixedResult(
+            sensitivity=tuple(
+                Sensitivity(layer=name, nats=float(f"{value:.6g}"))
                 for name, value in self.sensitivity.items()
-            ],
-            "tried": [
-                {"in_float": count, "val_accuracy": rounded(share)} for count, share in self.tried
-            ],
-            "kept": self.kept,
-        }
+            ),
+            tried=tuple(
+                FloatLayers(in_float=count, val_accuracy=round(share, 6))
+                for count, share in self.tried
+            ),
+            kept=self.kept,
+        )
 
 
 def build_mixed(work: Work, base: Candidate, calibrated: Calibrated, min_accuracy: float) -> Mixed:

@@ -54,7 +54,7 @@ def choose(
     reasons = [rejection(c, candidates[0], device) for c in rows]
     fit = [c for c, reason in zip(rows, reasons, strict=True) if reason is None]
     tail = "".join(f"; {note}" for note in (*filter(None, reasons), *notes))
-    prefix = "" if device.precision == "auto" else f"the device asks for {device.precision}, and "
+    prefix = "" if device.precision == "auto" else f"the device requires {device.precision}, and "
     if not fit:
         if not prefix:
             raise UserError(
@@ -63,7 +63,9 @@ def choose(
                 "quantize.calibration_images, or use a search space that quantises better."
             )
         best = min(rows, key=lambda c: -c.val_accuracy)
-        return Choice(best, f"{prefix}{best.variant.name} loses least of what it can be{tail}")
+        return Choice(
+            best, f"{prefix}{best.variant.name} has the smallest loss of validation accuracy{tail}"
+        )
     if why_not_measured:
         best = _default(fit, allowed)
         return Choice(best, prefix + _unmeasured(best, fit, name, why_not_measured, tail))
@@ -72,8 +74,8 @@ def choose(
     against = f" against {others}" if others else ", the only one within it"
     chosen = f"{prefix}{best.variant.name} is the fastest within the accuracy budget"
     if ms(best) > min(map(ms, fit)):
-        chosen = f"{prefix}{best.variant.name} is as fast as any within the accuracy budget and "
-        chosen += "loses no precision or accuracy to them"
+        chosen = f"{prefix}{best.variant.name} has the highest precision and accuracy of those not "
+        chosen += "significantly slower than the fastest within the accuracy budget"
     return Choice(best, f"{chosen}: {ms(best):.3f} ms{against}{tail}")
 
 
@@ -133,6 +135,6 @@ def _unmeasured(best: Candidate, fit: Sequence[Candidate], name: str, why: str, 
     others = [p for p in dict.fromkeys(c.precision for c in fit) if p != best.precision]
     way_out = f"; set devices.{name}.precision to deliver {' or '.join(others)} instead"
     return (
-        f"{best.variant.name} is delivered, as no other form is known to be faster on '{name}'"
+        f"{best.variant.name} is delivered, as no other candidate is known to be faster on '{name}'"
         f"{way_out if others else ''}{tail}; latency was not measured: {why}"
     )

@@ -132,6 +132,7 @@ def _evaluate(work: Work, variant: Variant) -> Candidate:
         np.asarray(work.splits["test"].labels_N),
         equivalence_limits(work.params, variant, expected_NK),
     )
+    assert check.agreement is not None  # `compare` measures it
     work.logits[variant.name] = test.logits_NK
     return Candidate(
         variant=variant,
@@ -148,6 +149,13 @@ def _evaluate(work: Work, variant: Variant) -> Candidate:
 def equivalence_limits(params: QuantizeParams, variant: Variant, expected_NK: Logits) -> Limits:
     """Limits of an equivalence check: strict for float32, wider for lower precisions."""
     if variant.source is None:
-        return Limits(params.max_difference, params.float32_agreement, params.float32_accuracy_drop)
-    largest = scaled(params.lower_difference, expected_NK)
-    return Limits(largest, params.min_agreement, params.lower_accuracy_drop)
+        return Limits(
+            max_difference=params.max_difference,
+            agreement=params.float32_agreement,
+            accuracy_drop=params.float32_accuracy_drop,
+        )
+    return Limits(
+        max_difference=scaled(params.lower_difference, expected_NK),
+        agreement=params.min_agreement,
+        accuracy_drop=params.lower_accuracy_drop,
+    )

@@ -6,76 +6,78 @@ agreement of their predictions, and by their accuracy. Axes: N images, K classes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+
+from core.artifact import Record
 
 Logits = npt.NDArray[np.floating[Any]]
+Share = Annotated[float, Field(ge=0, le=1)]
+Difference = Annotated[float, Field(ge=0)]
 
 
 class EquivalenceError(ValueError):
     """A variant of the network differs from its source; the message names both."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of an equivalence check.
+class Limits(Record):
+    """Limits of an equivalence check."""
 
-    Attributes:
-        max_difference: largest absolute difference of any logit; None if it could not be scaled
-            because nothing was measured.
-        agreement: minimum share of images with the same prediction.
-        accuracy_drop: maximum loss of top-1 accuracy, as a share of the images.
-    """
-
-    max_difference: float | None
-    agreement: float
-    accuracy_drop: float
+    max_difference: Difference | None
+    """Largest absolute difference of any logit; None: not scaled, as nothing was measured."""
+    agreement: Share
+    """Least share of images with the same prediction."""
+    accuracy_drop: Share
+    """Largest loss of top-1 accuracy, as a share of the images."""
 
 
-@dataclass(frozen=True)
-class EquivalenceCheck:
-    """The result of comparing two variants of a network.
+class EquivalenceCheck(Record):
+    """The comparison of two variants of a network; its numbers are None if it could not run."""
 
-    Attributes:
-        source: the variant compared against, such as `subnet`.
-        target: the variant made from it, such as `float32 ONNX`.
-        max_difference: largest absolute difference of any logit.
-        agreement: share of images whose most probable class is the same.
-        source_accuracy: top-1 of the source on these images.
-        target_accuracy: top-1 of the target on these images.
-        images: how many images were compared.
-        limits: what is allowed.
-    """
-
-    source: str
-    target: str
-    max_difference: float
-    agreement: float
-    source_accuracy: float
-    target_accuracy: float
-    images: int
-    limits: Limits
+    source: str = Field(alias="from")
+    """The variant compared against, such as `subnet`."""
+    target: str = Field(alias="to")
+    """The variant made from it, such as `float32 ONNX`."""
+    max_difference: Difference | None = None
+    """Largest absolute difference of any logit."""
+    agreement: Share | None = None
+    """Share of images whose most probable class is the same."""
+    accuracy: Share | None = None
+    """Top-1 of the target on these images."""
+    accuracy_before: Share | None = None
+    """Top-1 of the source on them."""
+    images: int = Field(0, ge=0)
+    """Number of images compared."""
+    limit: Limits
+    passed: bool | None = None
+    """Whether the limits held when the check was recorded."""
+    why_not_measured: str | None = None
 
     @property
     def agrees(self) -> bool:
         """Whether logits and predictions agree within the limits, regardless of accuracy."""
-        largest = self.limits.max_difference
+        if self.max_difference is None or self.agreement is None:
+            return False
+        largest = self.limit.max_difference
         close = largest is None or self.max_difference <= largest
-        return close and self.agreement >= self.limits.agreement
+        return close and self.agreement >= self.limit.agreement
 
     @property
-    def passed(self) -> bool:
-        """Whether all three limits hold."""
+    def within_limits(self) -> bool:
+        """Whether all three limits hold for the recorded numbers."""
+        if self.accuracy is None or self.accuracy_before is None:
+            return False
         # Recorded accuracies are rounded; a limit met exactly passes.
-        lost = self.source_accuracy - self.target_accuracy
-        return self.agrees and lost <= self.limits.accuracy_drop + 1e-6
+        return self.agrees and (
+            self.accuracy_before - self.accuracy <= self.limit.accuracy_drop + 1e-6
+        )
 
     def require(self, way_out: str = "") -> None:
-        """Raise if the check failed.
+        """Raise if a limit does not hold.
 
         Args:
             way_out: what the user can do, as a sentence at the end of the message.
@@ -83,32 +85,20 @@ class EquivalenceCheck:
         Raises:
             EquivalenceError: a limit does not hold.
         """
-        if not self.passed:
-            largest = self.limits.max_difference
-            allowed = "any" if largest is None else f"at most {largest:.4g}"
-            raise EquivalenceError(
-                f"the step from {self.source} to {self.target} changes the network: on "
-                f"{self.images} images the logits differ by up to {self.max_difference:.4g} "
-                f"({allowed} allowed), {self.agreement:.4f} of the predictions agree "
-                f"(at least {self.limits.agreement:g} needed), and accuracy goes from "
-                f"{self.source_accuracy:.4f} to {self.target_accuracy:.4f} (a loss of at most "
-                f"{self.limits.accuracy_drop:g} allowed). {way_out}".rstrip()
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
-        return {
-            "from": self.source,
-            "to": self.target,
-            "max_difference": float(f"{self.max_difference:.6g}"),
-            "agreement": round(self.agreement, 6),
-            "accuracy": round(self.target_accuracy, 6),
-            "accuracy_before": round(self.source_accuracy, 6),
-            "images": self.images,
-            "limit": _limits_json(self.limits),
-            "passed": self.passed,
-            "why_not_measured": None,
-        }
+        if self.within_limits:
+            return
+        if None in (self.max_difference, self.agreement, self.accuracy, self.accuracy_before):
+            raise EquivalenceError(f"the step from {self.source} to {self.target} was not checked.")
+        largest = self.limit.max_difference
+        allowed = "any" if largest is None else f"at most {largest:.4g}"
+        raise EquivalenceError(
+            f"the step from {self.source} to {self.target} changes the network: on "
+            f"{self.images} images the logits differ by up to {self.max_difference:.4g} "
+            f"({allowed} allowed), {self.agreement:.4f} of the predictions agree "
+            f"(at least {self.limit.agreement:g} needed), and accuracy goes from "
+            f"{self.accuracy_before:.4f} to {self.accuracy:.4f} (a loss of at most "
+            f"{self.limit.accuracy_drop:g} allowed). {way_out}".rstrip()
+        )
 
 
 def compare(
@@ -141,16 +131,17 @@ def compare(
     # A NaN logit must never compare as a small difference.
     largest = float(np.where(np.isnan(difference), np.inf, difference).max())
     before_N, after_N = expected_NK.argmax(1), found_NK.argmax(1)
-    return EquivalenceCheck(
-        source,
-        target,
-        min(largest, float(np.finfo(np.float32).max)),
-        float((before_N == after_N).mean()),
-        float((before_N == labels_N).mean()),
-        float((after_N == labels_N).mean()),
-        len(expected_NK),
-        limits,
+    check = EquivalenceCheck(
+        source=source,
+        target=target,
+        max_difference=float(f"{min(largest, float(np.finfo(np.float32).max)):.6g}"),
+        agreement=round(float((before_N == after_N).mean()), 6),
+        accuracy=round(float((after_N == labels_N).mean()), 6),
+        accuracy_before=round(float((before_N == labels_N).mean()), 6),
+        images=len(expected_NK),
+        limit=limits,
     )
+    return check.model_copy(update={"passed": check.within_limits})
 
 
 def onnx_name(name: str) -> str:
@@ -163,64 +154,25 @@ def scaled(share: float, logits_NK: Logits) -> float:
     return float(f"{share * float(np.abs(logits_NK).max()):.6g}")
 
 
-def unmeasured_check(source: str, target: str, limits: Limits, why: str) -> dict[str, Any]:
-    """The JSON of a check that cannot run on this machine: no numbers, and the reason.
-
-    Args:
-        source: the variant compared against.
-        target: the variant that cannot run on this machine.
-        limits: what would be allowed.
-        why: the reason, as a sentence.
-    """
-    names = ("max_difference", "agreement", "accuracy", "accuracy_before", "passed")
-    numbers = dict.fromkeys(names)
-    rest = {"images": 0, "limit": _limits_json(limits), "why_not_measured": why}
-    return {"from": source, "to": target, **numbers, **rest}
-
-
-def require_checks(rows: Sequence[Mapping[str, Any]]) -> None:
+def require_checks(checks: Sequence[EquivalenceCheck]) -> None:
     """Raise unless the checks connect the first variant to the last, each within its limits.
 
-    The numbers are compared with the limits again; a row's own `passed` is not trusted.
-
-    Args:
-        rows: checks as written by `EquivalenceCheck.to_json` and `unmeasured_check`.
+    The numbers are compared with the limits again; a check's own `passed` is not trusted.
 
     Raises:
         EquivalenceError: a check is missing, failed, or its `passed` is wrong.
     """
-    if not rows:
+    if not checks:
         raise EquivalenceError("there are no equivalence checks.")
-    for before, row in zip([None, *rows], rows, strict=False):
-        if before is not None and before["to"] != row["from"]:
+    for before, check in zip([None, *checks], checks, strict=False):
+        if before is not None and before.target != check.source:
             raise EquivalenceError(
-                f"an equivalence check from {before['to']} to {row['from']} is missing."
+                f"an equivalence check from {before.target} to {check.source} is missing."
             )
-        if row["why_not_measured"] is not None:
+        if check.why_not_measured is not None:
             continue
-        if row["max_difference"] is None:
-            raise EquivalenceError(f"the step from {row['from']} to {row['to']} was not checked.")
-        check = _from_json(row)
         check.require()
-        if row["passed"] is not True:
+        if check.passed is not True:
             raise EquivalenceError(
-                f"the step from {row['from']} to {row['to']} is marked as failed."
+                f"the step from {check.source} to {check.target} is marked as failed."
             )
-
-
-def _from_json(row: Mapping[str, Any]) -> EquivalenceCheck:
-    limit = row["limit"]
-    return EquivalenceCheck(
-        row["from"],
-        row["to"],
-        row["max_difference"],
-        row["agreement"],
-        row["accuracy_before"],
-        row["accuracy"],
-        row["images"],
-        Limits(limit["max_difference"], limit["agreement"], limit["accuracy_drop"]),
-    )
-
-
-def _limits_json(limits: Limits) -> dict[str, Any]:
-    return asdict(limits)

@@ -6,11 +6,14 @@ Independent of the supernet. Axes: N images, C channels, H height, W width.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models.space.architecture import Architecture, Block
+from core.files import read_json
+from models.nets.weights import load_into
+from models.space.architecture import SCHEMA, Architecture, Block
 from models.space.operators import OPERATORS, cells
 from models.space.operators.base import Cell, Conv, Linear
 
@@ -79,6 +82,19 @@ class Subnet(nn.Module):
         self.architecture = architecture
         self.blocks = nn.ModuleList(PlainBlock(block) for block in architecture.present)
         initialise(self, generator)
+
+    @classmethod
+    def read(cls, folder: Path) -> Subnet:
+        """Load a trained network from the output folder of the stage `train`.
+
+        Raises:
+            FileFormatError: its architecture is missing or has another schema.
+            WeightsError: its weights are missing, corrupt, or of another network.
+        """
+        content = read_json(folder / "architecture.json", SCHEMA)
+        network = cls(Architecture.from_json(content))
+        load_into(network, folder / "model.safetensors")
+        return network.eval()
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) to logits (N, classes)."""

@@ -108,10 +108,10 @@ class Certificate:
         if self.best_baseline is None or None in (found.value, found.low, found.high):
             return (
                 f"There is no evidence on how well {indicator} orders architectures: it was "
-                f"compared on {self.count} architectures trained on their own."
+                f"compared on {self.count} architectures trained from scratch."
             )
         return (
-            f"On {self.count} architectures trained on their own, {indicator} has tau "
+            f"On {self.count} architectures trained from scratch, {indicator} has tau "
             f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}): "
             f"on this evidence its ranking {self._verdict(indicator)}."
         )
@@ -125,7 +125,7 @@ class Certificate:
             value = self.tau[name].value if name in self.tau else None
             best = "the best baseline, " if name == self.best_baseline else ""
             if value is None:
-                constant.append(f"{BASELINE_LABELS.get(name, name)} tells none of them apart")
+                constant.append(f"{BASELINE_LABELS.get(name, name)} is equal for all of them")
                 continue
             label = f"{best}{BASELINE_LABELS.get(name, name)} (tau {value:.2f})"
             (beaten if _above(self.margins[indicator][name]) else others).append(label)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from data.stream import Batch, TrainStream
+from data.stream import Batch, TrainStream, eval_batches
 from models.nets.evaluate import recalibrate
 from models.nets.supernet import Supernet, extract
+from models.search.algorithms.base import Algorithm
 from models.space.architecture import Architecture
+from models.training.learning import EVAL_BATCH, Images, spread
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,20 @@ class Evaluation:
 
 Evaluate = Callable[[int, Sequence[Architecture]], list[Evaluation]]
 """Maps a step number and its architectures to their evaluations."""
+
+
+def evaluation(algorithm: Algorithm, supernet: Supernet, images: Images) -> Evaluate:
+    """Build the evaluation that the algorithm requires."""
+    params = algorithm.params
+    if algorithm.evaluation_mode == "batch":
+        held_out = TrainStream(images.val, images.info, params.batch, params.seed, augment=False)
+        return supernet_evaluation(supernet, held_out)
+    subset = spread(images.val, params.fitness_images)
+    return recalibrated_evaluation(
+        supernet,
+        images.calibration(params.recalibration_batches, params.batch, params.seed),
+        list(eval_batches(subset, images.info, EVAL_BATCH)),
+    )
 
 
 def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:

@@ -96,9 +96,9 @@ def compare_slice(
     )
     plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
     limits = Limits(
-        scaled(params.slice_difference, shared_NK),
-        params.slice_agreement,
-        params.slice_accuracy_drop,
+        max_difference=scaled(params.slice_difference, shared_NK),
+        agreement=params.slice_agreement,
+        accuracy_drop=params.slice_accuracy_drop,
     )
     labels_N = np.asarray(test.labels_N)
     check = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)

@@ -61,7 +61,7 @@ def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
         BundleError: a bundle is damaged.
     """
     page = root / graph[GATE].outs[0] / REPORT
-    records = [root / (row["bundle"] + SUFFIX) for row in summaries.values()]
+    records = [root / (row.bundle + SUFFIX) for row in summaries.values()]
     code = sorted(Path(__file__).parents[1].rglob("*.[pj]*"))
     inputs = fingerprint(root / LOCK, *records, *code)
     known = Workspace(root).folder / "report.sha256"

@@ -17,6 +17,7 @@ from typing import Any
 
 from bundles.read import read_bundle
 from bundles.signature import sign, signature_file, signed_by
+from bundles.summary import BundleSummary
 from core.files import sha256_file, write_json
 from pipelines.graph import PARAMS
 from pipelines.repair import LOCK
@@ -27,7 +28,7 @@ MAX_LISTED = 50
 """Largest number of changed files that are listed; all of them are counted."""
 
 
-def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | None) -> None:
+def attest(root: Path, summaries: Mapping[str, BundleSummary], key: str | None) -> None:
     """Write the provenance record of each bundle, and sign those that passed the gate.
 
     Call it when DVC has found all bundles up to date, so that the state of the repository is
@@ -44,7 +45,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
     """
     state = repository_state(root)
     for row in summaries.values():
-        archive = root / row["bundle"]
+        archive = root / row.bundle
         content = read_bundle(archive).manifest
         record = {
             **state,
@@ -55,7 +56,7 @@ def attest(root: Path, summaries: Mapping[str, Mapping[str, Any]], key: str | No
             "dataset_sha256": content.provenance.dataset_sha256,
         }
         write_json(archive.with_name(archive.name + SUFFIX), SCHEMA, record)
-        if key is None or not row["passed"]:
+        if key is None or not row.passed:
             signature_file(archive).unlink(missing_ok=True)
         elif not signed_by(archive, root / key):
             sign(archive, root / key)

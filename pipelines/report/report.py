@@ -7,19 +7,21 @@ The page only shows values from the stages' files, and is reproducible from them
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bundles.read import read_bundle
+from bundles.summary import BundleSummary
 from core.files import read_json, write_bytes
-from core.schemas import FLEET, LATENCY
+from core.schemas import FLEET
+from devices.latency.device_profile import DeviceProfile
 from models.predict.ranking import SCHEMA as CERTIFICATE
 from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
 from pipelines.report.provenance import SCHEMA as PROVENANCE
 from pipelines.report.provenance import SUFFIX
-from pipelines.report.summary import read_summaries, verdict_of
+from pipelines.report.summary import read_summaries
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -65,9 +67,7 @@ def render(**content: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "number": number, "percent": percent, "interval": interval, "verdict": verdict_of
-    }  # fmt: skip
+    environment.filters |= {"number": number, "percent": percent, "interval": interval}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
 
 
@@ -103,23 +103,19 @@ def _read_fleet(folder: Path) -> dict[str, Any] | None:
     return found | {"known": known, "picture": data_uri(folder / "fleet.png")}
 
 
-def _read_device(root: Path, graph: Graph, name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) -> dict[str, Any]:
     """The page's content about one device; None for missing files."""
 
     def out(stage: str) -> Path:
         return root / graph[f"{stage}@{name}"].outs[0]
 
-    archive = root / summary["bundle"]
+    archive = root / summary.bundle
     record = archive.with_name(archive.name + SUFFIX)
     return {
         "summary": summary,
-        "manifest": read_bundle(archive).manifest.model_dump(mode="json", by_alias=True),
+        "manifest": read_bundle(archive).manifest,
         "certificate": read_json(out("rank") / "certificate.json", CERTIFICATE),
-        "latency": {
-            "largest_ms": None,  # older profiles lack these keys
-            "largest_interval": None,
-            **read_json(out("profile") / "latency.json", LATENCY),
-        },
+        "profile": DeviceProfile.read(out("profile")),
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {
             "Search history": data_uri(out("search") / "search.png"),

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from core.files import read_json
-from core.schemas import BUNDLE_SUMMARY
+from bundles.summary import BundleSummary, LatencySummary
 from pipelines.graph import Graph
 from pipelines.tables import print_table
 
-Summaries = Mapping[str, Mapping[str, Any]]
+Summaries = Mapping[str, BundleSummary]
 
 
-def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str, dict[str, Any]]:
+def read_summaries(root: Path, graph: Graph, devices: Sequence[str]) -> dict[str, BundleSummary]:
     """Read the summary of each device's bundle; devices without a bundle are left out."""
-    found = {}
-    for device in devices:
-        file = root / graph[f"bundle@{device}"].outs[0] / "bundle.json"
-        if file.is_file():
-            found[device] = _completed(read_json(file, BUNDLE_SUMMARY))
-    return found
-
-
-def _completed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary with None for keys that older ones lack."""
-    latency = {"interval": None, "share": None, **row["latency_ms"]}
-    return {"undecided": [], **row, "latency_ms": latency}
+    files = {name: root / graph[f"bundle@{name}"].outs[0] / BundleSummary.FILE for name in devices}
+    return {name: BundleSummary.read(file) for name, file in files.items() if file.is_file()}
 
 
 def held_back(summaries: Summaries) -> dict[str, list[str]]:
     """The devices whose bundle the gate holds back, with the reasons."""
-    return {name: list(row["reasons"]) for name, row in summaries.items() if not row["passed"]}
+    return {name: list(row.reasons) for name, row in summaries.items() if not row.passed}
 
 
 def undecided(summaries: Summaries) -> dict[str, list[str]]:
     """The devices with a limit within a measurement's confidence interval, with the reasons."""
-    found = {name: list(row["undecided"]) for name, row in summaries.items()}
+    found = {name: list(row.undecided) for name, row in summaries.items()}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
@@ -54,7 +42,7 @@ def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
     """
     found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
-        measured, interval = row["latency_ms"]["measured"], row["latency_ms"]["interval"]
+        measured, interval = row.latency_ms.measured, row.latency_ms.interval
         if name in found or measured is None or interval is None:
             continue
         half = (interval[1] - interval[0]) / 2 / measured
@@ -64,13 +52,6 @@ def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
                 f"export.max_interval {limit:.1%}"
             )
     return found
-
-
-def verdict_of(row: Mapping[str, Any]) -> str:
-    """`passed`, `held back`, or `undecided`: a bundle that passed with a limit undecided."""
-    if not row["passed"]:
-        return "held back"
-    return "undecided" if row["undecided"] else "passed"
 
 
 COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
@@ -91,20 +72,20 @@ def summary_table(summaries: Summaries) -> Table:
     table.add_column("verdict")
     table.add_column("bundle", overflow="fold")
     for name, row in summaries.items():
-        latency, accuracy, verdict = row["latency_ms"], row["accuracy"], verdict_of(row)
+        latency, accuracy = row.latency_ms, row.accuracy
         table.add_row(
             escape(name),
-            escape(row["architecture_short"]),
-            row["precision"],
-            _number(accuracy["float32"], 4),
-            _number(accuracy["delivered"], 4),
-            _number(latency["predicted"], 3),
-            _number(latency["measured"], 3),
-            _interval(latency["interval"]),
+            escape(row.architecture_short),
+            row.precision,
+            _number(accuracy.float32, 4),
+            _number(accuracy.delivered, 4),
+            _number(latency.predicted, 3),
+            _number(latency.measured, 3),
+            _interval(latency.interval),
             _budget(latency),
-            _number(row["size_bytes"] / 1e6, 2),
-            f"[{COLOURS[verdict]}]{verdict}[/]",
-            escape(row["bundle"]),
+            _number(row.size_bytes / 1e6, 2),
+            f"[{COLOURS[row.verdict]}]{row.verdict}[/]",
+            escape(row.bundle),
         )
     return table
 
@@ -124,9 +105,9 @@ def print_summary(console: Console, summaries: Summaries) -> None:
             console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _budget(latency: Mapping[str, Any]) -> str:
+def _budget(latency: LatencySummary) -> str:
     """The latency budget in milliseconds, with its share if it was given as one."""
-    text, share = _number(latency["budget"], 3), latency["share"]
+    text, share = _number(latency.budget, 3), latency.share
     return text if share is None else f"{text} ({share:g})"
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from core.files import write_array, write_bytes, write_json
-from core.schemas import LATENCY, RANKED
+from core.schemas import LATENCY
 from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
 from models.nets.subnet import Subnet
@@ -19,6 +19,7 @@ from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
 from tests.support import ROOT, merged
+from tests.worlds import candidates_of, ranking_of
 
 SPACE = """
 name: tiny
@@ -58,8 +59,7 @@ def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (artifacts / "teacher" / "teacher.json").write_text('{"accuracy": {"test": 0.5}}')
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
     write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
-    chosen = {"architecture": space.from_index(7).to_json()}
-    write_json(artifacts / "rank" / "gpu" / "ranking.json", RANKED, {"chosen": chosen})
+    ranking_of(candidates_of([space.from_index(7)])).write(artifacts / "rank" / "gpu")
     trained = Subnet(space.from_index(7), torch.Generator().manual_seed(1))
     write_bytes(artifacts / "train" / "gpu" / "model.safetensors", to_bytes(trained))
     text = json.dumps(trained.architecture.to_json())

@@ -1,6 +1,5 @@
 """Fixtures: one small network trained on digits, quantised, exported and bundled."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from core.files import sha256_file, write_array, write_bytes, write_json
+from core.stage import run_stage
 from data.dataset import SPLITS, Augment, DatasetInfo, Split, images_file, labels_file
 from data.images import resize_all
 from data.stream import TrainStream
@@ -23,10 +23,10 @@ from models.search.choice import Choice
 from models.space.architecture import Architecture
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
-from stages.bundle import main as bundle_main
-from stages.export import main as export_main
-from stages.quantize import main as quantize_main
-from stages.release import main as release_main
+from stages.bundle import bundle
+from stages.export import export
+from stages.quantize import quantize
+from stages.release import release
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 28
@@ -73,41 +73,46 @@ class World:
     def params(self) -> Path:
         return self.root / "params.yaml"
 
-    def run(self, main, *flags: object) -> None:
-        """Call a stage's `main` with command-line flags."""
-        before = sys.argv
-        sys.argv = ["stage", "--params", str(self.params), *map(str, flags)]
-        try:
-            main()
-        finally:
-            sys.argv = before
+    def run(self, stage, device: str, out: Path, **inputs: Path) -> Path:
+        """Run a stage of a device by its flags; returns `out`."""
+        flags = {"params": self.params, "device": device, **inputs, "out": out}
+        run_stage(stage, [f"--{name}={value}" for name, value in flags.items()])
+        return out
+
+    def out(self, stage: str, device: str) -> Path:
+        return self.root / stage / device
 
     def quantize(self, device: str, out: Path | None = None) -> Path:
-        out = out or self.root / "quantize" / device
-        given = ["--data", self.root / "data", "--model", self.root / "train"]
-        given += ["--profile", self.root / "profile" / device]
-        self.run(quantize_main, "--device", device, *given, "--out", out)
-        return out
+        return self.run(
+            quantize,
+            device,
+            out or self.out("quantize", device),
+            data=self.root / "data",
+            model=self.root / "train",
+            profile=self.out("profile", device),
+        )
 
     def export(self, device: str) -> Path:
-        out = self.root / "export" / device
-        given = ["--data", self.root / "data", "--model", self.root / "quantize" / device]
-        given += ["--profile", self.root / "profile" / device]
-        self.run(export_main, "--device", device, *given, "--out", out)
-        return out
+        return self.run(
+            export,
+            device,
+            self.out("export", device),
+            data=self.root / "data",
+            model=self.out("quantize", device),
+            profile=self.out("profile", device),
+        )
 
     def bundle(self, device: str, out: Path | None = None) -> Path:
-        out = out or self.root / "bundle" / device
-        folders = ["data", "rank", "train"]
-        given = [part for name in folders for part in (f"--{name}", self.root / name)]
-        given += ["--choice", self.root / "rank" / "choice.json"]
-        for name in ("profile", "quantize", "export"):
-            given += [f"--{name}", self.root / name / device]
-        self.run(bundle_main, "--device", device, *given, "--out", out)
-        return out / f"{device}.tar.gz"
+        shared = {name: self.root / name for name in ("data", "rank", "train")}
+        own = {name: self.out(name, device) for name in ("profile", "quantize", "export")}
+        choice = self.root / "rank" / "choice.json"
+        folder = out or self.out("bundle", device)
+        self.run(bundle, device, folder, choice=choice, **shared, **own)
+        return folder / f"{device}.tar.gz"
 
     def release(self, out: Path) -> Path:
-        self.run(release_main, "--bundles", self.root / "bundle", "--out", out)
+        flags = {"params": self.params, "bundles": self.root / "bundle", "out": out}
+        run_stage(release, [f"--{name}={value}" for name, value in flags.items()])
         return out
 
 

@@ -82,8 +82,8 @@ def test_golden_inputs_are_real_test_images_and_outputs_come_from_the_delivered_
 
 
 def test_the_equivalence_checks_are_complete_from_supernet_to_delivered_file(bundles):
-    chain = read_bundle(bundles["edge"]).manifest.hops
-    names = [chain[0].source] + [hop.target for hop in chain]
+    chain = read_bundle(bundles["edge"]).manifest.checks
+    names = [chain[0].source] + [check.target for check in chain]
     assert names == [
         "supernet slice",
         "subnet",
@@ -91,17 +91,22 @@ def test_the_equivalence_checks_are_complete_from_supernet_to_delivered_file(bun
         f"{read_bundle(bundles['edge']).manifest.model.built_from.removesuffix('.onnx')} ONNX",
         "delivered file in OpenVINO",
     ]
-    assert all(hop.passed for hop in chain)
-    for hop in chain:
-        assert None not in (hop.max_difference, hop.agreement, hop.accuracy, hop.accuracy_before)
-        assert None not in hop.limit.model_dump().values()
-        assert hop.images >= 100
+    assert all(check.passed for check in chain)
+    for check in chain:
+        assert None not in (
+            check.max_difference,
+            check.agreement,
+            check.accuracy,
+            check.accuracy_before,
+        )
+        assert None not in check.limit.model_dump().values()
+        assert check.images >= 100
     assert chain[-1].accuracy == read_bundle(bundles["edge"]).manifest.accuracy.delivered
 
 
 def test_an_unmeasured_check_has_no_numbers_and_a_reason(bundles):
-    *judged, last = read_bundle(bundles["gpu"]).manifest.hops
-    assert all(hop.passed for hop in judged)
+    *judged, last = read_bundle(bundles["gpu"]).manifest.checks
+    assert all(check.passed for check in judged)
     assert (last.source, last.target) == ("float32 ONNX", "delivered file in TensorRT")
     assert last.max_difference is last.agreement is last.accuracy is last.passed is None
     assert last.limit.agreement == 0.999
@@ -151,7 +156,9 @@ def test_what_was_not_measured_on_the_device_is_null_or_explained(world, bundles
     summary = read_json(world.root / "bundle" / "gpu" / "bundle.json", "netwright/bundle-summary/1")
     assert set(summary["latency_ms"].values()) == {None}
     assert any("latency was not measured: No NVIDIA GPU" in r for r in summary["reasons"])
-    portable = "the portable ONNX file in ONNX Runtime, as TensorRT does not run here"
+    portable = (
+        "the portable ONNX file in ONNX Runtime, as TensorRT does not run on the build machine"
+    )
     assert f"accuracy was measured on {portable}" in summary["reasons"]
     card = read_bundle(bundles["gpu"]).files["MODEL_CARD.md"].decode()
     assert "Latency was not measured: No NVIDIA GPU" in card
@@ -164,7 +171,7 @@ def test_accuracy_and_golden_outputs_of_an_emulated_device_name_the_runtime(bund
     assert "emulated" in manifest.latency_ms.why_not_measured
     assert manifest.golden.computed_by.startswith("QNN ")
     assert manifest.golden.computed_by.endswith(", emulated")
-    assert manifest.accuracy.measured_on.endswith("as QNN is only emulated here")
+    assert manifest.accuracy.measured_on.endswith("as QNN is only emulated on the build machine")
     assert (
         "a Hexagon DSP of v73 or v81" in read_bundle(bundles["dsp"]).files["MODEL_CARD.md"].decode()
     )

@@ -55,7 +55,7 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
 def test_a_delivered_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, bundles, monkeypatch
 ):
-    from stages import export as stage
+    from devices.measure import delivered as stage
 
     original = stage.device_logits
     monkeypatch.setattr(stage, "device_logits", lambda *given: original(*given)[::-1])

@@ -11,6 +11,7 @@ import torch
 from ruamel.yaml import YAML
 
 from core.files import read_json, sha256_file
+from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from devices.measure.inference import Logits
 from devices.quantize.evaluate import calibration_images, evaluate_onnx
@@ -18,8 +19,9 @@ from devices.quantize.static import quantize_static
 from models.nets.equalization import equalise
 from models.nets.evaluate import fold_batch_norms
 from models.nets.onnx_export import to_onnx
+from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
-from stages.quantize import main, read_network
+from stages.quantize import quantize
 
 SPREAD = 1.5
 STEPS = 63  # three passes over 1400 images in batches of 64
@@ -32,7 +34,7 @@ def uneven(world, tmp_path_factory) -> Path:
     A convolution's channel times s, before a ReLU, and the next one's weights for it divided by
     s: in float nothing changes.
     """
-    network = read_network(world.root / "train")
+    network = Subnet.read(world.root / "train")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for block in network.blocks:
@@ -63,10 +65,10 @@ def flags(world, uneven: Path, tmp_path_factory):
     def make(out: Path, device: str = "cpu", model: Path = uneven, **changes) -> list[str]:
         file = root / f"{out.name}.yaml"
         settings = {"epochs": 3.0, "learning_rate": 0.002, "when": "always", **changes}
-        quantize = content["quantize"] | {"methods": ["minmax"], "mixed": "never"}
-        quantize["finetune"] = content["quantize"]["finetune"] | settings
+        section = content["quantize"] | {"methods": ["minmax"], "mixed": "never"}
+        section["finetune"] = settings
         devices = {device: content["devices"][device]}
-        YAML().dump(content | {"quantize": quantize, "devices": devices}, file)
+        YAML().dump(content | {"quantize": section, "devices": devices}, file)
         given = {
             "params": file,
             "device": device,
@@ -84,16 +86,8 @@ def flags(world, uneven: Path, tmp_path_factory):
 def whole(flags, tmp_path_factory) -> Path:
     """Output of the stage, fine-tuned without interruption."""
     out = tmp_path_factory.mktemp("whole") / "cpu"
-    run(flags(out))
+    run_stage(quantize, flags(out))
     return out
-
-
-def run(arguments: list[str]) -> None:
-    before, sys.argv = sys.argv, ["stage", *arguments]
-    try:
-        main()
-    finally:
-        sys.argv = before
 
 
 def test_a_fine_tuned_variant_is_compared_with_the_trained_networks_float32(whole: Path):
@@ -119,7 +113,7 @@ def test_fine_tuning_recovers_accuracy_lost_by_rounding(world, uneven: Path, who
     assert tuned > exact - 0.03
     # Channel equalisation recovers most of it, fine-tuning some more.
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
-    even = fold_batch_norms(read_network(uneven))
+    even = fold_batch_norms(Subnet.read(uneven))
     equalise(even)
     (whole / "even.onnx").write_bytes(to_onnx(even, info.image_shape))
     rows = calibration_images(train, info, 64, np.random.default_rng(0))
@@ -161,7 +155,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(flags, whole: Path, tmp_path: 
 def test_it_runs_only_if_no_earlier_variant_meets_the_accuracy_budget(
     world, flags, tmp_path: Path, monkeypatch
 ):
-    from stages import quantize as stage
+    from devices.quantize import build
 
     class CalledError(Exception):
         pass
@@ -169,10 +163,10 @@ def test_it_runs_only_if_no_earlier_variant_meets_the_accuracy_budget(
     def refuse(*_):
         raise CalledError
 
-    monkeypatch.setattr(stage, "build_finetuned", refuse)
-    run(flags(tmp_path / "kept", "gpu", world.root / "train", when="needed"))
+    monkeypatch.setattr(build, "build_finetuned", refuse)
+    run_stage(quantize, flags(tmp_path / "kept", "gpu", world.root / "train", when="needed"))
     found = read_json(tmp_path / "kept" / "quantize.json", "netwright/quantize/1")
     assert found["finetuned"] is None
     with pytest.raises(CalledError):
-        run(flags(tmp_path / "lost", "gpu", when="needed"))
-    run(flags(tmp_path / "never", "gpu", when="never"))
+        run_stage(quantize, flags(tmp_path / "lost", "gpu", when="needed"))
+    run_stage(quantize, flags(tmp_path / "never", "gpu", when="never"))

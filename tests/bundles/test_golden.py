@@ -61,7 +61,7 @@ def test_verify_refuses_a_wrong_network_with_recomputed_hashes(bundles, tmp_path
 @pytest.mark.parametrize("device", ["cpu", "edge", "phone"])
 def test_the_tolerance_follows_the_measured_difference(world, bundles, device):
     content = read_bundle(bundles[device])
-    golden, last = golden_of(bundles[device]), content.manifest.hops[-1]
+    golden, last = golden_of(bundles[device]), content.manifest.checks[-1]
     largest = float(np.abs(golden.outputs_NK).max())
     least = LEAST[content.manifest.precision] * largest
     assert golden.tolerance == pytest.approx(max(MARGIN * last.max_difference, least))

@@ -11,8 +11,8 @@ from bundles.check.verify import verify
 from bundles.read import read_bundle
 from core.files import read_json, write_bytes
 from devices.quantize.mixed import divergence, find_fewest
+from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
-from stages.quantize import read_network
 
 OUTLIER = 3000.0
 
@@ -26,7 +26,7 @@ def harder(world, tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("harder") / "world"
     shutil.copytree(world.root, root, ignore=shutil.ignore_patterns("quantize", "export", "bundle"))
-    network = read_network(root / "train")
+    network = Subnet.read(root / "train")
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     depthwise = next(i for i, m in enumerate(convolutions) if m.groups > 1)
@@ -42,7 +42,7 @@ def set_params(world, **changes):
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load(world.params)
     content["quantize"] |= changes
-    content["quantize"]["finetune"]["when"] = "never"  # it would run after mixed
+    content["quantize"]["finetune"] = {"when": "never"}  # it would run after mixed
     content["devices"]["edge"]["max_accuracy_drop"] = 0.02
     with world.params.open("w") as file:
         yaml.dump(content, file)
@@ -79,7 +79,7 @@ def test_the_layers_beside_an_outlier_stay_in_float_and_the_bundle_says_which(ha
     manifest = read_bundle(bundle).manifest
     assert manifest.model.built_from == "int8-mixed.onnx"
     assert manifest.accuracy.int8 == mixed["accuracy"]
-    assert [hop.target for hop in manifest.hops][1:3] == ["float32 ONNX", "int8-mixed ONNX"]
+    assert [check.target for check in manifest.checks][1:3] == ["float32 ONNX", "int8-mixed ONNX"]
     card = read_bundle(bundle).files["MODEL_CARD.md"].decode()
     count = len(mixed["in_float"])
     assert f"| int8-mixed (delivered) | minmax, {count} layers in float |" in card

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bundles.build import run_template
+from bundles.build.archive import metadata_files
 from bundles.errors import BundleError
 from bundles.golden import PREPROCESS, PREPROCESS_SCHEMA, read_preprocess
 from core.files import json_bytes
-from stages.bundle import metadata_files
 
 HOW = {
     "layout": "NCHW", "image_shape": [1, 2, 2], "fit": "crop", "scale": 255.0, "mean": [0.5],

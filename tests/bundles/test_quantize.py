@@ -15,9 +15,16 @@ from models.nets.equivalence import EquivalenceCheck, EquivalenceError, Limits
 
 def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
     precision, _, method = name.partition("-")
-    limits = Limits(9.0, 0.9, 0.05)
-    names = "float32 ONNX", f"{name} ONNX"
-    check = EquivalenceCheck(*names, 0.5, agreement, 0.9, after, 100, limits)
+    check = EquivalenceCheck(
+        source="float32 ONNX",
+        target=f"{name} ONNX",
+        max_difference=0.5,
+        agreement=agreement,
+        accuracy_before=0.9,
+        accuracy=after,
+        images=100,
+        limit=Limits(max_difference=9.0, agreement=0.9, accuracy_drop=0.05),
+    )
     variant = Variant(name, precision, method or "none", "float32")
     return Candidate(variant, after, val, agreement, ms, None, 100, check)
 
@@ -178,7 +185,7 @@ def test_validation_accuracy_decides_between_equally_fast_files_of_one_precision
     ]
     chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
     assert chosen.candidate.variant.name == "int8-entropy"
-    assert "as fast as any" in chosen.reason
+    assert "not significantly slower than the fastest" in chosen.reason
     chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.01)
     assert chosen.candidate.variant.name == "int8-minmax"
 
@@ -210,16 +217,16 @@ def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
     ]
     fixed = device(precision="int8")
     assert choose(rows, "box", fixed, ("float32", "int8"), "").candidate is rows[2]
-    unmeasured = choose(rows, "box", fixed, ("float32", "int8"), "it is elsewhere.")
+    unmeasured = choose(rows, "box", fixed, ("float32", "int8"), "it is offline.")
     assert unmeasured.candidate is rows[2]
-    assert "it is elsewhere" in unmeasured.reason
+    assert "it is offline" in unmeasured.reason
 
 
 def test_a_fixed_precision_over_the_budget_delivers_its_most_accurate_variant():
     rows = [candidate("float32"), candidate("int8-minmax", 0.5), candidate("int8-entropy", 0.6)]
     chosen = choose(rows, "box", device(precision="int8"), ("float32", "int8"), "away.")
     assert chosen.candidate is rows[2]
-    assert "loses least" in chosen.reason
+    assert "smallest loss of validation accuracy" in chosen.reason
     assert "int8-entropy loses 0.3000" in chosen.reason
 
 

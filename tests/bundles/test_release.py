@@ -1,13 +1,13 @@
 import hashlib
 import io
-import json
 import shutil
 
 import pytest
 from PIL import Image
 
-from bundles.picture.picture import draw
+from bundles.picture import draw
 from bundles.read import read_bundle
+from bundles.summary import BundleSummary
 from core.files import FileFormatError, read_json
 
 ENTRY = {
@@ -110,9 +110,6 @@ def test_an_archive_that_is_not_the_one_described_is_refused(world, bundles, tmp
 
 @pytest.mark.parametrize("shown", [(), ("cpu",), ("gpu",), ("cpu", "edge", "gpu")])
 def test_the_plot_can_be_drawn_for_any_mix_of_devices(world, bundles, shown):
-    summaries = {
-        name: json.loads((world.root / "bundle" / name / "bundle.json").read_text())
-        for name in shown
-    }
+    summaries = {name: BundleSummary.read(world.root / "bundle" / name) for name in shown}
     with Image.open(io.BytesIO(draw(summaries))) as picture:
         assert picture.format == "PNG"

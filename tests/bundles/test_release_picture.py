@@ -1,61 +1,49 @@
-"""Label placement of the release plot for nearly equal devices."""
+"""The release plot is readable with many and with nearly equal devices."""
 
-import random
-from typing import Any
+import itertools
 
-import numpy as np
+import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from bundles.picture.labels import overlaps
-from bundles.picture.panel import Panel
-from bundles.picture.picture import draw
+from bundles.picture import STYLE, figure_of
+from bundles.summary import BundleSummary
+from tests.summaries import bundle_summary
 
 
-def fleet(count: int, spread: float, seed: int) -> dict[str, dict[str, Any]]:
-    """Return devices with nearly equal networks, and close or equal budgets."""
-    rng = random.Random(seed)
-    found = {}
-    for number in range(count):
-        ms, accuracy = 0.07 + rng.uniform(0, spread / 50), 0.905 + rng.uniform(0, spread / 250)
-        other = {"precision": "int8", "latency_ms": ms + 0.004, "accuracy": accuracy - 0.001}
-        found[f"{'warehouse-camera' if number % 3 else 'cpu'}-{number}"] = {
-            "accuracy": {"delivered": accuracy},
-            "latency_ms": {"measured": ms},
-            "costs": {"flops": 1e6},
-            "budget": {"latency_ms": rng.choice([0.09, 0.09, 0.091, 0.1]), "flops": None},
-            "precision": "float32",
-            "passed": number != 1,
-            "candidates": [other],
-        }
-    return found
+def summary(name: str, number: int, measured: bool = True) -> BundleSummary:
+    """A device close to the others in latency and accuracy."""
+    accuracy, ms = 0.9 + 0.004 * (number % 4), 3.0 + 0.3 * number if measured else None
+    return bundle_summary(
+        name,
+        accuracy={"float32": accuracy, "int8": None, "delivered": accuracy},
+        latency_ms={"predicted": None, "measured": ms, "budget": ms},
+        costs={"flops": 1_000_000 + number, "parameters": 1},
+        budget={"latency_ms": ms + 0.1} if ms is not None else {"flops": 2_000_000},
+        passed=number % 3 > 0,
+    )
 
 
-def test_equal_summaries_give_equal_bytes() -> None:
-    assert draw(fleet(4, 0.1, seed=0)) == draw(fleet(4, 0.1, seed=0))
-
-
-@pytest.mark.parametrize(("count", "spread"), [(3, 0.5), (8, 0.5)])
-def test_no_label_lies_on_another_or_leaves_its_panel(
-    count: int, spread: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    summaries = fleet(count, spread, seed=count)
-    boxes, original = [], Panel.label
-
-    def label(panel: Panel) -> Any:
-        notes = original(panel)
-        renderer = FigureCanvasAgg(panel.figure).get_renderer()
-        boxes.extend(note.get_window_extent(renderer).extents for note in notes)
-        boxes.append(panel.axes.bbox.extents)
-        return notes
-
-    monkeypatch.setattr(Panel, "label", label)
-    draw(summaries)
-    *labels, panel = np.array(boxes)
-    labels_B4 = np.array(labels)
-    budgets = len({one["budget"]["latency_ms"] for one in summaries.values()})
-    assert len(labels_B4) == count + budgets
-    shared_BB = overlaps(labels_B4, labels_B4)
-    areas_B = np.diag(shared_BB)
-    assert (shared_BB - np.diag(areas_B)).max() == 0
-    np.testing.assert_allclose(overlaps(labels_B4, panel[None])[:, 0], areas_B)
+@pytest.mark.parametrize("count", [1, 10])
+def test_the_legend_names_every_device_and_covers_neither_panels_nor_other_entries(count):
+    names = [f"a-device-with-a-long-name-{number}" for number in range(count)]
+    rows = {name: summary(name, n, measured=n % 4 > 0) for n, name in enumerate(names)}
+    with mpl.rc_context(STYLE):
+        figure = figure_of(rows)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (legend,) = figure.legends
+        texts = [text.get_text() for text in legend.get_texts()]
+        for number, (name, row) in enumerate(rows.items(), start=1):
+            held = ", held back" if not row.passed else ""
+            (label,) = (text for text in texts if text.startswith(f"{number}  {name}: "))
+            assert label.endswith(held)
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in legend.get_texts()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        box = legend.get_window_extent(canvas.get_renderer())
+        assert not any(
+            axes.get_tightbbox(canvas.get_renderer()).overlaps(box) for axes in figure.axes
+        )
+        drawn = {text.get_text() for axes in figure.axes for text in axes.texts}
+        shown = sorted(int(number) for text in drawn for number in text.split(", "))
+        assert shown == list(range(1, count + 1))

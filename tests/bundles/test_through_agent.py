@@ -18,7 +18,6 @@ from core.schemas import EXPORT, LATENCY, QUANTIZE
 from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
 from pipelines.cli.verify import target_finder
-from stages.quantize import main as quantize_main
 from tests.agents import TOKEN, Agent
 
 VARIABLE = "TOKEN_OF_THE_CAMERA"
@@ -78,12 +77,7 @@ def test_quantised_exported_bundled_and_verified_on_the_device_though_its_agent_
 ) -> None:
     killed = kill_in_the_first_job(agent)
     with pytest.raises(SystemExit) as ending:
-        camera.run(
-            lambda: run_main(quantize_main),
-            *("--device", "camera", "--data", camera.root / "data"),
-            *("--model", camera.root / "train", "--profile", camera.root / "profile" / "camera"),
-            *("--out", camera.root / "quantize" / "camera"),
-        )
+        run_main(lambda: camera.quantize("camera"))
     killed()
     assert ending.value.code == 1
     said = capsys.readouterr().err

@@ -7,37 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.report.summary import find_imprecise, held_back, print_summary, undecided, verdict_of
+from bundles.summary import BundleSummary
+from pipelines.report.summary import find_imprecise, held_back, print_summary, undecided
 from pipelines.tables import print_table
+from tests.summaries import bundle_summary
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = ("0.9148", "0.9146", "0.064", "0.068", "0.066 to 0.070", "0.090 (0.4)", "0.80")
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    """The part of a bundle's summary that the table reads."""
-    latency = {"predicted": 0.064, "measured": 0.068, "interval": [0.066, 0.07], "budget": 0.09}
-    base = {
-        "architecture_short": "16 k3e3 k3e6 / 32/2 k3e6 k3e3 - / 32/2 k5e3 k5e6 k5e6 k5e3 / 64",
-        "precision": "int8",
-        "accuracy": {"float32": 0.91484, "int8": 0.9, "delivered": 0.91459},
-        "latency_ms": latency | {"share": 0.4},
-        "size_bytes": 800_000,
-        "bundle": "artifacts/bundle/edge-cpu/edge-cpu.tar.gz",
-        "passed": True,
-        "reasons": [],
-        "undecided": [],
-    }
-    return base | changes
-
-
-def shown(summaries: dict[str, Any], width: int | None) -> str:
+def shown(summaries: dict[str, BundleSummary], width: int | None) -> str:
     """The summary on a terminal of this width; None: in a pipe."""
     file = io.StringIO()
     terminal = {} if width is None else {"force_terminal": True, "width": width}
@@ -47,7 +31,13 @@ def shown(summaries: dict[str, Any], width: int | None) -> str:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140, 200, None])
 def test_numbers_and_verdicts_are_never_cut(width: int | None) -> None:
-    text = shown({"edge-cpu": row(), "a-second-device": row(passed=False, reasons=["no"])}, width)
+    text = shown(
+        {
+            "edge-cpu": bundle_summary(),
+            "a-second-device": bundle_summary(passed=False, reasons=("no",)),
+        },
+        width,
+    )
     assert "…" not in text
     for word in (*NUMBERS, "edge-cpu", "a-second-device", "passed", "held back"):
         assert word in " ".join(text.split()), text  # lines may break between words
@@ -76,11 +66,11 @@ def test_a_table_is_one_where_it_fits_and_blocks_where_it_does_not() -> None:
 
 def test_an_undecided_bundle_passes_with_verdict_and_reason() -> None:
     why = "latency 0.068 ms is undecided"
-    open_ = row(reasons=[why], undecided=[why])
-    assert verdict_of(open_) == "undecided"
-    assert verdict_of(row(passed=False, undecided=[why])) == "held back"
+    open_ = bundle_summary(reasons=(why,), undecided=(why,))
+    assert open_.verdict == "undecided"
+    assert bundle_summary(passed=False, undecided=(why,)).verdict == "held back"
     assert held_back({"x": open_}) == {}
-    assert undecided({"x": open_, "y": row()}) == {"x": [why]}
+    assert undecided({"x": open_, "y": bundle_summary()}) == {"x": [why]}
     text = shown({"x": open_}, 80)
     assert "verdict: undecided" in text
     assert f"x: {why}" in text
@@ -89,9 +79,9 @@ def test_an_undecided_bundle_passes_with_verdict_and_reason() -> None:
 def test_strict_holds_back_undecided_and_imprecise_latencies() -> None:
     away = {"predicted": None, "measured": None, "interval": None, "budget": None, "share": None}
     summaries = {
-        "open": row(undecided=["it is undecided"]),
-        "fine": row(),
-        "away": row(latency_ms=away),
+        "open": bundle_summary(undecided=("it is undecided",)),
+        "fine": bundle_summary(),
+        "away": bundle_summary(latency_ms=away),
     }
     assert find_imprecise(summaries, 0.05) == {"open": "it is undecided"}
     rough = find_imprecise(summaries, 0.01)

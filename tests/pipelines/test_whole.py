@@ -56,7 +56,7 @@ def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(
         assert f'<h2 id="{name}">' in first
         assert entry["sha256"] in first
         assert f"{entry['accuracy']['delivered']:.4f}" in first
-    for words in ("Equivalence checks", "Predicted and measured", "trained on their own"):
+    for words in ("Equivalence checks", "Predicted and measured", "trained from scratch"):
         assert first.count(words) >= 2, words
     assert first.count("data:image/png;base64,") >= 3
     assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "the page is self-contained"

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from sklearn.datasets import load_digits
 
-from core.files import write_array, write_json
 from core.stage import run_stage
-from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from models.search.choice import Choice
 from models.space.space import SearchSpace
+from tests.worlds import write_digits
 
 SPACE = """
 name: tiny
@@ -107,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Digits, a space and params; nothing trained yet."""
     root = tmp_path_factory.mktemp("training")
     (root / "space.yaml").write_text(SPACE)
-    _write_digits(root / "data")
+    write_digits(root / "data", zoom=1, std=0.37, shift=0)
     world = World(root, SearchSpace.load(root / "space.yaml", (1, 8, 8), 10))
     world.params()
     return world
@@ -131,26 +128,3 @@ def chosen(world: World) -> Path:
     file = world.root / "choice.json"
     Choice(world.space.from_index(3), "the best of 1 candidate", None).write(file)
     return file
-
-
-def _write_digits(folder: Path) -> None:
-    digits = load_digits()
-    images_NHWC = (digits.images * 15.9).astype(np.uint8)[..., None]
-    bounds = {"train": (0, 1200), "val": (1200, 1500), "test": (1500, 1797)}
-    for name, (start, stop) in bounds.items():
-        write_array(folder / images_file(name), images_NHWC[start:stop])  # type: ignore[arg-type]
-        labels_N = digits.target[start:stop].astype(np.int64)
-        write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
-    info = DatasetInfo(
-        name="digits",
-        image_shape=(1, 8, 8),
-        classes=tuple(str(digit) for digit in range(10)),
-        mean=(0.3,),
-        std=(0.37,),
-        counts={},
-        augment=Augment(flip=False, shift=0),
-        fit="pad",
-        source={},
-        arrays={},
-    )
-    write_json(folder / FILE, SCHEMA, info.to_json())

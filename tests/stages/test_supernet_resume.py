@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from core.files import sha256_file
+from tests.worlds import kill_after
 
 
 # One that carries nothing but weights, and the one that carries most besides.
@@ -21,12 +21,8 @@ def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path, strateg
     often = world.params(f"often-{strategy}", supernet={**changes, "checkpoint_every": 1})
     command = [sys.executable, "-m", "stages", "supernet"]
     command += world.arguments("supernet", out, params=often)
-    process = subprocess.Popen(command)
-    saved, deadline = tmp_path / ".supernet.partial" / "state.pt", time.monotonic() + 120
-    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9
+    saved = tmp_path / ".supernet.partial" / "state.pt"
+    assert kill_after("supernet", command[4:], saved.exists) == -9
     assert saved.exists()
     assert not out.exists()
 

@@ -102,12 +102,13 @@ def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int
         count: number kept per layer by score.
         requested: the requested number; more are kept if the budgets need them.
     """
-    more = "" if count == requested else f" ({requested} were asked for, and met no budget)"
+    more = "" if count == requested else f" ({requested} requested, but these meet no budget)"
     lines = [
         "# Operators per layer",
         "",
         f"Score: square root of FLOPs x parameters, per {pool.unit}, as a share of the layer's "
-        f"best. Kept: the best {count}{more}, the cheapest, and what has no weights.",
+        f"best. Kept: the {count} with the highest score{more}, the one of lowest cost, and those "
+        "without weights.",
         "",
         "| layer | kept, best first |",
         "| --- | --- |",

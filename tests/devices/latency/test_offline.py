@@ -14,6 +14,7 @@ import pytest
 
 from core.errors import UserError
 from devices.device import Budget, Device, ImportedTable
+from devices.latency import profile_device
 from devices.latency.cost import predict_ms
 from devices.latency.csv_file import COLUMNS
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
@@ -235,8 +236,9 @@ def test_a_table_that_was_changed_since_its_import_is_refused(tmp_path: Path) ->
 def test_the_stage_takes_the_table_and_measures_nothing(
     filled: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from core.stage import run_stage
     from devices.latency import profiling as measuring
-    from stages import profile as stage
+    from stages.profile import profile
     from tests.devices.latency.test_profile import DATASET
 
     table = filled()
@@ -256,12 +258,11 @@ def test_the_stage_takes_the_table_and_measures_nothing(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a device with a table was measured")
 
-    monkeypatch.setattr(stage, "profile", never)
+    monkeypatch.setattr(profile_device, "measure_device", never)
     monkeypatch.setattr(measuring, "write_network", never)
     flags = {"params": "params.yaml", "space": "space.yaml", "data": "data", "out": "out"}
-    words = [word for flag, name in flags.items() for word in (f"--{flag}", str(tmp_path / name))]
-    monkeypatch.setattr("sys.argv", ["profile", "--device", "phone", *words])
-    stage.main()
+    words = [f"--{flag}={tmp_path / name}" for flag, name in flags.items()]
+    run_stage(profile, ["--device", "phone", *words])
     content = json.loads((tmp_path / "out" / "latency.json").read_text())
     assert content["measured"] is True
     assert content["reference_ms"] is None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from core.stage import run_stage
 from devices.device import Budget, Device, DeviceError
 from devices.latency.budgets import limits, read_latency_table
 from devices.latency.cost import predict_ms
@@ -22,7 +23,7 @@ from models.space.limits import InfeasibleBudgetError
 from models.space.operators import macs
 from models.space.space import SearchSpace, SpaceError
 from models.space.stage_features import stage_features, stage_sizes
-from stages.profile import main
+from stages.profile import profile
 
 SPACE = """
 name: tiny
@@ -86,10 +87,8 @@ def run(tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch):
 
     def run(device: str) -> Path:
         flags = {"params": "params.yaml", "space": "space.yaml", "data": "data", "out": device}
-        words = [word for flag, name in flags.items() for word in (f"--{flag}", tmp_path / name)]
-        argv = ["profile", *map(str, words), "--device", device]
-        monkeypatch.setattr("sys.argv", argv)
-        main()
+        words = [f"--{flag}={tmp_path / name}" for flag, name in flags.items()]
+        run_stage(profile, ["--device", device, *words])
         return tmp_path / device
 
     return run

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from core.stage import run_stage
 from devices.device import Budget, Device, DeviceError
 from devices.latency.budgets import read_latency_table
 from devices.measure.interleaved import Protocol
 from devices.measure.reference import REFERENCE, LatencyReference
 from devices.measure.target import RemoteTarget, open_target
-from stages.profile import main
+from stages.profile import profile
 from tests.agents import SOON, TOKEN, Agent
 from tests.devices.latency.test_profile import DATASET, SPACE
 
@@ -42,11 +43,8 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
         params = {"profile": PARAMS, "devices": {"phone": settings}}
         (tmp_path / "params.yaml").write_text(json.dumps(params))
         flags = {"params": "params.yaml", "space": "space.yaml", "data": "data", "out": "out"}
-        words = [
-            word for flag, name in flags.items() for word in (f"--{flag}", str(tmp_path / name))
-        ]
-        monkeypatch.setattr("sys.argv", ["profile", "--device", "phone", *words])
-        main()
+        words = [f"--{flag}={tmp_path / name}" for flag, name in flags.items()]
+        run_stage(profile, ["--device", "phone", *words])
 
         out = tmp_path / "out"
         content = json.loads((out / "latency.json").read_text())

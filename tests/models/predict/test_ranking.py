@@ -91,7 +91,7 @@ def test_the_statement_names_constant_baselines() -> None:
     certificate = certificate_of(truth, echo=truth, depth=[21.0] * 12)
     assert "depth" not in certificate.margins["echo"]
     statement = certificate.statement("echo")
-    assert statement.endswith("; depth tells none of them apart.")
+    assert statement.endswith("; depth is equal for all of them.")
     assert "its ranking beats the best baseline, FLOPs (tau" in statement
 
 

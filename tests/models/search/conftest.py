@@ -1,27 +1,22 @@
 """Small fixtures for the stages search and rank: 16-pixel digits, a tiny space, one device."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
-from sklearn.datasets import load_digits
 
-from core.files import write_array, write_bytes, write_json
+from core.files import write_bytes, write_json
 from core.schemas import LATENCY
-from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import Correction, HeldOut, LatencyTable
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.search.settings import SearchParams
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
+from tests.worlds import kill_after, write_digits
 
 UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
 SPACE = """
@@ -73,12 +68,7 @@ class World:
 
     def kill_after(self, stage: str, flags: Sequence[str], saved: Callable[[], bool]) -> int:
         """Start a stage in its own process and kill it with -9 once `saved` holds."""
-        process = subprocess.Popen([sys.executable, "-m", "stages", stage, *flags])
-        deadline = time.monotonic() + 60
-        while not saved() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        process.kill()
-        return process.wait()
+        return kill_after(stage, flags, saved)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("world")
     (root / "space.yaml").write_text(SPACE)
     (root / "params.yaml").write_text(PARAMS)
-    _write_digits(root / "data")
+    write_digits(root / "data", zoom=2, std=0.35, shift=1)
     space = SearchSpace.load(root / "space.yaml", (1, 16, 16), 10)
     weights = to_bytes(Supernet(space, torch.Generator().manual_seed(0)))
     write_bytes(root / "supernet" / "supernet.safetensors", weights)
@@ -109,28 +99,3 @@ def params() -> Callable[..., SearchParams]:
     """The section `search` of the small world, with changes."""
     section = YAML(typ="safe").load(PARAMS)["search"]
     return lambda **changes: SearchParams.model_validate(section | changes)
-
-
-def _write_digits(folder: Path) -> None:
-    digits = load_digits()
-    images_NHWC = np.kron(digits.images, np.ones((1, 2, 2)))[..., None] * 15.9
-    images_NHWC = images_NHWC.astype(np.uint8)
-    names = tuple(str(digit) for digit in range(10))
-    bounds = {"train": (0, 1200), "val": (1200, 1500), "test": (1500, 1797)}
-    for name, (start, stop) in bounds.items():
-        write_array(folder / images_file(name), images_NHWC[start:stop])  # type: ignore[arg-type]
-        labels_N = digits.target[start:stop].astype(np.int64)
-        write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
-    info = DatasetInfo(
-        name="digits",
-        image_shape=(1, 16, 16),
-        classes=names,
-        mean=(0.3,),
-        std=(0.35,),
-        counts={},
-        augment=Augment(flip=False, shift=1),
-        fit="pad",
-        source={},
-        arrays={},
-    )
-    write_json(folder / FILE, SCHEMA, info.to_json())

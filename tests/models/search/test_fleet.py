@@ -10,9 +10,10 @@ from ruamel.yaml import YAML
 
 from core.errors import UserError
 from core.files import read_json, write_json
-from core.schemas import CANDIDATES, FLEET, RANKED
 from core.settings import derive_seed
+from core.stage import run_stage
 from data.stream import eval_batches
+from devices.fleet.record import FleetRecord
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -23,7 +24,8 @@ from models.space.costs import flops
 from models.space.distribution import SCHEMA as DISTRIBUTION
 from models.space.distribution import Distribution
 from models.training.learning import Images, spread
-from stages.fleet import main
+from stages.fleet import fleet as stage
+from tests.worlds import candidates_of, ranking_of
 
 BUDGETS = {"large": 10**9, "middle": 120_000, "small": 80_000}
 """Multiply-accumulates."""
@@ -42,11 +44,9 @@ def fleet(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, budget in BUDGETS.items():
         networks = [network for network in drawn if flops(network) <= budget][:4]
         assert len(networks) == 4, name
-        rows = [{"architecture": n.to_json(), "architecture_id": n.id} for n in networks]
-        content = {"candidates": rows, "latency_margin": None}
-        write_json(root / "search" / name / "candidates.json", CANDIDATES, content)
-        ranked = [{"architecture_id": network.id} for network in networks]
-        write_json(root / "rank" / name / "ranking.json", RANKED, {"ranked": ranked})
+        candidates = candidates_of(networks)
+        candidates.write(root / "search" / name)
+        ranking_of(candidates).write(root / "rank" / name)
         (root / "profile" / name).mkdir(parents=True)
         (root / "profile" / name / "latency.json").write_bytes(nothing.read_bytes())
     learnt = Distribution(world.space.groups, "factorised").to_json()
@@ -68,16 +68,14 @@ def flags(world: Any, fleet: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def made(world: Any, fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "fleet"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fleet", *flags(world, fleet, out)])
-        main()
+    run_stage(stage, flags(world, fleet, out))
     return out
 
 
 def test_every_device_gets_a_network_within_its_budget_that_loses_as_little_as_it_says(
     made: Path,
 ) -> None:
-    content = read_json(made / "fleet.json", FLEET)
+    content = read_json(made / "fleet.json", FleetRecord.SCHEMA)
     networks = {row["architecture_id"]: row for row in content["networks"]}
     for name, budget in BUDGETS.items():
         device = content["devices"][name]
@@ -108,7 +106,7 @@ def test_every_device_gets_a_network_within_its_budget_that_loses_as_little_as_i
 
 
 def test_a_front_has_what_no_other_beats(made: Path) -> None:
-    content = read_json(made / "fleet.json", FLEET)
+    content = read_json(made / "fleet.json", FleetRecord.SCHEMA)
     points = {
         row["architecture_id"]: (row["costs"]["small"]["flops"], row["supernet_accuracy"])
         for row in content["networks"]
@@ -123,7 +121,7 @@ def test_a_front_has_what_no_other_beats(made: Path) -> None:
 
 
 def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made: Path) -> None:
-    networks = read_json(made / "fleet.json", FLEET)["networks"]
+    networks = read_json(made / "fleet.json", FleetRecord.SCHEMA)["networks"]
     assert len({row["architecture_id"] for row in networks}) == len(networks)
     drawn = [row for row in networks if not row["ranked_by"]]
     assert len(drawn) == SECTION["joint"]
@@ -140,20 +138,19 @@ def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made:
 
 
 def test_a_fleet_killed_with_9_continues_to_the_same_bytes(
-    world: Any, fleet: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, fleet: Path, made: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "fleet"
     state = tmp_path / ".fleet.partial" / "state.pt"
     assert world.kill_after("fleet", flags(world, fleet, out), state.is_file) == -9
     assert torch.load(state, weights_only=True)["state"]
-    monkeypatch.setattr("sys.argv", ["fleet", *flags(world, fleet, out)])
-    main()
+    run_stage(stage, flags(world, fleet, out))
     for name in ("fleet.json", "fleet.png"):
         assert (out / name).read_bytes() == (made / name).read_bytes(), name
 
 
 def test_a_device_that_allows_none_of_the_networks_stops_the_stage(
-    world: Any, fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, fleet: Path, tmp_path: Path
 ) -> None:
     content = YAML(typ="safe").load(fleet / "params.yaml")
     content["devices"]["small"]["budget"]["flops"] = 10
@@ -161,7 +158,6 @@ def test_a_device_that_allows_none_of_the_networks_stops_the_stage(
     YAML().dump(content, params)
     words = flags(world, fleet, tmp_path / "fleet")
     words = [word for word in words if not word.startswith("--params")] + [f"--params={params}"]
-    monkeypatch.setattr("sys.argv", ["fleet", *words])
     with pytest.raises(UserError, match=r"'small'.*stages search and rank"):
-        main()
+        run_stage(stage, words)
     assert not (tmp_path / "fleet").exists()

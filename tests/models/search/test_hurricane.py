@@ -114,7 +114,7 @@ def test_the_table_says_which_operator_won_where_and_why() -> None:
     }  # fmt: skip
     text = operators_md(POOL, GROUPS, 2, 1).decode()
     assert "| stage1.layer1 | large (1.00); small (0.57); skip |" in text
-    assert "the best 2 (1 were asked for" in text
+    assert "the 2 with the highest score (1 requested" in text
     assert len({line.count("|") for line in text.splitlines() if "dear" in line}) == 1
 
 
@@ -128,7 +128,7 @@ def test_more_operators_are_kept_where_the_budgets_need_them(
     searched = make(params, dataclasses.replace(limited(14.0), excess=excess))
     assert run(searched, 1)[0][0] == (2,) * LAYERS
     assert searched.operators == 3
-    assert b"the best 3 (1 were asked for" in searched.artifacts()["operators.md"]
+    assert b"the 3 with the highest score (1 requested" in searched.artifacts()["operators.md"]
 
 
 def test_without_a_pool_every_operator_is_searched(params: Callable[..., SearchParams]) -> None:

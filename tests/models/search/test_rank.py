@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.files import FileFormatError, read_json, write_json
-from core.schemas import CANDIDATES, RANKED
+from core.files import FileFormatError, read_json
 from core.settings import ParamsError, bind
+from core.stage import run_stage
 from data.stream import eval_batches
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
@@ -27,6 +27,8 @@ from models.search.rank.indicators import (
     supernet_accuracy,
 )
 from models.search.rank.predictor import accuracy_predictor
+from models.search.rank.result import Ranking
+from models.search.rank.scores import Ranked, sort_by
 from models.search.rank.settings import RankParams
 from models.search.rank.truth import evenly_spaced
 from models.space.architecture import Architecture
@@ -35,7 +37,8 @@ from models.space.costs import depth
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
 from models.training.learning import Images
-from stages.rank import Candidate, Ranked, main, rank
+from stages.rank import rank
+from tests.worlds import candidates_of
 
 VALUES: dict[str, object] = {
     "images": 1, "recalibration_batches": 1, "batch": 2, "indicator": "bn_indicator",
@@ -51,25 +54,20 @@ def found(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     numbers = range(0, world.space.count(), world.space.count() // 4)
     architectures = [world.space.from_index(number) for number in numbers]
-    rows = [
-        {"architecture": a.to_json(), "architecture_id": a.id, "costs": {"flops": index}}
-        for index, a in enumerate(architectures)
-    ]
-    write_json(folder / "candidates.json", CANDIDATES, {"candidates": rows})
+    candidates_of(architectures).write(folder)
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["rank", *flags])
-    main()
+def run(flags: list[str]) -> None:
+    run_stage(rank, flags)
 
 
 def test_the_ranking_is_ordered_and_the_certificate_whole(
-    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, found: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run(monkeypatch, world.flags("rank", out, search=found))
-    ranking = read_json(out / "ranking.json", RANKED)
+    run(world.flags("rank", out, search=found))
+    ranking = read_json(out / "ranking.json", Ranking.SCHEMA)
     scores = [row["scores"]["supernet_accuracy"] for row in ranking["ranked"]]
     assert scores == sorted(scores, reverse=True)
     # No search ran here, so there is no history to fit a predictor on.
@@ -96,26 +94,26 @@ def test_the_ranking_is_ordered_and_the_certificate_whole(
 
 
 def test_a_ranking_killed_with_9_continues_to_the_same_bytes(
-    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, found: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(monkeypatch, world.flags("rank", whole, search=found))
+    run(world.flags("rank", whole, search=found))
     state = tmp_path / ".killed.partial" / "state.pt"
     flags = world.flags("rank", killed, search=found)
     assert world.kill_after("rank", flags, state.is_file) == -9
     assert torch.load(state, weights_only=True)["state"]["scores"]
-    run(monkeypatch, flags)
+    run(flags)
     for name in FILES:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_without_ground_truth_the_certificate_is_empty_and_says_so(
-    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, found: Path, tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("truth_architectures: 3", "truth_architectures: 0"))
-    run(monkeypatch, world.flags("rank", tmp_path / "out", search=found, params=params))
+    run(world.flags("rank", tmp_path / "out", search=found, params=params))
     certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
     assert certificate["num_architectures"] == 0
     assert {value for tau in certificate["tau"].values() for value in tau.values()} == {None}
@@ -124,10 +122,10 @@ def test_without_ground_truth_the_certificate_is_empty_and_says_so(
 
 
 def test_ties_keep_the_searchs_order(world: Any) -> None:
-    candidates = [Candidate(world.space.from_index(n), {}) for n in (5, 3, 9)]
+    candidates = candidates_of([world.space.from_index(n) for n in (5, 3, 9)]).candidates
     scores = [0.5, 0.7, 0.5]
     ranked = [Ranked(c, {"any": s}) for c, s in zip(candidates, scores, strict=True)]
-    assert rank(ranked, "any") == [ranked[1], ranked[0], ranked[2]]
+    assert sort_by(ranked, "any") == [ranked[1], ranked[0], ranked[2]]
 
 
 @pytest.mark.parametrize(
@@ -137,11 +135,9 @@ def test_ground_truth_spans_the_ranking(count: int, expected: list[int]) -> None
     assert evenly_spaced(list(range(10)), count) == expected
 
 
-def test_a_search_that_left_nothing_is_named(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_that_left_nothing_is_named(world: Any, tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"candidates\.json: no such file"):
-        run(monkeypatch, world.flags("rank", tmp_path / "out", search=tmp_path))
+        run(world.flags("rank", tmp_path / "out", search=tmp_path))
 
 
 def write_history(file: Path, space: SearchSpace, steps: int) -> None:
@@ -158,7 +154,7 @@ def write_history(file: Path, space: SearchSpace, steps: int) -> None:
 
 
 def test_a_searchs_history_predicts_through_batches_that_differ(
-    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, found: Path, tmp_path: Path
 ) -> None:
     search, params = tmp_path / "search", tmp_path / "params.yaml"
     shutil.copytree(found, search)
@@ -166,7 +162,7 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
     joint = f"indicator: {AGGREGATE}, aggregate: [bn_indicator, {PREDICTED}]"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("indicator: supernet_accuracy", joint))
-    run(monkeypatch, world.flags("rank", tmp_path / "out", search=search, params=params))
+    run(world.flags("rank", tmp_path / "out", search=search, params=params))
     content = read_json(tmp_path / "out" / "predictor.json", PREDICTOR)
     assert content["notes"]["error"]["r2"] > 0.9  # on steps not seen
     alone = {name: worth["alone"] for name, worth in content["notes"]["added"].items()}
@@ -174,7 +170,7 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
     assert (tmp_path / "out" / "predictor.png").read_bytes().startswith(b"\x89PNG")
     predictor = Predictor.from_json(content)
     assert predictor.unit == "nats"
-    rows = read_json(tmp_path / "out" / "ranking.json", RANKED)["ranked"]
+    rows = read_json(tmp_path / "out" / "ranking.json", Ranking.SCHEMA)["ranked"]
     joined = [row["scores"][AGGREGATE] for row in rows]
     assert joined == sorted(joined, reverse=True)
     ids = {world.space.from_index(n).id: n for n in range(world.space.count())}
@@ -184,18 +180,18 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
         assert row["scores"][PREDICTED] == pytest.approx(-predictor.predict(features), abs=1e-5)
     certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
     assert {AGGREGATE, PREDICTED} <= set(certificate["tau"])
-    assert certificate["statement"].startswith("On 3 architectures trained on their own, aggregate")
+    assert certificate["statement"].startswith("On 3 architectures trained from scratch, aggregate")
 
 
 def test_a_predictor_without_evidence_is_refused_only_where_it_is_asked_for(
-    world: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, found: Path, tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("indicator: supernet_accuracy", f"indicator: {PREDICTED}"))
     flags = world.flags("rank", tmp_path / "out", search=found, params=params)
     with pytest.raises(UserError, match=r"the search left no history\.csv\. Raise"):
-        run(monkeypatch, flags)
+        run(flags)
     write_history(tmp_path / "history.csv", world.space, 2)
     few = accuracy_predictor(tmp_path / "history.csv", world.space, 0)
     assert isinstance(few, str)

@@ -10,15 +10,17 @@ import torch
 from pydantic import ValidationError
 
 from core.files import read_json, write_bytes
-from core.schemas import CANDIDATES
 from core.settings import ParamsError, bind, derive_seed
+from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream, eval_batches
 from devices.device import Budget, Device
 from devices.latency.budgets import read_latency_table
+from devices.latency.search_budgets import search_budgets
 from models.nets.evaluate import accuracy, logits, recalibrate
 from models.nets.supernet import Supernet, extract
 from models.nets.weights import to_bytes
+from models.search.candidates import Candidates
 from models.search.evaluation import recalibrated_evaluation, supernet_evaluation
 from models.search.settings import SearchParams
 from models.space.architecture import Architecture
@@ -28,21 +30,18 @@ from models.space.distribution import Distribution
 from models.space.limits import InfeasibleBudgetError, total_excess
 from models.space.space import SearchSpace
 from models.training.learning import Images
-from stages.search import main, search_budgets
+from stages.search import search
 
 FILES = ["candidates.json", "distribution.json", "history.csv", "search.png", "start.json"]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["search", *flags])
-    main()
+def run(flags: list[str]) -> None:
+    run_stage(search, flags)
 
 
-def test_candidates_meet_the_budget_and_say_what_they_cost(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(monkeypatch, world.flags("search", tmp_path / "out"))
-    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
+def test_candidates_meet_the_budget_and_say_what_they_cost(world: Any, tmp_path: Path) -> None:
+    run(world.flags("search", tmp_path / "out"))
+    content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
     table = read_latency_table(world.root / "profile")
     assert (content["algorithm"], content["space"]) == ("fp_nas", "tiny")
     assert len({row["architecture_id"] for row in content["candidates"]}) == 5
@@ -63,11 +62,9 @@ def test_candidates_meet_the_budget_and_say_what_they_cost(
     assert first == max(row["log_probability"] for row in content["candidates"])
 
 
-def test_the_history_has_one_row_per_evaluated_architecture(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(monkeypatch, world.flags("search", tmp_path / "out"))
-    sampled = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)["sampled_architectures"]
+def test_the_history_has_one_row_per_evaluated_architecture(world: Any, tmp_path: Path) -> None:
+    run(world.flags("search", tmp_path / "out"))
+    sampled = Candidates.read(tmp_path / "out").sampled_architectures
     with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sampled
@@ -92,40 +89,37 @@ def test_the_history_has_one_row_per_evaluated_architecture(
     assert (tmp_path / "out" / "search.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_search_killed_with_9_continues_to_the_same_bytes(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_killed_with_9_continues_to_the_same_bytes(world: Any, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(monkeypatch, world.flags("search", whole))
+    run(world.flags("search", whole))
     state = tmp_path / ".killed.partial" / "state.pt"
     assert world.kill_after("search", world.flags("search", killed), state.is_file) == -9
     assert not killed.exists()
     step = torch.load(state, weights_only=True)["state"]["algorithm"]["step"]
     assert 0 < step < 30
-    run(monkeypatch, world.flags("search", killed))
+    run(world.flags("search", killed))
     for name in FILES:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert not state.parent.exists()
 
 
 def test_an_impossible_budget_is_refused_before_the_supernet_is_opened(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, tmp_path: Path
 ) -> None:
     flags = world.flags("search", tmp_path / "out", "watch", supernet=tmp_path / "nowhere")
     with pytest.raises(InfeasibleBudgetError, match=r"devices\.watch\.budget\.latency_ms"):
-        run(monkeypatch, flags)
+        run(flags)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unmeasured_device_has_no_latency_and_is_told_so(
     world: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(monkeypatch, world.flags("search", tmp_path / "out", "gpu"))
+    run(world.flags("search", tmp_path / "out", "gpu"))
     assert "'gpu' was not measured" in capsys.readouterr().out
-    for row in read_json(tmp_path / "out" / "candidates.json", CANDIDATES)["candidates"]:
+    for row in read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)["candidates"]:
         assert row["costs"]["latency_ms"] is None
         assert row["costs"]["flops"] <= 90000
 
@@ -144,7 +138,7 @@ QUICK = {"steps: 30": "steps: 4", "candidates: 5": "candidates: 3, fitness_image
     ],
 )
 def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, own: list[str]
+    world: Any, tmp_path: Path, algorithm: str, own: list[str]
 ) -> None:
     text = (world.root / "params.yaml").read_text()
     for old, new in (QUICK | {"algorithm: fp_nas": f"algorithm: {algorithm}"}).items():
@@ -152,10 +146,10 @@ def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
         text = text.replace(old, new)
     params = tmp_path / "params.yaml"
     params.write_text(text)
-    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
+    run(world.flags("search", tmp_path / "out", params=params))
     common = ["candidates.json", "history.csv", "search.png", "start.json"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(common + own)
-    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
+    content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
     assert len(content["candidates"]) == 3
     assert all(row["costs"]["latency_ms"] <= 0.06 for row in content["candidates"])
     with (tmp_path / "out" / "history.csv").open() as file:
@@ -234,13 +228,13 @@ def test_params_do_not_change() -> None:
 
 
 def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("control_variate: true", "latency_margin: 0.2"))
-    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
-    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
+    run(world.flags("search", tmp_path / "out", params=params))
+    content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
     assert max(row["costs"]["latency_ms"] for row in content["candidates"]) <= 0.06 * 0.8
     assert content["latency_margin"] == 0.2
 
@@ -248,14 +242,13 @@ def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
 def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_cheapest_leaves(
     world: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     params.write_text(text.replace("control_variate: true", "latency_margin: 0.99"))
-    run(monkeypatch, world.flags("search", tmp_path / "out", params=params))
-    content = read_json(tmp_path / "out" / "candidates.json", CANDIDATES)
+    run(world.flags("search", tmp_path / "out", params=params))
+    content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
     table = read_latency_table(world.root / "profile")
     cheapest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
     least = table.predict([block.key for block in cheapest.present])
@@ -297,7 +290,6 @@ head: {operator: classifier, settings: {width: 16}}
 def test_a_device_that_runs_int8_is_searched_in_slices_of_the_whole_spaces_supernet(
     world: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Without squeeze-excite; the stem's hard-swish stays, for the supernet has no other stem."""
@@ -313,8 +305,8 @@ def test_a_device_that_runs_int8_is_searched_in_slices_of_the_whole_spaces_super
         params.write_text(re.sub("(?<=  gpu: ).*", device.replace("PRECISION", precision), text))
         paths = {name: tmp_path / name for name in ("params.yaml", "space.yaml", "supernet")}
         changes = {name.removesuffix(".yaml"): path for name, path in paths.items()}
-        run(monkeypatch, world.flags("search", tmp_path / precision, "gpu", **changes))
-        found[precision] = read_json(tmp_path / precision / "candidates.json", CANDIDATES)
+        run(world.flags("search", tmp_path / precision, "gpu", **changes))
+        found[precision] = read_json(tmp_path / precision / "candidates.json", Candidates.SCHEMA)
         assert ("search excludes squeeze_excite" in capsys.readouterr().out) == (
             precision == "int8"
         )

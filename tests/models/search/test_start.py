@@ -11,6 +11,7 @@ import pytest
 from core.errors import UserError
 from core.files import FileFormatError, read_json, write_json
 from core.schemas import START
+from core.stage import run_stage
 from models.search.algorithms import ALGORITHMS
 from models.search.problem import Problem
 from models.search.settings import SearchParams
@@ -18,7 +19,7 @@ from models.search.start import Start
 from models.space.distribution import SCHEMA as DISTRIBUTION
 from models.space.distribution import Distribution, Form
 from models.space.space import SearchSpace
-from stages.search import main
+from stages.search import search
 
 UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
 
@@ -30,9 +31,8 @@ def saved(file: Path, space: SearchSpace, form: Form = "joint", scale: float = 2
     return here
 
 
-def searched(monkeypatch: pytest.MonkeyPatch, flags: list[str], out: Path) -> dict[str, Any]:
-    monkeypatch.setattr("sys.argv", ["search", *flags])
-    main()
+def searched(flags: list[str], out: Path) -> dict[str, Any]:
+    run_stage(search, flags)
     return read_json(out / "start.json", START)
 
 
@@ -75,13 +75,13 @@ def test_fp_nas_and_parsec_begin_with_the_starts_probabilities(
 
 
 def test_a_search_continues_another_and_reports_what_matched(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    uniform = searched(monkeypatch, world.flags("search", first), first)
+    uniform = searched(world.flags("search", first), first)
     assert (uniform["used"], uniform["matched_logits"]) == (False, 0)
     flags = world.flags("search", second, start=first / "distribution.json")
-    report = searched(monkeypatch, flags, second)
+    report = searched(flags, second)
     assert report["used"] is True
     assert report["matched_logits"] == report["logits"]
     assert report["unused"] == []

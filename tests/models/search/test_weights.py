@@ -9,12 +9,11 @@ import torch
 
 from core.settings import ParamsError, bind
 from data.stream import TrainStream
-from models.nets.supernet import Supernet
+from models.nets.supernet import SUPERNET_FILE, Supernet
 from models.nets.weights import load_into
 from models.search.settings import SearchParams
 from models.search.weights import SharedWeights, WeightsSettings
-from models.training.learning import OWN_SUPERNET, Images, supernet_file
-from stages.search import main
+from models.training.learning import Images, SearchedWeights
 from tests.models.search.test_search import run
 
 SETTINGS = WeightsSettings(learn=True, batch=32, learning_rate=0.1)
@@ -90,26 +89,26 @@ def test_learning_resumes_in_the_middle_to_the_same_weights(
 
 
 def test_a_search_that_learns_leaves_its_own_supernet_and_resumes_to_the_same_bytes(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Any, tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     text = (world.root / "params.yaml").read_text()
     learn = "weights: {learn: true, batch: 16}, candidates: 5"
     params.write_text(text.replace("steps: 30", "steps: 12").replace("candidates: 5", learn))
     flags = {name: world.flags("search", tmp_path / name, params=params) for name in "ab"}
-    run(monkeypatch, flags["a"])
+    run(flags["a"])
     state = tmp_path / ".b.partial" / "state.pt"
     assert world.kill_after("search", flags["b"], state.is_file) == -9
-    run(monkeypatch, flags["b"])
-    for file in (OWN_SUPERNET, "candidates.json", "history.csv"):
+    run(flags["b"])
+    for file in (SUPERNET_FILE, "candidates.json", "history.csv"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
     shared = world.root / "supernet"
-    own = supernet_file(shared, tmp_path / "a")
+    own = SearchedWeights.read(tmp_path / "a").file
+    assert own is not None
     assert own.read_bytes() != (shared / "supernet.safetensors").read_bytes()
     load_into(Supernet(world.space), own)
-    monkeypatch.setattr("sys.argv", ["search", *world.flags("search", tmp_path / "a")])
-    main()
-    assert supernet_file(shared, tmp_path / "a") == shared / "supernet.safetensors"
+    run(world.flags("search", tmp_path / "a"))
+    assert SearchedWeights.read(tmp_path / "a").file is None
 
 
 def test_only_what_samples_from_a_distribution_can_teach_the_supernet(

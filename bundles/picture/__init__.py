@@ -1,1 +1,0 @@
-"""Plot of a release: accuracy against latency."""

@@ -1,0 +1,160 @@
+"""`bundle.json` and `release.json`: what the gate, the plot and the report need of each bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bundles.gate import Verdict
+from bundles.manifest import Costs, Manifest
+from core.artifact import Artifact, Record
+from core.files import FileFormatError, sha256_file
+from core.schemas import BUNDLE_SUMMARY
+from devices.device import Budget, Precision
+from devices.quantize.result import CandidateResult
+from models.nets.equivalence import EquivalenceCheck
+
+Verdicts = Literal["passed", "undecided", "held back"]
+
+
+class AccuracySummary(Record):
+    """Top-1 accuracy on the test split; None without a candidate of this precision."""
+
+    float32: float
+    int8: float | None
+    delivered: float
+
+
+class LatencySummary(Record):
+    """Median milliseconds per image at batch 1; None if not predicted or measured."""
+
+    predicted: float | None
+    measured: float | None
+    interval: tuple[float, float] | None = None
+    """95% confidence interval of `measured`."""
+    budget: float | None
+    share: float | None = None
+    """The budget as a share of the largest network's latency, if specified so."""
+
+
+class ReleaseEntry(Record):
+    """A device's entry of `release.json`."""
+
+    architecture: dict[str, object]
+    architecture_id: str
+    precision: Precision
+    accuracy: AccuracySummary
+    latency_ms: LatencySummary
+    size_bytes: int
+    bundle: str
+    """Path of the archive."""
+    sha256: str
+    """SHA-256 of the archive."""
+    passed: bool
+    """Whether the gate lets the bundle pass."""
+    reasons: tuple[str, ...]
+    """Limits that are exceeded, undecided or were not measured."""
+    undecided: tuple[str, ...] = ()
+    """The reasons whose limit lies within the measurement's confidence interval."""
+
+    @property
+    def verdict(self) -> Verdicts:
+        """`undecided`: passed, but a limit lies within a confidence interval."""
+        if not self.passed:
+            return "held back"
+        return "undecided" if self.undecided else "passed"
+
+
+class BundleSummary(ReleaseEntry, Artifact):
+    """Summary of one device's bundle."""
+
+    SCHEMA = BUNDLE_SUMMARY
+    FILE = "bundle.json"
+
+    device: str
+    """The device's name."""
+    architecture_short: str
+    why_not_measured: str | None
+    costs: Costs
+    budget: Budget
+    min_accuracy: float
+    candidates: tuple[CandidateResult, ...]
+    checks: tuple[EquivalenceCheck, ...] = Field(alias="hops")
+
+    @classmethod
+    def read_with_archive(cls, folder: Path, device: str) -> BundleSummary:
+        """Read the summary of a device's bundle, and check the archive's hash.
+
+        Raises:
+            FileFormatError: the device has no bundle, or the archive is not the one described.
+        """
+        file, archive = folder / cls.FILE, folder / f"{device}.tar.gz"
+        if not file.is_file():
+            raise FileFormatError(
+                f"device '{device}' has no bundle: {file} is missing. Run the stage "
+                f"bundle@{device}, or remove the device from params.yaml."
+            )
+        found = cls.read(file)
+        if not archive.is_file() or sha256_file(archive) != found.sha256:
+            raise FileFormatError(
+                f"{archive} is missing or is not the archive that {file} describes. "
+                f"Run the stage bundle@{device} again."
+            )
+        return found.model_copy(update={"bundle": archive.as_posix()})
+
+    def entry(self) -> ReleaseEntry:
+        """Return the device's entry of `release.json`."""
+        return ReleaseEntry(**{name: getattr(self, name) for name in ReleaseEntry.model_fields})
+
+
+class Release(Artifact):
+    """The index of a release: one entry per device."""
+
+    SCHEMA = "netwright/release/1"
+    FILE = "release.json"
+
+    devices: dict[str, ReleaseEntry]
+
+
+def summarize(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) -> BundleSummary:
+    """Summarize a bundle.
+
+    Args:
+        manifest: its manifest.
+        archive: path of the archive.
+        packed: its bytes.
+        verdict: of the gate.
+    """
+    accuracy, latency = manifest.accuracy, manifest.latency_ms
+    return BundleSummary(
+        device=manifest.name,
+        architecture=manifest.architecture,
+        architecture_id=manifest.architecture_id,
+        architecture_short=manifest.architecture_short,
+        precision=manifest.precision,
+        accuracy=AccuracySummary(
+            float32=accuracy.float32, int8=accuracy.int8, delivered=accuracy.delivered
+        ),
+        latency_ms=LatencySummary(
+            predicted=latency.predicted,
+            measured=latency.measured,
+            interval=latency.interval,
+            budget=latency.budget,
+            share=latency.share,
+        ),
+        why_not_measured=latency.why_not_measured,
+        costs=manifest.costs,
+        budget=manifest.device.budget,
+        min_accuracy=manifest.device.min_accuracy,
+        candidates=manifest.candidates,
+        checks=manifest.checks,
+        size_bytes=len(packed),
+        bundle=archive.as_posix(),
+        sha256=hashlib.sha256(packed).hexdigest(),
+        passed=verdict.passed,
+        reasons=verdict.reasons,
+        undecided=verdict.undecided,
+    )

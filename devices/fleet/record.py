@@ -1,0 +1,64 @@
+"""`fleet.json`: Pareto fronts and shared networks of all devices."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from core.artifact import Artifact, Record
+from core.schemas import FLEET
+from models.search.candidates import Costs
+from models.space.json_type import ArchitectureJson
+
+
+class FleetNetwork(Record):
+    """A candidate network."""
+
+    architecture: ArchitectureJson
+    architecture_id: str
+    short: str
+    supernet_accuracy: float | None
+    ranked_by: tuple[str, ...]
+    """Devices whose ranking has it."""
+    costs: dict[str, Costs]
+    """Per device."""
+    within: dict[str, bool]
+    """Per device: whether it allows the network."""
+
+
+class FleetDevice(Record):
+    """A device of the fleet; networks by id."""
+
+    axis: str
+    """Cost axis of its Pareto front."""
+    budget: int | float | None
+    """On that axis."""
+    own: str
+    """The best network of its own ranking."""
+    shared: str
+    """The network assigned to it."""
+    lost: float | None
+    """Supernet accuracy lost by that."""
+    front: tuple[str, ...]
+    """Its Pareto-optimal networks."""
+
+
+class LeastLoss(Record):
+    """The largest loss of any device with this number of networks, at best."""
+
+    networks: int
+    most_lost: float | None
+
+
+class FleetRecord(Artifact):
+    """Devices, their candidate networks, and the smallest set that serves all of them."""
+
+    SCHEMA: ClassVar[str] = FLEET
+    FILE: ClassVar[str] = "fleet.json"
+
+    most_lost: float
+    """Accuracy that a device may lose by sharing."""
+    networks: tuple[FleetNetwork, ...]
+    devices: dict[str, FleetDevice]
+    shared: dict[str, tuple[str, ...]]
+    """Devices of every shared network."""
+    least_losses: tuple[LeastLoss, ...]

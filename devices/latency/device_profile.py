@@ -1,0 +1,73 @@
+"""`latency.json`: the result of profiling a device, or why it could not be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from core.files import read_json, write_bytes, write_json
+from core.schemas import LATENCY
+from devices.latency.picture import draw_held_out
+from devices.latency.table import LatencyTable
+from devices.measure.reference import REFERENCE
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """Latency model of a device and the measurement behind it; None for what was not measured.
+
+    Attributes:
+        table: the latency model; without blocks if the device was not measured.
+        budget_ms: the device's latency budget, milliseconds per image.
+        why_not_measured: why the device was not measured.
+        imported: the imported table of a device that was measured offline.
+        machine: fingerprint of the machine that was measured.
+        protocol: settings of the measurement, by name.
+        reference: architecture of the reference network, as JSON values.
+        reference_ms: its milliseconds per image.
+        measurements: milliseconds, interval, spread, and numbers of blocks by model.
+        reference_onnx: the reference network's ONNX file; None after `read`.
+    """
+
+    SCHEMA: ClassVar[str] = LATENCY
+    FILE: ClassVar[str] = "latency.json"
+
+    table: LatencyTable
+    budget_ms: float | None = None
+    why_not_measured: str | None = None
+    imported: Mapping[str, Any] | None = None
+    machine: Mapping[str, Any] | None = None
+    protocol: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
+    reference_ms: float | None = None
+    measurements: Mapping[str, Any] | None = None
+    reference_onnx: bytes | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> DeviceProfile:
+        """Read the file from the output folder of the stage `profile`.
+
+        Raises:
+            FileFormatError: it is missing or has another schema.
+            UserError: the latency model is incomplete.
+        """
+        content = read_json(folder / cls.FILE, cls.SCHEMA)
+        values = {name: content.get(name) for name in _recorded()}
+        return cls(LatencyTable.from_json(content), **values)
+
+    def write(self, out: Path) -> None:
+        """Write the reference network, a picture of the model's error, and last `latency.json`."""
+        if self.reference_onnx is not None:
+            write_bytes(out / REFERENCE, self.reference_onnx)
+        if self.table.error:
+            draw_held_out(self.table, out / "latency.png")
+        recorded = {name: getattr(self, name) for name in _recorded()}
+        write_json(out / self.FILE, self.SCHEMA, self.table.to_json() | recorded)
+
+
+def _recorded() -> list[str]:
+    """Names of the fields that are keys of the file."""
+    others = {"table", "reference_onnx"}
+    return [row.name for row in fields(DeviceProfile) if row.name not in others]

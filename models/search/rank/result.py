@@ -1,0 +1,177 @@
+"""The rank stage's output: the ranking, the evidence on it, and the device's own network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from core.artifact import Artifact, Record
+from core.files import rounded, write_bytes, write_json
+from models.predict.explained import Explained
+from models.predict.picture import predictor_png
+from models.predict.predictor import SCHEMA as PREDICTOR
+from models.predict.ranking import SCHEMA as CERTIFICATE
+from models.predict.ranking import certify
+from models.search.candidates import Costs
+from models.search.choice import Choice
+from models.search.rank.scores import Ranked
+from models.search.rank.settings import RankParams
+from models.space.costs import depth, flops, parameters
+from models.space.json_type import ArchitectureJson
+
+# Separate random streams of one seed.
+_RANDOM_BASELINE, _BOOTSTRAP = 0, 1
+
+
+class Chosen(Record):
+    """The best candidate."""
+
+    architecture: ArchitectureJson
+    architecture_id: str
+
+
+class RankedNetwork(Record):
+    """A candidate with its scores."""
+
+    architecture_id: str
+    short: str
+    scores: dict[str, float | None]
+    """By indicator; higher is better."""
+    costs: Costs
+
+
+class Ranking(Artifact):
+    """A search's candidates, best first."""
+
+    SCHEMA: ClassVar[str] = "netwright/ranked/1"
+    FILE: ClassVar[str] = "ranking.json"
+
+    chosen: Chosen
+    indicator: str
+    aggregate: tuple[str, ...]
+    ranked: tuple[RankedNetwork, ...]
+
+    @classmethod
+    def of(cls, ranked: Sequence[Ranked], params: RankParams) -> Ranking:
+        """The ranking of scored candidates, best first."""
+        best = ranked[0].candidate.architecture
+        return cls(
+            chosen=Chosen(architecture=best, architecture_id=best.id),
+            indicator=params.indicator,
+            aggregate=params.aggregate,
+            ranked=tuple(
+                RankedNetwork(
+                    architecture_id=one.candidate.architecture.id,
+                    short=one.candidate.architecture.short(),
+                    scores={name: rounded(score) for name, score in one.scores.items()},
+                    costs=one.candidate.costs,
+                )
+                for one in ranked
+            ),
+        )
+
+
+class TauRecord(Record):
+    """Kendall's tau-b with its bootstrap interval; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Truth(Record):
+    """Accuracy of a candidate trained from scratch."""
+
+    architecture_id: str
+    accuracy: float | None
+
+
+class CertificateRecord(Artifact):
+    """Evidence on the ranking quality of the indicators; see `models.predict.ranking`."""
+
+    SCHEMA: ClassVar[str] = CERTIFICATE
+    FILE: ClassVar[str] = "certificate.json"
+
+    num_architectures: int
+    tau: dict[str, TauRecord]
+    """Per indicator and baseline."""
+    best_baseline: str | None
+    beats_best_baseline: dict[str, bool]
+    """Per indicator."""
+    tau_above: dict[str, dict[str, TauRecord]]
+    """Per indicator and baseline: the difference of their taus."""
+    statement: str
+    evidence: str
+    truth: tuple[Truth, ...]
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """A ranking, its certificate, and the predictor fitted on the search, if there is one."""
+
+    ranking: Ranking
+    certificate: CertificateRecord
+    choice: Choice
+    predictor: Explained | None
+
+    def write(self, out: Path, choice: Path) -> None:
+        """Write the results to the folder `out`, and the choice to its own file."""
+        self.ranking.write(out)
+        self.certificate.write(out)
+        self.choice.write(choice)
+        if self.predictor is not None:
+            write_json(out / "predictor.json", PREDICTOR, self.predictor.predictor.to_json())
+            write_bytes(out / "predictor.png", predictor_png(self.predictor))
+
+
+def choose(ranked: Sequence[Ranked], indicator: str) -> Choice:
+    """The best candidate as the device's own network."""
+    return Choice(
+        ranked[0].candidate.architecture,
+        f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
+        ranked[0].scores["supernet_accuracy"],
+    )
+
+
+def certify_ranking(
+    ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
+) -> CertificateRecord:
+    """Evaluate each indicator and the baselines against ground truth."""
+    trained = [one for one in ranked if one.candidate.architecture.id in truth]
+    architectures = [one.candidate.architecture for one in trained]
+    rng = np.random.default_rng([params.seed, _RANDOM_BASELINE])
+    scores: dict[str, list[float]] = {
+        name: [one.scores[name] for one in trained] for name in ranked[0].scores
+    } | {
+        "depth": [depth(architecture) for architecture in architectures],
+        "flops": [flops(architecture) for architecture in architectures],
+        "parameters": [parameters(architecture) for architecture in architectures],
+        "random": rng.random(len(architectures)).tolist(),
+    }
+    accuracies = [truth[architecture.id] for architecture in architectures]
+    found = certify(
+        accuracies, scores, params.bootstrap, np.random.default_rng([params.seed, _BOOTSTRAP])
+    )
+    return CertificateRecord(
+        **found.to_json(),
+        statement=found.statement(params.indicator),
+        evidence=_evidence(len(trained), params),
+        truth=tuple(
+            Truth(architecture_id=architecture.id, accuracy=rounded(accuracy))
+            for architecture, accuracy in zip(architectures, accuracies, strict=True)
+        ),
+    )
+
+
+def _evidence(count: int, params: RankParams) -> str:
+    if count == 0:
+        return "None: no architecture was trained on its own (rank.truth_architectures is 0)."
+    return (
+        f"Weak: {count} of the search's candidates, each trained on its own from scratch for "
+        f"{params.truth_steps} steps of {params.truth_batch} images with one seed. So short a "
+        "training also orders by how fast networks learn, and its seed noise was not measured."
+    )
