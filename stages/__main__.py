@@ -19,12 +19,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in NAMES:
         raise ValueError(f"no stage '{name}'; python -m stages NAME takes {', '.join(NAMES)}.")
-    module = importlib.import_module(f"stages.{name}")
-    if hasattr(module, "main"):  # not yet a typed function
-        del sys.argv[1]
-        module.main()
-    else:
-        run_stage(getattr(module, name), sys.argv[2:])
+    run_stage(getattr(importlib.import_module(f"stages.{name}"), name), sys.argv[2:])
 
 
 if __name__ == "__main__":

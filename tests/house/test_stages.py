@@ -67,11 +67,8 @@ def test_no_package_is_declared_that_the_stage_does_not_import(stage: Stage):
 @each_stage
 def test_declared_params_are_the_keys_that_the_stage_reads(stage: Stage):
     declared = {key.split(".")[0] for key in stage.params}
-    module = import_module(f"stages.{stage.kind}")
-    if hasattr(module, "main"):  # not yet a typed function
-        sections = sections_read(ROOT / "stages" / f"{stage.kind}.py")
-    else:
-        sections = set(StageFunction(getattr(module, stage.kind)).sections)
+    function = getattr(import_module(f"stages.{stage.kind}"), stage.kind)
+    sections = set(StageFunction(function).sections)
     assert declared - {*Roots.model_fields} == sections
     if stage.kind != "fetch":  # a download does not depend on the splits
         roots = {key for name in sections for key in roots_read(name)}
@@ -162,16 +159,3 @@ def imports_of(file: str) -> list[str]:
             names.append(module)
             names.extend(f"{module}.{alias.name}" for alias in node.names)
     return names
-
-
-def sections_read(file: Path) -> set[str]:
-    """The sections of params.yaml that a stage's code reads by name."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            continue
-        if node.func.id == "read_section" and isinstance(node.args[1], ast.Constant):
-            found.add(node.args[1].value)
-        if node.func.id in {"pick_device", "read_devices"}:
-            found.add("devices")
-    return found

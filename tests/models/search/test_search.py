@@ -103,13 +103,12 @@ def test_a_search_killed_with_9_continues_to_the_same_bytes(world: Any, tmp_path
     assert not state.parent.exists()
 
 
-def test_an_impossible_budget_is_refused_before_the_supernet_is_opened(
-    world: Any, tmp_path: Path
-) -> None:
-    flags = world.flags("search", tmp_path / "out", "watch", supernet=tmp_path / "nowhere")
+def test_an_impossible_budget_is_refused_before_the_first_step(world: Any, tmp_path: Path) -> None:
+    flags = world.flags("search", tmp_path / "out", "watch")
     with pytest.raises(InfeasibleBudgetError, match=r"devices\.watch\.budget\.latency_ms"):
         run(flags)
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / ".out.partial").exists()
 
 
 def test_an_unmeasured_device_has_no_latency_and_is_told_so(
