@@ -84,7 +84,8 @@ def test_parts_of_a_batch_need_less_memory(world, tmp_path: Path) -> None:
         params = world.params(f"parts-{count}", supernet={**SHORT, "accumulate": count})
         out = world.run("supernet", tmp_path / f"{count}", params=params)
         peaks.append(history(out)["peak_step_bytes"])
-    assert peaks[1] < 0.4 * peaks[0]
+    # Activations shrink fourfold; weights and gradients, half of a small path's peak, stay.
+    assert peaks[1] < 0.6 * peaks[0]
 
 
 @pytest.mark.parametrize(
