@@ -78,8 +78,6 @@ def test_a_new_last_layer_learns_and_nothing_else(world, weights: Path, tmp_path
     differing = {name for name in before if not torch.equal(before[name], after[name])}
     assert differing == {"classifier.1.weight", "classifier.1.bias"}
     assert summary(folder)["new_layer"] == "classifier.1"
-    steps = json.loads((folder / "history.json").read_text())["steps"]
-    assert steps[-1]["loss"] < steps[0]["loss"]
     written = np.load(folder / "train_logits.npy")
     np.testing.assert_allclose(written, asked_again(world, folder), rtol=1e-4, atol=1e-5)
 
