@@ -9,19 +9,13 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.files import FileFormatError, read_json, write_json
+from core.settings import Params
 
 
 class Record(BaseModel):
     """Values of a JSON object: immutable, strictly typed, without unknown keys or NaN."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(**Params.model_config, populate_by_name=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values under the file's keys."""

@@ -7,7 +7,6 @@ and `effort`, which selects the lengths of `core.effort`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import types
 import typing
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.effort import LENGTHS, Effort
+from core.errors import closest
 from core.yaml_file import ParamsError as ParamsError
 from core.yaml_file import read_yaml
 
@@ -163,8 +163,7 @@ def bind(value: Any, where: str, kind: type[T]) -> T:
 def nearest(name: str, known: typing.Iterable[str]) -> str:
     """A hint for a mistyped name: ` Did you mean 'x'? Known: ...`, closest first."""
     names = sorted(known)
-    match = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean '{match[0]}'?" if match else ""
+    hint = closest(name, names)
     return f"{hint} Known: {', '.join(names)}." if names else hint
 
 

@@ -43,7 +43,7 @@ def interleaved(things: Mapping[str, Call], blocks: int, calls: int) -> dict[str
 
     Args:
         things: what to call, by name; each is called twice before anything is timed.
-        blocks: rounds; their order turns about, so that a drift favours nobody.
+        blocks: rounds; their order alternates, so that a drift favours none of them.
         calls: of each thing in each round.
     """
     for call in things.values():

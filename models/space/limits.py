@@ -121,6 +121,11 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit]) -> 
     if over <= 0:
         return
     nearest = min([space.architecture(seen), *smallest], key=lambda a: total_excess(a, limits))
+    raise InfeasibleBudgetError(_describe_nearest(space.name, name, limits, nearest))
+
+
+def _describe_nearest(space: str, name: str, limits: Sequence[Limit], nearest: Architecture) -> str:
+    """The message of budgets that no architecture was found to meet together."""
     costs = ", ".join(
         f"{x.named} {x.format_cost(x.cost(nearest))} of {x.format_cost(x.budget, 'g')}"
         for x in limits
@@ -133,8 +138,8 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit]) -> 
     exact = all(limit.cost.exact for limit in limits)
     alone = f"each budget of '{name}' can be met alone, but " if exact else ""
     what = "all together" if len(limits) > 1 else f"the budget of '{name}'"
-    raise InfeasibleBudgetError(
-        f"{alone}no architecture of space '{space.name}' that meets {what} was found in "
+    return (
+        f"{alone}no architecture of space '{space}' that meets {what} was found in "
         f"{_ATTEMPTS} searches; the closest is {nearest.id} ({nearest.short()}) with {costs}. "
         f"Either raise {raises}, or add smaller options to the space."
     )

@@ -1,4 +1,4 @@
-"""What the supernet's benchmark stands on; its numbers are for whoever runs it."""
+"""Parts of the supernet's benchmark."""
 
 import pytest
 

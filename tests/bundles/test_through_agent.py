@@ -107,7 +107,7 @@ def test_quantised_exported_bundled_and_verified_on_the_device_though_its_agent_
     assert "with OpenVINO on 'camera'" in checks["latency"].detail
     secrets = [file for file in camera.root.rglob("*.*") if TOKEN.encode() in file.read_bytes()]
     assert secrets == []
-    assert verify(archive).passed, "whoever has no agent runs it here"
+    assert verify(archive).passed, "without an agent it runs on this machine"
 
     agent.kill()
     late = {c.name: c for c in verify(archive, find).checks}

@@ -22,19 +22,8 @@ from devices.latency.offline import TABLE, check_unchanged, export_models, impor
 from devices.latency.settings import ProfileParams
 from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
+from tests.devices.latency.test_profile import SPACE
 
-SPACE = """
-name: tiny
-sizes: [8, 16]
-stem: {operator: conv, channels: 4, stride: 2, settings: {kernel: 3}}
-stages:
-  - layers: 2
-    stride: 2
-    channels: [4, 8]
-    skip: true
-    operators: {mbconv: {kernel: [3], expansion: [2, 3]}}
-head: {operator: classifier, settings: {width: 16}}
-"""
 PARAMS = ProfileParams(
     networks=5, held_out=2, blocks=3, network_blocks=3, calls=5, time_limit_s=0.1,
     seed=derive_seed(0, "profile"),  # as the stage has it with the root's default

@@ -239,7 +239,7 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
                 check_feasible(space, "here", device, table)
 
 
-def test_networks_differ_and_reach_from_the_cheapest_to_the_dearest(space: SearchSpace) -> None:
+def test_networks_differ_and_reach_from_the_smallest_to_the_largest(space: SearchSpace) -> None:
     networks = draw_networks(space, 10, np.random.default_rng(0))
     assert len({network.id for network in networks}) == 10
     assert networks[0] == space.extreme(macs)

@@ -238,7 +238,7 @@ def test_a_margin_keeps_candidates_that_far_below_the_latency_budget(
     assert content["latency_margin"] == 0.2
 
 
-def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_cheapest_leaves(
+def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_fastest_leaves(
     world: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -249,8 +249,8 @@ def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_cheapest_leaves(
     run(world.flags("search", tmp_path / "out", params=params))
     content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
     table = read_latency_table(world.root / "profile")
-    cheapest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
-    least = table.predict([block.key for block in cheapest.present])
+    fastest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
+    least = table.predict([block.key for block in fastest.present])
     assert content["latency_margin"] == pytest.approx(1 - least / 0.06, abs=1e-6)
     assert {row["costs"]["latency_ms"] for row in content["candidates"]} == {round(least, 6)}
     said = capsys.readouterr().out
