@@ -14,10 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from core.effort import LENGTHS, Effort
 from core.errors import closest
+from core.moved import moved
 from core.yaml_file import ParamsError as ParamsError
 from core.yaml_file import read_yaml
 
@@ -46,11 +55,23 @@ class Roots(Params):
     params.yaml has precedence."""
 
 
+_SECTION = "section"
+"""The context of validating a section of a params file."""
+
+
+def _refuse_root_key(value: Any, info: ValidationInfo) -> Any:
+    if info.context == _SECTION:
+        raise ValueError(f"not a key of a section: use the root key {info.field_name}")
+    return value
+
+
 class Seeded(Params):
     """A section that draws random numbers."""
 
     seed: int = Field(0, ge=0)
     """Split from the root key `seed` by the section's name."""
+
+    _root_seed = field_validator("seed", mode="before")(_refuse_root_key)
 
 
 class Threaded(Seeded):
@@ -58,6 +79,8 @@ class Threaded(Seeded):
 
     threads: int = Field(1, ge=1)
     """The root key `threads`."""
+
+    _root_threads = field_validator("threads", mode="before")(_refuse_root_key)
 
 
 T = TypeVar("T")
@@ -90,12 +113,10 @@ def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
     """
     roots = read_roots(content)
     given = content.get(section)
-    if misplaced := list(_misplaced(given, section, kind)):
-        raise ParamsError("\n".join(misplaced))
     lengths = LENGTHS[roots.effort].get(section, {})
     if lengths and (given is None or isinstance(given, Mapping)):
         given = merge(lengths, {} if given is None else given)
-    settings = bind(given, section, kind)
+    settings = bind(given, section, kind, _SECTION)
     return fill_in_roots(settings, section, roots) if isinstance(settings, Params) else settings
 
 
@@ -140,13 +161,14 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def bind(value: Any, where: str, kind: type[T]) -> T:
+def bind(value: Any, where: str, kind: type[T], context: str | None = None) -> T:
     """Validate plain YAML values as `kind`, reporting every error with its full key.
 
     Args:
         value: the YAML content.
         where: the key of the value, such as `search` or `devices`.
         kind: a params class, or a type such as `dict[str, Device]`.
+        context: pydantic's context of the validators.
 
     Raises:
         ParamsError: at least one key or value is not allowed; all errors are listed.
@@ -154,7 +176,8 @@ def bind(value: Any, where: str, kind: type[T]) -> T:
     if excessive := list(_excessive(value, where)):
         raise ParamsError("\n".join(excessive))
     try:
-        return TypeAdapter(kind).validate_python(value if value is not None else {})
+        given = value if value is not None else {}
+        return TypeAdapter(kind).validate_python(given, context=context)
     except ValidationError as error:
         lines = [_explain(detail, where, kind) for detail in error.errors()]
         raise ParamsError("\n".join(lines)) from error
@@ -171,27 +194,14 @@ def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key.{nearest(location[-1], _keys_beside(location, kind))}"
+        hint = nearest(location[-1], _keys_beside(location, kind))
+        return f"{key}: {moved(key) or f'unknown key.{hint}'}"
     if detail["type"] == "missing":
         return f"{key}: required, but not given."
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     quotes = " Put it in quotes." if detail["type"] == "string_type" else ""
     return f"{key}: {message} (got {_short(detail['input'])}).{quotes}"
-
-
-def _misplaced(value: Any, where: str, kind: Any) -> typing.Iterator[str]:
-    """Errors for root keys within a section."""
-    if not isinstance(value, Mapping) or not isinstance(kind, type):
-        return
-    if not issubclass(kind, Params):
-        return
-    for key, item in value.items():
-        field = kind.model_fields.get(key)
-        if is_root_key(key, kind):
-            yield f"{where}.{key}: not a key of a section: use the root key {key}, for all stages."
-        elif field is not None:
-            yield from _misplaced(item, f"{where}.{key}", field.annotation)
 
 
 def _excessive(value: Any, where: str) -> typing.Iterator[str]:

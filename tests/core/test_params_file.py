@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Params, ParamsError, bind
+from core.settings import Params, ParamsError, Seeded, Threaded, bind, bind_section
 from core.yaml_file import read_yaml
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -92,3 +92,35 @@ def test_a_value_that_no_library_takes_is_named(values: dict[str, object], said:
     with pytest.raises(ParamsError) as error:
         bind(values, "some", Some)
     assert said in str(error.value)
+
+
+class Inner(Seeded):
+    """Settings within."""
+
+
+class Section(Threaded):
+    """A section."""
+
+    inner: Inner = Inner()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"signing_key": "key.pem"}, "bundle.signing_key: moved to the root key signing_key."),
+        ({"signing": {"key": 1}}, "bundle.signing: unknown key. Known: inner."),
+        ({"seed": 3}, "bundle.seed: not a key of a section: use the root key seed"),
+        ({"threads": 3}, "bundle.threads: not a key of a section: use the root key threads"),
+        ({"inner": {"seed": 3}}, "bundle.inner.seed: not a key of a section: use the root key"),
+    ],
+)
+def test_a_key_that_stands_elsewhere_names_its_place(values: dict[str, object], said: str):
+    with pytest.raises(ParamsError) as error:
+        bind_section({"bundle": values}, "bundle", Section)
+    assert said in str(error.value)
+
+
+def test_seeds_and_threads_of_a_section_are_the_roots():
+    section = bind_section({"seed": 1, "threads": 2, "bundle": {}}, "bundle", Section)
+    assert section.threads == 2
+    assert len({1, section.seed, section.inner.seed}) == 3
