@@ -22,14 +22,7 @@ PORTABLE = "onnxruntime"
 
 
 def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
-    """Classify image files with a bundle's delivered network.
-
-    Args:
-        bundle: the archive.
-        images: image files of any size and mode.
-
-    Returns:
-        Per image the most probable label and its probability.
+    """Return the most probable label of image files of any size and mode, and its probability.
 
     Raises:
         BundleError: the bundle is invalid, or cannot run on this machine.
@@ -51,13 +44,7 @@ def run_here(
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Run the delivered file, or the portable file if its runtime is not available.
 
-    Args:
-        bundle: the bundle.
-        images: N images, each (1, C, H, W).
-        classes: K.
-
-    Returns:
-        Logits (N, K), and the name of the runtime.
+    Returns logits (N, K) of N images (1, C, H, W), and the name of the runtime.
     """
     manifest = bundle.manifest
     runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)

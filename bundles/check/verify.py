@@ -15,17 +15,10 @@ from bundles.check.consistency import find_contradictions
 from bundles.check.latency import measure_latency
 from bundles.check.run import run_here
 from bundles.gate import check_limits
-from bundles.golden import (
-    GOLDEN,
-    Golden,
-    difference_of,
-    read_golden,
-    read_labels,
-    read_preprocess,
-)
+from bundles.golden import GOLDEN, Golden, difference_of, read_golden, read_labels, read_preprocess
 from bundles.manifest import Manifest, read_manifest
 from bundles.read import Bundle, check_hashes
-from bundles.signature import Trust
+from bundles.signature import Trust, load_public_key
 from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
@@ -76,7 +69,7 @@ def verify(
 
     Args:
         bundle: the archive.
-        find_target: returns the execution target of a manifest, if not this machine. It must use
+        find_target: returns the target of a manifest, if not this machine. It must use
             only the caller's settings, because the archive is untrusted.
         trust: signature settings; None: signatures are not checked.
         latency: also measure the delivered file, and check it against the device's budget.
@@ -102,7 +95,7 @@ def verify(
         ("consistency", checks.consistency),
     ]
     if trust is not None:
-        trust.check_key()
+        load_public_key(trust.public_key)
         opening.insert(0, ("signature", lambda: trust.check(bundle)))
     if all(passes(name, check) for name, check in opening):
         passes("hops", checks.equivalence)
