@@ -20,10 +20,7 @@ from core.errors import UserError
 from core.files import atomic_path
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import (
-        EllipticCurvePrivateKey,
-        EllipticCurvePublicKey,
-    )
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 SUFFIX = ".sig"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -70,16 +67,12 @@ def signature_file(bundle: Path) -> Path:
     return bundle.with_name(bundle.name + SUFFIX)
 
 
-def load_public_key(path: Path) -> EllipticCurvePublicKey:
-    """Load the key of `--public-key`.
-
-    Raises:
-        UserError: model-signing or the file is missing, or the key is not usable.
-    """
+def check_public_key(path: Path) -> None:
+    """Raise UserError if model-signing or the key of `--public-key` is missing or not usable."""
     _require_packages("--public-key")
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    return _load(path, load_pem_public_key, f"Make one from the private key: {_MAKE_PUBLIC}")
+    _load(path, load_pem_public_key, f"Make one from the private key: {_MAKE_PUBLIC}")
 
 
 def load_private_key(path: Path) -> EllipticCurvePrivateKey:
@@ -91,7 +84,10 @@ def load_private_key(path: Path) -> EllipticCurvePrivateKey:
     _require_packages("signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    return _load(path, lambda pem: load_pem_private_key(pem, None), f"Make one: {_MAKE}")
+    key: EllipticCurvePrivateKey = _load(
+        path, lambda pem: load_pem_private_key(pem, None), f"Make one: {_MAKE}"
+    )
+    return key
 
 
 def sign(bundle: Path, private_key: Path) -> Path:

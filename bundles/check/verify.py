@@ -18,7 +18,7 @@ from bundles.gate import check_limits
 from bundles.golden import GOLDEN, Golden, difference_of, read_golden, read_labels, read_preprocess
 from bundles.manifest import Manifest, read_manifest
 from bundles.read import Bundle, check_hashes
-from bundles.signature import Trust, load_public_key
+from bundles.signature import Trust, check_public_key
 from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
@@ -95,7 +95,7 @@ def verify(
         ("consistency", checks.consistency),
     ]
     if trust is not None:
-        load_public_key(trust.public_key)
+        check_public_key(trust.public_key)
         opening.insert(0, ("signature", lambda: trust.check(bundle)))
     if all(passes(name, check) for name, check in opening):
         passes("hops", checks.equivalence)
