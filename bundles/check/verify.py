@@ -32,7 +32,7 @@ from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import Target
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import backend, device_backend
 from devices.runtimes.session import Session
 from models.nets.equivalence import EquivalenceError, require_checks
 
@@ -240,7 +240,7 @@ def _processor(manifest: Manifest, find_target: FindTarget | None) -> str:
         return f"{here} has the features of the processor of the measurements"
     features = ", ".join(then.features) if then.features else "features unknown"
     text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
-    saturating = backend(device.backend).for_unit(device.openvino_device).weight_bits(now) == 7
+    saturating = device_backend(device).weight_bits(now) == 7
     if manifest.precision == "int8" and saturating and manifest.model.weight_bits != 7:
         text += (
             "; its int8 kernels saturate with 8-bit weights, so predictions differ too: "
@@ -284,7 +284,7 @@ def _limits(bundle: Bundle) -> Check:
 def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, str]]:
     """Open the delivered file, or the portable file if its runtime is not available."""
     manifest = bundle.manifest
-    runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)
+    runtime = device_backend(manifest.device)
     entry = manifest.model.entry
     why_not_run = runtime.why_not_run(manifest.device)
     label = f"{runtime.runtime} {runtime.version()}"
