@@ -115,7 +115,7 @@ def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
     Raises:
         Failure: a bundle is held back.
     """
-    from devices.runtimes.settings import ExportParams
+    from devices.measure.settings import ExportParams
     from pipelines.checks.incremental import read_one_section
     from pipelines.report.summary import find_imprecise, held_back
 

@@ -22,9 +22,7 @@ HARDWARE = {"compute_capabilities": ("SM86", "SM120"), "dsp_architectures": ("v7
 
 def device_for(runtime: Backend, **settings: object) -> Device:
     defaults = {"backend": runtime.name, "budget": Budget(flops=10**9), "min_accuracy": 0.5}
-    defaults |= {
-        key: made for key, made in HARDWARE.items() if OWN_FIELDS[key] == runtime.name
-    }
+    defaults |= {key: made for key, made in HARDWARE.items() if OWN_FIELDS[key] == runtime.name}
     return Device(**(defaults | settings))
 
 
