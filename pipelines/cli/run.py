@@ -89,7 +89,7 @@ def _warn(root: Path) -> None:
 
 def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
     """Attest the bundles, print the summary, and write the report of a `whole` run."""
-    from bundles.errors import BundleError
+    from bundles.archive import BundleError
     from pipelines.checks.incremental import update_report
     from pipelines.checks.roots import read_roots
     from pipelines.leftovers import leftover_notes
