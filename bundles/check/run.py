@@ -15,7 +15,7 @@ from bundles.archive import BundleError
 from bundles.golden import read_labels, read_preprocess
 from bundles.read import Bundle, read_bundle
 from data.images import load_image
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import backend, device_backend
 
 PORTABLE = "onnxruntime"
 """Backend of the portable file, used if the bundle's runtime is not available."""
@@ -47,7 +47,7 @@ def run_here(
     Returns logits (N, K) of N images (1, C, H, W), and the name of the runtime.
     """
     manifest = bundle.manifest
-    runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)
+    runtime = device_backend(manifest.device)
     entry, note = manifest.model.entry, ""
     if why_not_run := runtime.why_not_run(manifest.device):
         runtime, entry = backend(PORTABLE), manifest.model.portable

@@ -23,7 +23,7 @@ from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import Target
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import device_backend
 from models.nets.equivalence import EquivalenceError, require_checks
 
 FindTarget = Callable[[Manifest], Target | None]
@@ -203,7 +203,7 @@ class _Checks:
             return f"{here} has the features of the processor of the measurements"
         features = ", ".join(then.features) if then.features else "features unknown"
         text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
-        saturating = backend(device.backend).for_unit(device.openvino_device).weight_bits(now) == 7
+        saturating = device_backend(device).weight_bits(now) == 7
         weight_bits = self.manifest.model.weight_bits
         if self.manifest.precision == "int8" and saturating and weight_bits != 7:
             text += (
