@@ -38,9 +38,8 @@ def profile(
         raise Failure(WRONG_USE, "--import and --export-models: one at a time.")
     from pipelines.checks.preflight import preflight
     from pipelines.plan import check_devices
-    from pipelines.run.offline import export_models_for, import_device_table
-    from pipelines.run.process import StageFailedError
-    from pipelines.run.remeasure import remeasure
+    from pipelines.run.execute import RunFailedError
+    from pipelines.run.measure import export_models_for, import_device_table, remeasure
 
     table, folder = (path and path.absolute() for path in (table, folder))
     root = enter_repository()
@@ -55,5 +54,5 @@ def profile(
                 import_device_table(Console(), root, plan, device, table)
             else:
                 remeasure(Console(), root, plan, device)
-        except StageFailedError as error:
+        except RunFailedError as error:
             raise Failure(FAILED, str(error)) from error

@@ -17,7 +17,7 @@ def serve(
 ) -> None:
     """Retrain on a cron schedule, with a local Prefect server and its web UI."""
     from pipelines.checks.preflight import preflight
-    from pipelines.run.serve import check_cron, serve_schedule
+    from pipelines.run.server import check_cron, serve_schedule
 
     root = enter_repository()
     schedule = check_cron(cron)
