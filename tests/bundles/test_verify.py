@@ -19,7 +19,7 @@ from bundles.manifest import read_manifest, relative_error
 from bundles.read import Limits, read_archive, read_bundle
 from data.images import ImageError
 from devices.measure.target import RemoteTarget
-from pipelines.cli.verify import target_finder
+from pipelines.cli.bundles import target_finder
 from tests.agents import Agent
 from tests.bundles.forging import careless, files_of, thorough
 from tests.support import ROOT
