@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,14 +20,18 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from core.effort import LENGTHS, Effort
-from core.errors import closest
+from core.errors import nearest as nearest
 from core.moved import moved
 from core.yaml_file import ParamsError as ParamsError
 from core.yaml_file import read_yaml
@@ -41,6 +47,19 @@ class Params(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """A partly given nested section keeps the other keys of its field's default."""
+        if not isinstance(given, Mapping):
+            return given
+        defaults = {
+            name: field.default.model_dump(exclude_unset=True)
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Params) and type(field.default) is field.annotation
+        }
+        return merge({name: defaults[name] for name in defaults.keys() & given.keys()}, given)
 
 
 class Roots(Params):
@@ -81,6 +100,58 @@ class Threaded(Seeded):
     """The root key `threads`."""
 
     _root_threads = field_validator("threads", mode="before")(_refuse_root_key)
+
+
+class Named(Params):
+    """Settings of one entry of a table; each class has its own `name: Literal["x"] = "x"`."""
+
+    name: str
+    """Name in the table."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a field with one of several classes: `NAME` or `{name: NAME, KEY: VALUE}`.
+
+    `algorithm: Annotated[Named, OneOf("algorithm", (Fast, Slow))] = Fast()`
+
+    Attributes:
+        what: the word for an entry of the table.
+        kinds: the class of every entry.
+    """
+
+    what: str
+    kinds: Sequence[type[Named]]
+
+    @cached_property
+    def by_name(self) -> dict[str, type[Named]]:
+        """The classes by name."""
+        return {kind.model_fields["name"].default: kind for kind in self.kinds}
+
+    @classmethod
+    def of(cls, field: FieldInfo) -> OneOf | None:
+        """The annotation of a field; None for other fields."""
+        return next((found for found in field.metadata if isinstance(found, OneOf)), None)
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(kind) for name, kind in self.by_name.items()}
+        union = core_schema.tagged_union_schema(choices, "name")
+        return core_schema.no_info_before_validator_function(self._with_known_name, union)
+
+    def _with_known_name(self, given: Any) -> Any:
+        name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", given)
+        if isinstance(name, str) and name in self.by_name:
+            return {"name": name} if given is name else given
+        what = (
+            f"needs the name of its {self.what}"
+            if name is None
+            else f"unknown {self.what} {name!r}"
+        )
+        text = f"{what}.{nearest(str(name), self.by_name)}"
+        raise PydanticCustomError(_UNKNOWN, "{text}", {"text": text})
+
+
+_UNKNOWN = "unknown_name"
 
 
 T = TypeVar("T")
@@ -166,7 +237,7 @@ def bind(value: Any, where: str, kind: type[T], context: str | None = None) -> T
 
     Args:
         value: the YAML content.
-        where: the key of the value, such as `search` or `devices`.
+        where: its key, such as `search` or `devices`.
         kind: a params class, or a type such as `dict[str, Device]`.
         context: pydantic's context of the validators.
 
@@ -183,21 +254,16 @@ def bind(value: Any, where: str, kind: type[T], context: str | None = None) -> T
         raise ParamsError("\n".join(lines)) from error
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint for a mistyped name: ` Did you mean 'x'? Known: ...`, closest first."""
-    names = sorted(known)
-    hint = closest(name, names)
-    return f"{hint} Known: {', '.join(names)}." if names else hint
-
-
 def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
-    location = [str(part) for part in detail["loc"]]
+    location, beside = _locate([str(part) for part in detail["loc"]], kind)
     key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":
-        hint = nearest(location[-1], _keys_beside(location, kind))
+        hint = nearest(location[-1], _keys(beside))
         return f"{key}: {moved(key) or f'unknown key.{hint}'}"
     if detail["type"] == "missing":
         return f"{key}: required, but not given."
+    if detail["type"] == _UNKNOWN:
+        return f"{key}: {detail['msg']}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     quotes = " Put it in quotes." if detail["type"] == "string_type" else ""
@@ -223,29 +289,36 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _keys_beside(location: list[str], kind: Any) -> list[str]:
-    """The field names allowed at the last part of `location`."""
-    for part in location[:-1]:
-        kind = _step(kind, part)
-    for option in _alternatives(kind):
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return [name for name in option.model_fields if not is_root_key(name, option)]
-    return []
+def _locate(location: list[str], kind: Any) -> tuple[list[str], Any]:
+    """The key at an error's location, which also has names of entries, and what contains it."""
+    key, inside = list[str](), None
+    for part in location:
+        if isinstance(kind, OneOf):
+            kind = kind.by_name[part]
+        else:
+            key.append(part)
+            inside, kind = kind, _step(kind, part)
+    return key, inside
+
+
+def _keys(kind: Any) -> list[str]:
+    """The keys that a type allows."""
+    model = _model(kind)
+    return [] if model is None else [n for n in model.model_fields if not is_root_key(n, model)]
 
 
 def _step(kind: Any, part: str) -> Any:
-    for option in _alternatives(kind):
+    """The type of one part of a value of type `kind`."""
+    if (model := _model(kind)) is None:
+        return next(reversed(typing.get_args(kind)), None)
+    field = model.model_fields.get(part)
+    return None if field is None else OneOf.of(field) or field.annotation
+
+
+def _model(kind: Any) -> type[BaseModel] | None:
+    """The class of settings that a type is, or has as an alternative."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    for option in typing.get_args(kind) if union else (kind,):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            field = option.model_fields.get(part)
-            return field.annotation if field is not None else None
-        arguments = typing.get_args(option)
-        if arguments:
-            return arguments[-1]
+            return option
     return None
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    origin = typing.get_origin(kind)
-    if origin is typing.Union or origin is types.UnionType:
-        return typing.get_args(kind)
-    return (kind,)

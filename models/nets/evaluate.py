@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.nets.batch import LabelledImages
+from data.stream import Batch
 from models.nets.subnet import ConvNorm
 from models.nets.supernet import Supernet, extract
 from models.space.architecture import Architecture
@@ -55,14 +55,14 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 @torch.inference_mode()
-def logits(model: Model, batches: Iterable[LabelledImages]) -> npt.NDArray[np.float32]:
+def logits(model: Model, batches: Iterable[Batch]) -> npt.NDArray[np.float32]:
     """Logits (N, K) on all batches, in order."""
     rows = [model(batch.images_NCHW).numpy() for batch in batches]
     return np.concatenate(rows).astype(np.float32, copy=False)
 
 
 @torch.inference_mode()
-def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
+def accuracy(model: Model, batches: Iterable[Batch]) -> float:
     """Top-1 accuracy, a fraction.
 
     Raises:
@@ -82,7 +82,7 @@ def slice_accuracy(
     supernet: Supernet,
     architecture: Architecture,
     calibration: Iterable[Tensor],
-    held_out: Iterable[LabelledImages],
+    held_out: Iterable[Batch],
 ) -> float:
     """Top-1 accuracy of a supernet's slice with recalibrated batch norms.
 

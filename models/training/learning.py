@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
-from core.files import rounded, sha256_file
+from core.files import sha256_file
 from core.progress import Progress
 from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
@@ -131,13 +131,7 @@ class Images:
         return [stream.at(step).images_NCHW for step in range(batches)]
 
     def accuracy(self, network: nn.Module, split: SplitName, limit: int | None = None) -> float:
-        """Top-1 accuracy of a network in evaluation mode on one split.
-
-        Args:
-            network: left in evaluation mode.
-            split: the split.
-            limit: use at most this many images, spread evenly over the split.
-        """
+        """Top-1 accuracy on (evenly spread images of) a split; sets evaluation mode."""
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         subset = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
@@ -195,8 +189,3 @@ def learn_with_checkpoints(
         train(run, batches, learn, save=checkpoint.save, report=progress.update)
     if run.step != resumed_at:
         checkpoint.save(run.state())
-
-
-def history_rows(run: Run) -> list[dict[str, Any]]:
-    """The run's history for a JSON file."""
-    return [{name: rounded(value) for name, value in row.items()} for row in run.history]

@@ -10,7 +10,7 @@ from torch import nn
 from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import eval_batches
-from models.nets.equivalence import EquivalenceCheck, Limits, compare, scaled
+from models.nets.equivalence import EquivalenceCheck, compare, largest_logit
 from models.nets.evaluate import logits, recalibrate
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
@@ -88,18 +88,14 @@ def compare_slice(
     Raises:
         EquivalenceError: they differ by more than rounding.
     """
-    test = spread(images.test, params.slice_images)
+    test = spread(images.test, params.slice.images)
     architecture = subnet.architecture
     shared_NK = logits(
         lambda x_NCHW: supernet.eval()(x_NCHW, architecture),
         eval_batches(test, images.info, EVAL_BATCH),
     )
     plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
-    limits = Limits(
-        max_difference=scaled(params.slice_difference, shared_NK),
-        agreement=params.slice_agreement,
-        accuracy_drop=params.slice_accuracy_drop,
-    )
+    limits = params.slice.scaled(largest_logit(shared_NK))
     labels_N = np.asarray(test.labels_N)
     check = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
     check.require("Run the stage supernet again: its weights may be damaged.")
