@@ -28,10 +28,10 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
     """Recompute the batch norms' running statistics as averages over batches, in place.
 
     A slice of a supernet has statistics averaged over many paths, which make its accuracy
-    meaningless (Pi-NAS and all single-path methods). Weights are not changed.
+    meaningless (Pi-NAS and all single-path methods). Weights and training mode are not changed.
 
     Args:
-        subnet: a plain network; its training mode is restored.
+        subnet: a plain network.
         batches: normalised images (N, C, H, W) of the training split.
 
     Raises:
@@ -84,14 +84,7 @@ def slice_accuracy(
     calibration: Iterable[Tensor],
     held_out: Iterable[Batch],
 ) -> float:
-    """Top-1 accuracy of a supernet's slice with recalibrated batch norms.
-
-    Args:
-        supernet: not modified.
-        architecture: of the slice.
-        calibration: batches of training images (N, C, H, W) for the batch norm statistics.
-        held_out: batches to evaluate on.
-    """
+    """Top-1 accuracy on `held_out` of a supernet's slice, recalibrated by training images."""
     subnet = extract(supernet, architecture)
     recalibrate(subnet, calibration)
     return accuracy(subnet.eval(), held_out)

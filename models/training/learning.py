@@ -46,7 +46,7 @@ class LearningParams(Threaded):
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
 
-    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+    def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe for a training split that gives this many steps per epoch."""
         steps = max(1, round(self.epochs * steps_per_epoch))
         return Recipe(
@@ -55,7 +55,6 @@ class LearningParams(Threaded):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup_fraction,
-            ema_decay=ema_decay,
             window=max(1, steps // 50),
             checkpoint_every=self.checkpoint_every,
         )
@@ -75,11 +74,10 @@ class NetworkParams(LearningParams):
     recalibration_batches: int = Field(32, ge=1)
     """Training batches for the final batch norms' statistics."""
 
-    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
-        """The recipe for a training split that gives this many steps per epoch."""
-        decay = self.ema_decay if ema_decay is None else ema_decay
-        recipe = super().recipe(steps_per_epoch, decay)
-        return dataclasses.replace(recipe, optimizer=self.optimizer)
+    def recipe(self, steps_per_epoch: int) -> Recipe:
+        """The recipe, with averaged weights."""
+        recipe = super().recipe(steps_per_epoch)
+        return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
 
     @property
     def mixup(self) -> Mixup | None:
@@ -139,11 +137,7 @@ class Images:
 
 @dataclass(frozen=True)
 class SearchedWeights:
-    """Supernet weights of a search that trained them.
-
-    Attributes:
-        file: None if the search used the shared ones.
-    """
+    """Supernet weights of a search that trained them; no file if it used the shared ones."""
 
     file: Path | None
 

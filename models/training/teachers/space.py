@@ -53,7 +53,7 @@ def train_teacher(
     teacher = extract(supernet, space.extreme(block_flops, largest=True))
     shrink_and_perturb(teacher, params.slice_share, torch.Generator().manual_seed(params.seed))
     stream = images.stream(params)
-    run = Run(teacher, params.recipe(stream.steps_per_epoch, params.ema_decay))
+    run = Run(teacher, params.recipe(stream.steps_per_epoch))
     objective = Objective(space.classes, params.label_smoothing)
     learn_with_checkpoints(
         "teacher", run, stream.at, supervised_step(teacher, objective), checkpoint
