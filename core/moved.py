@@ -6,6 +6,8 @@ import re
 
 MOVED = {
     "bundle.signing_key": "moved to the root key signing_key.",
+    "supernet.pi": "moved to supernet.strategy: {name: pi, ...}.",
+    "supernet.sandwich": "moved to supernet.strategy: {name: sandwich, ...}.",
     "train.slice_images": "moved to train.slice.images.",
     "train.slice_difference": "moved to train.slice.difference.",
     "train.slice_agreement": "moved to train.slice.agreement.",
