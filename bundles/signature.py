@@ -1,8 +1,7 @@
 """Signatures of bundles with OpenSSF model-signing and the user's elliptic-curve key.
 
-A signature is a separate file beside the archive: ECDSA is randomised, so an embedded signature
-would make the archive non-deterministic. It is a Sigstore bundle, covers every byte of the
-archive, and can also be checked with `model_signing verify key`. Nothing is sent over the network.
+A signature is a Sigstore bundle of every byte of the archive, in a file beside it, because ECDSA is
+randomised. `model_signing verify key` checks it too. Nothing is sent over the network.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bundles.errors import BundleError
+from bundles.archive import MALFORMED, BundleError
 from core.errors import UserError
 from core.files import atomic_path
 
@@ -47,11 +46,7 @@ class Trust:
     required: bool = False
 
     def check_key(self) -> None:
-        """Check that signatures can be verified.
-
-        Raises:
-            UserError: model-signing is not installed, or the key cannot be used.
-        """
+        """Raise UserError if model-signing is missing or the key cannot be used."""
         require_package("--public-key")
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -81,14 +76,7 @@ def signature_file(bundle: Path) -> Path:
 
 
 def require_package(what: str) -> None:
-    """Check that the packages for signatures are installed.
-
-    Args:
-        what: the setting that needs them, for the message.
-
-    Raises:
-        UserError: model-signing is not installed.
-    """
+    """Raise UserError if the packages that the setting `what` needs are not installed."""
     # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
     missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
     if missing:
@@ -99,11 +87,7 @@ def require_package(what: str) -> None:
 
 
 def check_private_key(path: Path) -> None:
-    """Check that a key can sign.
-
-    Raises:
-        UserError: model-signing or the file is missing, or the key is not usable.
-    """
+    """Raise UserError if model-signing is missing or the key cannot sign."""
     require_package("signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -152,22 +136,12 @@ def _verify(bundle: Path, signature: Path, public_key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
-    # Errors raised when parsing and verifying untrusted files.
-    refusals = (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-        OSError,
-        InvalidSignature,
-    )
     try:
         # model-signing prints remarks to stdout, which may be expected to be JSON.
         with contextlib.redirect_stdout(io.StringIO()):
             config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
             config.verify(bundle.resolve(), signature)  # resolved, as it refuses links
-    except refusals as error:
+    except (*MALFORMED, RecursionError, OSError, InvalidSignature) as error:
         why = str(error).split(":")[0] or type(error).__name__
         raise BundleError(
             f"{bundle}: {signature.name} is not a valid signature of this archive by the owner of "

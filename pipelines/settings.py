@@ -45,7 +45,9 @@ class Setting:
         return bool(self.value != self.default)
 
 
-def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Setting]:
+def walk(
+    kind: type[BaseModel], where: str, value: Any = _NONE, default: Any = None
+) -> Iterator[Setting]:
     """The settings of a class, those of nested classes included.
 
     Args:
@@ -53,12 +55,15 @@ def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Sett
         where: key of the section; empty for root keys.
         value: an instance; without it, the settings have no values, and a field with one of several
             classes has the settings of each.
+        default: an instance with the defaults, where they are not those of the class.
     """
     for name, field in kind.model_fields.items():
         if is_root_key(name, kind):
             continue
         key = f"{where}.{name}" if where else name
         here = _NONE if value is _NONE else getattr(value, name)
+        own = field.get_default(call_default_factory=True)
+        without = getattr(default, name) if isinstance(default, BaseModel) else own
         nested = [k for k in _kinds(field.annotation) if issubclass(k, BaseModel)]
         description = " ".join((field.description or "").split())
         if (table := OneOf.of(field)) is not None:
@@ -71,9 +76,9 @@ def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Sett
             for one, place, found in chosen:
                 yield from (s for s in walk(one, place, found) if s.key != f"{place}.name")
         elif nested and here is not None:
-            yield from walk(nested[0], key, here)
+            yield from walk(nested[0], key, here, without)
         else:
-            yield Setting(key, here, field.get_default(call_default_factory=True), description)
+            yield Setting(key, here, without, description)
 
 
 def _kinds(annotation: Any) -> list[type]:

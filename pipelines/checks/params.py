@@ -18,8 +18,8 @@ from data.settings import DataParams
 from devices.device import Device
 from devices.fleet.settings import FleetParams
 from devices.latency.settings import ProfileParams
+from devices.measure.settings import ExportParams
 from devices.quantize.settings import QuantizeParams
-from devices.runtimes.settings import ExportParams
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams
 from models.training.settings import TrainParams

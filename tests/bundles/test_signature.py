@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bundles import signature
+from bundles.archive import BundleError
 from bundles.check.verify import verify
-from bundles.errors import BundleError
 from bundles.signature import Trust, check_private_key, sign, signature_file, signed_by
 from core.errors import UserError
 from tests.bundles.forging import thorough

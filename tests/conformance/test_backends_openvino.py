@@ -17,7 +17,7 @@ from devices.runtimes.openvino.session import config_of, why_absent
 from devices.runtimes.registry import BACKENDS, backend
 from models.nets.onnx_export import to_onnx
 from pipelines.show.doctor_table import offline_notes
-from tests.bundles.test_runtimes import bundled
+from tests.bundles.build.test_run_program import bundled
 
 UNITS = ("GPU", "NPU")
 

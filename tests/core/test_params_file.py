@@ -137,6 +137,23 @@ def test_seeds_and_threads_of_a_section_are_the_roots():
     assert len({1, section.seed, section.inner.seed}) == 3
 
 
+class Pair(Params):
+    """Two numbers with defaults of the class."""
+
+    low: int = 0
+    high: int = 9
+
+
+class Outer(Params):
+    """A section whose default differs from that of the class."""
+
+    pair: Pair = Pair(low=3)
+
+
+def test_a_partly_given_nested_section_keeps_the_other_defaults_of_its_field():
+    assert bind({"pair": {"high": 5}}, "some", Outer).pair == Pair(low=3, high=5)
+
+
 class Fast(Named):
     """One algorithm."""
 

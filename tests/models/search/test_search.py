@@ -210,7 +210,7 @@ def test_judging_an_architecture_leaves_the_supernet_as_it_was(world: Any) -> No
         ),
         ({"step": 3}, "Did you mean 'steps'"),
         ({"evolution": {"population": 3}}, "search.evolution: moved to search.algorithm: {name: e"),
-        ({"learning_rate": 1.0}, "search.learning_rate: moved to search.algorithm: {name: ALG"),
+        ({"learning_rate": 1.0}, "search.learning_rate: moved to search.algorithm: {name: fp"),
         ({"weights": {"learn": False}}, "search.weights: removed"),
     ],
 )
