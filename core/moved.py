@@ -7,7 +7,9 @@ import re
 MOVED = {
     "bundle.signing_key": "moved to the root key signing_key.",
     "search.learning_rate": "moved to search.algorithm: {name: fp_nas, learning_rate: ...}.",
-    "search.inverse_temperature": "moved to search.algorithm: {name: fp_nas, inverse_temperature: ...}.",
+    "search.inverse_temperature": (
+        "moved to search.algorithm: {name: fp_nas, inverse_temperature: ...}."
+    ),
     "search.start_weight": "moved to search.algorithm: {name: fp_nas, start_weight: ...}.",
     "search.samples_per_nat": "moved to search.algorithm: {name: fp_nas, samples_per_nat: ...}.",
     "search.min_samples": "moved to search.algorithm: {name: fp_nas, min_samples: ...}.",
