@@ -80,7 +80,16 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("devices.rtx.budget: latency_share cannot be used", "Add a budget of flops"),
     ),
     "a space too large for its algorithm": (
-        {"search": {"algorithm": {"name": "exhaustive", "limit": 10}}},
+        {
+            "search": {
+                "algorithm": {
+                    "name": "exhaustive",
+                    "limit": 10,
+                    "min_samples": ...,
+                    "max_samples": ...,
+                }
+            }
+        },
         ("architectures", "at most 10 (search.algorithm.limit)", "such as evolution"),
     ),
     "a missing space": (
