@@ -41,13 +41,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive in Netwright's format; its content is not yet checked.
-
-    Attributes:
-        path: the archive, for messages.
-        files: bytes of every file by name.
-        size_bytes: size of the archive.
-    """
+    """An archive in Netwright's format, whose files are not yet checked."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -77,11 +71,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return the archive of these files: sorted by name, owner 0, modification time 0.
-
-    Args:
-        files: content by name; names are plain ASCII without folders, at most 100 characters.
-    """
+    """Return the archive of these files, sorted by name; names are ASCII without folders."""
     members = [_member(name, files[name]) for name in sorted(files)]
     body = b"".join(members) + bytes(2 * _BLOCK)
     return _stored_gzip(body + bytes(-len(body) % _RECORD))

@@ -204,11 +204,7 @@ class Manifest(Content):
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """Serialise the manifest, adding schema and digest.
-
-    Args:
-        content: all other fields of `Manifest`, as JSON values.
-    """
+    """Serialise the manifest, given without schema and digest, as JSON values."""
     whole = {"schema": SCHEMA, **content}
     whole["digest"] = _digest(whole)
     return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
@@ -248,9 +244,7 @@ def read_manifest(archive: Archive) -> Manifest:
 def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     """Return a hash that is equal for bundles with equal inputs, even if engine bytes differ.
 
-    Args:
-        content: all fields of `Manifest` except those in `DERIVED`, as JSON values.
-        files: the bundle's files by name; those in `DERIVED` are ignored.
+    Fields and files in `DERIVED` are ignored.
     """
     odd = set(content["model"]["not_reproducible"])
     built_from = content["model"]["built_from_sha256"]

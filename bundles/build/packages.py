@@ -18,8 +18,7 @@ class Package:
     """One distribution.
 
     Attributes:
-        name: canonical name.
-        version: installed version; None if not installed.
+        version: None if it is not installed.
         expression: licence as an SPDX expression, if stated.
         licence: otherwise the licence as free text, if stated.
         requires: names of required packages.
@@ -33,11 +32,7 @@ class Package:
 
 
 def closure(roots: Iterable[str]) -> list[Package]:
-    """Return the transitive dependencies on a machine like this one, sorted by name.
-
-    Args:
-        roots: distribution names, or names of their modules.
-    """
+    """Return distributions, or those of modules, with their transitive dependencies here."""
     found: dict[str, Package] = {}
     pending = [_distribution(root) for root in roots]
     while pending:

@@ -24,13 +24,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "netwright/bundle")
 
 
 def sbom(content: Content, info: DatasetInfo, files: Mapping[str, bytes]) -> bytes:
-    """Return the SBOM file.
-
-    Args:
-        content: content of the manifest.
-        info: the data set.
-        files: the bundle's files by name, except the manifest and the SBOM.
-    """
+    """Return the SBOM of the files, all but the manifest and the SBOM itself."""
     of_model = {*content.model.files, content.model.portable}
     entries = {name: _file(name, files[name]) for name in sorted(files)}
     packages = packages_of(content)
@@ -70,11 +64,7 @@ def serial_number(document: Mapping[str, Any]) -> str:
 
 
 def listed_hashes(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return SHA-256 by name of every file that an SBOM lists.
-
-    Raises:
-        LookupError, TypeError: it was not written by `sbom`.
-    """
+    """Return SHA-256 by name of every file that an SBOM lists."""
     parts = [*document["components"]]
     parts += [file for part in parts for file in part.get("components", ())]
     return {part["name"]: part["hashes"][0]["content"] for part in parts if part["type"] == "file"}
