@@ -31,10 +31,7 @@ class Artifact(Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file.
-
-        Args:
-            path: the `.json` file, or the folder that contains it.
+        """Read the `.json` file, or that in the folder `path`.
 
         Raises:
             FileFormatError: it is missing, or its content is not of this type.

@@ -156,7 +156,7 @@ def bind(value: Any, where: str, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python(value if value is not None else {})
     except ValidationError as error:
-        lines = [_explain(detail, where, kind) for detail in error.errors()]
+        lines = [explain(detail, where, kind) for detail in error.errors()]
         raise ParamsError("\n".join(lines)) from error
 
 
@@ -167,7 +167,8 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(names)}." if names else hint
 
 
-def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
+def explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
+    """Pydantic's error of a value of type `kind` at the key `where`, in one sentence."""
     location = [str(part) for part in detail["loc"]]
     key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":

@@ -7,7 +7,7 @@ from typing import ClassVar
 from core.artifact import Artifact, Record
 from core.schemas import FLEET
 from models.search.candidates import Costs
-from models.space.json_type import ArchitectureJson
+from models.space.architecture import ArchitectureJson
 
 
 class FleetNetwork(Record):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from models.space import operators
 from models.space.architecture import Architecture, Block
 from models.space.block_tables import ChoicesNG, Values, block_table
-from models.space.operators import cells
+from models.space.operators import OPERATORS, cells
+from models.space.operators.memory import activation_bytes
 from models.space.space import SearchSpace
 
 CostTable = Callable[[ChoicesNG], Values]
@@ -63,20 +63,26 @@ class Cost:
 @lru_cache(maxsize=65536)
 def block_flops(block: Block) -> int:
     """Multiply-accumulate operations (MACs) of one block for one image."""
-    return operators.macs(block)
+    return sum(cell.macs for cell in cells(block).values())
 
 
 @lru_cache(maxsize=65536)
 def block_parameters(block: Block) -> int:
     """Trainable parameters of one block."""
-    return operators.parameters(block)
+    return sum(cell.parameters for cell in cells(block).values())
+
+
+@lru_cache(maxsize=65536)
+def block_activation_bytes(block: Block) -> int:
+    """Peak activation bytes of one block; see `models.space.operators.memory`."""
+    return activation_bytes(OPERATORS[block.operator], block, cells(block))
 
 
 flops = Cost(block_flops)
 """MACs for one image; the papers call them FLOPs."""
 parameters = Cost(block_parameters)
 """Trainable parameters of the network."""
-peak_activation_bytes = Cost(operators.activation_bytes, peak=True)
+peak_activation_bytes = Cost(block_activation_bytes, peak=True)
 """Peak bytes of simultaneously live activations: float32, one image, inference.
 
 Blocks run in sequence and pass on a single tensor, so this is the maximum of the blocks' peaks,

@@ -1,24 +1,110 @@
-"""Schema of a search space's YAML file.
+"""Schema and rules of a search space's YAML file.
 
-Rules across fields or on operators are in `space_rules`; reading the file, with line numbers of
-errors, is in `space_file`.
+A part checks its own values; rules between parts are checked once every part is valid.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterable
+from itertools import product
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.settings import Params
-from models.space.architecture import Setting
+from models.space.architecture import RESIZE, SKIP, Option, Setting
+from models.space.operators import (
+    OPERATORS,
+    OperatorError,
+    allowed,
+    canonical,
+    cells,
+    operator_problem,
+    setting_problems,
+)
 
-# A YAML list is accepted as a tuple; its items stay strict.
-Pair = Annotated[tuple[int, int], Field(strict=False)]
+Place = tuple[str | int, ...]
+"""Path of keys and list indices to a value."""
+Error = tuple[Place, str]
+RULE = "space_rule"
+"""Type of an error whose message is a whole sentence."""
+_PROBE_SIZE = 8  # operators restrict channels, not sizes
+T = TypeVar("T")
 
 
 class SpaceError(ValueError):
     """An invalid space, or an architecture that is not in the space."""
+
+
+def _refuse(found: Iterable[Error]) -> None:
+    """Raise errors at places below the validated value."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(RULE, "{text}", {"text": text}), loc=place, input=None
+        )
+        for place, text in found
+    ]
+    if details:
+        raise ValidationError.from_exception_data(RULE, details)
+
+
+def _distinct(values: list[T]) -> list[T]:
+    twice = [value for number, value in enumerate(values) if value in values[:number]]
+    if twice:
+        raise ValueError(f"{twice[0]} is listed twice")
+    return values
+
+
+def _setting(value: Any) -> Setting:
+    if type(value) not in (int, float, str):
+        raise ValueError("must be a number or a string")
+    return value  # type: ignore[no-any-return]
+
+
+def _resolution(value: int) -> int:
+    if value not in OPERATORS[RESIZE].settings["to"]:
+        raise ValueError(f"not allowed; {allowed(OPERATORS[RESIZE].settings['to'])}")
+    return value
+
+
+def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= pair[0] <= pair[1]:
+        raise ValueError("must be [smallest, largest], both at least 1")
+    return pair
+
+
+def _check_operators(given: Any) -> Any:
+    """Check names and settings of a stage's operators as plain values, to find every error."""
+    found: list[Error] = []
+    for name, content in given.items() if isinstance(given, dict) else ():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
+            found.append(((name,), "a name must be a string of letters, digits, - and _."))
+        elif name == SKIP:
+            found.append(((name,), "not an operator: set skip: true or min_layers."))
+        elif not isinstance(content, dict):
+            found.append(((name,), f"must be a mapping of settings, not {content!r}."))
+        else:
+            settings = dict(content)
+            operator = settings.pop("operator", None) or name
+            if problem := operator_problem(operator, "layer"):
+                found.append(((name, "operator") if "operator" in content else (name,), problem))
+            else:
+                found += [
+                    ((name, setting), problem)
+                    for setting, problem in setting_problems(operator, settings)
+                ]
+    _refuse(found)
+    return given
 
 
 class ImagesSpec(Params):
@@ -29,13 +115,33 @@ class ImagesSpec(Params):
     classes: int = Field(10, ge=2)
 
 
-class StemSpec(Params):
-    """The fixed first block."""
+class HeadSpec(Params):
+    """The fixed last block."""
 
     operator: str
+    settings: dict[str, Annotated[Setting, PlainValidator(_setting)]] = Field({})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        place = "head" if type(self) is HeadSpec else "layer"
+        if problem := operator_problem(self.operator, place):
+            _refuse([(("operator",), problem)])
+        lists = {name: [value] for name, value in self.settings.items()}
+        problems = setting_problems(self.operator, lists)
+        _refuse((("settings", name), problem) for name, problem in problems)
+        return self
+
+    @property
+    def option(self) -> Option:
+        """The operator with its settings."""
+        return Option(self.operator, canonical(self.operator, self.settings))
+
+
+class StemSpec(HeadSpec):
+    """The fixed first block."""
+
     channels: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
-    settings: dict[str, Setting] = Field({})
 
 
 class OperatorSpec(Params):
@@ -71,10 +177,33 @@ class StageSpec(Params):
 
     layers: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
-    channels: list[int] = Field(min_length=1)
+    channels: Annotated[
+        list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)
+    ]
     skip: bool = False
     min_layers: int | None = Field(None, ge=1)
-    operators: dict[str, OperatorSpec] = Field(min_length=1)
+    operators: Annotated[
+        dict[str, OperatorSpec], Field(min_length=1), BeforeValidator(_check_operators)
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        found: list[Error] = []
+        if self.min_layers is not None and self.min_layers > self.layers:
+            text = f"{self.min_layers} is more than the stage's {self.layers}."
+            found.append((("min_layers",), text))
+        if self.min_layers is not None and self.skip:
+            found.append((("skip",), "skip means min_layers: 1; use only one of them."))
+        taken: dict[Option, str] = {}
+        for name in self.operators:
+            same = [o for o in self.options(name) if taken.setdefault(o, name) != name]
+            if same:
+                shown = ", ".join(f"{key} {value}" for key, value in same[0].settings)
+                text = f"{same[0].operator} with {shown or 'no settings'} is also in "
+                text += f"{taken[same[0]]}, which would count networks twice. Remove one of them."
+                found.append((("operators", name), text))
+        _refuse(found)
+        return self
 
     @property
     def fixed_layers(self) -> int:
@@ -83,12 +212,12 @@ class StageSpec(Params):
             return self.min_layers
         return 1 if self.skip else self.layers
 
-
-class HeadSpec(Params):
-    """The fixed last block."""
-
-    operator: str
-    settings: dict[str, Setting] = Field({})
+    def options(self, name: str) -> list[Option]:
+        """All combinations of settings of one of the operators."""
+        spec = self.operators[name]
+        operator, settings = spec.operator or name, spec.settings
+        points = (zip(settings, point, strict=True) for point in product(*settings.values()))
+        return [Option(operator, canonical(operator, dict(point))) for point in points]
 
 
 class SpaceSpec(Params):
@@ -106,9 +235,17 @@ class SpaceSpec(Params):
     """
 
     name: str = Field(min_length=1)
-    sizes: Pair
+    # A YAML list is accepted as a tuple; its items stay strict.
+    sizes: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_sizes)]
     images: ImagesSpec | None = None
-    resolutions: list[int] | None = Field(None, min_length=1)
+    resolutions: (
+        Annotated[
+            list[Annotated[int, AfterValidator(_resolution)]],
+            Field(min_length=1),
+            AfterValidator(_distinct),
+        ]
+        | None
+    ) = None
     weights: Literal["shared", "private"] = "shared"
     stem: StemSpec
     stages: list[StageSpec] = Field(min_length=1)
@@ -118,3 +255,66 @@ class SpaceSpec(Params):
     def shown_images(self) -> ImagesSpec:
         """`images`, or 10 classes of colour images of the smallest supported size."""
         return self.images or ImagesSpec(size=max(self.sizes[0], *(self.resolutions or [1])))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        smallest, largest = self.sizes
+        pixels: dict[Place, int] = {
+            ("resolutions", number): size for number, size in enumerate(self.resolutions or ())
+        }
+        above = max(self.resolutions or [0])
+        if self.images:
+            pixels["images", "size"] = self.images.size
+        found: list[Error] = [
+            (place, f"{size} is outside sizes, {smallest} to {largest}.")
+            for place, size in pixels.items()
+            if not smallest <= size <= largest
+        ]
+        if not found and self.images and self.images.size < above:
+            found.append((("images", "size"), f"{self.images.size} is below resolution {above}."))
+        narrowest = self.stem.channels
+        for number, stage in enumerate(self.stages):
+            width = min(stage.channels)
+            for name in stage.operators:
+                if problem := _shape_problem(stage, name, narrowest, width):
+                    found.append((("stages", number, "operators", name), problem))
+            narrowest = width
+        _refuse(found)
+        return self
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Check that the space supports images of a shape (channels, height, width).
+
+        Raises:
+            SpaceError: the images are not square, outside the sizes of the space, or smaller than a
+                resolution, or the stem does not support their channels.
+        """
+        channels, height, width = image_shape
+        smallest, largest = self.sizes
+        if height != width or not smallest <= height <= largest:
+            raise SpaceError(
+                f"space '{self.name}' is for square images of {smallest} to {largest} pixels, "
+                f"not {height}x{width}. Change data.size or choose another space."
+            )
+        above = [resolution for resolution in self.resolutions or () if resolution > height]
+        if above:
+            raise SpaceError(
+                f"space '{self.name}' searches resolutions up to {max(above)} pixels, and images "
+                f"of {height} are never enlarged. Raise data.size to {max(above)}, or remove "
+                f"{', '.join(map(str, above))} from the space's resolutions."
+            )
+        try:
+            cells(self.stem.option.block(channels, self.stem.channels, height, self.stem.stride))
+        except OperatorError as error:
+            raise SpaceError(f"space '{self.name}', stem: {error} Use another stem.") from error
+
+
+def _shape_problem(stage: StageSpec, name: str, before: int, width: int) -> str | None:
+    """Why an operator does not support the narrowest layers of a stage."""
+    for option in stage.options(name):
+        for channels, stride in ((before, stage.stride), (width, 1)):
+            try:
+                cells(option.block(channels, width, _PROBE_SIZE, stride))
+            except OperatorError as error:
+                return str(error)
+    return None

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.space.architecture import Architecture, Block
+from models.space.architecture import Architecture, Block, Option
 from models.space.block_tables import ChoicesNG, Lookup, block_table, check_choices, lookup
 from models.space.costs import block_flops
-from models.space.groups import Layer, Option
+from models.space.groups import Layer
 from models.space.space import Group, SearchSpace
 
 Columns = dict[str, npt.NDArray[np.float64]]

@@ -58,7 +58,7 @@ def main() -> NoReturn:
     interrupts.install_handlers()
     reset_warnings(os.environ)
     remove_foreign_variables(os.environ)
-    from core.terminal import show_any_text
+    from core.system import show_any_text
 
     show_any_text()
     try:

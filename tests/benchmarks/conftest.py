@@ -18,6 +18,7 @@ from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
+from tests.spaces import architecture_at
 from tests.support import ROOT, merged
 from tests.worlds import candidates_of, ranking_of
 
@@ -59,8 +60,8 @@ def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (artifacts / "teacher" / "teacher.json").write_text('{"accuracy": {"test": 0.5}}')
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
     write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
-    ranking_of(candidates_of([space.from_index(7)])).write(artifacts / "rank" / "gpu")
-    trained = Subnet(space.from_index(7), torch.Generator().manual_seed(1))
+    ranking_of(candidates_of([architecture_at(space, 7)])).write(artifacts / "rank" / "gpu")
+    trained = Subnet(architecture_at(space, 7), torch.Generator().manual_seed(1))
     write_bytes(artifacts / "train" / "gpu" / "model.safetensors", to_bytes(trained))
     text = json.dumps(trained.architecture.to_json())
     (artifacts / "train" / "gpu" / "architecture.json").write_text(text)

@@ -23,6 +23,7 @@ from models.space.architecture import Architecture
 from models.space.costs import peak_activation_bytes
 from models.space.space import SearchSpace
 from tests.bundles.forging import thorough
+from tests.spaces import architecture_at
 
 DEVICES = ["cpu", "edge", "gpu", "dsp", "phone"]
 
@@ -250,7 +251,7 @@ def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
     space = SearchSpace.load(
         Path(__file__).parents[2] / "models" / "spaces" / "compact.yaml", (1, 28, 28), 10
     )
-    Choice(space.from_index(0), "another", None).write(file)
+    Choice(architecture_at(space, 0), "another", None).write(file)
     with pytest.raises(BundleError, match="different networks"):
         type(world)(root).bundle("cpu", tmp_path / "out")
 

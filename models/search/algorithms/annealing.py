@@ -31,7 +31,7 @@ from models.search.algorithms.predictor import fit_seen
 from models.search.problem import Features, Problem, Scores, as_choices
 from models.space.block_tables import ChoicesNG
 from models.space.distribution import Choices, Vector
-from models.space.single_steps import single_steps
+from models.space.groups import single_steps
 
 if TYPE_CHECKING:
     from models.search.settings import SearchParams

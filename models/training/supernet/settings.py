@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
-from core.launch import check_parts
+from core.distributed import check_parts
 from core.settings import Params, nearest
 from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
