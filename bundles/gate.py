@@ -8,16 +8,17 @@ from typing import Literal
 from bundles.manifest import Manifest
 
 MEGABYTE = 1_000_000
+Outcome = Literal["within", "over", "undecided"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of the gate.
+    """Result of the gate: sentences on limits.
 
     Attributes:
         passed: no limit that could be checked is exceeded.
-        reasons: sentences on exceeded limits, then on undecided and unmeasured ones.
-        kept: sentences on limits that are met.
+        reasons: on exceeded limits, then on undecided and unmeasured ones.
+        kept: on limits that are met.
         undecided: the reasons whose limit lies within the measurement's interval.
     """
 
@@ -28,68 +29,48 @@ class Verdict:
 
 
 def check_limits(manifest: Manifest, size_bytes: int) -> Verdict:
-    """Check a bundle's recorded numbers against its device's limits.
-
-    Args:
-        manifest: with accuracy, latency, costs, and the device's limits.
-        size_bytes: size of the whole archive.
-    """
+    """Check a bundle's numbers, and the size of its archive, against its device's limits."""
     budget, latency, costs = manifest.device.budget, manifest.latency_ms, manifest.costs
-    broken: list[str] = []
-    kept: list[str] = []
-    undecided: list[str] = []
-
+    sentences: dict[Outcome, list[str]] = {"within": [], "over": [], "undecided": []}
     accuracy, least = manifest.accuracy.delivered, manifest.device.min_accuracy
     if accuracy >= least:
-        kept.append(f"accuracy {accuracy:.4f} reaches the required {least:g}")
+        sentences["within"].append(f"accuracy {accuracy:.4f} reaches the required {least:g}")
     else:
-        broken.append(f"accuracy {accuracy:.4f} is below the required {least:g}")
+        sentences["over"].append(f"accuracy {accuracy:.4f} is below the required {least:g}")
     limits = (
-        ("FLOPs", costs.flops, budget.flops, ""),
-        ("parameters", costs.parameters, budget.parameters, ""),
-        ("size", size_bytes / MEGABYTE, budget.size_mb, "MB"),
-        ("peak activation memory", costs.memory_mb, budget.memory_mb, "MB"),
+        ("latency", latency.measured, budget.latency_ms, "ms", latency.interval),
+        ("FLOPs", costs.flops, budget.flops, "", None),
+        ("parameters", costs.parameters, budget.parameters, "", None),
+        ("size", size_bytes / MEGABYTE, budget.size_mb, "MB", None),
+        ("peak activation memory", costs.memory_mb, budget.memory_mb, "MB", None),
     )
-    if latency.measured is not None and budget.latency_ms is not None:
-        where = {"within": kept, "over": broken, "undecided": undecided}
-        verdict, sentence = check_latency(latency.measured, latency.interval, budget.latency_ms)
-        where[verdict].append(f"latency {sentence}")
-    for what, found, limit, unit in limits:
-        if limit is None or found is None:
-            continue
-        text = f"{what} {_number(found, unit)}", f"the budget of {_number(limit, unit)}"
-        if found <= limit:
-            kept.append(f"{text[0]} is within {text[1]}")
-        else:
-            broken.append(f"{text[0]} is over {text[1]}")
+    for what, found, limit, unit, interval in limits:
+        if found is not None and limit is not None:
+            outcome, text = check_limit(found, limit, unit, interval)
+            sentences[outcome].append(f"{what} {text}")
     notes = []
     if latency.measured is None:
         notes.append(f"latency was not measured: {latency.why_not_measured}")
         # The same runtime would have measured the accuracy; state what did instead.
         notes.append(f"accuracy was measured on {manifest.accuracy.measured_on}")
-    return Verdict(not broken, (*broken, *undecided, *notes), tuple(kept), tuple(undecided))
+    kept, broken, undecided = (tuple(texts) for texts in sentences.values())
+    return Verdict(not broken, (*broken, *undecided, *notes), kept, undecided)
 
 
-def check_latency(
-    ms: float, interval: tuple[float, float] | None, budget_ms: float
-) -> tuple[Literal["within", "over", "undecided"], str]:
-    """Check a latency against a budget normalised to the same reference network.
+def check_limit(
+    value: float, limit: float, unit: str, interval: tuple[float, float] | None = None
+) -> tuple[Outcome, str]:
+    """Check whether a value, or its whole 95% interval, is within its budget; adds a sentence.
 
-    Args:
-        ms: median milliseconds per image.
-        interval: its 95% confidence interval; None if unknown: the median is compared.
-        budget_ms: the budget.
-
-    Returns:
-        Whether the whole interval is within the budget, over it, or neither; and a sentence.
+    A latency is normalised to the budget's reference network.
     """
-    low, high = interval or (ms, ms)
-    found, budget = _number(ms, "ms"), f"the budget of {_number(budget_ms, 'ms')}"
+    low, high = interval or (value, value)
+    found, budget = _number(value, unit), f"the budget of {_number(limit, unit)}"
     if interval is not None:
         found += f" (95% interval {low:.4g} to {high:.4g})"
-    if high <= budget_ms:
+    if high <= limit:
         return "within", f"{found} is within {budget}"
-    if not low <= budget_ms:  # NaN counts as over
+    if not low <= limit:  # NaN counts as over
         return "over", f"{found} is over {budget}"
     return (
         "undecided",
@@ -99,6 +80,4 @@ def check_latency(
 
 
 def _number(value: float, unit: str) -> str:
-    if isinstance(value, int) and not unit:
-        return f"{value:,}"
-    return f"{value:.4g} {unit}"
+    return f"{value:.4g} {unit}" if unit else f"{value:,}"

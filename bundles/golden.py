@@ -1,8 +1,7 @@
-"""Golden inputs and outputs (`golden.npz`) and preprocessing constants.
+"""Golden inputs and outputs (`golden.npz`), preprocessing constants and labels of a bundle.
 
-`golden.npz` is an uncompressed zip of `.npy` arrays with a fixed date. It is parsed here, not by
-NumPy's loader: types and shapes must match exactly before any data is interpreted.
-Axes: N images, H height, W width, C channels, K classes.
+`golden.npz` is parsed here, not by NumPy's loader: types and shapes must match exactly before any
+data is interpreted. Axes: N images, H height, W width, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bundles.errors import BundleError
-from bundles.manifest import parse_json
+from bundles.archive import Archive, BundleError
 from data.images import Fit
 
 PREPROCESS_SCHEMA = "netwright/preprocess/1"
@@ -64,6 +61,12 @@ class Preprocess(BaseModel):
     """Used bits of 16-bit images, first converted to min(pixel >> (bits - 8), 255);
     None: the data set has no such images."""
 
+    @model_validator(mode="after")
+    def _one_per_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.image_shape[0] or 0 in self.std:
+            raise ValueError("one mean and one non-zero std per channel are needed")
+        return self
+
     def __call__(self, images_NHWC: npt.NDArray[np.uint8]) -> Float32:
         """Convert uint8 (N, H, W, C) to float32 (N, C, H, W): (x / scale - mean) / std."""
         scaled = images_NHWC.astype(np.float32) / np.float32(self.scale)
@@ -73,13 +76,11 @@ class Preprocess(BaseModel):
 
 @dataclass(frozen=True)
 class Golden:
-    """Real images with their expected outputs.
+    """Real images with their expected outputs (logits).
 
     Attributes:
-        images_NHWC: uint8 original images.
-        inputs_NCHW: float32, normalised.
-        outputs_NK: float32 logits.
-        labels_N: int64 true labels.
+        inputs_NCHW: the normalised images.
+        labels_N: true labels.
         tolerance: largest absolute difference of any logit.
     """
 
@@ -99,7 +100,7 @@ def tolerance_of(
         precision: delivered precision.
         largest: largest absolute golden logit.
         measured: largest logit difference between the ONNX file and the delivered file over the
-            test split; None if the delivered file cannot run on this machine.
+            test split; None if it cannot run here.
         most_share: upper limit as a share of `largest`; used alone without a measurement.
     """
     most = most_share * largest
@@ -115,18 +116,14 @@ def difference_of(path: Path, found_NK: Float32, golden: Golden, runtime: str) -
         BundleError: it exceeds the tolerance, or the mean over all logits exceeds its limit.
     """
     off_NK = np.abs(found_NK - golden.outputs_NK)
-    largest, mean, most = float(off_NK.max()), float(off_NK.mean()), golden.tolerance
-    # `not <=`, so that NaN fails.
-    if not largest <= most:
-        raise BundleError(
-            f"{path}: golden outputs differ by {largest:.4g}, more than the allowed {most:.4g}, "
-            f"with {runtime}."
-        )
-    if not mean <= MEAN_SHARE * most:
-        raise BundleError(
-            f"{path}: golden outputs differ by {mean:.4g} on average, more than the allowed "
-            f"{MEAN_SHARE * most:.4g}, with {runtime}."
-        )
+    largest, most = float(off_NK.max()), golden.tolerance
+    limits = (("", largest, most), (" on average", float(off_NK.mean()), MEAN_SHARE * most))
+    for what, found, allowed in limits:
+        if not found <= allowed:  # NaN fails
+            raise BundleError(
+                f"{path}: golden outputs differ by {found:.4g}{what}, more than the allowed "
+                f"{allowed:.4g}, with {runtime}."
+            )
     return largest
 
 
@@ -148,22 +145,13 @@ def golden_bytes(golden: Golden) -> bytes:
     return buffer.getvalue()
 
 
-def read_golden(
-    path: Path, files: Mapping[str, bytes], count: int, shape: tuple[int, int, int], classes: int
-) -> Golden:
-    """Read the golden arrays of a bundle.
-
-    Args:
-        path: the bundle, for messages.
-        files: its files' bytes by name.
-        count: N of the manifest.
-        shape: (C, H, W) of `preprocess.json`.
-        classes: K of `labels.json`.
+def read_golden(archive: Archive, count: int, shape: tuple[int, int, int], classes: int) -> Golden:
+    """Read the golden arrays of a bundle: `count` images of `shape` (C, H, W).
 
     Raises:
         BundleError: the file is not a zip of exactly the expected arrays.
     """
-    channels, height, width = shape
+    path, (channels, height, width) = archive.path, shape
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "images.npy": ("|u1", (count, height, width, channels)),
         "inputs.npy": ("<f4", (count, channels, height, width)),
@@ -172,7 +160,7 @@ def read_golden(
         "tolerance.npy": ("<f8", ()),
     }
     try:
-        with zipfile.ZipFile(io.BytesIO(files.get(GOLDEN, b""))) as file:
+        with zipfile.ZipFile(io.BytesIO(archive.files.get(GOLDEN, b""))) as file:
             found = sorted((i.filename, i.compress_type) for i in file.infolist())
             if found != [(name, zipfile.ZIP_STORED) for name in sorted(expected)]:
                 raise BundleError(f"{path}: {GOLDEN} does not contain exactly the golden arrays.")
@@ -188,32 +176,28 @@ def read_golden(
     )
 
 
-def read_preprocess(path: Path, files: Mapping[str, bytes]) -> Preprocess:
+def read_preprocess(archive: Archive) -> Preprocess:
     """Read the preprocessing of a bundle.
 
     Raises:
         BundleError: it is missing or malformed.
     """
     try:
-        found = Preprocess.model_validate(parse_json(path, PREPROCESS, files))
+        return Preprocess.model_validate(archive.read_json(PREPROCESS))
     except ValidationError as error:
-        raise BundleError(
-            f"{path}: {PREPROCESS} is malformed: {error.errors()[0]['msg']}."
-        ) from error
-    if not len(found.mean) == len(found.std) == found.image_shape[0] or 0 in found.std:
-        raise BundleError(f"{path}: {PREPROCESS} needs one mean and one non-zero std per channel.")
-    return found
+        why = error.errors()[0]["msg"]
+        raise BundleError(f"{archive.path}: {PREPROCESS} is malformed: {why}.") from error
 
 
-def read_labels(path: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
+def read_labels(archive: Archive) -> tuple[str, ...]:
     """Read the class names of a bundle, in the order of the logits.
 
     Raises:
         BundleError: they are missing or malformed.
     """
-    labels = parse_json(path, LABELS, files).get("labels")
+    labels = archive.read_json(LABELS).get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(x, str) for x in labels):
-        raise BundleError(f"{path}: {LABELS} has no list of class names.")
+        raise BundleError(f"{archive.path}: {LABELS} has no list of class names.")
     return tuple(labels)
 
 

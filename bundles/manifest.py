@@ -1,7 +1,7 @@
 """`manifest.json`: description of a bundle, with a closed schema.
 
-The field `digest` is a hash over all other fields. Hashes detect damage and simple edits; against
-deliberate forgery compare the archive's SHA-256 with the one in `release.json`.
+Its hashes detect damage and simple edits; against deliberate forgery compare the archive's SHA-256
+with the one in `release.json`, or sign.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from bundles.errors import BundleError
+from bundles.archive import Archive, BundleError
 from core.artifact import Record
 from devices.device import Device, Precision
 from devices.quantize.result import CandidateResult
@@ -22,13 +21,12 @@ from models.nets.equivalence import EquivalenceCheck
 
 MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
 SCHEMA = "netwright/bundle/1"
-MAX_BYTES = 1 << 24
 DERIVED = {MANIFEST, CARD, SBOM, "schema", "digest", "files", "reproducible_sha256"}
 """Fields and files derived from the others."""
 
 PRIVATE = {"agent", "agent_token_env", "agent_patience_s", "table"}
-"""Device fields that a bundle excludes: an untrusted bundle must never name a host to connect to,
-and the device's address is private."""
+"""Device fields that a bundle excludes: the device's address is private, and an untrusted bundle
+must never name a host to connect to."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
@@ -39,13 +37,11 @@ class Model(Record):
     """The delivered network's files."""
 
     runtime: str
-    """Display name of the device's runtime."""
     runtime_version: str
     """Version that the files were built and verified with."""
     entry: str
     """The file that the runtime opens."""
     files: tuple[str, ...] = Field(min_length=1, strict=False)
-    """All files of the delivered model."""
     portable: str
     """The same network as an ONNX file."""
     not_reproducible: tuple[str, ...] = Field(strict=False)
@@ -66,7 +62,6 @@ class Processor(Record):
     """Processor on which the delivered file was measured."""
 
     processor: str
-    """Processor name."""
     system: str
     """Operating system and architecture."""
     features: tuple[str, ...] | None = Field(None, strict=False)
@@ -74,11 +69,16 @@ class Processor(Record):
 
 
 class Accuracy(Record):
-    """Top-1 accuracy on the test split."""
+    """Top-1 accuracy on the test split; None without a candidate of this precision."""
 
     float32: Share
     int8: Share | None
     delivered: Share
+
+
+class MeasuredAccuracy(Accuracy):
+    """Accuracy, and how it was measured."""
+
     measured_on: str
     """The file and runtime that `delivered` was measured with."""
 
@@ -95,7 +95,7 @@ class Reference(Record):
 
 
 class Latency(Record):
-    """Median milliseconds per image at batch 1; None if not measured."""
+    """Median milliseconds per image at batch 1; None if not predicted or measured."""
 
     predicted: Milliseconds | None
     measured: Milliseconds | None
@@ -104,6 +104,11 @@ class Latency(Record):
     budget: Milliseconds | None
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     """The budget as a share of the largest network's latency, if specified so."""
+
+
+class MeasuredLatency(Latency):
+    """Latency, and how it was measured."""
+
     reference: Reference | None = None
     why_not_measured: str | None
 
@@ -114,7 +119,6 @@ class Costs(Record):
     flops: int = Field(ge=0)
     """Multiply-accumulate operations per image."""
     parameters: int = Field(ge=0)
-    """Number of trainable parameters."""
     memory_mb: float | None = Field(None, gt=0)
     """Peak activation memory in MB, in the delivered precision; None without a budget."""
 
@@ -167,15 +171,14 @@ class Content(Record):
     architecture_short: str
     precision: Precision
     model: Model
-    accuracy: Accuracy
-    latency_ms: Latency
+    accuracy: MeasuredAccuracy
+    latency_ms: MeasuredLatency
     costs: Costs
     candidates: tuple[CandidateResult, ...] = Field(strict=False)
     """All precision candidates, as evaluated by the stage `quantize`."""
     choice: str
     """Why this candidate was delivered."""
     ledger: tuple[LedgerEntry, ...] = Field(strict=False)
-    """Predictions and measurements."""
     checks: tuple[EquivalenceCheck, ...] = Field(alias="hops", strict=False)
     """Equivalence checks from the supernet to the delivered file."""
     golden: GoldenOutputs
@@ -201,27 +204,19 @@ class Manifest(Content):
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """Serialise the manifest, adding schema and digest.
-
-    Args:
-        content: all other fields of `Manifest`, as JSON values.
-    """
+    """Serialise the manifest, given without schema and digest, as JSON values."""
     whole = {"schema": SCHEMA, **content}
     whole["digest"] = _digest(whole)
     return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
+def read_manifest(archive: Archive) -> Manifest:
     """Read the manifest of a bundle.
-
-    Args:
-        path: the bundle, for messages.
-        files: its files' bytes by name.
 
     Raises:
         BundleError: it is missing, malformed, edited, or has another schema.
     """
-    content = parse_json(path, MANIFEST, files)
+    path, content = archive.path, archive.read_json(MANIFEST)
     if content.get("schema") != SCHEMA:
         raise BundleError(
             f"{path}: its manifest has schema {content.get('schema')!r}; this version reads "
@@ -238,10 +233,10 @@ def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
             f"{path}: its manifest is malformed at '{key}': {first['msg']}."
         ) from error
     named = {*manifest.model.files, manifest.model.entry, manifest.model.portable}
-    if not named <= set(manifest.files):
-        unknown = ", ".join(sorted(named - set(manifest.files)))
+    if unknown := named - set(manifest.files):
         raise BundleError(
-            f"{path}: its manifest names model files that are not in its file list: {unknown}."
+            f"{path}: its manifest names model files that are not in its file list: "
+            f"{', '.join(sorted(unknown))}."
         )
     return manifest
 
@@ -249,9 +244,7 @@ def read_manifest(path: Path, files: Mapping[str, bytes]) -> Manifest:
 def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     """Return a hash that is equal for bundles with equal inputs, even if engine bytes differ.
 
-    Args:
-        content: all fields of `Manifest` except those in `DERIVED`, as JSON values.
-        files: the bundle's files by name; those in `DERIVED` are ignored.
+    Fields and files in `DERIVED` are ignored.
     """
     odd = set(content["model"]["not_reproducible"])
     built_from = content["model"]["built_from_sha256"]
@@ -261,60 +254,31 @@ def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) 
         if name not in DERIVED
     }
     plain = {key: value for key, value in content.items() if key not in DERIVED}
-    text = json.dumps([plain, hashes], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical([plain, hashes])).hexdigest()
 
 
 def accuracy_of(
     precision: str, candidates: Sequence[CandidateResult], built_from: str
 ) -> float | None:
-    """Return test-split top-1 of a precision: of the delivered candidate, or else the best one.
+    """Return test-split top-1 of a precision; None if it has no candidate.
 
-    The best one is selected on the validation split.
-
-    Args:
-        precision: such as `int8`.
-        candidates: as evaluated by the stage `quantize`.
-        built_from: file of the delivered candidate.
-
-    Returns:
-        None if there is no such candidate.
+    That of the delivered candidate (`built_from`), or else of the best one by validation accuracy.
     """
     rows = [row for row in candidates if row.precision == precision]
-    if not rows:
-        return None
-    return max(rows, key=lambda row: (row.file == built_from, row.val_accuracy)).accuracy
+    best = max(rows, key=lambda row: (row.file == built_from, row.val_accuracy), default=None)
+    return None if best is None else best.accuracy
 
 
-def relative_error(predicted: float, measured: float) -> float:
-    """Return the relative error of a prediction: 0.1 is 10% too high."""
-    return round(predicted / measured - 1, 6)
-
-
-def parse_json(path: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Parse one of a bundle's JSON files, which must hold an object.
-
-    Raises:
-        BundleError: it is missing, too large, or not a JSON object.
-    """
-    if name not in files:
-        raise BundleError(f"{path} has no {name}; it is not a Netwright bundle.")
-    if len(files[name]) > MAX_BYTES:
-        raise BundleError(f"{path}: {name} is larger than the {MAX_BYTES} bytes allowed.")
-    try:
-        content = json.loads(files[name], parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: {name} is not JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path}: {name} is not a JSON object.")
-    return content
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
+def relative_error(predicted: float | None, measured: float | None) -> float | None:
+    """Return the relative error of a prediction: 0.1 is 10% too high; None if not known."""
+    return round(predicted / measured - 1, 6) if predicted is not None and measured else None
 
 
 def _digest(content: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in content.items() if key != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_canonical(rest)).hexdigest()
+
+
+def _canonical(content: Any) -> bytes:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")

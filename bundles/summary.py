@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from bundles.gate import Verdict
-from bundles.manifest import Costs, Manifest
+from bundles.manifest import Accuracy, Costs, Latency, Manifest
 from core.artifact import Artifact, Record
 from core.files import FileFormatError, sha256_file
 from core.schemas import BUNDLE_SUMMARY
@@ -20,34 +20,14 @@ from models.nets.equivalence import EquivalenceCheck
 Verdicts = Literal["passed", "undecided", "held back"]
 
 
-class AccuracySummary(Record):
-    """Top-1 accuracy on the test split; None without a candidate of this precision."""
-
-    float32: float
-    int8: float | None
-    delivered: float
-
-
-class LatencySummary(Record):
-    """Median milliseconds per image at batch 1; None if not predicted or measured."""
-
-    predicted: float | None
-    measured: float | None
-    interval: tuple[float, float] | None = None
-    """95% confidence interval of `measured`."""
-    budget: float | None
-    share: float | None = None
-    """The budget as a share of the largest network's latency, if specified so."""
-
-
 class ReleaseEntry(Record):
     """A device's entry of `release.json`."""
 
     architecture: dict[str, object]
     architecture_id: str
     precision: Precision
-    accuracy: AccuracySummary
-    latency_ms: LatencySummary
+    accuracy: Accuracy
+    latency_ms: Latency
     size_bytes: int
     bundle: str
     """Path of the archive."""
@@ -120,37 +100,14 @@ class Release(Artifact):
 
 
 def summarize(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) -> BundleSummary:
-    """Summarize a bundle.
-
-    Args:
-        manifest: its manifest.
-        archive: path of the archive.
-        packed: its bytes.
-        verdict: of the gate.
-    """
-    accuracy, latency = manifest.accuracy, manifest.latency_ms
+    """Summarize the bundle with these bytes at the path `archive`."""
+    same = BundleSummary.model_fields.keys() & Manifest.model_fields.keys() - {"device"}
     return BundleSummary(
+        **{name: getattr(manifest, name) for name in same},
         device=manifest.name,
-        architecture=manifest.architecture,
-        architecture_id=manifest.architecture_id,
-        architecture_short=manifest.architecture_short,
-        precision=manifest.precision,
-        accuracy=AccuracySummary(
-            float32=accuracy.float32, int8=accuracy.int8, delivered=accuracy.delivered
-        ),
-        latency_ms=LatencySummary(
-            predicted=latency.predicted,
-            measured=latency.measured,
-            interval=latency.interval,
-            budget=latency.budget,
-            share=latency.share,
-        ),
-        why_not_measured=latency.why_not_measured,
-        costs=manifest.costs,
+        why_not_measured=manifest.latency_ms.why_not_measured,
         budget=manifest.device.budget,
         min_accuracy=manifest.device.min_accuracy,
-        candidates=manifest.candidates,
-        checks=manifest.checks,
         size_bytes=len(packed),
         bundle=archive.as_posix(),
         sha256=hashlib.sha256(packed).hexdigest(),

@@ -17,3 +17,10 @@ def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name, ` Did you mean 'x'?`; empty if none is similar."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: ` Did you mean 'x'? Known: ...`, closest first."""
+    names = sorted(known)
+    hint = closest(name, names)
+    return f"{hint} Known: {', '.join(names)}." if names else hint

@@ -10,14 +10,29 @@ from __future__ import annotations
 import hashlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from core.effort import LENGTHS, Effort
-from core.errors import closest
+from core.errors import nearest as nearest
+from core.moved import moved
 from core.yaml_file import ParamsError as ParamsError
 from core.yaml_file import read_yaml
 
@@ -33,6 +48,19 @@ class Params(BaseModel):
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """A partly given nested section keeps the other keys of its field's default."""
+        if not isinstance(given, Mapping):
+            return given
+        defaults = {
+            name: field.default.model_dump(exclude_unset=True)
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Params) and type(field.default) is field.annotation
+        }
+        return merge({name: defaults[name] for name in defaults.keys() & given.keys()}, given)
+
 
 class Roots(Params):
     """The keys of `params.yaml` that hold for all stages."""
@@ -46,11 +74,23 @@ class Roots(Params):
     params.yaml has precedence."""
 
 
+_SECTION = "section"
+"""The context of validating a section of a params file."""
+
+
+def _refuse_root_key(value: Any, info: ValidationInfo) -> Any:
+    if info.context == _SECTION:
+        raise ValueError(f"not a key of a section: use the root key {info.field_name}")
+    return value
+
+
 class Seeded(Params):
     """A section that draws random numbers."""
 
     seed: int = Field(0, ge=0)
     """Split from the root key `seed` by the section's name."""
+
+    _root_seed = field_validator("seed", mode="before")(_refuse_root_key)
 
 
 class Threaded(Seeded):
@@ -58,6 +98,61 @@ class Threaded(Seeded):
 
     threads: int = Field(1, ge=1)
     """The root key `threads`."""
+
+    _root_threads = field_validator("threads", mode="before")(_refuse_root_key)
+
+
+class Named(Params):
+    """Settings of one entry of a table; each class has its own `name: Literal["x"] = "x"`."""
+
+    name: str
+    """Name in the table."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a field with one of several classes: `NAME` or `{name: NAME, KEY: VALUE}`.
+
+    `algorithm: Annotated[Named, OneOf("algorithm", (Fast, Slow))] = Fast()`
+
+    Attributes:
+        what: the word for an entry of the table.
+        kinds: the class of every entry.
+    """
+
+    what: str
+    kinds: Sequence[type[Named]]
+
+    @cached_property
+    def by_name(self) -> dict[str, type[Named]]:
+        """The classes by name."""
+        return {kind.model_fields["name"].default: kind for kind in self.kinds}
+
+    @classmethod
+    def of(cls, field: FieldInfo) -> OneOf | None:
+        """The annotation of a field; None for other fields."""
+        return next((found for found in field.metadata if isinstance(found, OneOf)), None)
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(kind) for name, kind in self.by_name.items()}
+        union = core_schema.tagged_union_schema(choices, "name")
+        return core_schema.no_info_before_validator_function(self._with_known_name, union)
+
+    def _with_known_name(self, given: Any) -> Any:
+        name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", given)
+        if isinstance(name, str) and name in self.by_name:
+            return {"name": name} if given is name else given
+        what = (
+            f"needs the name of its {self.what}"
+            if name is None
+            else f"unknown {self.what} {name!r}"
+        )
+        text = f"{what}.{nearest(str(name), self.by_name)}"
+        raise PydanticCustomError(SENTENCE, "{text}", {"text": text})
+
+
+SENTENCE = "sentence"
+"""Type of an error whose message is a whole sentence."""
 
 
 T = TypeVar("T")
@@ -90,12 +185,10 @@ def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
     """
     roots = read_roots(content)
     given = content.get(section)
-    if misplaced := list(_misplaced(given, section, kind)):
-        raise ParamsError("\n".join(misplaced))
     lengths = LENGTHS[roots.effort].get(section, {})
     if lengths and (given is None or isinstance(given, Mapping)):
         given = merge(lengths, {} if given is None else given)
-    settings = bind(given, section, kind)
+    settings = bind(given, section, kind, _SECTION)
     return fill_in_roots(settings, section, roots) if isinstance(settings, Params) else settings
 
 
@@ -140,13 +233,14 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def bind(value: Any, where: str, kind: type[T]) -> T:
+def bind(value: Any, where: str, kind: type[T], context: str | None = None) -> T:
     """Validate plain YAML values as `kind`, reporting every error with its full key.
 
     Args:
         value: the YAML content.
-        where: the key of the value, such as `search` or `devices`.
+        where: its key, such as `search` or `devices`.
         kind: a params class, or a type such as `dict[str, Device]`.
+        context: pydantic's context of the validators.
 
     Raises:
         ParamsError: at least one key or value is not allowed; all errors are listed.
@@ -154,45 +248,28 @@ def bind(value: Any, where: str, kind: type[T]) -> T:
     if excessive := list(_excessive(value, where)):
         raise ParamsError("\n".join(excessive))
     try:
-        return TypeAdapter(kind).validate_python(value if value is not None else {})
+        given = value if value is not None else {}
+        return TypeAdapter(kind).validate_python(given, context=context)
     except ValidationError as error:
         lines = [explain(detail, where, kind) for detail in error.errors()]
         raise ParamsError("\n".join(lines)) from error
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint for a mistyped name: ` Did you mean 'x'? Known: ...`, closest first."""
-    names = sorted(known)
-    hint = closest(name, names)
-    return f"{hint} Known: {', '.join(names)}." if names else hint
-
-
 def explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
     """Pydantic's error of a value of type `kind` at the key `where`, in one sentence."""
-    location = [str(part) for part in detail["loc"]]
+    location, beside = _locate([str(part) for part in detail["loc"]], kind)
     key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key.{nearest(location[-1], _keys_beside(location, kind))}"
+        hint = nearest(location[-1], _keys(beside))
+        return f"{key}: {moved(key) or f'unknown key.{hint}'}"
     if detail["type"] == "missing":
         return f"{key}: required, but not given."
+    if detail["type"] == SENTENCE:
+        return f"{key}: {detail['msg']}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     quotes = " Put it in quotes." if detail["type"] == "string_type" else ""
     return f"{key}: {message} (got {_short(detail['input'])}).{quotes}"
-
-
-def _misplaced(value: Any, where: str, kind: Any) -> typing.Iterator[str]:
-    """Errors for root keys within a section."""
-    if not isinstance(value, Mapping) or not isinstance(kind, type):
-        return
-    if not issubclass(kind, Params):
-        return
-    for key, item in value.items():
-        field = kind.model_fields.get(key)
-        if is_root_key(key, kind):
-            yield f"{where}.{key}: not a key of a section: use the root key {key}, for all stages."
-        elif field is not None:
-            yield from _misplaced(item, f"{where}.{key}", field.annotation)
 
 
 def _excessive(value: Any, where: str) -> typing.Iterator[str]:
@@ -214,29 +291,36 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _keys_beside(location: list[str], kind: Any) -> list[str]:
-    """The field names allowed at the last part of `location`."""
-    for part in location[:-1]:
-        kind = _step(kind, part)
-    for option in _alternatives(kind):
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return [name for name in option.model_fields if not is_root_key(name, option)]
-    return []
+def _locate(location: list[str], kind: Any) -> tuple[list[str], Any]:
+    """The key at an error's location, which also has names of entries, and what contains it."""
+    key, inside = list[str](), None
+    for part in location:
+        if isinstance(kind, OneOf):
+            kind = kind.by_name[part]
+        else:
+            key.append(part)
+            inside, kind = kind, _step(kind, part)
+    return key, inside
+
+
+def _keys(kind: Any) -> list[str]:
+    """The keys that a type allows."""
+    model = _model(kind)
+    return [] if model is None else [n for n in model.model_fields if not is_root_key(n, model)]
 
 
 def _step(kind: Any, part: str) -> Any:
-    for option in _alternatives(kind):
+    """The type of one part of a value of type `kind`."""
+    if (model := _model(kind)) is None:
+        return next(reversed(typing.get_args(kind)), None)
+    field = model.model_fields.get(part)
+    return None if field is None else OneOf.of(field) or field.annotation
+
+
+def _model(kind: Any) -> type[BaseModel] | None:
+    """The class of settings that a type is, or has as an alternative."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    for option in typing.get_args(kind) if union else (kind,):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            field = option.model_fields.get(part)
-            return field.annotation if field is not None else None
-        arguments = typing.get_args(option)
-        if arguments:
-            return arguments[-1]
+            return option
     return None
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    origin = typing.get_origin(kind)
-    if origin is typing.Union or origin is types.UnionType:
-        return typing.get_args(kind)
-    return (kind,)

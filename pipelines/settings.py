@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.effort import LENGTHS
-from core.settings import ParamsError, is_root_key, nearest
+from core.settings import OneOf, ParamsError, is_root_key, nearest
 from pipelines.checks.params import SECTIONS
 from pipelines.checks.roots import RootParams
 from pipelines.tables import print_table
@@ -45,25 +45,40 @@ class Setting:
         return bool(self.value != self.default)
 
 
-def walk(kind: type[BaseModel], where: str, value: Any = _NONE) -> Iterator[Setting]:
+def walk(
+    kind: type[BaseModel], where: str, value: Any = _NONE, default: Any = None
+) -> Iterator[Setting]:
     """The settings of a class, those of nested classes included.
 
     Args:
         kind: the class.
         where: key of the section; empty for root keys.
-        value: an instance; without it, the settings have no values.
+        value: an instance; without it, the settings have no values, and a field with one of several
+            classes has the settings of each.
+        default: an instance with the defaults, where they are not those of the class.
     """
     for name, field in kind.model_fields.items():
         if is_root_key(name, kind):
             continue
         key = f"{where}.{name}" if where else name
         here = _NONE if value is _NONE else getattr(value, name)
+        own = field.get_default(call_default_factory=True)
+        without = getattr(default, name) if isinstance(default, BaseModel) else own
         nested = [k for k in _kinds(field.annotation) if issubclass(k, BaseModel)]
         description = " ".join((field.description or "").split())
-        if nested and here is not None:
-            yield from walk(nested[0], key, here)
+        if (table := OneOf.of(field)) is not None:
+            yield Setting(key, getattr(here, "name", _NONE), field.default.name, description)
+            chosen = (
+                [(type(here), key, here)]
+                if here is not _NONE
+                else [(one, f"{key} ({name})", _NONE) for name, one in table.by_name.items()]
+            )
+            for one, place, found in chosen:
+                yield from (s for s in walk(one, place, found) if s.key != f"{place}.name")
+        elif nested and here is not None:
+            yield from walk(nested[0], key, here, without)
         else:
-            yield Setting(key, here, field.get_default(call_default_factory=True), description)
+            yield Setting(key, here, without, description)
 
 
 def _kinds(annotation: Any) -> list[type]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundles.build.archive import Bundled, Folders, build_archive
-from bundles.build.results import read_results
+from bundles.build.bundle import Bundled, build_bundle
+from bundles.build.results import Folders, read_results
 from bundles.settings import BundleParams
 from devices.device import Device
 
@@ -29,9 +29,8 @@ def bundle(
         BundleError: they belong to different networks.
         EquivalenceError: an equivalence check is missing or failed.
     """
-    results = read_results(profile, rank, choice, train, quantize, export)
-    folders = Folders(data, quantize, export)
-    bundled = build_archive(name, device, results, folders, settings, out)
+    folders = Folders(data, profile, rank, choice, train, quantize, export)
+    bundled = build_bundle(read_results(name, device, folders), settings, out)
     for reason in bundled.summary.reasons:
         print(f"{name}: {reason}")
     return bundled

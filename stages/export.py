@@ -7,10 +7,10 @@ from pathlib import Path
 from data.dataset import DatasetInfo, read_split
 from devices.device import Device
 from devices.measure.delivered import ExportResult, Source, check_and_measure, export_result
+from devices.measure.settings import ExportParams
 from devices.measure.target import open_target
 from devices.quantize.result import QuantizeResult
 from devices.runtimes.registry import backend
-from devices.runtimes.settings import ExportParams
 
 
 def export(

@@ -7,10 +7,9 @@ import torch
 from core.checkpoint import Checkpoint
 from core.distributed import Processes
 from models.space.space import SearchSpace
-from models.training.history import SupernetHistory, recorded_steps
+from models.training.history import recorded_steps
 from models.training.learning import Images
-from models.training.supernet.report import sampled_accuracies
-from models.training.supernet.result import TrainedSupernet
+from models.training.supernet.result import SupernetHistory, TrainedSupernet, sampled_accuracies
 from models.training.supernet.settings import SupernetParams
 from models.training.supernet.training import peak_step_bytes, train_supernet
 

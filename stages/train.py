@@ -9,6 +9,7 @@ import torch
 from core.checkpoint import Checkpoint
 from core.distributed import Processes
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
+from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import Supernet, extract
 from models.search.choice import Choice
 from models.space.space import SearchSpace
@@ -18,7 +19,6 @@ from models.training.network import build_objective, compare_slice, train_networ
 from models.training.result import TrainedNetwork
 from models.training.reuse import reuse_or_train
 from models.training.settings import TrainParams
-from models.training.warm_start import shrink_and_perturb
 
 
 def train(

@@ -28,12 +28,12 @@ from benchmarks.harness.runs import Runs
 from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
+from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
 from models.space.costs import flops
 from models.training.loop import Objective, Recipe, Run, supervised_step
 from models.training.network import build_objective
 from models.training.settings import TrainParams
-from models.training.warm_start import shrink_and_perturb
 
 STARTS = {"scratch": 0.0, "slice": 1.0}
 """The share of the slice in the initial weights, by the name of the start."""

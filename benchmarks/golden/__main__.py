@@ -21,7 +21,7 @@ from benchmarks.golden.noise import perturbed, refused
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import table, write_sections
 from benchmarks.quantize.networks import Network, searched
-from bundles.build.content import golden_indices
+from bundles.build.bundle import golden_indices
 from bundles.golden import Golden, tolerance_of
 from core.process import prepare_machine
 from data.dataset import Split

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bundles.errors import BundleError
+from bundles.archive import BundleError
 from bundles.golden import Golden, difference_of
 
 

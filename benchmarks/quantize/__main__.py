@@ -23,7 +23,6 @@ from benchmarks.harness.release import settings
 from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
 from benchmarks.quantize.variants import RUNTIMES, Effort, Row, rows_of
 from core.process import prepare_machine
-from devices.measure.interleaved import Protocol
 from devices.quantize.settings import QuantizeParams
 from devices.runtimes.registry import backend
 from models.training.learning import Images
@@ -80,7 +79,7 @@ def _flags() -> argparse.Namespace:
 
 def _effort(args: argparse.Namespace) -> Effort:
     params = settings(args.params, "quantize", QuantizeParams)
-    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
+    protocol = params.protocol
     runtimes = tuple(name for name in args.runtimes if backend(name).capabilities().can_run)
     return Effort(runtimes, args.images, None if args.no_latency else protocol, params)
 

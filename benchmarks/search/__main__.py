@@ -27,6 +27,7 @@ from benchmarks.harness.runs import SCHEMA, Row, Runs
 from benchmarks.search.report import RANDOM, answers_compared, report
 from core.files import write_json
 from core.process import prepare_machine
+from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import evaluation
@@ -34,7 +35,6 @@ from models.search.loop import answer, search
 from models.space.architecture import Architecture
 from models.space.costs import flops
 from models.training.settings import TrainParams
-from models.training.warm_start import shrink_and_perturb
 
 PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing")
 """The default algorithms; `exhaustive` looks at no image and has no samples."""

@@ -1,4 +1,4 @@
-"""Write `MODEL_CARD.md`: purpose, quality, latency, limits and provenance of the network."""
+"""Write `MODEL_CARD.md`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bundles.build.results import Results
-from bundles.gate import check_latency
+from bundles.gate import check_limit
 from bundles.manifest import Content
-from data.dataset import DatasetInfo
 from devices.device import CPU, Device
 from devices.quantize.result import QAT, CandidateResult
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
-def model_card(content: Content, reproducible: str, info: DatasetInfo, results: Results) -> str:
-    """Return the model card as Markdown.
-
-    Args:
-        content: content of the manifest.
-        reproducible: the manifest's reproducible SHA-256.
-        info: the data set.
-        results: results of the previous stages.
-    """
+def model_card(content: Content, reproducible: str, results: Results) -> str:
+    """Return the model card as Markdown; `reproducible` is the reproducible SHA-256."""
     from jinja2 import Environment, StrictUndefined
 
     # Markdown, not HTML: nothing is escaped.
@@ -33,17 +25,12 @@ def model_card(content: Content, reproducible: str, info: DatasetInfo, results: 
     environment.filters |= {
         "number": number, "interval": _interval, "within": _within, "method": _method
     }  # fmt: skip
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         m=content,
+        results=results,
+        info=results.info,
         budget=content.device.budget,
-        info=info,
         unit=_unit(content.device),
-        test=sum(info.counts["test"].values()),
-        train=sum(info.counts["train"].values()),
-        statement=results.certificate.get("statement"),
-        reason=results.choice.reason,
-        blocks=results.architecture.present,
         limits=list(_limits(content)),
         reproducible=reproducible,
     )
@@ -57,7 +44,6 @@ def number(value: float | None, unit: str = "", absent: str = "not measured") ->
 
 
 def _unit(device: Device) -> str:
-    """Return the compute unit of the device, as a phrase."""
     if device.dsp_architectures:
         return f"a Hexagon DSP of {' or '.join(device.dsp_architectures)}"
     if device.compute_capabilities:
@@ -92,7 +78,7 @@ def _limits(content: Content) -> Iterator[str]:
     if latency.why_not_measured is not None:
         yield f"Latency was not measured: {latency.why_not_measured}"
     if latency.measured is not None and latency.budget is not None:
-        verdict, text = check_latency(latency.measured, latency.interval, latency.budget)
+        verdict, text = check_limit(latency.measured, latency.budget, "ms", latency.interval)
         if verdict == "undecided":
             yield f"Latency {text}."
     if latency.predicted is None:

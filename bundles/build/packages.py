@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-_LICENCE_CLASSIFIER = re.compile(r"License :: (?:OSI Approved :: )?(?P<name>.+)")
 _LONGEST_NAME = 100
 """Some packages put the whole licence text into the name field."""
 
@@ -19,8 +18,7 @@ class Package:
     """One distribution.
 
     Attributes:
-        name: canonical name.
-        version: installed version; None if not installed.
+        version: None if it is not installed.
         expression: licence as an SPDX expression, if stated.
         licence: otherwise the licence as free text, if stated.
         requires: names of required packages.
@@ -34,11 +32,7 @@ class Package:
 
 
 def closure(roots: Iterable[str]) -> list[Package]:
-    """Return the transitive dependencies on a machine like this one, sorted by name.
-
-    Args:
-        roots: distribution names, or names of their modules.
-    """
+    """Return distributions, or those of modules, with their transitive dependencies here."""
     found: dict[str, Package] = {}
     pending = [_distribution(root) for root in roots]
     while pending:
@@ -49,19 +43,14 @@ def closure(roots: Iterable[str]) -> list[Package]:
     return [found[name] for name in sorted(found)]
 
 
-def canonical(name: str) -> str:
-    """Normalise a distribution name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _distribution(root: str) -> str:
     """Return the distribution of this name, or else the one that provides this module."""
     try:
         importlib.metadata.distribution(root)
     except importlib.metadata.PackageNotFoundError:
         holders = importlib.metadata.packages_distributions().get(root, [root])
-        return canonical(sorted(holders)[0])
-    return canonical(root)
+        return canonicalize_name(sorted(holders)[0])
+    return canonicalize_name(root)
 
 
 def _package(name: str) -> Package:
@@ -72,18 +61,16 @@ def _package(name: str) -> Package:
     needed = [Requirement(text) for text in found.requires or ()]
     # An empty `extra` excludes optional dependencies.
     here = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
-    names = tuple(sorted({canonical(requirement.name) for requirement in here}))
+    names = tuple(sorted({canonicalize_name(requirement.name) for requirement in here}))
     return Package(name, found.version, *_licence(found.metadata), names)
 
 
 def _licence(metadata: importlib.metadata.PackageMetadata) -> tuple[str | None, str | None]:
-    expression = metadata.get_all("License-Expression") or [None]
-    if expression[0]:
-        return expression[0], None
-    for stated in metadata.get_all("License") or []:
-        if 0 < len(stated) <= _LONGEST_NAME and "\n" not in stated:
-            return None, stated
-    for line in metadata.get_all("Classifier") or []:
-        if match := _LICENCE_CLASSIFIER.fullmatch(line):
-            return None, match["name"]
-    return None, None
+    """Return the licence as an SPDX expression, or else as text."""
+    if expressions := metadata.get_all("License-Expression"):
+        return expressions[0], None
+    stated = metadata.get_all("License") or []
+    short = [text for text in stated if 0 < len(text) <= _LONGEST_NAME and "\n" not in text]
+    classifiers = [line.split(" :: ") for line in metadata.get_all("Classifier") or []]
+    short += [parts[-1] for parts in classifiers if parts[0] == "License"]
+    return None, short[0] if short else None

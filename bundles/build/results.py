@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bundles.errors import BundleError
+from bundles.archive import BundleError
 from core.files import read_json, sha256_file
 from core.schemas import TRAIN
+from data.dataset import DatasetInfo
+from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
 from devices.measure.delivered import ExportResult
 from devices.quantize.result import QuantizeResult
+from models.nets.equivalence import EquivalenceCheck
 from models.predict.ranking import SCHEMA as CERTIFICATE
 from models.search.choice import Choice
 from models.space.architecture import SCHEMA as ARCHITECTURE
@@ -20,75 +22,94 @@ from models.space.architecture import Architecture
 
 
 @dataclass(frozen=True)
+class Folders:
+    """Outputs of the stages before `bundle`; `choice` is a file."""
+
+    data: Path
+    profile: Path
+    rank: Path
+    choice: Path
+    train: Path
+    quantize: Path
+    export: Path
+
+
+@dataclass(frozen=True)
 class Results:
-    """Results of the previous stages, read from their files.
+    """Results of the previous stages for one device, read from their files.
 
     Attributes:
-        architecture: architecture of the network.
-        choice: the selection and its reason.
-        profile: `latency.json`.
-        certificate: `certificate.json` of the stage rank.
-        train: `train.json`.
-        quantize: `quantize.json`.
-        export: `export.json`.
-        hashes: SHA-256 by name of these files, `ranking.json`, the trained weights and the
-            selected ONNX file.
+        name: the device's.
+        info: of the data set.
+        statement: sentence on the evidence for the network's ranking, if any.
+        slice_check: of the network's slice of the supernet, before its training.
+        val_accuracy: of the trained network.
+        hashes: SHA-256 by name of the stages' results, with the trained weights and the selected
+            ONNX file.
     """
 
+    name: str
+    device: Device
+    folders: Folders
+    info: DatasetInfo
     architecture: Architecture
     choice: Choice
+    statement: str | None
     profile: DeviceProfile
-    certificate: Mapping[str, Any]
-    train: Mapping[str, Any]
+    slice_check: EquivalenceCheck
+    val_accuracy: float | None
     quantize: QuantizeResult
     export: ExportResult
     hashes: Mapping[str, str]
 
 
-def read_results(
-    profile: Path, rank: Path, choice: Path, train: Path, quantize: Path, export: Path
-) -> Results:
+def read_results(name: str, device: Device, folders: Folders) -> Results:
     """Read the results of the previous stages, and check that they belong to one network.
 
     Raises:
         FileFormatError: a file is missing or of another version.
         BundleError: the stages' results belong to different networks.
     """
-    files = {
-        "certificate": (rank / "certificate.json", CERTIFICATE),
-        "train": (train / "train.json", TRAIN),
-        "architecture": (train / "architecture.json", ARCHITECTURE),
-    }
-    content = {name: read_json(path, schema) for name, (path, schema) in files.items()}
-    architecture = Architecture.from_json(content.pop("architecture"))
-    chosen = Choice.read(choice)
+    certificate = folders.rank / "certificate.json"
+    train, described = folders.train / "train.json", folders.train / "architecture.json"
+    trained = read_json(train, TRAIN)
+    architecture = Architecture.from_json(read_json(described, ARCHITECTURE))
+    choice = Choice.read(folders.choice)
     ids = {
-        "choice": chosen.architecture.id,
-        "train": content["train"]["architecture_id"],
+        "choice": choice.architecture.id,
+        "train": trained["architecture_id"],
         "architecture.json": architecture.id,
     }
     if len(set(ids.values())) != 1:
         raise BundleError(f"the stages' results have different networks: {ids}. Run them again.")
-    quantized, exported = QuantizeResult.read(quantize), ExportResult.read(export)
-    if exported.built_from != quantized.file:
+    quantize, export = QuantizeResult.read(folders.quantize), ExportResult.read(folders.export)
+    if export.built_from != quantize.file:
         raise BundleError("export and quantize have different candidates. Run export again.")
     paths = [
-        profile / DeviceProfile.FILE,
-        *(path for path, _ in files.values()),
-        quantize / QuantizeResult.FILE,
-        export / ExportResult.FILE,
-        rank / "ranking.json",
-        train / "model.safetensors",
-        quantize / quantized.file,
+        folders.profile / DeviceProfile.FILE,
+        certificate,
+        train,
+        described,
+        folders.quantize / QuantizeResult.FILE,
+        folders.export / ExportResult.FILE,
+        folders.rank / "ranking.json",
+        folders.train / "model.safetensors",
+        folders.quantize / quantize.file,
     ]
     hashes = {path.name: sha256_file(path) for path in paths}
-    hashes["choice.json"] = sha256_file(choice)  # its file name is the device's name
+    hashes["choice.json"] = sha256_file(folders.choice)  # its file name is the device's name
     return Results(
-        architecture,
-        chosen,
-        DeviceProfile.read(profile),
-        **content,
-        quantize=quantized,
-        export=exported,
+        name=name,
+        device=device,
+        folders=folders,
+        info=DatasetInfo.read(folders.data),
+        architecture=architecture,
+        choice=choice,
+        statement=read_json(certificate, CERTIFICATE).get("statement"),
+        profile=DeviceProfile.read(folders.profile),
+        slice_check=EquivalenceCheck.model_validate(trained["slice"]),
+        val_accuracy=trained["accuracy"]["val"],
+        quantize=quantize,
+        export=export,
         hashes=hashes,
     )

@@ -24,16 +24,11 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "netwright/bundle")
 
 
 def sbom(content: Content, info: DatasetInfo, files: Mapping[str, bytes]) -> bytes:
-    """Return the SBOM file.
-
-    Args:
-        content: content of the manifest.
-        info: the data set.
-        files: the bundle's files by name, except the manifest and the SBOM.
-    """
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    needed, only_portable = packages_of(content)
-    references = {package.name: _purl(package) for package in (*needed, *only_portable)}
+    """Return the SBOM of the files, all but the manifest and the SBOM itself."""
+    of_model = {*content.model.files, content.model.portable}
+    entries = {name: _file(name, files[name]) for name in sorted(files)}
+    packages = packages_of(content)
+    references = {package.name: _purl(package) for package in packages}
     document: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -41,16 +36,19 @@ def sbom(content: Content, info: DatasetInfo, files: Mapping[str, bytes]) -> byt
         "version": 1,
         "metadata": _metadata(content),
         "components": [
-            _network(content, info, hashes),
-            *(_file(name, hashes[name]) for name in sorted(set(hashes) - _model_files(content))),
-            *(_library(package, "required") for package in needed),
-            *(_library(package, "optional") for package in only_portable),
+            {
+                **_network(content, info),
+                "hashes": entries[content.model.entry]["hashes"],
+                "components": [entries[name] for name in entries if name in of_model],
+            },
+            *(entries[name] for name in entries if name not in of_model),
+            *(_library(package, scope) for package, scope in packages.items()),
         ],
         "dependencies": [
             {"ref": "bundle", "dependsOn": ["network", *sorted(references.values())]},
             *(
                 {"ref": _purl(p), "dependsOn": sorted(references[name] for name in p.requires)}
-                for p in (*needed, *only_portable)
+                for p in packages
             ),
         ],
     }
@@ -66,29 +64,23 @@ def serial_number(document: Mapping[str, Any]) -> str:
 
 
 def listed_hashes(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return SHA-256 by name of every file that an SBOM lists.
-
-    Raises:
-        LookupError, TypeError: it was not written by `sbom`.
-    """
+    """Return SHA-256 by name of every file that an SBOM lists."""
     parts = [*document["components"]]
     parts += [file for part in parts for file in part.get("components", ())]
     return {part["name"]: part["hashes"][0]["content"] for part in parts if part["type"] == "file"}
 
 
-def packages_of(content: Content) -> tuple[list[Package], list[Package]]:
-    """Return packages for the delivered file, and those needed only for the portable file."""
+def packages_of(content: Content) -> dict[Package, str]:
+    """Return packages with their scope: `optional` if only the portable file needs them."""
     runtime = backend(content.device.backend).package
-    module = content.model.details.get("provider", runtime)
-    needed = closure(["numpy", module])
-    names = {package.name for package in needed}
+    needed = closure(["numpy", content.model.details.get("provider", runtime)])
     portable = closure([RUNTIME_OF_PORTABLE])
-    return needed, [package for package in portable if package.name not in names]
+    only_portable = [package for package in portable if package not in needed]
+    return dict.fromkeys(needed, "required") | dict.fromkeys(only_portable, "optional")
 
 
 def _metadata(content: Content) -> dict[str, Any]:
     tool = {"type": "application", "name": "netwright", "version": content.versions["netwright"]}
-    described = f"An image classifier for the device '{content.name}'."
     return {
         "lifecycles": [{"phase": "build"}],
         "tools": {"components": [tool]},
@@ -97,13 +89,19 @@ def _metadata(content: Content) -> dict[str, Any]:
             "bom-ref": "bundle",
             "name": content.name,
             "version": content.architecture_id,
-            "description": described,
+            "description": f"An image classifier for the device '{content.name}'.",
         },
     }
 
 
-def _network(content: Content, info: DatasetInfo, hashes: Mapping[str, str]) -> dict[str, Any]:
-    entry, accuracy = content.model.entry, content.accuracy
+def _network(content: Content, info: DatasetInfo) -> dict[str, Any]:
+    """Return the network's component, without its files."""
+    accuracy = content.accuracy
+    metric = {
+        "type": "top-1 accuracy",
+        "value": f"{accuracy.delivered:g}",
+        "slice": f"test split; {accuracy.measured_on}",
+    }
     card = {
         "modelParameters": {
             "approach": {"type": "supervised"},
@@ -114,33 +112,20 @@ def _network(content: Content, info: DatasetInfo, hashes: Mapping[str, str]) -> 
             "inputs": [{"format": f"float32 image (1, {', '.join(map(str, info.image_shape))})"}],
             "outputs": [{"format": f"float32 logits (1, {len(info.classes)})"}],
         },
-        "quantitativeAnalysis": {
-            "performanceMetrics": [
-                {
-                    "type": "top-1 accuracy",
-                    "value": f"{accuracy.delivered:g}",
-                    "slice": f"test split; {accuracy.measured_on}",
-                }
-            ]
-        },
+        "quantitativeAnalysis": {"performanceMetrics": [metric]},
     }
     return {
         "type": "machine-learning-model",
         "bom-ref": "network",
         "name": f"{content.name} {content.precision}",
         "version": content.architecture_id,
-        "hashes": _sha256(hashes[entry]),
         "modelCard": card,
-        "components": [_file(name, hashes[name]) for name in sorted(_model_files(content))],
     }
 
 
-def _model_files(content: Content) -> set[str]:
-    return {*content.model.files, content.model.portable}
-
-
-def _file(name: str, sha256: str) -> dict[str, Any]:
-    return {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": _sha256(sha256)}
+def _file(name: str, content: bytes) -> dict[str, Any]:
+    hashes = [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}]
+    return {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": hashes}
 
 
 def _library(package: Package, scope: str) -> dict[str, Any]:
@@ -163,7 +148,3 @@ def _library(package: Package, scope: str) -> dict[str, Any]:
 def _purl(package: Package) -> str:
     version = "" if package.version is None else f"@{package.version}"
     return f"pkg:pypi/{package.name}{version}"
-
-
-def _sha256(value: str) -> list[dict[str, str]]:
-    return [{"alg": "SHA-256", "content": value}]

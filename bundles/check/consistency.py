@@ -6,9 +6,9 @@ of all places; signatures do. No network is loaded, and torch is not imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
+from bundles.archive import MALFORMED
 from bundles.build.sbom import listed_hashes, serial_number
 from bundles.golden import LABELS, PREPROCESS, read_labels, read_preprocess
 from bundles.manifest import (
@@ -17,50 +17,44 @@ from bundles.manifest import (
     SBOM,
     Manifest,
     accuracy_of,
-    parse_json,
     relative_error,
     reproducible_sha256,
 )
+from bundles.read import Bundle
 from devices.device import NAME
 from models.space.architecture import Architecture
 
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
-"""Errors raised by values of the wrong type in fields that the schema leaves open."""
 
-
-def find_contradictions(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> list[str]:
+def find_contradictions(bundle: Bundle) -> list[str]:
     """Return all contradictions within a bundle with valid hashes, one phrase each.
-
-    Args:
-        path: the bundle, for messages.
-        manifest: its manifest.
-        files: its files' bytes by name.
 
     Raises:
         BundleError: one of the files is malformed.
     """
+    manifest = bundle.manifest
     return [
-        *_network(path, manifest, files),
+        *_network(bundle),
         *_limits(manifest),
         *_numbers(manifest),
         *_checks(manifest),
-        *_derived(path, manifest, files),
+        *_derived(bundle),
     ]
 
 
-def _network(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
+def _network(bundle: Bundle) -> Iterator[str]:
+    manifest = bundle.manifest
     try:
         architecture = Architecture.from_json(manifest.architecture)
         found = architecture.id, architecture.short()
         shape, classes = architecture.image_shape, architecture.classes
-    except _MALFORMED as error:
+    except MALFORMED as error:
         yield f"its architecture is malformed ({error})"
         return
     if found != (manifest.architecture_id, manifest.architecture_short):
         yield f"its architecture has id {found[0]}, not {manifest.architecture_id} as stated"
-    if shape != read_preprocess(path, files).image_shape:
+    if shape != read_preprocess(bundle).image_shape:
         yield f"its network has input shape {shape}, and {PREPROCESS} has another"
-    labels = read_labels(path, files)
+    labels = read_labels(bundle)
     if len(set(labels)) != len(labels):
         yield f"{LABELS} contains a class twice"
     if classes != len(labels):
@@ -94,20 +88,16 @@ def _numbers(manifest: Manifest) -> Iterator[str]:
     accuracy, latency = manifest.accuracy, manifest.latency_ms
     built_from = manifest.model.built_from
     files = {row.file: row.precision for row in manifest.candidates}
-    known = {p: accuracy_of(p, manifest.candidates, built_from) for p in ("float32", "int8")}
     if files.get(built_from) != manifest.precision:
         yield f"the delivered {manifest.precision} model {built_from!a} is not a candidate"
     for precision, found in (("float32", accuracy.float32), ("int8", accuracy.int8)):
-        if found != known[precision]:
+        if found != accuracy_of(precision, manifest.candidates, built_from):
             yield f"it has two different accuracies in {precision}"
     first = next(iter(manifest.ledger), None)
     if first is None or (first.predicted, first.measured) != (latency.predicted, latency.measured):
         yield "its ledger has another latency"
     for entry in manifest.ledger:
-        off = None
-        if entry.predicted is not None and entry.measured:
-            off = relative_error(entry.predicted, entry.measured)
-        if entry.error != off:
+        if entry.error != relative_error(entry.predicted, entry.measured):
             yield f"its ledger has a wrong error for the {entry.what}"
 
 
@@ -122,16 +112,17 @@ def _checks(manifest: Manifest) -> Iterator[str]:
         yield "the last equivalence check and the manifest have different delivered accuracies"
 
 
-def _derived(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[str]:
-    expected = reproducible_sha256(parse_json(path, MANIFEST, files), files)
+def _derived(bundle: Bundle) -> Iterator[str]:
+    manifest, files = bundle.manifest, bundle.files
+    expected = reproducible_sha256(bundle.read_json(MANIFEST), files)
     if manifest.reproducible_sha256 != expected:
         yield "its reproducible SHA-256 does not match its content"
     if f"`{expected[:16]}`".encode() not in files.get(CARD, b""):
         yield f"{CARD} belongs to another bundle"
     listed = {n: h for n, h in manifest.files.items() if n != SBOM}
     try:
-        whole = parse_json(path, SBOM, files)
+        whole = bundle.read_json(SBOM)
         if listed_hashes(whole) != listed or whole["serialNumber"] != serial_number(whole):
             yield f"{SBOM} belongs to another bundle"
-    except _MALFORMED as error:
+    except MALFORMED as error:
         yield f"{SBOM} is malformed ({error})"

@@ -1,19 +1,17 @@
 """Measure the latency of a bundle's delivered file and check it against the budget.
 
-On a machine with the same fingerprint as the device's profile, latency is normalised to the
-profile's reference network, which cancels changes of the machine's speed. On another machine
-the normalisation is not valid: a budget in milliseconds is compared with the raw latency, and a
-budget that is a share of the largest network's latency is not checked.
+On the machine of the device's profile, latency is normalised to the profile's reference network,
+which cancels changes of the machine's speed. On another one a budget in milliseconds is compared
+with the raw latency, and a budget that is a share of the largest network's is not checked.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from bundles.errors import BundleError
-from bundles.gate import check_latency
+from bundles.archive import MALFORMED, BundleError
+from bundles.gate import check_limit
 from bundles.manifest import Latency, Reference
 from bundles.read import Bundle
 from devices.measure.fingerprint import differences
@@ -28,16 +26,8 @@ _MOST_PARAMETERS, _MOST_FLOPS = 10**8, 10**11
 """Limits of a reference network, which is the smallest of a search space."""
 
 
-def measure_latency(path: Path, bundle: Bundle, target: Target | None = None) -> tuple[str, Any]:
-    """Measure the delivered file in separate processes.
-
-    Args:
-        path: the archive, for messages.
-        bundle: its content.
-        target: execution target; None: this machine.
-
-    Returns:
-        A sentence, and True: latency is not over the budget, or cannot be compared with it.
+def measure_latency(bundle: Bundle, target: Target | None = None) -> str:
+    """Measure the delivered file on the target or this machine, and return a sentence.
 
     Raises:
         BundleError: latency is over the budget, or cannot be measured on the target.
@@ -47,31 +37,32 @@ def measure_latency(path: Path, bundle: Bundle, target: Target | None = None) ->
     where = f"with {target.runtime}" if target is not None else "on this machine"
     target = target or LocalTarget(device)
     if target.why_not_measured:
-        raise BundleError(f"{path}: latency cannot be measured. {target.why_not_measured}")
+        raise BundleError(f"{bundle.path}: latency cannot be measured. {target.why_not_measured}")
     machine = target.machine()
     reference = latency.reference
     changed = [] if reference is None else differences(reference.machine, machine)
     try:
         found = _measure(bundle, target, None if changed else reference)
     except MeasurementError as error:
-        raise BundleError(f"{path}: latency could not be measured: {error}") from error
+        raise BundleError(f"{bundle.path}: latency could not be measured: {error}") from error
     context = f"{where} ({machine['runtime']} {machine['runtime_version']})"
     if changed:
         context += f", not the machine of the budget ({'; '.join(changed)}),"
+    recorded = _recorded(latency)
     low, high = found.interval
     span = f"{found.ms:.4g} ms (95% interval {low:.4g} to {high:.4g}) {context}"
     budget = device.budget.latency_ms
     if budget is None:
-        return f"{span}; the device has no latency budget{_recorded(latency)}", True
+        return f"{span}; the device has no latency budget{recorded}"
     if changed and latency.share is not None:
         return (
             f"{span} is not compared: the budget is {latency.share:g} of the largest network's "
-            f"latency on the machine of the profile{_recorded(latency)}"
-        ), True
-    verdict, text = check_latency(found.ms, found.interval, budget)
+            f"latency on the machine of the profile{recorded}"
+        )
+    verdict, text = check_limit(found.ms, budget, "ms", found.interval)
     if verdict == "over":
-        raise BundleError(f"{path}: latency {context} {text}{_recorded(latency)}.")
-    return f"{context} {text}{_recorded(latency)}", True
+        raise BundleError(f"{bundle.path}: latency {context} {text}{recorded}.")
+    return f"{context} {text}{recorded}"
 
 
 def _measure(bundle: Bundle, target: Target, reference: Reference | None) -> Measurement:
@@ -98,15 +89,13 @@ def _recorded(latency: Latency) -> str:
 
 
 def _write_reference(reference: Reference, file: Path) -> None:
-    """Build the reference network with random weights; latency hardly depends on them.
+    """Build the reference network with random weights.
 
     Raises:
         BundleError: the manifest's description is malformed or too large.
     """
-    import torch
-
-    from models.nets.onnx_export import to_onnx
-    from models.nets.subnet import Subnet
+    # These import torch.
+    from devices.latency.networks import write_network
     from models.space.costs import flops, parameters
 
     try:
@@ -114,10 +103,8 @@ def _write_reference(reference: Reference, file: Path) -> None:
         # Untrusted: bound memory and time.
         if parameters(architecture) > _MOST_PARAMETERS or flops(architecture) > _MOST_FLOPS:
             raise BundleError("the manifest's reference network is too large for a reference.")
-        torch.manual_seed(_SEED)
-        content = to_onnx(Subnet(architecture), architecture.image_shape)
+        write_network(architecture, file, _SEED)
     except BundleError:
         raise
-    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
+    except (*MALFORMED, ArithmeticError, RuntimeError) as error:
         raise BundleError(f"the manifest's reference network cannot be built: {error}") from error
-    file.write_bytes(content)

@@ -1,45 +1,32 @@
-"""Verify a bundle and predict with it, from its archive alone. Axes: N images, K classes."""
+"""Verify a bundle, from its archive alone. Axes: N images, C, H, W of the image, K classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bundles.archive import Archive, BundleError, read_archive
 from bundles.check.consistency import find_contradictions
 from bundles.check.latency import measure_latency
-from bundles.errors import BundleError
+from bundles.check.run import run_here
 from bundles.gate import check_limits
-from bundles.golden import (
-    GOLDEN,
-    Golden,
-    Preprocess,
-    difference_of,
-    read_golden,
-    read_labels,
-    read_preprocess,
-)
+from bundles.golden import GOLDEN, Golden, difference_of, read_golden, read_labels, read_preprocess
 from bundles.manifest import Manifest, read_manifest
-from bundles.read import Bundle, Limits, check_hashes, read_archive, read_bundle
-from bundles.signature import Trust
-from data.images import load_image
+from bundles.read import Bundle, check_hashes
+from bundles.signature import Trust, check_public_key
 from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import Target
-from devices.runtimes.registry import backend
-from devices.runtimes.session import Session
+from devices.runtimes.registry import device_backend
 from models.nets.equivalence import EquivalenceError, require_checks
 
 FindTarget = Callable[[Manifest], Target | None]
-
-PORTABLE = "onnxruntime"
-"""Backend of the portable file, used if the bundle's runtime is not available."""
 
 INPUT_TOLERANCE = 1e-4
 """Largest difference of a normalised input: only rounding may differ."""
@@ -52,10 +39,6 @@ class Check:
     name: str
     passed: bool
     detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {"name": self.name, "passed": self.passed, "detail": self.detail}
 
 
 @dataclass(frozen=True)
@@ -71,7 +54,7 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values for `netwright verify --json`."""
-        return {"passed": self.passed, "checks": [check.to_json() for check in self.checks]}
+        return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
 
 
 def verify(
@@ -86,7 +69,7 @@ def verify(
 
     Args:
         bundle: the archive.
-        find_target: returns the execution target of a manifest, if not this machine. It must use
+        find_target: returns the target of a manifest, if not this machine. It must use
             only the caller's settings, because the archive is untrusted.
         trust: signature settings; None: signatures are not checked.
         latency: also measure the delivered file, and check it against the device's budget.
@@ -94,164 +77,147 @@ def verify(
     Raises:
         UserError: signatures cannot be checked with this key on this machine.
     """
-    if trust is not None:
-        trust.check_key()
     done: list[Check] = []
 
-    def step(name: str, check: Callable[[], tuple[str, Any]]) -> Any:
+    def passes(name: str, check: Callable[[], str]) -> bool:
         try:
-            detail, value = check()
+            done.append(Check(name, True, check()))
         except (BundleError, DeviceError, MeasurementError) as error:
             done.append(Check(name, False, str(error)))
-            return None
-        done.append(Check(name, True, detail))
-        return value
+        return done[-1].passed
 
-    # Before the archive is parsed.
-    if trust is not None and step("signature", lambda: (trust.check(bundle), True)) is None:
-        return Verification(tuple(done))
-    archive = step("archive", lambda: _archive(bundle))
-    if archive is None:
-        return Verification(tuple(done))
-    files, _ = archive
-    manifest = step("manifest", lambda: _manifest(bundle, files))
-    if manifest is None:
-        return Verification(tuple(done))
-    if step("hashes", lambda: _hashes(bundle, files, manifest)) is None:
-        return Verification(tuple(done))
-    whole = Bundle(manifest, *archive)
-    # No model is loaded from an inconsistent bundle.
-    if step("consistency", lambda: _consistency(bundle, whole)) is None:
-        return Verification(tuple(done))
-    step("hops", lambda: _equivalence(bundle, manifest))
-    step("golden", lambda: _golden(bundle, whole, find_target))
-    step("processor", lambda: (_processor(manifest, find_target), True))
-    done.append(_limits(whole))
-    if latency:
-        step("latency", lambda: _latency(bundle, whole, find_target))
+    checks = _Checks(bundle, find_target)
+    # The signature before anything is parsed, and consistency before a model is loaded.
+    opening = [
+        ("archive", checks.archive_format),
+        ("manifest", checks.manifest_format),
+        ("hashes", checks.hashes),
+        ("consistency", checks.consistency),
+    ]
+    if trust is not None:
+        check_public_key(trust.public_key)
+        opening.insert(0, ("signature", lambda: trust.check(bundle)))
+    if all(passes(name, check) for name, check in opening):
+        passes("hops", checks.equivalence)
+        passes("golden", checks.golden)
+        passes("processor", checks.processor)
+        passes("limits", checks.limits)
+        if latency:
+            passes("latency", lambda: measure_latency(checks.bundle, checks.target))
     return Verification(tuple(done))
 
 
-def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
-    """Classify image files with a bundle's delivered network.
+@dataclass(frozen=True)
+class _Checks:
+    """The checks of one archive: each returns a sentence, or raises BundleError."""
 
-    Args:
-        bundle: the archive.
-        images: image files of any size and mode.
+    path: Path
+    find_target: FindTarget | None
 
-    Returns:
-        Per image the most probable label and its probability.
+    @cached_property
+    def archive(self) -> Archive:
+        return read_archive(self.path)
 
-    Raises:
-        BundleError: the bundle is invalid, or cannot run on this machine.
-        ValueError: an image cannot be read.
-    """
-    content = read_bundle(bundle)
-    labels = read_labels(bundle, content.files)
-    how = read_preprocess(bundle, content.files)
-    # All images are read first, so that an invalid one fails early.
-    shape = how.image_shape
-    inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]
-    with _session(content, (1, *shape)) as (session, _):
-        rows = [_logits(bundle, session, input_1CHW, len(labels)) for input_1CHW in inputs]
-    return [_most_probable(logits_1K[0], labels) for logits_1K in rows]
+    @cached_property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.archive)
 
+    @cached_property
+    def bundle(self) -> Bundle:
+        return check_hashes(self.archive, self.manifest)
 
-def _archive(path: Path) -> tuple[str, Any]:
-    files, size = read_archive(path, Limits())
-    return f"{len(files)} files in {size:,} bytes, byte-identical", (files, size)
+    @cached_property
+    def target(self) -> Target | None:
+        return None if self.find_target is None else self.find_target(self.manifest)
 
-
-def _manifest(path: Path, files: dict[str, bytes]) -> tuple[str, Any]:
-    manifest = read_manifest(path, files)
-    found = f"device '{manifest.name}', {manifest.precision}, architecture"
-    return f"{found} {manifest.architecture_id}", manifest
-
-
-def _hashes(path: Path, files: dict[str, bytes], manifest: Any) -> tuple[str, Any]:
-    check_hashes(path, files, manifest)
-    return f"all {len(manifest.files)} files have the SHA-256 of the manifest", True
-
-
-def _consistency(path: Path, bundle: Bundle) -> tuple[str, Any]:
-    found = find_contradictions(path, bundle.manifest, bundle.files)
-    if found:
-        raise BundleError(f"{path} is inconsistent: {'; '.join(found)}.")
-    return "redundant fields agree", True
-
-
-def _equivalence(path: Path, manifest: Manifest) -> tuple[str, Any]:
-    try:
-        require_checks(manifest.checks)
-    except EquivalenceError as error:
-        raise BundleError(f"{path}: {error}") from error
-    passed = [check for check in manifest.checks if check.passed]
-    unknown = "".join(
-        f"; {check.source} to {check.target} was not measured"
-        for check in manifest.checks
-        if not check.passed
-    )
-    return f"{len(passed)} equivalence checks from supernet to device passed{unknown}", True
-
-
-def _golden(path: Path, bundle: Bundle, find_target: FindTarget | None) -> tuple[str, Any]:
-    how: Preprocess = read_preprocess(path, bundle.files)
-    labels = read_labels(path, bundle.files)
-    count = bundle.manifest.golden.images
-    golden = read_golden(path, bundle.files, count, how.image_shape, len(labels))
-    _check_golden(path, golden, bundle.manifest.golden.tolerance, len(labels))
-    off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
-    if not off <= INPUT_TOLERANCE:
-        raise BundleError(f"{path}: preprocessing does not reproduce the golden inputs ({off:g}).")
-    target = None if find_target is None else find_target(bundle.manifest)
-    images = [row[np.newaxis] for row in golden.inputs_NCHW]
-    if target is not None:
-        outputs_NK, runtime = _run_on_target(bundle, target, images), target.runtime
-    else:
-        with _session(bundle, (1, *how.image_shape)) as (session, runtime):
-            rows = [_logits(path, session, image_1CHW, len(labels)) for image_1CHW in images]
-        outputs_NK = np.concatenate(rows)
-    if outputs_NK.shape != golden.outputs_NK.shape:
-        raise BundleError(f"{path}: {runtime} returns outputs of shape {outputs_NK.shape}.")
-    difference = difference_of(path, outputs_NK, golden, runtime)
-    return (
-        f"{count} outputs within {golden.tolerance:.4g} (largest difference {difference:.4g}) "
-        f"with {runtime}"
-    ), True
-
-
-def _processor(manifest: Manifest, find_target: FindTarget | None) -> str:
-    """Compare the processor with the one of the measurements; informational only.
-
-    Raises:
-        DeviceError: the device's agent cannot be used.
-    """
-    then, device = manifest.model.measured_on, manifest.device
-    target = None if find_target is None else find_target(manifest)
-    if target is None:
-        now = machine_state(device.backend, device.threads, device.openvino_device)
-    else:
-        now = target.machine()
-    name, known = now.get("processor"), now.get("features")
-    here = f"{name} ({', '.join(known) if known else 'features unknown'})"
-    if then is None:
-        return f"this is {here}; the processor of the measurements was not recorded"
-    if (then.system, [*(then.features or ())]) == (now.get("system"), [*(known or ())]):
-        return f"{here} has the features of the processor of the measurements"
-    features = ", ".join(then.features) if then.features else "features unknown"
-    text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
-    saturating = backend(device.backend).for_unit(device.openvino_device).weight_bits(now) == 7
-    if manifest.precision == "int8" and saturating and manifest.model.weight_bits != 7:
-        text += (
-            "; its int8 kernels saturate with 8-bit weights, so predictions differ too: "
-            "build the bundle on this kind of processor"
+    def archive_format(self) -> str:
+        return (
+            f"{len(self.archive.files)} files in {self.archive.size_bytes:,} bytes, byte-identical"
         )
-    return text
 
+    def manifest_format(self) -> str:
+        found = self.manifest
+        return f"device '{found.name}', {found.precision}, architecture {found.architecture_id}"
 
-def _latency(path: Path, bundle: Bundle, find_target: FindTarget | None) -> tuple[str, Any]:
-    target = None if find_target is None else find_target(bundle.manifest)
-    return measure_latency(path, bundle, target)
+    def hashes(self) -> str:
+        count = len(self.bundle.manifest.files)
+        return f"all {count} files have the SHA-256 of the manifest"
+
+    def consistency(self) -> str:
+        if found := find_contradictions(self.bundle):
+            raise BundleError(f"{self.path} is inconsistent: {'; '.join(found)}.")
+        return "redundant fields agree"
+
+    def equivalence(self) -> str:
+        checks = self.manifest.checks
+        try:
+            require_checks(checks)
+        except EquivalenceError as error:
+            raise BundleError(f"{self.path}: {error}") from error
+        unknown = [check for check in checks if not check.passed]
+        notes = [f"; {check.source} to {check.target} was not measured" for check in unknown]
+        return (
+            f"{len(checks) - len(unknown)} equivalence checks from supernet to device passed"
+            f"{''.join(notes)}"
+        )
+
+    def golden(self) -> str:
+        path, manifest = self.path, self.manifest
+        how, labels = read_preprocess(self.bundle), read_labels(self.bundle)
+        count = manifest.golden.images
+        golden = read_golden(self.bundle, count, how.image_shape, len(labels))
+        _check_golden(path, golden, manifest.golden.tolerance, len(labels))
+        off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
+        if not off <= INPUT_TOLERANCE:
+            raise BundleError(
+                f"{path}: preprocessing does not reproduce the golden inputs ({off:g})."
+            )
+        images = [row[np.newaxis] for row in golden.inputs_NCHW]
+        if self.target is None:
+            outputs_NK, runtime = run_here(self.bundle, images, len(labels))
+        else:
+            runtime = self.target.runtime
+            with self.bundle.unpacked() as folder:
+                entry, threads = folder / manifest.model.entry, manifest.device.threads
+                outputs_NK = self.target.outputs(entry, images, threads)
+        if outputs_NK.shape != golden.outputs_NK.shape:
+            raise BundleError(f"{path}: {runtime} returns outputs of shape {outputs_NK.shape}.")
+        difference = difference_of(path, outputs_NK, golden, runtime)
+        return (
+            f"{count} outputs within {golden.tolerance:.4g} (largest difference {difference:.4g}) "
+            f"with {runtime}"
+        )
+
+    def processor(self) -> str:
+        """Compare the processor with the one of the measurements; informational only."""
+        then, device = self.manifest.model.measured_on, self.manifest.device
+        if self.target is None:
+            now = machine_state(device.backend, device.threads, device.openvino_device)
+        else:
+            now = self.target.machine()
+        name, known = now.get("processor"), now.get("features")
+        here = f"{name} ({', '.join(known) if known else 'features unknown'})"
+        if then is None:
+            return f"this is {here}; the processor of the measurements was not recorded"
+        if (then.system, [*(then.features or ())]) == (now.get("system"), [*(known or ())]):
+            return f"{here} has the features of the processor of the measurements"
+        features = ", ".join(then.features) if then.features else "features unknown"
+        text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
+        saturating = device_backend(device).weight_bits(now) == 7
+        weight_bits = self.manifest.model.weight_bits
+        if self.manifest.precision == "int8" and saturating and weight_bits != 7:
+            text += (
+                "; its int8 kernels saturate with 8-bit weights, so predictions differ too: "
+                "build the bundle on this kind of processor"
+            )
+        return text
+
+    def limits(self) -> str:
+        verdict = check_limits(self.manifest, self.archive.size_bytes)
+        text = "; ".join((*verdict.reasons, *verdict.kept))
+        if not verdict.passed:
+            raise BundleError(text)
+        return text
 
 
 def _check_golden(path: Path, golden: Golden, tolerance: float, classes: int) -> None:
@@ -265,57 +231,3 @@ def _check_golden(path: Path, golden: Golden, tolerance: float, classes: int) ->
         )
     if not np.isin(golden.labels_N, np.arange(classes)).all():
         raise BundleError(f"{path}: {GOLDEN} has labels outside the classes.")
-
-
-def _run_on_target(
-    bundle: Bundle, target: Target, images: Sequence[npt.NDArray[np.float32]]
-) -> npt.NDArray[np.float32]:
-    manifest = bundle.manifest
-    with bundle.unpacked() as folder:
-        return target.outputs(folder / manifest.model.entry, images, manifest.device.threads)
-
-
-def _limits(bundle: Bundle) -> Check:
-    verdict = check_limits(bundle.manifest, bundle.size_bytes)
-    return Check("limits", verdict.passed, "; ".join((*verdict.reasons, *verdict.kept)))
-
-
-@contextmanager
-def _session(bundle: Bundle, shape: tuple[int, ...]) -> Iterator[tuple[Session, str]]:
-    """Open the delivered file, or the portable file if its runtime is not available."""
-    manifest = bundle.manifest
-    runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)
-    entry = manifest.model.entry
-    why_not_run = runtime.why_not_run(manifest.device)
-    label = f"{runtime.runtime} {runtime.version()}"
-    if why_not_run:
-        runtime, entry = backend(PORTABLE), manifest.model.portable
-        found = runtime.capabilities()
-        if not found.can_run:
-            raise BundleError(f"the bundle cannot run here. {why_not_run} {found.reason}")
-        label = f"{runtime.runtime} {runtime.version()} on {entry} ({why_not_run})"
-    with (
-        bundle.unpacked() as folder,
-        runtime.open(folder / entry, manifest.device.threads) as opened,
-    ):
-        if tuple(opened.input_shape) != shape:
-            raise BundleError(f"{entry} has input shape {opened.input_shape}, not {shape}.")
-        yield opened, label
-
-
-def _logits(
-    path: Path, session: Session, input_1CHW: npt.NDArray[np.float32], classes: int
-) -> npt.NDArray[np.float32]:
-    logits_1K = session(input_1CHW)
-    if logits_1K.shape != (1, classes):
-        raise BundleError(f"{path}: the output shape is {logits_1K.shape}, not {(1, classes)}.")
-    return logits_1K
-
-
-def _most_probable(logits_K: npt.NDArray[np.float32], labels: tuple[str, ...]) -> tuple[str, float]:
-    weights_K = np.exp(logits_K.astype(np.float64) - logits_K.max())
-    best = int(logits_K.argmax())
-    return labels[best], float(weights_K[best] / weights_K.sum())
-
-
-__all__ = ["BundleError", "Check", "Verification", "predict", "verify"]

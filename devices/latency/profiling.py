@@ -135,7 +135,7 @@ def profile(
     wanted = plan(space, device, runtime, params)
     files, whole = write_models(wanted, space, runtime, params, work, on_done)
     reference = work / REFERENCE
-    block_rows = target.measure(files, reference, params.block_protocol, on_done)
+    block_rows = target.measure(files, reference, params.protocol, on_done)
     expected_ms = next(row.reference_ms for row in block_rows.values())
     network_rows = target.measure(whole, reference, params.network_protocol, on_done, expected_ms)
     # Normalise both to the reference latency of the second measurement, which is the longer one.

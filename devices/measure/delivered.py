@@ -19,14 +19,12 @@ from core.schemas import EXPORT
 from data.dataset import DatasetInfo, Split
 from devices.device import Device, Precision
 from devices.measure.inference import accuracy, device_logits, reference_logits
-from devices.measure.interleaved import Measurement, Protocol, pool, replicate
+from devices.measure.interleaved import Measurement, pool, replicate
 from devices.measure.reference import LatencyReference
+from devices.measure.settings import ExportParams
 from devices.measure.target import Target
 from devices.runtimes.base import Backend, Built
-from devices.runtimes.settings import ExportParams
-from models.nets.equivalence import EquivalenceCheck, Limits, compare, onnx_name, scaled
-
-FLOAT32 = "float32"
+from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
 
 class ExportResult(Artifact):
@@ -162,16 +160,13 @@ def compare_with_source(
         split = subsample(split, params.emulated_images)
     expected_NK = reference_logits(source.onnx, split, info)
     found_NK = device_logits(target, entry, split, info)
-    largest = None
-    if source.precision != FLOAT32:
-        largest = scaled(params.lower_difference, expected_NK)
     check = compare(
         onnx_name(source.name),
         delivered_name(target.runtime),
         expected_NK,
         found_NK,
         np.asarray(split.labels_N),
-        equivalence_limits(params, source.precision, largest),
+        params.limits.of(source.precision, expected_NK),
     )
     return check, accuracy(found_NK, split) if len(split) == len(test[0]) else None
 
@@ -180,10 +175,9 @@ def measure_latency(
     reference: LatencyReference, name: str, target: Target, entry: Path, params: ExportParams
 ) -> Measurement:
     """Measure the delivered file's latency, normalised to the profile's reference network."""
-    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     models = replicate(entry)
     with Progress("measure", len(models)) as progress:
-        return pool(reference.measure(name, target, models, protocol, count_steps(progress)))
+        return pool(reference.measure(name, target, models, params.protocol, count_steps(progress)))
 
 
 def subsample(split: Split, count: int) -> Split:
@@ -195,29 +189,6 @@ def subsample(split: Split, count: int) -> Split:
 def delivered_name(runtime: str) -> str:
     """Name of the delivered file in the equivalence checks."""
     return f"delivered file in {runtime}"
-
-
-def equivalence_limits(
-    params: ExportParams, precision: str, lower_difference: float | None = None
-) -> Limits:
-    """Limits of the check.
-
-    Args:
-        params: the limits, per precision.
-        precision: precision of the file.
-        lower_difference: logit limit below float32; None: nothing was measured to scale it.
-    """
-    if precision == FLOAT32:
-        return Limits(
-            max_difference=params.max_difference,
-            agreement=params.float32_agreement,
-            accuracy_drop=params.float32_accuracy_drop,
-        )
-    return Limits(
-        max_difference=lower_difference,
-        agreement=params.min_agreement,
-        accuracy_drop=params.lower_accuracy_drop,
-    )
 
 
 def export_result(
@@ -242,7 +213,7 @@ def export_result(
     unmeasured = EquivalenceCheck(
         source=onnx_name(source.name),
         target=delivered_name(runtime.runtime),
-        limit=equivalence_limits(params, source.precision),
+        limit=params.limits.of(source.precision, None),
         why_not_measured=why_not_measured,
     )
     return ExportResult(

@@ -16,7 +16,6 @@ from core.checkpoint import Checkpoint
 from core.files import write_bytes
 from core.progress import Progress, count_steps
 from devices.device import Device
-from devices.measure.interleaved import Protocol
 from devices.measure.reference import LatencyReference
 from devices.measure.target import Target
 from devices.quantize.candidate import FLOAT32, NO_METHOD, Candidate, Variant
@@ -127,11 +126,9 @@ def measure_candidates(
     if not any(c in allowed for c in requested):
         chosen |= {c.variant.name for c in requested}
     models = {c.variant.name: work.path(c.variant) for c in offered if c.variant.name in chosen}
-    params = work.params
-    protocol = Protocol(params.blocks, params.calls, params.max_interval, params.time_limit_s)
     with Progress("measure variants", len(models)) as progress:
         reference = LatencyReference.read(profile)
-        found = reference.measure(name, target, models, protocol, count_steps(progress))
+        found = reference.measure(name, target, models, work.params.protocol, count_steps(progress))
     return [
         c.with_latency(found[c.variant.name]) if c.variant.name in found else c for c in candidates
     ]

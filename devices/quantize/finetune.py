@@ -26,9 +26,9 @@ from models.nets.equalization import equalise
 from models.nets.evaluate import fold_batch_norms
 from models.nets.fake_quantization import Rounding, fake_quantize, remove_rounding
 from models.nets.onnx_export import to_onnx
-from models.training.learning import Images, history_rows, learn_with_checkpoints
-from models.training.loop import Objective, Run
-from models.training.quantized_training import self_distillation_step
+from models.training.history import recorded_steps
+from models.training.learning import Images, learn_with_checkpoints
+from models.training.loop import Objective, Run, supervised_step
 
 ROUNDING: dict[Activations, Rounding] = {
     "uint8": "affine",
@@ -78,7 +78,7 @@ def build_finetuned(work: Work, network: nn.Module, checkpoint: Checkpoint) -> F
         for variant in build_int8(work, source, calibrated)
     ]
     accuracy = {name: images.accuracy(tuned, name) for name in SPLITS[1:]}
-    return Finetuned(source.file, tuple(variants), accuracy, history_rows(run))
+    return Finetuned(source.file, tuple(variants), accuracy, recorded_steps(run))
 
 
 def finetune(
@@ -110,9 +110,10 @@ def finetune(
         params.label_smoothing,
         distill_weight=params.distill_weight,
         temperature=params.temperature,
+        teacher=original,
     )
     run = Run(learner, params.recipe(stream.steps_per_epoch))
-    learn = self_distillation_step(learner, original, objective)
+    learn = supervised_step(learner, objective)
     learn_with_checkpoints("fine-tune", run, stream.at, learn, checkpoint)
     remove_rounding(tuned)
     return tuned.eval(), run

@@ -83,7 +83,7 @@ class FinetunedResult(Record):
     accuracy: dict[str, float]
     """Top-1 of the float network, by split."""
     history: tuple[dict[str, Any], ...]
-    """Training history; see models.training.learning.history_rows."""
+    """Training history; see models.training.history."""
 
 
 class QuantizeResult(Artifact):

@@ -7,7 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from core.settings import Threaded
+from devices.measure.settings import MeasureParams
 from devices.quantize.calibration import Method
+from models.nets.equivalence import Limits, PrecisionLimits
 from models.training.learning import LearningParams
 
 When = Literal["needed", "always", "never"]
@@ -42,7 +44,7 @@ class FinetuneParams(LearningParams):
     """Steps between two checkpoints."""
 
 
-class QuantizeParams(Threaded):
+class QuantizeParams(Threaded, MeasureParams):
     """Section `quantize` of `params.yaml`."""
 
     methods: tuple[Method, ...] = Field(
@@ -68,32 +70,11 @@ class QuantizeParams(Threaded):
 
     The higher precision is then selected; within one precision, the more accurate file.
     """
-    max_difference: float = Field(0.001, gt=0)
-    """Largest absolute logit difference between the trained network and its ONNX file."""
-    float32_agreement: float = Field(0.999, ge=0, le=1)
-    """Least share of test images with equal predictions of trained network and ONNX file."""
-    min_agreement: float = Field(0.9, ge=0, le=1)
-    """Least share of test images with equal predictions of a lower precision and float32."""
-    float32_accuracy_drop: float = Field(0.001, ge=0, le=1)
-    """Largest top-1 test accuracy drop of the ONNX file against the trained network."""
-    lower_difference: float = Field(1.0, gt=0)
-    """Largest logit difference of a lower precision, as a share of the largest logit.
-
-    Loose, because rounding changes logits more than predictions; it detects other errors.
-    """
-    lower_accuracy_drop: float = Field(0.05, ge=0, le=1)
-    """Largest top-1 test accuracy drop of a delivered lower precision; above it the stage fails.
-
-    Not used for selection, which applies the device's `max_accuracy_drop` on validation images.
-    """
-    blocks: int = Field(9, ge=1)
-    """Interleaved blocks per latency measurement, at least; never fewer than 6."""
-    calls: int = Field(20, ge=1)
-    """Calls per block, at least."""
-    max_interval: float = Field(0.02, gt=0)
-    """Blocks are added until half the 95% interval is at most this share of the latency."""
-    time_limit_s: float = Field(5.0, gt=0)
-    """Seconds per latency measurement after which no more blocks are added."""
+    limits: PrecisionLimits = PrecisionLimits(
+        lower=Limits(difference=1.0, agreement=0.9, accuracy_drop=0.05)
+    )
+    """Of the float32 file against the trained network, and of lower precisions against the float32
+    file: loose, because rounding changes logits more than predictions; it detects other errors."""
     finetune: FinetuneParams = FinetuneParams()
     """Quantisation-aware fine-tuning."""
 

@@ -22,7 +22,7 @@ from devices.quantize.evaluate import calibration_images, evaluate_onnx
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import Calibrated, calibrate, methods_of, quantize, to_float16
 from devices.runtimes.base import Backend
-from models.nets.equivalence import Limits, compare, onnx_name, scaled
+from models.nets.equivalence import compare, onnx_name
 
 _AT_ONCE = 2
 
@@ -130,7 +130,7 @@ def _evaluate(work: Work, variant: Variant) -> Candidate:
         expected_NK,
         test.logits_NK,
         np.asarray(work.splits["test"].labels_N),
-        equivalence_limits(work.params, variant, expected_NK),
+        work.params.limits.of(variant.precision, expected_NK),
     )
     assert check.agreement is not None  # `compare` measures it
     work.logits[variant.name] = test.logits_NK
@@ -143,19 +143,4 @@ def _evaluate(work: Work, variant: Variant) -> Candidate:
         spread=None,
         size_bytes=model.stat().st_size,
         check=check,
-    )
-
-
-def equivalence_limits(params: QuantizeParams, variant: Variant, expected_NK: Logits) -> Limits:
-    """Limits of an equivalence check: strict for float32, wider for lower precisions."""
-    if variant.source is None:
-        return Limits(
-            max_difference=params.max_difference,
-            agreement=params.float32_agreement,
-            accuracy_drop=params.float32_accuracy_drop,
-        )
-    return Limits(
-        max_difference=scaled(params.lower_difference, expected_NK),
-        agreement=params.min_agreement,
-        accuracy_drop=params.lower_accuracy_drop,
     )

@@ -26,8 +26,7 @@ Layer = nn.Conv2d | nn.Linear
 def equalise(network: nn.Module) -> None:
     """Equalise, in place, pairs of layers with at most a ReLU between them.
 
-    Args:
-        network: with batch norms folded; its outputs stay equal up to rounding.
+    Batch norms must be folded. Outputs stay equal up to rounding.
     """
     pairs = list(_pairs(trace(network)))
     for _ in range(_SWEEPS):

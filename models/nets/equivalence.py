@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from core.artifact import Record
+from core.settings import Params
 
 Logits = npt.NDArray[np.floating[Any]]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,8 +25,8 @@ class EquivalenceError(ValueError):
     """A variant of the network differs from its source; the message names both."""
 
 
-class Limits(Record):
-    """Limits of an equivalence check."""
+class AppliedLimits(Record):
+    """Limits of one equivalence check."""
 
     max_difference: Difference | None
     """Largest absolute difference of any logit; None: not scaled, as nothing was measured."""
@@ -33,6 +34,38 @@ class Limits(Record):
     """Least share of images with the same prediction."""
     accuracy_drop: Share
     """Largest loss of top-1 accuracy, as a share of the images."""
+
+
+class Limits(Params):
+    """Limits of equivalence checks."""
+
+    difference: float = Field(gt=0)
+    """Largest difference of any logit, as a share of the largest logit; for `float32`, absolute."""
+    agreement: Share
+    """Minimum share of test images with the same prediction."""
+    accuracy_drop: Share
+    """Largest loss of top-1 test accuracy; above it the stage fails. No precision is selected by
+    it."""
+
+    def scaled(self, scale: float | None = 1.0) -> AppliedLimits:
+        """The limits with the difference times `scale`; None: nothing was measured to scale it."""
+        difference = None if scale is None else float(f"{self.difference * scale:.6g}")
+        return AppliedLimits(
+            max_difference=difference, agreement=self.agreement, accuracy_drop=self.accuracy_drop
+        )
+
+
+class PrecisionLimits(Params):
+    """Limits of equivalence checks by precision: of float32 files, and of those below."""
+
+    float32: Limits = Limits(difference=0.001, agreement=0.999, accuracy_drop=0.001)
+    lower: Limits
+
+    def of(self, precision: str, expected_NK: Logits | None) -> AppliedLimits:
+        """The limits of a file of a precision, given its source's logits if it was compared."""
+        if precision == "float32":
+            return self.float32.scaled()
+        return self.lower.scaled(None if expected_NK is None else largest_logit(expected_NK))
 
 
 class EquivalenceCheck(Record):
@@ -52,7 +85,7 @@ class EquivalenceCheck(Record):
     """Top-1 of the source on them."""
     images: int = Field(0, ge=0)
     """Number of images compared."""
-    limit: Limits
+    limit: AppliedLimits
     passed: bool | None = None
     """Whether the limits held when the check was recorded."""
     why_not_measured: str | None = None
@@ -107,7 +140,7 @@ def compare(
     expected_NK: Logits,
     found_NK: Logits,
     labels_N: npt.NDArray[np.int64],
-    limits: Limits,
+    limits: AppliedLimits,
 ) -> EquivalenceCheck:
     """Compare two variants of a network by their logits.
 
@@ -149,9 +182,9 @@ def onnx_name(name: str) -> str:
     return f"{name} ONNX"
 
 
-def scaled(share: float, logits_NK: Logits) -> float:
-    """A difference limit relative to the largest absolute logit."""
-    return float(f"{share * float(np.abs(logits_NK).max()):.6g}")
+def largest_logit(logits_NK: Logits) -> float:
+    """The largest absolute logit, which scales the limit of a relative difference."""
+    return float(np.abs(logits_NK).max())
 
 
 def require_checks(checks: Sequence[EquivalenceCheck]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.nets.batch import LabelledImages
+from data.stream import Batch
 from models.nets.subnet import ConvNorm
 from models.nets.supernet import Supernet, extract
 from models.space.architecture import Architecture
@@ -28,10 +28,10 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
     """Recompute the batch norms' running statistics as averages over batches, in place.
 
     A slice of a supernet has statistics averaged over many paths, which make its accuracy
-    meaningless (Pi-NAS and all single-path methods). Weights are not changed.
+    meaningless (Pi-NAS and all single-path methods). Weights and training mode are not changed.
 
     Args:
-        subnet: a plain network; its training mode is restored.
+        subnet: a plain network.
         batches: normalised images (N, C, H, W) of the training split.
 
     Raises:
@@ -55,14 +55,14 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 @torch.inference_mode()
-def logits(model: Model, batches: Iterable[LabelledImages]) -> npt.NDArray[np.float32]:
+def logits(model: Model, batches: Iterable[Batch]) -> npt.NDArray[np.float32]:
     """Logits (N, K) on all batches, in order."""
     rows = [model(batch.images_NCHW).numpy() for batch in batches]
     return np.concatenate(rows).astype(np.float32, copy=False)
 
 
 @torch.inference_mode()
-def accuracy(model: Model, batches: Iterable[LabelledImages]) -> float:
+def accuracy(model: Model, batches: Iterable[Batch]) -> float:
     """Top-1 accuracy, a fraction.
 
     Raises:
@@ -82,16 +82,9 @@ def slice_accuracy(
     supernet: Supernet,
     architecture: Architecture,
     calibration: Iterable[Tensor],
-    held_out: Iterable[LabelledImages],
+    held_out: Iterable[Batch],
 ) -> float:
-    """Top-1 accuracy of a supernet's slice with recalibrated batch norms.
-
-    Args:
-        supernet: not modified.
-        architecture: of the slice.
-        calibration: batches of training images (N, C, H, W) for the batch norm statistics.
-        held_out: batches to evaluate on.
-    """
+    """Top-1 accuracy on `held_out` of a supernet's slice, recalibrated by training images."""
     subnet = extract(supernet, architecture)
     recalibrate(subnet, calibration)
     return accuracy(subnet.eval(), held_out)

@@ -34,12 +34,8 @@ _LEAST_SCALE = 1e-12
 class FakeQuantize(nn.Module):
     """Quantise and dequantise a tensor to 8 bits over its observed range.
 
-    The range includes 0 and is a moving average of the batches' minima and maxima; it is updated
-    in training mode only.
-
-    Args:
-        symmetric: use a range symmetric around 0.
-        span: a fixed range, never updated.
+    The range includes 0 and is a moving average of the batches' minima and maxima, updated in
+    training mode only; a given `span` is never updated. `symmetric` extends it around 0.
     """
 
     low: Tensor
@@ -73,11 +69,7 @@ class FakeQuantize(nn.Module):
 
 
 class RoundedWeight(nn.Module):
-    """Symmetric fake quantisation of a weight per output channel (first axis).
-
-    Args:
-        largest: largest integer; the smallest is its negative.
-    """
+    """Symmetric fake quantisation of a weight per output channel to integers up to `largest`."""
 
     def __init__(self, largest: int) -> None:
         super().__init__()

@@ -31,13 +31,8 @@ def supernet_features(
     architecture: Architecture,
     update_statistics: bool = True,
 ) -> ForwardResult:
-    """Features and logits of one architecture of a supernet; see `Supernet.forward`.
-
-    Raises:
-        UserError: the architecture is not of this supernet's space.
-    """
-    position = len(architecture.blocks) - 1
-    head = supernet.shared_block(position, architecture.present[-1])
+    """Features and logits of one architecture of a supernet; see `Supernet.forward`."""
+    head = supernet.shared_block(len(architecture.blocks) - 1, architecture.present[-1])
     return _capture(
         head.cells[LINEAR], lambda: supernet(images_NCHW, architecture, update_statistics)
     )
@@ -51,7 +46,6 @@ def subnet_features(subnet: Subnet, images_NCHW: Tensor) -> ForwardResult:
 
 
 def _capture(linear: nn.Module, forward: Callable[[], Tensor]) -> ForwardResult:
-    """Run `forward` and capture the input of `linear`."""
     captured: list[Tensor] = []
 
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -62,8 +56,5 @@ def _capture(linear: nn.Module, forward: Callable[[], Tensor]) -> ForwardResult:
         logits_NK = forward()
     finally:
         handle.remove()
-    assert len(captured) == 1
-    return ForwardResult(captured[0], logits_NK)
-
-
-__all__ = ["ForwardResult", "subnet_features", "supernet_features"]
+    (features_NC,) = captured
+    return ForwardResult(features_NC, logits_NK)

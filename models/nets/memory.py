@@ -17,10 +17,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
     """Peak tensor memory of `work` in bytes, beyond what was allocated before.
 
     Counts all CPU allocations of torch, including those inside operators, but not those of
-    libraries (e.g. oneDNN scratch memory).
-
-    Args:
-        work: called twice; the first call is a warm-up for one-time allocations.
+    libraries (e.g. oneDNN scratch memory). `work` is called twice: first for one-time allocations.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # suppress the warning about a missing GPU
     work()

@@ -13,14 +13,10 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def to_onnx(module: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
-    """Export a module to ONNX for one image: float32 `images` (1, C, H, W) to `logits`.
+    """Export a module to ONNX in evaluation mode: float32 `images` (1, C, H, W) to `logits`.
 
     The batch size is fixed at 1, as run on the devices. The TorchScript exporter is used because
     it takes milliseconds per block instead of seconds, and a profile exports hundreds of blocks.
-
-    Args:
-        module: maps one tensor to one tensor; exported in evaluation mode.
-        input_shape: (channels, height, width).
     """
     was_training = module.training
     module.eval()

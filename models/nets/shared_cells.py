@@ -14,21 +14,42 @@ from torch.nn import functional
 from core.distributed import joint_statistics
 from models.space.operators.base import Affine, Cell, Conv, Linear, Pointwise
 
+EPS, MOMENTUM = 1e-5, 0.1
+"""Of batch norms; PyTorch's defaults."""
 _NARROW = (torch.bfloat16, torch.float16)
 """Types too imprecise for statistics over many pixels."""
+
+
+def joint_batch_norm(
+    x_NCHW: Tensor, affine: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Normalise by the statistics of all processes, each with an equal share of the batch.
+
+    Args:
+        x_NCHW: this process's share.
+        affine: scale and shift per channel.
+        running: mean and variance to update; None to leave them.
+    """
+    wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
+    mean_C, var_C, count = joint_statistics(wide_NCHW)
+    if running is not None:
+        with torch.no_grad():
+            running[0].lerp_(mean_C, MOMENTUM)
+            running[1].lerp_(var_C * (count / (count - 1)), MOMENTUM)
+    scale_C = affine[0] * (var_C + EPS).rsqrt()
+    shift_C = affine[1] - mean_C * scale_C
+    out_NCHW = wide_NCHW * scale_C[:, None, None] + shift_C[:, None, None]
+    return out_NCHW.to(x_NCHW.dtype)
 
 
 class SlicedNorm(nn.Module):
     """Batch normalisation that is sliced to the first channels for narrower blocks.
 
     Attributes:
-        synchronised: in training, normalise over the images of all processes, each with an equal
-            share of the batch (see `core.distributed`).
+        synchronised: in training, normalise over the images of all processes.
     """
 
     synchronised = False
-    eps = 1e-5
-    momentum = 0.1
     running_mean: Tensor
     running_var: Tensor
 
@@ -39,12 +60,13 @@ class SlicedNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
+    def forward(self, x_NCHW: Tensor, update_statistics: bool = True) -> Tensor:
         """Use batch statistics in training, running statistics in evaluation."""
-        if self.training and self.synchronised:
-            return self._forward_synchronised(x_NCHW, update_statistics)
         weight_C, bias_C, mean_C, var_C = self._sliced(x_NCHW.shape[1])
         tracked = update_statistics or not self.training
+        if self.training and self.synchronised:
+            running = (mean_C, var_C) if tracked else None
+            return joint_batch_norm(x_NCHW, (weight_C, bias_C), running)
         return functional.batch_norm(
             x_NCHW,
             mean_C if tracked else None,
@@ -52,8 +74,8 @@ class SlicedNorm(nn.Module):
             weight_C,
             bias_C,
             training=self.training,
-            momentum=self.momentum,
-            eps=self.eps,
+            momentum=MOMENTUM,
+            eps=EPS,
         )
 
     def _sliced(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -63,26 +85,9 @@ class SlicedNorm(nn.Module):
         weight_C, bias_C, mean_C, var_C = (tensor[:channels] for tensor in whole)
         return weight_C, bias_C, mean_C, var_C
 
-    def _forward_synchronised(self, x_NCHW: Tensor, update_statistics: bool) -> Tensor:
-        weight_C, bias_C, running_mean_C, running_var_C = self._sliced(x_NCHW.shape[1])
-        wide_NCHW = x_NCHW.float() if x_NCHW.dtype in _NARROW else x_NCHW
-        mean_C, var_C, count = joint_statistics(wide_NCHW)
-        if update_statistics:
-            with torch.no_grad():
-                running_mean_C.lerp_(mean_C, self.momentum)
-                running_var_C.lerp_(var_C * (count / (count - 1)), self.momentum)
-        scale_C = weight_C * (var_C + self.eps).rsqrt()
-        shift_C = bias_C - mean_C * scale_C
-        out_NCHW = wide_NCHW * scale_C[:, None, None] + shift_C[:, None, None]
-        return out_NCHW.to(x_NCHW.dtype)
-
 
 class SharedConvNorm(nn.Module):
-    """A convolution of the largest shape, with one batch norm per candidate.
-
-    Args:
-        by_candidate: per candidate, all shapes in the space.
-    """
+    """A convolution of the largest shape, with one batch norm per candidate."""
 
     def __init__(self, by_candidate: dict[str, list[Conv]]) -> None:
         super().__init__()
@@ -114,8 +119,7 @@ class SharedConvNorm(nn.Module):
         self, x_NCHW: Tensor, cell: Conv, candidate: str, update_statistics: bool
     ) -> Tensor:
         """Compute `cell` with its weight slice and the candidate's batch norm."""
-        # Made contiguous once; otherwise the convolution copies it in the forward and backward
-        # passes.
+        # Once; otherwise the convolution copies it in the forward and in the backward pass.
         weight_OIHW = self.kernel_of(cell).contiguous(memory_format=torch.channels_last)
         out_NCHW = functional.conv2d(
             x_NCHW,

@@ -71,7 +71,7 @@ class Subnet(nn.Module):
     """The network of one architecture, with freshly initialised weights.
 
     Args:
-        architecture: to build; skipped layers have no module.
+        architecture: skipped layers have no module.
         generator: of the initial weights; None uses torch's global generator.
     """
 
@@ -88,8 +88,7 @@ class Subnet(nn.Module):
         """Load a trained network from the output folder of the stage `train`.
 
         Raises:
-            FileFormatError: its architecture is missing or has another schema.
-            WeightsError: its weights are missing, corrupt, or of another network.
+            UserError: its architecture or weights are missing, corrupt, or do not match.
         """
         content = read_json(folder / "architecture.json", SCHEMA)
         network = cls(Architecture.from_json(content))
@@ -128,4 +127,16 @@ def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
                 nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
-__all__ = ["ConvNorm", "PlainBlock", "Subnet", "initialise", "plain_cell"]
+@torch.no_grad()
+def shrink_and_perturb(network: Subnet, share: float, generator: torch.Generator) -> None:
+    """Replace every parameter by `share * parameter + (1 - share) * random`, in place.
+
+    Training from converged weights generalises worse than from random ones; shrink and perturb
+    avoids that and keeps the faster start (Ash and Adams 2020, "On Warm-Starting Neural Network
+    Training", section 4). With a share of 1 nothing changes.
+    """
+    if share == 1:
+        return
+    fresh = Subnet(network.architecture, generator)
+    for mine, new in zip(network.parameters(), fresh.parameters(), strict=True):
+        mine.mul_(share).add_(new, alpha=1 - share)

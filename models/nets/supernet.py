@@ -40,11 +40,7 @@ def candidate_name(block: Block) -> str:
 
 
 class SharedBlock(nn.Module):
-    """One operator at one position, for all its shapes in the space.
-
-    Args:
-        blocks: all possible blocks at the position with this operator.
-    """
+    """One operator at one position, for all its blocks that are possible there."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
@@ -74,9 +70,7 @@ class SharedBlock(nn.Module):
 class Supernet(nn.Module):
     """All networks of a space, with shared weights.
 
-    Args:
-        space: the search space.
-        generator: of the initial weights; None uses torch's global generator.
+    `generator` is that of the initial weights; None uses torch's global one.
     """
 
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
@@ -159,14 +153,9 @@ def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
             continue
         shared, plain = supernet.shared_block(position, block), next(plain_blocks)
         for name, cell in cells(block).items():
-            path = f"cells.{name}"
-            modules = shared.get_submodule(path), plain.get_submodule(path)
-            _copy_cell(*modules, cell, candidate_name(block))
+            state = plain.get_submodule(f"cells.{name}").state_dict(keep_vars=True)
+            parts = slices(shared.cells[name], cell, candidate_name(block))
+            for tensor, value in parts.items():
+                state[tensor].copy_(value)
     subnet.to(memory_format=torch.channels_last)
     return subnet.train(supernet.training)
-
-
-def _copy_cell(shared: nn.Module, plain: nn.Module, cell: Cell, candidate: str) -> None:
-    state = plain.state_dict(keep_vars=True)
-    for name, value in slices(shared, cell, candidate).items():
-        state[name].copy_(value)

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import Params
-from data.stream import TrainStream
-from models.nets.batch import Batch
+from data.stream import Batch, TrainStream
 from models.nets.supernet import Supernet
 from models.search.algorithms.fp_nas import importance_weights
 from models.search.evaluation import Evaluate, Evaluation

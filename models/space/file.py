@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from core.settings import explain
-from models.space.spec import RULE, Place, SpaceError, SpaceSpec
+from models.space.spec import Place, SpaceError, SpaceSpec
 
 PRESETS = Path(__file__).parents[1] / "spaces"
 
@@ -41,16 +41,13 @@ def read_spec(path: Path) -> SpaceSpec:
     try:
         return SpaceSpec.model_validate(content)
     except ValidationError as error:
-        lines = sorted((_line(document, detail["loc"]), _text(detail)) for detail in error.errors())
+        lines = sorted(
+            (_line(document, detail["loc"]), explain(detail, "", SpaceSpec))
+            for detail in error.errors()
+        )
         raise SpaceError(
             "\n".join(f"{path}, line {line}, {text}" for line, text in lines)
         ) from error
-
-
-def _text(detail: Mapping[str, Any]) -> str:
-    if detail["type"] == RULE:
-        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
-    return explain(detail, "", SpaceSpec)
 
 
 def _line(document: Any, place: Place) -> int:

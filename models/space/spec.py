@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.settings import Params
+from core.settings import SENTENCE, Params
 from models.space.architecture import RESIZE, SKIP, Option, Setting
 from models.space.operators import (
     OPERATORS,
@@ -36,8 +36,6 @@ from models.space.operators import (
 Place = tuple[str | int, ...]
 """Path of keys and list indices to a value."""
 Error = tuple[Place, str]
-RULE = "space_rule"
-"""Type of an error whose message is a whole sentence."""
 _PROBE_SIZE = 8  # operators restrict channels, not sizes
 T = TypeVar("T")
 
@@ -50,12 +48,12 @@ def _refuse(found: Iterable[Error]) -> None:
     """Raise errors at places below the validated value."""
     details = [
         InitErrorDetails(
-            type=PydanticCustomError(RULE, "{text}", {"text": text}), loc=place, input=None
+            type=PydanticCustomError(SENTENCE, "{text}", {"text": text}), loc=place, input=None
         )
         for place, text in found
     ]
     if details:
-        raise ValidationError.from_exception_data(RULE, details)
+        raise ValidationError.from_exception_data(SENTENCE, details)
 
 
 def _distinct(values: list[T]) -> list[T]:

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
-from core.files import rounded, sha256_file
+from core.files import sha256_file
 from core.progress import Progress
 from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
@@ -46,7 +46,7 @@ class LearningParams(Threaded):
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
 
-    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
+    def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe for a training split that gives this many steps per epoch."""
         steps = max(1, round(self.epochs * steps_per_epoch))
         return Recipe(
@@ -55,7 +55,6 @@ class LearningParams(Threaded):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup_fraction,
-            ema_decay=ema_decay,
             window=max(1, steps // 50),
             checkpoint_every=self.checkpoint_every,
         )
@@ -75,11 +74,10 @@ class NetworkParams(LearningParams):
     recalibration_batches: int = Field(32, ge=1)
     """Training batches for the final batch norms' statistics."""
 
-    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
-        """The recipe for a training split that gives this many steps per epoch."""
-        decay = self.ema_decay if ema_decay is None else ema_decay
-        recipe = super().recipe(steps_per_epoch, decay)
-        return dataclasses.replace(recipe, optimizer=self.optimizer)
+    def recipe(self, steps_per_epoch: int) -> Recipe:
+        """The recipe, with averaged weights."""
+        recipe = super().recipe(steps_per_epoch)
+        return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
 
     @property
     def mixup(self) -> Mixup | None:
@@ -131,13 +129,7 @@ class Images:
         return [stream.at(step).images_NCHW for step in range(batches)]
 
     def accuracy(self, network: nn.Module, split: SplitName, limit: int | None = None) -> float:
-        """Top-1 accuracy of a network in evaluation mode on one split.
-
-        Args:
-            network: left in evaluation mode.
-            split: the split.
-            limit: use at most this many images, spread evenly over the split.
-        """
+        """Top-1 accuracy on (evenly spread images of) a split; sets evaluation mode."""
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         subset = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
@@ -145,11 +137,7 @@ class Images:
 
 @dataclass(frozen=True)
 class SearchedWeights:
-    """Supernet weights of a search that trained them.
-
-    Attributes:
-        file: None if the search used the shared ones.
-    """
+    """Supernet weights of a search that trained them; no file if it used the shared ones."""
 
     file: Path | None
 
@@ -195,8 +183,3 @@ def learn_with_checkpoints(
         train(run, batches, learn, save=checkpoint.save, report=progress.update)
     if run.step != resumed_at:
         checkpoint.save(run.state())
-
-
-def history_rows(run: Run) -> list[dict[str, Any]]:
-    """The run's history for a JSON file."""
-    return [{name: rounded(value) for name, value in row.items()} for row in run.history]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.distributed import ALONE, Processes
 from core.errors import UserError
-from models.nets.batch import Batch, parts
+from data.stream import Batch
 from models.training.objective import (
     Learn,
     Mixup,
@@ -68,20 +68,15 @@ class Companion(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters: optimiser, linear warm-up, cosine decay to zero.
+    """Hyperparameters: optimiser (see `PathOptimizer`), linear warm-up, cosine decay to zero.
 
     Attributes:
-        steps: number of optimiser steps.
         learning_rate: peak value.
-        momentum: of the optimiser (see `PathOptimizer`).
-        weight_decay: of weights with more than one axis, not of batch norms and biases.
-        warmup_fraction: of the steps.
         ema_decay: of the exponential moving average of the weights; None for none.
         accumulate: gradient accumulation steps per batch. The step equals that of the whole batch,
             except that batch norms see one part at a time.
         window: steps per row of the history.
         checkpoint_every: steps between calls of `save`.
-        optimizer: SGD with Nesterov momentum, or AdamW.
     """
 
     steps: int
@@ -109,10 +104,7 @@ class Run:
     """State of a training run, as saved in checkpoints.
 
     Attributes:
-        module: the trained module.
-        recipe: hyperparameters.
         trainable: the parameters to train; None for all.
-        companion: auxiliary state, if any.
         processes: that share each batch; `batches` returns this process's share.
         step: completed steps.
         history: one row per window: step, mean loss, mean accuracy, learning rate.
@@ -198,9 +190,7 @@ class Run:
 
     def _learn(self, batch: Batch, learn: Learn) -> tuple[float, float]:
         """Compute the gradients; returns mean loss and accuracy over all parts and processes."""
-        pieces: Sequence[Batch] = [batch]
-        if self.recipe.accumulate > 1:
-            pieces = parts(batch, self.recipe.accumulate)
+        pieces = parts(batch, self.recipe.accumulate)
         outcomes = [learn(self.step, piece) for piece in pieces]
         gradients = self._path.gradients()
         if len(pieces) > 1:
@@ -230,6 +220,14 @@ class Run:
         torch._foreach_lerp_(self.average, self._weights, 1 - decay)
 
 
+def parts(batch: Batch, count: int) -> list[Batch]:
+    """Split a batch of a multiple of `count` images into consecutive parts."""
+    if count == 1:
+        return [batch]
+    columns = [[None] * count if column is None else column.chunk(count) for column in batch]
+    return [Batch(*row) for row in zip(*columns, strict=True)]
+
+
 def train(
     run: Run,
     batches: Batches,
@@ -243,7 +241,7 @@ def train(
     Args:
         run: new, or restored.
         batches: the batch of each step.
-        learn: step function.
+        learn: adds the gradients of a step or of a part of its batch.
         save: called with the state every `checkpoint_every` steps.
         report: called after every step with the completed steps and the latest values.
 

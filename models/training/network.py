@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,11 @@ from torch import nn
 from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import eval_batches
-from models.nets.equivalence import EquivalenceCheck, Limits, compare, scaled
+from models.nets.equivalence import EquivalenceCheck, compare, largest_logit
 from models.nets.evaluate import logits, recalibrate
+from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
-from models.training.joint_norm import joint_norms
 from models.training.learning import EVAL_BATCH, Images, learn_with_checkpoints, spread
 from models.training.loop import Objective, Run, supervised_step
 from models.training.settings import TrainParams
@@ -31,18 +33,10 @@ def train_network(
     checkpoint: Checkpoint,
     processes: Processes = ALONE,
 ) -> Run:
-    """Train a network in place, from the weights it has.
+    """Train a network in place, from the weights it has; each of the processes calls this.
 
     The result has the averaged weights and recalibrated batch norms: the average is often better
     and never much worse, and selecting between the two would overfit `val`.
-
-    Args:
-        start: the network.
-        images: the data set.
-        objective: the loss, with the teacher's soft labels.
-        params: how.
-        checkpoint: of this run.
-        processes: those that share each batch; each calls this.
     """
     stream = images.stream(params, (processes.rank, processes.count))
     run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
@@ -55,16 +49,43 @@ def train_network(
     return run
 
 
+@contextmanager
+def joint_norms(network: nn.Module, processes: Processes) -> Iterator[None]:
+    """Context manager: batch norms normalise over all processes; no-op for one process.
+
+    `torch.nn.SyncBatchNorm` does not support CPUs. The original batch norms are restored
+    afterwards, with the trained values.
+    """
+    norms = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.BatchNorm2d) and processes.count > 1
+    ]
+    for parent, name, norm in norms:
+        setattr(parent, name, _joint(norm))
+    try:
+        yield
+    finally:
+        for parent, name, norm in norms:
+            setattr(parent, name, norm)
+
+
+def _joint(norm: nn.BatchNorm2d) -> SlicedNorm:
+    """A batch norm over all processes that shares parameters and running statistics."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    joint = SlicedNorm(norm.num_features)
+    joint.weight, joint.bias = norm.weight, norm.bias
+    joint.running_mean, joint.running_var = norm.running_mean, norm.running_var
+    joint.synchronised = True
+    return joint
+
+
 def build_objective(
     params: TrainParams, images: Images, teacher: Path, onnx: OpenOnnx
 ) -> Objective:
-    """Build the loss with a teacher's soft labels.
-
-    Args:
-        params: the section `train`.
-        images: the data set.
-        teacher: folder of the teacher stage.
-        onnx: opens an ONNX file in ONNX Runtime, if it runs the teacher.
+    """Build the loss with the soft labels of the teacher in the folder of its stage.
 
     Raises:
         FileFormatError: the teacher's soft labels are missing, or of another data set.
@@ -88,18 +109,14 @@ def compare_slice(
     Raises:
         EquivalenceError: they differ by more than rounding.
     """
-    test = spread(images.test, params.slice_images)
+    test = spread(images.test, params.slice.images)
     architecture = subnet.architecture
     shared_NK = logits(
         lambda x_NCHW: supernet.eval()(x_NCHW, architecture),
         eval_batches(test, images.info, EVAL_BATCH),
     )
     plain_NK = logits(subnet.eval(), eval_batches(test, images.info, EVAL_BATCH))
-    limits = Limits(
-        max_difference=scaled(params.slice_difference, shared_NK),
-        agreement=params.slice_agreement,
-        accuracy_drop=params.slice_accuracy_drop,
-    )
+    limits = params.slice.scaled(largest_logit(shared_NK))
     labels_N = np.asarray(test.labels_N)
     check = compare("supernet slice", "subnet", shared_NK, plain_NK, labels_N, limits)
     check.require("Run the stage supernet again: its weights may be damaged.")

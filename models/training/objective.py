@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.nets.batch import Batch, Part
+from data.stream import Batch
 
 _MIXTURE = 4
 """Separates mixup's random stream from the data stream of the same seed."""
@@ -48,26 +48,17 @@ class Mixture(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixup:
-    """Mixup of images and labels (Zhang et al. 2018, "mixup").
+    """Mixup of images and labels (Zhang et al. 2018, "mixup"), with shares of Beta(alpha, alpha).
 
     Partners are neighbours in the (shuffled) batch, so a batch split over processes or into parts
     of even size is mixed like the undivided one.
-
-    Attributes:
-        alpha: of the symmetric Beta distribution of the share.
-        seed: of the random draws.
     """
 
     alpha: float
     seed: int
 
     def at(self, step: int, images: int) -> Mixture:
-        """The mixture of a step; a pure function of seed and step.
-
-        Args:
-            step: counted from 0.
-            images: batch size; if odd, the last image is not mixed.
-        """
+        """The mixture of a step, a pure function; of an odd number of images the last is kept."""
         rng = np.random.default_rng([self.seed, _MIXTURE, step])
         drawn = float(rng.beta(self.alpha, self.alpha))
         partners_N = torch.arange(images) ^ 1
@@ -81,12 +72,10 @@ class Objective:
     """Cross-entropy with optional knowledge distillation.
 
     `(1 - weight) * CE + weight * T^2 * KL(teacher || student)`, both softened by temperature T
-    (Hinton et al. 2015, section 2).
+    (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2).
 
     Attributes:
-        classes: number of classes.
-        label_smoothing: share of the target spread over all classes.
-        teacher_logits_NK: cached logits for every training image, in order, or None.
+        teacher_logits_NK: cached logits for every training image, in order.
         distill_weight: weight of the distillation term, 0 to 1.
         temperature: T.
         teacher: computes logits (N, K) of the augmented and mixed images at every step; replaces
@@ -101,12 +90,12 @@ class Objective:
     teacher: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, logits_NK: Tensor, batch: Batch, mixture: Mixture | None = None) -> Tensor:
-        """The batch's mean loss, a scalar.
+        """The mean loss of the student's logits for a batch, a scalar.
 
         Args:
-            logits_NK: of the student for `batch`.
+            logits_NK: of the student.
             batch: the images, mixed if `mixture` is given, and their original labels.
-            mixture: the mixup of the images, or None.
+            mixture: the mixup of the images.
         """
         loss = self._hard_loss(logits_NK, batch.labels_N)
         if mixture is not None:
@@ -138,10 +127,7 @@ class Objective:
 
 
 def distillation_loss(logits_NK: Tensor, teacher_logits_NK: Tensor, temperature: float) -> Tensor:
-    """`T^2 * KL(teacher || student)`, both softened by temperature T: batch mean, a scalar.
-
-    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2.
-    """
+    """`T^2 * KL(teacher || student)`, both softened by temperature T: batch mean, a scalar."""
     divergence = functional.kl_div(
         functional.log_softmax(logits_NK / temperature, 1),
         functional.log_softmax(teacher_logits_NK / temperature, 1),
@@ -154,20 +140,13 @@ def distillation_loss(logits_NK: Tensor, teacher_logits_NK: Tensor, temperature:
 def supervised_step(
     model: Callable[[Tensor], Tensor], objective: Objective, mixup: Mixup | None = None
 ) -> Learn:
-    """Step function for supervised training of a plain network.
-
-    Args:
-        model: images to logits.
-        objective: the loss.
-        mixup: None for no mixup.
-    """
+    """Step function for supervised training of a network, images to logits."""
 
     def learn(step: int, batch: Batch) -> Outcome:
         mixture = None
         if mixup is not None:
             mixture = mixup.at(step, len(batch.labels_N))
-            images_NCHW = mixture.blend(batch.images_NCHW)
-            batch = Part(images_NCHW, batch.labels_N, batch.indices_N, None)
+            batch = batch._replace(images_NCHW=mixture.blend(batch.images_NCHW))
         logits_NK = model(batch.images_NCHW)
         loss = objective(logits_NK, batch, mixture)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -6,7 +6,8 @@ A step touches a few hundred of the tens of thousands of parameter tensors of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,13 +22,8 @@ class PathOptimizer:
     """SGD with Nesterov momentum or AdamW over the parameters with a gradient since `zero_grad`.
 
     Optimiser state exists only for parameters that ever had a gradient. Weight decay applies to
-    weights with more than one axis, not to batch norms and biases.
-
-    Args:
-        parameters: all trainable parameters; their gradients are cleared.
-        momentum: of SGD, 0 for none; beta1 of AdamW.
-        weight_decay: decoupled with AdamW (Loshchilov and Hutter 2019).
-        name: optimiser.
+    weights with more than one axis, not to batch norms and biases; it is decoupled with AdamW
+    (Loshchilov and Hutter 2019), whose beta1 is `momentum`.
     """
 
     def __init__(
@@ -49,7 +45,8 @@ class PathOptimizer:
         self._touched: dict[int, nn.Parameter] = {}
         for place, parameter in enumerate(parameters):
             parameter.grad = None
-            parameter.register_post_accumulate_grad_hook(_gradient_hook(place, self._touched))  # type: ignore[no-untyped-call]
+            hook = partial(self._touched.__setitem__, place)
+            parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def gradients(self) -> list[Tensor]:
         """All gradients, in the order of the parameters."""
@@ -62,11 +59,7 @@ class PathOptimizer:
         self._touched.clear()
 
     def step(self, rate: float) -> None:
-        """Update the parameters that have a gradient.
-
-        Args:
-            rate: the learning rate.
-        """
+        """Update the parameters that have a gradient, with this learning rate."""
         everything = [group["params"] for group in self.optimizer.param_groups]
         path = self.touched()
         for group, decays in zip(self.optimizer.param_groups, (True, False), strict=True):
@@ -79,11 +72,3 @@ class PathOptimizer:
     def touched(self) -> list[nn.Parameter]:
         """The parameters that have a gradient, in order."""
         return [self._touched[place] for place in sorted(self._touched)]
-
-
-def _gradient_hook(place: int, touched: dict[int, nn.Parameter]) -> Callable[[Tensor], None]:
-    def note(parameter: Tensor) -> None:
-        assert isinstance(parameter, nn.Parameter)
-        touched[place] = parameter
-
-    return note

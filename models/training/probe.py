@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.nets.batch import LabelledImages
+from data.stream import Batch
 from models.nets.features import subnet_features
 from models.nets.subnet import Subnet
 
@@ -22,23 +22,22 @@ PENALTY = 0.01
 """Ridge penalty per training image, on standardised features. It regularises probes on few images
 and is negligible for hundreds."""
 
-Features = Callable[[Tensor], Tensor]
-"""Images (N, C, H, W) to features (N, C)."""
+
+def probe_subnet(subnet: Subnet, train: Iterable[Batch], held_out: Iterable[Batch]) -> float:
+    """`probe_accuracy` of a plain network; sets it to evaluation mode."""
+    subnet.eval()
+    return probe_accuracy(lambda x_NCHW: subnet_features(subnet, x_NCHW)[0], train, held_out)
 
 
 def probe_accuracy(
-    features: Features,
-    train: Iterable[LabelledImages],
-    held_out: Iterable[LabelledImages],
-    penalty: float = PENALTY,
+    features: Callable[[Tensor], Tensor], train: Iterable[Batch], held_out: Iterable[Batch]
 ) -> float:
     """Top-1 accuracy of a linear probe on held-out images.
 
     Args:
-        features: frozen, in evaluation mode, with recalibrated batch norms.
-        train: labelled training images.
-        held_out: labelled images not used in the fit.
-        penalty: ridge penalty per training image.
+        features: of images (N, C, H, W), in evaluation mode, with recalibrated batch norms.
+        train: images that it is fitted on.
+        held_out: images that it is evaluated on.
 
     Raises:
         ValueError: no images to fit or evaluate on, or training images of a single class.
@@ -55,22 +54,14 @@ def probe_accuracy(
             f"a linear probe needs training images of at least two classes; its {len(train_N)} "
             f"have only class {train_N[0]}. Use more images."
         )
-    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty * len(train_N)))
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=PENALTY * len(train_N)))
     classifier.fit(train_NC, train_N)
     return float((classifier.predict(held_out_NC) == held_out_N).mean())
 
 
-def probe_subnet(
-    subnet: Subnet, train: Iterable[LabelledImages], held_out: Iterable[LabelledImages]
-) -> float:
-    """`probe_accuracy` of a plain network; sets it to evaluation mode."""
-    subnet.eval()
-    return probe_accuracy(lambda x_NCHW: subnet_features(subnet, x_NCHW)[0], train, held_out)
-
-
 @torch.inference_mode()
 def _features(
-    features: Features, batches: Iterable[LabelledImages]
+    features: Callable[[Tensor], Tensor], batches: Iterable[Batch]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     rows = [(features(b.images_NCHW).double().numpy(), b.labels_N.numpy()) for b in batches]
     if not rows:

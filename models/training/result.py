@@ -23,11 +23,8 @@ class TrainedNetwork:
     """A trained network.
 
     Attributes:
-        network: with its architecture.
         accuracy: top-1 by split.
         check: equivalence check of its slice against the supernet, before the training.
-        epochs: of the training.
-        history: of the training.
     """
 
     network: Subnet

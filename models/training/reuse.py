@@ -54,32 +54,27 @@ def reuse_or_train(
 
 
 def record_inputs(output: Path, inputs: str) -> None:
-    """Record the inputs of a finished output.
-
-    Args:
-        output: the stage's complete output folder.
-        inputs: fingerprint of everything it depends on.
-    """
+    """Record the inputs of a complete output."""
     # Files left half-written by a killed run are hidden.
     complete = [file for file in sorted(output.iterdir()) if not file.name.startswith(".")]
     files = {file.name: sha256_file(file) for file in complete}
-    write_bytes(_record(output), json.dumps({"inputs": inputs, "files": files}).encode())
+    record = output.with_name(f".{output.name}.inputs")
+    write_bytes(record, json.dumps({"inputs": inputs, "files": files}).encode())
 
 
 def copy_finished_run(output: Path, inputs: str) -> Path | None:
     """Copy another device's output made from the same inputs.
 
-    Args:
-        output: the stage's own output folder; those of other devices are its siblings.
-        inputs: fingerprint of everything the output depends on.
-
-    Returns:
-        The other device's folder; None if none has a complete and unchanged output.
+    Outputs of other devices are siblings of `output`. Returns the one copied; None if none is
+    complete and unchanged.
     """
     for record in sorted(output.parent.glob(".*.inputs")):
         other = record.with_name(record.name.removeprefix(".").removesuffix(".inputs"))
-        files = _files(record, inputs)
-        if other == output or not files or not all(_is(other / n, h) for n, h in files.items()):
+        content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        files = content["files"]
+        if other == output or content["inputs"] != inputs or not files:
+            continue
+        if not all(_is(other / name, sha256) for name, sha256 in files.items()):
             continue
         for name in files:
             with atomic_path(output / name) as temporary:
@@ -88,14 +83,13 @@ def copy_finished_run(output: Path, inputs: str) -> Path | None:
     return None
 
 
+def _is(file: Path, sha256: str) -> bool:
+    return file.is_file() and sha256_file(file) == sha256
+
+
 @contextmanager
 def lock_inputs(output: Path, inputs: str) -> Iterator[None]:
-    """Hold the lock for these inputs; it is released if its holder is killed.
-
-    Args:
-        output: the stage's output folder.
-        inputs: fingerprint of everything it depends on.
-    """
+    """Hold the lock for these inputs; it is released if its holder is killed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output.with_name(f".{inputs[:16]}.lock"))
     try:
@@ -109,17 +103,3 @@ def lock_inputs(output: Path, inputs: str) -> Iterator[None]:
         lock.release()
         # A waiting process has the old file open, and at worst repeats the same work.
         Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def _record(output: Path) -> Path:
-    return output.with_name(f".{output.name}.inputs")
-
-
-def _files(record: Path, inputs: str) -> dict[str, str]:
-    """Hashes of the recorded files by name; empty if the record is of other inputs."""
-    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    return content["files"] if content["inputs"] == inputs else {}
-
-
-def _is(file: Path, sha256: str) -> bool:
-    return file.is_file() and sha256_file(file) == sha256

@@ -7,7 +7,15 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from core.distributed import check_parts
+from models.nets.equivalence import Limits
 from models.training.learning import Images, NetworkParams
+
+
+class SliceLimits(Limits):
+    """Limits of the equivalence check of supernet and slice."""
+
+    images: int = Field(1000, ge=1)
+    """Test images on which the slice is compared with the supernet."""
 
 
 class TrainParams(NetworkParams):
@@ -26,14 +34,8 @@ class TrainParams(NetworkParams):
     soft_labels: Literal["cached", "live"] = "cached"
     """cached: the teacher's stored logits of the images without augmentation, at no cost. live: its
     forward pass at every step on the augmented and mixed images."""
-    slice_images: int = Field(1000, ge=1)
-    """Test images on which the slice is compared with the supernet."""
-    slice_difference: float = Field(0.001, gt=0)
-    """Largest difference of any logit between the two, as a share of the largest logit."""
-    slice_agreement: float = Field(0.99, ge=0, le=1)
-    """Minimum share of those images with the same prediction of both."""
-    slice_accuracy_drop: float = Field(0.01, ge=0, le=1)
-    """Largest loss of top-1 accuracy of the slice against the supernet."""
+    slice: SliceLimits = SliceLimits(difference=0.001, agreement=0.99, accuracy_drop=0.01)
+    """Of the network cut out of the supernet, before its training, against the supernet."""
 
     @field_validator("processes")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from bundles.settings import BundleParams
+from core.moved import moved
 from core.settings import Params, ParamsError, Roots, bind_section, nearest
 from core.system import describe_os_error
 from core.yaml_file import read_yaml
@@ -17,8 +18,8 @@ from data.settings import DataParams
 from devices.device import Device
 from devices.fleet.settings import FleetParams
 from devices.latency.settings import ProfileParams
+from devices.measure.settings import ExportParams
 from devices.quantize.settings import QuantizeParams
-from devices.runtimes.settings import ExportParams
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams
 from models.training.settings import TrainParams
@@ -73,11 +74,11 @@ def bind_params(root: Path) -> Bound:
     Raises:
         ParamsError: the file cannot be read at all.
     """
-    content = read_yaml(root / PARAMS)
+    content, known = read_yaml(root / PARAMS), [*RootParams.model_fields, *SECTIONS]
     problems = [
-        f"{name}: unknown section.{nearest(str(name), [*RootParams.model_fields, *SECTIONS])}"
+        f"{name}: {moved(name) or f'unknown section.{nearest(name, known)}'}"
         for name in content
-        if name not in SECTIONS and name not in RootParams.model_fields
+        if name not in known
     ]
     problems += [f"{name}: required, but not given." for name in REQUIRED if name not in content]
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from bundles.signature import check_private_key
+from bundles.signature import load_private_key
 from core.files import read_json
 from core.settings import ParamsError
 from data.check import check_images, check_source
@@ -156,7 +156,7 @@ def check_signing(root: Path, key: str | None) -> None:
         UserError: it cannot; the message has the fix.
     """
     if key is not None:
-        check_private_key(root / key)
+        load_private_key(root / key)
 
 
 def check_start(root: Path, file: str) -> None:

@@ -15,8 +15,8 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
 ) -> None:
     """Print label and probability of each image, from the bundle alone."""
-    from bundles.check.verify import predict as predict_images
-    from bundles.errors import BundleError
+    from bundles.archive import BundleError
+    from bundles.check.run import predict as predict_images
     from devices.device import DeviceError
 
     try:

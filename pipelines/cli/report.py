@@ -8,7 +8,7 @@ from pipelines.workspace import Workspace
 
 def report() -> None:
     """Write report.html, one page about the whole release, beside release.json."""
-    from bundles.errors import BundleError
+    from bundles.archive import BundleError
     from pipelines.checks.paths import read_checked_params
     from pipelines.graph import read_graph
     from pipelines.plan import make_plan

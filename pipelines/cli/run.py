@@ -89,7 +89,7 @@ def _warn(root: Path) -> None:
 
 def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
     """Attest the bundles, print the summary, and write the report of a `whole` run."""
-    from bundles.errors import BundleError
+    from bundles.archive import BundleError
     from pipelines.checks.incremental import update_report
     from pipelines.checks.roots import read_roots
     from pipelines.leftovers import leftover_notes
@@ -115,7 +115,7 @@ def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
     Raises:
         Failure: a bundle is held back.
     """
-    from devices.runtimes.settings import ExportParams
+    from devices.measure.settings import ExportParams
     from pipelines.checks.incremental import read_one_section
     from pipelines.report.summary import find_imprecise, held_back
 

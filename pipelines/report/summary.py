@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bundles.summary import BundleSummary, LatencySummary
+from bundles.manifest import Latency
+from bundles.summary import BundleSummary
 from pipelines.graph import Graph
 from pipelines.tables import print_table
 
@@ -105,7 +106,7 @@ def print_summary(console: Console, summaries: Summaries) -> None:
             console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _budget(latency: LatencySummary) -> str:
+def _budget(latency: Latency) -> str:
     """The latency budget in milliseconds, with its share if it was given as one."""
     text, share = _number(latency.budget, 3), latency.share
     return text if share is None else f"{text} ({share:g})"

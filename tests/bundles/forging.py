@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,18 @@ from bundles.read import read_bundle
 
 Change = Callable[[dict[str, Any], dict[str, bytes]], object]
 """Modifies a manifest's content and the files in place."""
+
+
+def saved(folder: Path, content: bytes) -> Path:
+    path = folder / "bundle.tar.gz"
+    path.write_bytes(content)
+    return path
+
+
+def unpack(bundle: Path, folder: Path) -> Path:
+    with tarfile.open(bundle) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def files_of(bundle: Path) -> dict[str, bytes]:

@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.nets.equivalence import (
+    AppliedLimits,
     EquivalenceCheck,
     EquivalenceError,
     Limits,
+    PrecisionLimits,
     compare,
     require_checks,
-    scaled,
 )
 
 # No subnormal numbers: a stage run before in this process has told the processor to flush them.
@@ -20,7 +21,9 @@ LABELS_N = np.array([0, 1, 2, 0, 1])
 
 
 def limits(max_difference, agreement, accuracy_drop):
-    return Limits(max_difference=max_difference, agreement=agreement, accuracy_drop=accuracy_drop)
+    return AppliedLimits(
+        max_difference=max_difference, agreement=agreement, accuracy_drop=accuracy_drop
+    )
 
 
 STRICT = limits(0.0, 1.0, 0.0)
@@ -78,9 +81,12 @@ def test_lost_accuracy_fails_a_check_whose_predictions_agree_and_gained_accuracy
     assert compare("a", "b", wrong_NK, right_NK, LABELS_N[:3], allowed).passed
 
 
-def test_a_limit_can_grow_with_the_logits():
+def test_the_limit_of_a_lower_precision_grows_with_the_logits():
     logits_NK = np.array([[1.0, -8.0]])
-    assert scaled(0.5, logits_NK) == 4.0
+    both = PrecisionLimits(lower=Limits(difference=0.5, agreement=0.9, accuracy_drop=0.1))
+    assert both.of("int8", logits_NK) == limits(4.0, 0.9, 0.1)
+    assert both.of("int8", None) == limits(None, 0.9, 0.1)
+    assert both.of("float32", logits_NK) == limits(0.001, 0.999, 0.001)
     check = compare("a", "b", logits_NK, -logits_NK, LABELS_N[:1], limits(4.0, 0.0, 1.0))
     assert not check.passed
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.golden.noise import perturbed, refused
+from bundles.archive import BundleError
 from bundles.check.verify import verify
-from bundles.errors import BundleError
 from bundles.golden import LEAST, MARGIN, Golden, difference_of, read_golden, tolerance_of
 from bundles.read import read_bundle
 from devices.runtimes.registry import backend
@@ -24,7 +24,7 @@ def outputs(model: bytes, golden: Golden, folder) -> np.ndarray:
 
 def golden_of(bundle) -> Golden:
     content = read_bundle(bundle)
-    return read_golden(bundle, content.files, content.manifest.golden.images, (1, 28, 28), 10)
+    return read_golden(content, content.manifest.golden.images, (1, 28, 28), 10)
 
 
 @pytest.mark.parametrize(("precision", "noise"), [("float32", 0.01), ("int8", 0.03)])

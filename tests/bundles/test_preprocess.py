@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundles.archive import Archive, BundleError
 from bundles.build import run_template
-from bundles.build.archive import metadata_files
-from bundles.errors import BundleError
+from bundles.build.bundle import metadata_files
 from bundles.golden import PREPROCESS, PREPROCESS_SCHEMA, read_preprocess
 from core.files import json_bytes
 
@@ -18,12 +18,14 @@ HOW = {
 
 
 def read(content):
-    return read_preprocess(Path("x"), {PREPROCESS: json_bytes(PREPROCESS_SCHEMA, content)})
+    files = {PREPROCESS: json_bytes(PREPROCESS_SCHEMA, content)}
+    return read_preprocess(Archive(Path("x"), files, 0))
 
 
 def test_bits_are_written_only_where_the_data_set_has_sixteen_bit_images(info):
     assert b"bits" not in metadata_files(info())[PREPROCESS]
-    assert read_preprocess(Path("x"), metadata_files(info(bits=12))).bits == 12
+    archive = Archive(Path("x"), metadata_files(info(bits=12)), 0)
+    assert read_preprocess(archive).bits == 12
 
 
 def test_a_file_without_bits_is_valid():

@@ -10,7 +10,7 @@ from core.files import read_json
 from devices.device import Budget, Device
 from devices.quantize.candidate import Candidate, Variant
 from devices.quantize.selection import choose
-from models.nets.equivalence import EquivalenceCheck, EquivalenceError, Limits
+from models.nets.equivalence import AppliedLimits, EquivalenceCheck, EquivalenceError
 
 
 def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
@@ -23,7 +23,7 @@ def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
         accuracy_before=0.9,
         accuracy=after,
         images=100,
-        limit=Limits(max_difference=9.0, agreement=0.9, accuracy_drop=0.05),
+        limit=AppliedLimits(max_difference=9.0, agreement=0.9, accuracy_drop=0.05),
     )
     variant = Variant(name, precision, method or "none", "float32")
     return Candidate(variant, after, val, agreement, ms, None, 100, check)

@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from bundles.picture import draw
 from bundles.read import read_bundle
+from bundles.release import draw
 from bundles.summary import BundleSummary
 from core.files import FileFormatError, read_json
 

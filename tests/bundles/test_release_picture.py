@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from bundles.picture import STYLE, figure_of
+from bundles.release import STYLE, figure_of
 from bundles.summary import BundleSummary
 from tests.summaries import bundle_summary
 

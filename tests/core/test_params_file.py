@@ -1,10 +1,21 @@
 """Invalid params files: the error says what is wrong and what to do."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 
-from core.settings import Params, ParamsError, bind
+from core.settings import (
+    Named,
+    OneOf,
+    Params,
+    ParamsError,
+    Seeded,
+    Threaded,
+    bind,
+    bind_section,
+    derive_seed,
+)
 from core.yaml_file import read_yaml
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -91,4 +102,109 @@ class Some(Params):
 def test_a_value_that_no_library_takes_is_named(values: dict[str, object], said: str):
     with pytest.raises(ParamsError) as error:
         bind(values, "some", Some)
+    assert said in str(error.value)
+
+
+class Inner(Seeded):
+    """Settings within."""
+
+
+class Section(Threaded):
+    """A section."""
+
+    inner: Inner = Inner()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"signing_key": "key.pem"}, "bundle.signing_key: moved to the root key signing_key."),
+        ({"signing": {"key": 1}}, "bundle.signing: unknown key. Known: inner."),
+        ({"seed": 3}, "bundle.seed: not a key of a section: use the root key seed"),
+        ({"threads": 3}, "bundle.threads: not a key of a section: use the root key threads"),
+        ({"inner": {"seed": 3}}, "bundle.inner.seed: not a key of a section: use the root key"),
+    ],
+)
+def test_a_key_that_stands_elsewhere_names_its_place(values: dict[str, object], said: str):
+    with pytest.raises(ParamsError) as error:
+        bind_section({"bundle": values}, "bundle", Section)
+    assert said in str(error.value)
+
+
+def test_seeds_and_threads_of_a_section_are_the_roots():
+    section = bind_section({"seed": 1, "threads": 2, "bundle": {}}, "bundle", Section)
+    assert section.threads == 2
+    assert len({1, section.seed, section.inner.seed}) == 3
+
+
+class Pair(Params):
+    """Two numbers with defaults of the class."""
+
+    low: int = 0
+    high: int = 9
+
+
+class Outer(Params):
+    """A section whose default differs from that of the class."""
+
+    pair: Pair = Pair(low=3)
+
+
+def test_a_partly_given_nested_section_keeps_the_other_defaults_of_its_field():
+    assert bind({"pair": {"high": 5}}, "some", Outer).pair == Pair(low=3, high=5)
+
+
+class Fast(Named):
+    """One algorithm."""
+
+    name: Literal["fast"] = "fast"
+
+
+class Slow(Named):
+    """Another algorithm."""
+
+    name: Literal["slow"] = "slow"
+    steps: int = 5
+    inner: Inner = Inner()
+
+
+class Chosen(Params):
+    """A section with a choice."""
+
+    algorithm: Annotated[Named, OneOf("algorithm", (Fast, Slow))] = Fast()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, Fast()),
+        ({"algorithm": "slow"}, Slow()),
+        ({"algorithm": {"name": "slow", "steps": 7}}, Slow(steps=7)),
+        ({"algorithm": Slow(steps=8)}, Slow(steps=8)),
+    ],
+)
+def test_a_name_selects_the_settings_of_its_entry(given: dict[str, object], found: Named):
+    section = bind_section({"section": given}, "section", Chosen)
+    assert type(section.algorithm) is type(found)
+    if isinstance(section.algorithm, Slow):
+        assert section.algorithm.inner.seed == derive_seed(0, "section.algorithm.inner")
+    assert section.algorithm.model_dump(exclude={"inner"}) == found.model_dump(exclude={"inner"})
+    assert Chosen.model_validate(section.model_dump()) == section
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("slwo", "x.algorithm: unknown algorithm 'slwo'. Did you mean 'slow'? Known: fast, slow."),
+        (3, "x.algorithm: unknown algorithm 3. Known: fast, slow."),
+        ({"steps": 3}, "x.algorithm: needs the name of its algorithm. Known: fast, slow."),
+        ({"name": "slow", "step": 3}, "x.algorithm.step: unknown key. Did you mean 'steps'?"),
+        ({"name": "fast", "steps": 3}, "x.algorithm.steps: unknown key. Known: name."),
+        ({"name": "slow", "steps": "3"}, "x.algorithm.steps: input should be a valid integer"),
+        ({"name": "slow", "inner": {"seed": 3}}, "x.algorithm.inner.seed: not a key of a section"),
+    ],
+)
+def test_a_wrong_name_or_a_wrong_key_of_an_entry_is_named(given: object, said: str):
+    with pytest.raises(ParamsError) as error:
+        bind_section({"x": {"algorithm": given}}, "x", Chosen)
     assert said in str(error.value)

@@ -176,7 +176,7 @@ def test_a_runtime_is_a_folder_and_a_line(repository: Repository, tmp_path: Path
         repository,
         "toy",
         "tests/conformance/test_backends.py",
-        "tests/bundles/test_runtimes.py",
+        "tests/bundles/build/test_run_program.py",
         "tests/devices/measure/test_agent.py",
     )
     code, output = repository.python("-c", MEASURE, str(tmp_path))

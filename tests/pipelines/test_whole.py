@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from ruamel.yaml import YAML
 
-from devices.runtimes.settings import ExportParams
+from devices.measure.settings import ExportParams
 from pipelines.graph import read_graph
 from pipelines.report.summary import find_imprecise, read_summaries
 from pipelines.staleness import read_state
@@ -342,7 +342,7 @@ def keys(folder: Path) -> tuple[Path, Path]:
 
 def test_a_failed_equivalence_check_stops_its_stage_and_is_named(finished: Repository):
     before = (finished.root / "params.yaml").read_bytes()
-    finished.change({"quantize": {"max_difference": 1e-12}})
+    finished.change({"quantize": {"limits": {"float32": {"difference": 1e-12}}}})
     code, output = finished.dvc("repro", "--single-item", "quantize@one")
     (finished.root / "params.yaml").write_bytes(before)
     assert finished.dvc("checkout", "--quiet", "--force", "dvc.yaml")[0] == 0

@@ -55,7 +55,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "distill_weight": 0.5,
         "temperature": 2.0,
         "slice_share": 1.0,
-        "slice_images": 100,
+        "slice": {"images": 100},
     },
 }
 

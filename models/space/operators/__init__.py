@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from core.settings import nearest
+from core.errors import nearest
 from models.space.architecture import Block, Setting
 from models.space.operators.base import Cell, Operator, OperatorError, Pointwise
 from models.space.operators.classifier import Classifier

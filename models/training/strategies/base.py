@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from core.distributed import ALONE, Processes
 from core.settings import Params
-from models.nets.batch import Batch
+from data.stream import Batch
 from models.nets.features import ForwardResult, supernet_features
-from models.nets.shared_cells import SlicedNorm
+from models.nets.shared_cells import SharedLinear, SlicedNorm
 from models.nets.supernet import Supernet
 from models.space.architecture import Architecture
 from models.space.space import SearchSpace
@@ -30,8 +30,6 @@ class Task:
     """Inputs of a strategy.
 
     Attributes:
-        supernet: the supernet to train.
-        space: its architectures.
         objective: the loss on labels.
         seed: of the paths.
         images: size of the training split.
@@ -56,9 +54,6 @@ class Strategy(ABC):
     All random draws of a step use `default_rng([seed, PATHS, step])`, so that a resumed run needs
     no generator state and all processes take the same paths. State kept between steps besides the
     supernet's weights (a mean teacher, a queue) is saved by `state` and loaded by `restore`.
-
-    Args:
-        task: its inputs.
     """
 
     name: ClassVar[str]
@@ -78,12 +73,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def learn(self, step: int, batch: Batch) -> Outcome:
-        """Add the gradients of one step, or of one part of its batch, to the parameters.
-
-        Args:
-            step: counted from 0.
-            batch: augmented training images with their labels.
-        """
+        """Add the gradients of one step, or of one part of its batch, to the parameters."""
 
     @property
     def classifies(self) -> bool:
@@ -122,10 +112,7 @@ class Strategy(ABC):
     def learn_labels(self, batch: Batch, architecture: Architecture, share: float = 1.0) -> Outcome:
         """Run forward and backward of one path with the loss on labels.
 
-        Args:
-            batch: labelled images.
-            architecture: the path.
-            share: factor of the gradients; the outcome is unscaled.
+        `share` is a factor of the gradients alone.
         """
         logits_NK = self.forward_path(self.supernet, batch.images_NCHW, architecture).logits_NK
         loss = self.objective(logits_NK, batch)
@@ -140,6 +127,13 @@ def settings_of(task: Task, kind: type[S]) -> S:
     if not isinstance(task.settings, kind):
         raise TypeError(f"these settings are {type(task.settings).__name__}, not {kind.__name__}")
     return task.settings
+
+
+def last_layers(supernet: Supernet) -> list[SharedLinear]:
+    """The classifier's fully connected layer; several if the space has several classifiers."""
+    return [
+        module for module in supernet.positions[-1].modules() if isinstance(module, SharedLinear)
+    ]
 
 
 def backward(loss: Tensor) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from models.nets.shared_cells import SharedLinear, SlicedNorm
-from models.training.strategies.base import Task
+from models.nets.shared_cells import SlicedNorm
+from models.training.strategies.base import Task, last_layers
 from models.training.strategies.spos import SinglePath
 
 
@@ -26,9 +26,8 @@ class BatchNormOnly(SinglePath):
         for module in self.supernet.modules():
             if isinstance(module, SlicedNorm):
                 module.requires_grad_(True)
-        for module in self.supernet.positions[-1].modules():
-            if isinstance(module, SharedLinear):
-                module.requires_grad_(True)
+        for layer in last_layers(self.supernet):
+            layer.requires_grad_(True)
 
     def trainable(self) -> Iterable[nn.Parameter]:
         """Batch norms' scales and shifts, and the last layer."""

@@ -16,12 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.settings import Params
-from models.nets.batch import Batch
-from models.nets.shared_cells import SharedLinear, SlicedNorm
+from data.stream import Batch
+from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import initialise
 from models.space.architecture import Architecture
 from models.training.loop import Outcome
-from models.training.strategies.base import PATHS, Strategy, Task, backward, settings_of
+from models.training.strategies.base import (
+    PATHS,
+    Strategy,
+    Task,
+    backward,
+    last_layers,
+    settings_of,
+)
 
 _INITIAL = 4
 """Separates the random stream of projection and initial queue from that of the supernet."""
@@ -90,11 +97,7 @@ class Student(nn.Module):
     def __init__(self, task: Task, dimensions: int) -> None:
         super().__init__()
         self.supernet = task.supernet
-        (width,) = {
-            module.weight.shape[1]
-            for module in task.supernet.positions[-1].modules()
-            if isinstance(module, SharedLinear)
-        }
+        (width,) = {layer.weight.shape[1] for layer in last_layers(task.supernet)}
         generator = torch.Generator().manual_seed(task.seed + _INITIAL)
         synchronised = task.processes.count > 1
         self.projection = Projection(width, dimensions, generator, synchronised)

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from core.settings import Params
-from models.nets.batch import Batch
+from data.stream import Batch
 from models.space.architecture import Architecture
 from models.space.costs import block_flops
 from models.training.loop import Outcome, outcome

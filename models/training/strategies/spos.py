@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.nets.batch import Batch
+from data.stream import Batch
 from models.space.architecture import Architecture
 from models.training.loop import Outcome
 from models.training.strategies.base import PATHS, Strategy

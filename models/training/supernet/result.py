@@ -1,14 +1,49 @@
-"""The supernet stage's output."""
+"""The supernet stage's output: the weights, and an evaluation of some of its networks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import write_bytes
-from models.nets.supernet import SUPERNET_FILE, Supernet
+import numpy as np
+
+from core.artifact import Record
+from core.files import rounded, write_bytes
+from data.stream import eval_batches
+from models.nets.evaluate import accuracy, recalibrate
+from models.nets.supernet import SUPERNET_FILE, Supernet, extract
 from models.nets.weights import to_bytes
-from models.training.history import SupernetHistory
+from models.space.space import SearchSpace
+from models.training.history import History
+from models.training.learning import EVAL_BATCH, Images, spread
+from models.training.probe import probe_subnet
+from models.training.supernet.settings import SupernetParams
+
+_REPORT = 3
+"""Separates the random stream of the reported networks from that of the trained paths."""
+
+
+class SampledNetwork(Record):
+    """A random network of a supernet."""
+
+    architecture_id: str
+    short: str
+    val_accuracy: float | None
+
+
+class SupernetHistory(History):
+    """The training of a supernet, and the accuracy of some of its networks."""
+
+    space: str
+    """Name of the search space."""
+    architectures: int
+    """Number of the space's architectures."""
+    strategy: str
+    peak_step_bytes: int
+    """Peak memory of a step, besides weights and batch."""
+    judge: str
+    """What `subnets` were evaluated with: the classifier, or a linear probe on features."""
+    subnets: tuple[SampledNetwork, ...]
 
 
 @dataclass(frozen=True)
@@ -22,3 +57,38 @@ class TrainedSupernet:
         """Write the weights and `history.json`."""
         write_bytes(out / SUPERNET_FILE, to_bytes(self.supernet))
         self.history.write(out)
+
+
+def sampled_accuracies(
+    supernet: Supernet,
+    space: SearchSpace,
+    images: Images,
+    params: SupernetParams,
+    classifies: bool,
+) -> tuple[SampledNetwork, ...]:
+    """Validation accuracy of random networks with recalibrated batch norms: a diagnostic only.
+
+    Unless the supernet `classifies`, a linear probe on each network's features is evaluated.
+    """
+    rng = np.random.default_rng([params.seed, _REPORT])
+    calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
+    train, val = spread(images.train, params.probe_images), spread(images.val, params.report_images)
+    rows = []
+    for _ in range(params.report_subnets):
+        architecture = space.sample(rng)
+        subnet = extract(supernet, architecture)
+        recalibrate(subnet, calibration)
+        held_out = eval_batches(val, images.info, EVAL_BATCH)
+        if classifies:
+            found = accuracy(subnet.eval(), held_out)
+        else:
+            fitted_on = eval_batches(train, images.info, EVAL_BATCH)
+            found = probe_subnet(subnet, fitted_on, held_out)
+        rows.append(
+            SampledNetwork(
+                architecture_id=architecture.id,
+                short=architecture.short(),
+                val_accuracy=rounded(found),
+            )
+        )
+    return tuple(rows)

@@ -71,10 +71,9 @@ class SupernetParams(LearningParams):
         found = getattr(self, self.strategy, None)
         return found if isinstance(found, Params) else None
 
-    def recipe(self, steps_per_epoch: int, ema_decay: float | None = None) -> Recipe:
-        """The recipe for a training split that gives this many steps per epoch."""
-        recipe = super().recipe(steps_per_epoch, ema_decay)
-        return dataclasses.replace(recipe, accumulate=self.accumulate)
+    def recipe(self, steps_per_epoch: int) -> Recipe:
+        """The recipe, with accumulated gradients."""
+        return dataclasses.replace(super().recipe(steps_per_epoch), accumulate=self.accumulate)
 
     def check(self, data: Images) -> None:
         """Check that a batch of these images divides among the processes.

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import Batch, TrainStream
-from models.nets.batch import parts
 from models.nets.memory import peak_bytes
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images, learn_with_checkpoints
-from models.training.loop import Batches, Objective, Run
+from models.training.loop import Batches, Objective, Recipe, Run, parts, train
 from models.training.strategies import STRATEGIES, Strategy, Task
-from models.training.supernet.last_layer import fit_last_layer
+from models.training.strategies.base import last_layers
+from models.training.strategies.spos import SinglePath
 from models.training.supernet.settings import PRECISIONS, SupernetParams
 
 CPU = torch.device("cpu")
+LAST_LAYER_RATE = 1.0
+"""High, because pooled features are small and the problem is convex (MoCo uses 30)."""
 
 
 def train_supernet(
@@ -31,16 +33,7 @@ def train_supernet(
 ) -> tuple[Supernet, Run, Strategy]:
     """Train a supernet from random weights, or resume from `checkpoint`.
 
-    Args:
-        space: the search space.
-        images: the data set.
-        params: training settings.
-        checkpoint: of this run.
-        device: where it is trained.
-        processes: those that share each batch; each calls this.
-
-    Returns:
-        The supernet on the CPU, the finished run, and the strategy.
+    Each of the processes calls this. The result is on the CPU.
     """
     strategy = build(space, images, params, device, processes)
     stream = images.stream(params, (processes.rank, processes.count))
@@ -53,6 +46,22 @@ def train_supernet(
         steps = max(1, round(params.pi.classifier_epochs * stream.steps_per_epoch))
         fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
+
+
+def fit_last_layer(task: Task, batches: Batches, steps: int) -> None:
+    """Train the last layer of the classifier alone, on random paths and labels, in place.
+
+    The rest of the pipeline needs the supernet's logits (the search's likelihood, the ranking's
+    accuracy, the slices from which teacher and students start); after a training without labels
+    they would be those of random weights.
+    """
+    layers = nn.ModuleList(last_layers(task.supernet))
+    task.supernet.requires_grad_(False)
+    layers.requires_grad_(True)
+    learner, recipe = SinglePath(task), Recipe(steps, LAST_LAYER_RATE)
+    run = Run(task.supernet, recipe, layers.parameters(), processes=task.processes)
+    train(run, batches, learner.learn)
+    task.supernet.requires_grad_(True)
 
 
 def build(
@@ -84,13 +93,9 @@ def feed(
     """Batches of a stream on the device and in the memory format of the network."""
 
     def at(step: int) -> Batch:
-        batch = stream.at(step, views)
-        second_NCHW = batch.second_NCHW
-        return batch._replace(
-            images_NCHW=moved(batch.images_NCHW),
-            labels_N=batch.labels_N.to(device),
-            second_NCHW=None if second_NCHW is None else moved(second_NCHW),
-        )
+        images_NCHW, labels_N, indices_N, second_NCHW = stream.at(step, views)
+        second_NCHW = None if second_NCHW is None else moved(second_NCHW)
+        return Batch(moved(images_NCHW), labels_N.to(device), indices_N, second_NCHW)
 
     def moved(images_NCHW: Tensor) -> Tensor:
         return images_NCHW.to(device, memory_format=memory_format(params))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
-from models.nets.batch import Batch
+from data.stream import Batch
 from models.nets.evaluate import recalibrate
 from models.nets.weights import to_bytes
 from models.training.learning import Images, learn_with_checkpoints

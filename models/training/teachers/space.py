@@ -7,7 +7,7 @@ import torch
 from core.checkpoint import Checkpoint
 from core.files import json_bytes
 from models.nets.evaluate import fold_batch_norms, recalibrate
-from models.nets.subnet import Subnet
+from models.nets.subnet import Subnet, shrink_and_perturb
 from models.nets.supernet import Supernet, extract
 from models.nets.weights import to_bytes
 from models.space.architecture import SCHEMA
@@ -19,7 +19,6 @@ from models.training.teachers.load import ARCHITECTURE, WEIGHTS
 from models.training.teachers.record import SpaceRecord
 from models.training.teachers.settings import TeacherParams
 from models.training.teachers.source import Inputs, Result
-from models.training.warm_start import shrink_and_perturb
 
 
 def from_space(inputs: Inputs, params: TeacherParams, checkpoint: Checkpoint) -> Result:
@@ -54,7 +53,7 @@ def train_teacher(
     teacher = extract(supernet, space.extreme(block_flops, largest=True))
     shrink_and_perturb(teacher, params.slice_share, torch.Generator().manual_seed(params.seed))
     stream = images.stream(params)
-    run = Run(teacher, params.recipe(stream.steps_per_epoch, params.ema_decay))
+    run = Run(teacher, params.recipe(stream.steps_per_epoch))
     objective = Objective(space.classes, params.label_smoothing)
     learn_with_checkpoints(
         "teacher", run, stream.at, supervised_step(teacher, objective), checkpoint

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from models.nets.subnet import Subnet
+from models.nets.subnet import Subnet, shrink_and_perturb
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.space.space import SearchSpace
@@ -45,3 +45,12 @@ def test_missing_and_broken_weights_are_named(tiny: SearchSpace, tmp_path: Path)
     file.write_bytes(to_bytes(subnet(tiny, 1))[:-100])
     with pytest.raises(UserError, match="not a valid safetensors file"):
         load_into(subnet(tiny, 1), file)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_start_lies_between_the_slice_and_fresh_weights(tiny: SearchSpace, share: float) -> None:
+    network, fresh = subnet(tiny, 1), subnet(tiny, 2)
+    before = [parameter.clone() for parameter in network.parameters()]
+    shrink_and_perturb(network, share, torch.Generator().manual_seed(2))
+    for old, new, found in zip(before, fresh.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(found, share * old + (1 - share) * new)

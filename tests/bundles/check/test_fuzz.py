@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundles.archive import _stored_gzip
-from bundles.check.verify import predict, verify
-from bundles.errors import BundleError
+from bundles.archive import BundleError, _stored_gzip
+from bundles.check.run import predict
+from bundles.check.verify import verify
 from bundles.manifest import MANIFEST
 from pipelines.cli.app import main
 from tests.bundles.forging import careless, files_of, hashed, leaves, replace_leaf

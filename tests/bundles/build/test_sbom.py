@@ -8,7 +8,7 @@ import re
 import jsonschema
 import pytest
 
-from bundles.build.packages import canonical, closure
+from bundles.build.packages import closure
 from bundles.read import read_bundle
 
 DEVICES = ["cpu", "edge", "gpu"]
@@ -222,5 +222,4 @@ def test_a_package_that_is_not_installed_has_no_version():
 
 
 def test_spellings_of_a_name_are_one_package():
-    assert canonical("Tensorrt_RTX.cu12") == "tensorrt-rtx-cu12"
     assert next(p.name for p in closure(["tensorrt_rtx"])) == "tensorrt-rtx-cu12"

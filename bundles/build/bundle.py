@@ -1,4 +1,7 @@
-"""Build a bundle's archive from the stages' results."""
+"""Build a bundle's archive from the stages' results.
+
+Axes: N images, C channels, H height, W width, K classes.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundles.archive import pack
+import numpy as np
+
+from bundles.archive import Archive, pack
 from bundles.build.card import model_card
-from bundles.build.content import PORTABLE, make_golden, manifest_content, provenance_of
+from bundles.build.content import PORTABLE, manifest_content
 from bundles.build.results import Results
 from bundles.build.run_program import run_program
 from bundles.build.sbom import sbom
@@ -38,26 +43,12 @@ from bundles.settings import BundleParams
 from bundles.summary import BundleSummary, summarize
 from core.files import json_bytes, write_bytes
 from data.dataset import DatasetInfo, read_split
+from data.stream import normalise
 from devices.device import Device
 from devices.measure.target import LocalTarget, open_target
 from devices.runtimes.registry import backend
 
 RUN = "run.py"
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Folders of the files that a bundle contains or is computed from.
-
-    Attributes:
-        data: the prepared data set.
-        quantize: output of the stage `quantize`, with the ONNX files.
-        export: output of the stage `export`, with the delivered files.
-    """
-
-    data: Path
-    quantize: Path
-    export: Path
 
 
 @dataclass(frozen=True)
@@ -73,90 +64,76 @@ class Bundled:
         self.summary.write(out)
 
 
-def build_archive(
-    name: str,
-    device: Device,
-    results: Results,
-    folders: Folders,
-    params: BundleParams,
-    out: Path,
-) -> Bundled:
+def build_bundle(results: Results, params: BundleParams, out: Path) -> Bundled:
     """Build a device's bundle and check its limits; equal inputs give equal bytes.
 
-    Args:
-        name: the device's name.
-        device: its settings.
-        results: results of the previous stages.
-        folders: where their files are.
-        params: params of the stage `bundle`.
-        out: folder of the archive, as recorded in the summary.
+    The summary records that the archive will be in the folder `out`.
 
     Raises:
         EquivalenceError: an equivalence check is missing or failed.
     """
-    info = DatasetInfo.read(folders.data)
-    files = model_files(results, folders)
-    golden, computed_by = compute_golden(name, device, results, folders, params, info)
-    files |= {GOLDEN: golden_bytes(golden), **metadata_files(info)}
-    files[RUN] = run_program(backend(device.backend).session).encode()
-    settings = params.model_dump(mode="json")
-    sections = [settings, device.model_dump(mode="json")]
-    content = manifest_content(
-        name,
-        device,
-        results,
-        GoldenOutputs(
-            images=len(golden.labels_N), tolerance=golden.tolerance, computed_by=computed_by
-        ),
-        provenance_of(sections, folders.data, info, results),
+    golden, computed_by = compute_golden(results, params)
+    files = {
+        **model_files(results),
+        **metadata_files(results.info),
+        GOLDEN: golden_bytes(golden),
+        RUN: run_program(backend(results.device.backend).session).encode(),
+    }
+    recorded = GoldenOutputs(
+        images=len(golden.labels_N), tolerance=golden.tolerance, computed_by=computed_by
     )
+    content = manifest_content(results, recorded, params)
     reproducible = reproducible_sha256(content.to_json(), files)
-    files[CARD] = model_card(content, reproducible, info, results).encode()
-    files[SBOM] = sbom(content, info, files)
+    files[CARD] = model_card(content, reproducible, results).encode()
+    files[SBOM] = sbom(content, results.info, files)
     manifest, packed = assemble(content, reproducible, files)
     verdict = check_limits(manifest, len(packed))
-    return Bundled(packed, summarize(manifest, out / f"{name}.tar.gz", packed, verdict))
+    archive = out / f"{results.name}.tar.gz"
+    return Bundled(packed, summarize(manifest, archive, packed, verdict))
 
 
-def model_files(results: Results, folders: Folders) -> dict[str, bytes]:
+def model_files(results: Results) -> dict[str, bytes]:
     """Return the delivered files, and the portable ONNX file if it is not among them."""
-    files = {name: (folders.export / name).read_bytes() for name in results.export.files}
+    folders, export = results.folders, results.export
+    files = {name: (folders.export / name).read_bytes() for name in export.files}
     if PORTABLE not in files:
-        files[PORTABLE] = (folders.quantize / results.export.built_from).read_bytes()
+        files[PORTABLE] = (folders.quantize / export.built_from).read_bytes()
     return files
 
 
-def compute_golden(
-    name: str,
-    device: Device,
-    results: Results,
-    folders: Folders,
-    params: BundleParams,
-    info: DatasetInfo,
-) -> tuple[Golden, str]:
-    """Compute golden inputs and outputs; also return the name of the runtime.
+def compute_golden(results: Results, params: BundleParams) -> tuple[Golden, str]:
+    """Run a sample of test images, evenly spaced; also return the name of the runtime.
 
     Runs the delivered file in the device's runtime; if that is not available, the ONNX file it
     was built from in ONNX Runtime.
     """
-    export = results.export
-    target, entry = open_target(name, device), folders.export / export.entry
+    export, device, folders = results.export, results.device, results.folders
+    target, entry = open_target(results.name, device), folders.export / export.entry
     if target.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
         target, entry = LocalTarget(portable), folders.quantize / export.built_from
-    most, measured = getattr(params.tolerance, export.precision), export.checks[0].max_difference
-    golden = make_golden(
-        target,
-        entry,
-        device.threads,
-        read_split(folders.data, "test"),
-        info,
-        params.golden_images,
-        lambda largest: tolerance_of(export.precision, largest, measured, most),
+    test = read_split(folders.data, "test")
+    chosen = golden_indices(len(test), params.golden_images)
+    images_NHWC = np.asarray(test.images_NHWC[chosen])
+    inputs_NCHW = np.ascontiguousarray(normalise(images_NHWC, results.info).numpy())
+    outputs_NK = target.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), device.threads)
+    tolerance = tolerance_of(
+        export.precision,
+        float(np.abs(outputs_NK).max()),
+        export.checks[0].max_difference,
+        getattr(params.tolerance, export.precision),
     )
+    labels_N = np.asarray(test.labels_N[chosen])
+    golden = Golden(images_NHWC, inputs_NCHW, outputs_NK, labels_N, tolerance)
     emulated = ", emulated" if export.emulated else ""
     machine = target.machine()
     return golden, f"{machine['runtime']} {machine['runtime_version']}{emulated}"
+
+
+def golden_indices(images: int, wanted: int) -> list[int]:
+    """Return the indices of the bundled test images, evenly spaced over the split."""
+    count = min(images, wanted)
+    return [index * images // count for index in range(count)]
 
 
 def metadata_files(info: DatasetInfo) -> dict[str, bytes]:
@@ -184,5 +161,6 @@ def assemble(
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     derived = {"reproducible_sha256": reproducible, "files": hashes}
     whole = {**files, MANIFEST: to_bytes({**content.to_json(), **derived})}
+    packed = pack(whole)
     # The manifest is validated by the reader before it is delivered.
-    return read_manifest(Path(MANIFEST), whole), pack(whole)
+    return read_manifest(Archive(Path(MANIFEST), whole, len(packed))), packed

@@ -8,15 +8,15 @@ import importlib.metadata
 import json
 import os
 import subprocess
-import tarfile
 import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.utils import canonicalize_name
 
-from bundles.build.packages import canonical
 from bundles.read import read_bundle
+from tests.bundles.forging import unpack
 
 
 class Environment:
@@ -67,12 +67,7 @@ def environments(bundles, tmp_path_factory) -> dict[str, Environment]:
 
 @pytest.fixture
 def unpacked(bundles, tmp_path):
-    def unpack(device: str) -> Path:
-        with tarfile.open(bundles[device]) as archive:
-            archive.extractall(tmp_path / device, filter="data")
-        return tmp_path / device
-
-    return unpack
+    return lambda device: unpack(bundles[device], tmp_path / device)
 
 
 @pytest.mark.parametrize(("device", "runtime"), [("cpu", "onnxruntime"), ("edge", "openvino")])
@@ -81,7 +76,7 @@ def test_run_py_checks_and_classifies_with_numpy_and_the_runtime_alone(
 ):
     folder, there = unpacked(device), environments[device]
     installed = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
-    found = {canonical(name) for name in there.ask(installed).split()}
+    found = {canonicalize_name(name) for name in there.ask(installed).split()}
     assert found == needed(bundles[device]) >= {"numpy", runtime}
     for arguments in ((), ("verify",)):
         checked = there.run("run.py", *arguments, cwd=folder)

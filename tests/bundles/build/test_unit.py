@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from core.schemas import LATENCY
 from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
 from devices.runtimes.openvino.session import why_absent
+from tests.bundles.forging import unpack
 
 
 @pytest.fixture
@@ -59,9 +59,7 @@ def test_it_is_built_and_evaluated_with_its_portable_file_and_runs_only_on_a_gpu
     assert "cannot be measured. OpenVINO finds no GPU" in checks["latency"].detail
     assert "OpenVINO on its GPU" in read_bundle(archive).files["MODEL_CARD.md"].decode()
 
-    with tarfile.open(archive) as packed:
-        packed.extractall(tmp_path / "there", filter="data")
-    done = run_py(tmp_path / "there")
+    done = run_py(unpack(archive, tmp_path / "there"))
     assert done.returncode == 1
     assert "error: model.xml cannot be run here. OpenVINO finds no GPU" in done.stderr
     assert done.stderr.endswith("; --portable runs the ONNX file\n")
