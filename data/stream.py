@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from data.dataset import Augment, DatasetInfo, Split
-from data.errors import DataError
 
 # Tags that separate the random generators of one seed.
 _ORDER, _AUGMENT = 0, 1
@@ -77,14 +77,14 @@ class TrainStream:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         if len(split) == 0 or batch < 1:
-            raise DataError(f"cannot draw batches of {batch} from {len(split)} images.")
+            raise UserError(f"cannot draw batches of {batch} from {len(split)} images.")
         self.split, self.info, self.seed = split, info, seed
         self.augment = info.augment if augment else None
         self.batch = min(batch, len(split))
         self.steps_per_epoch = len(split) // self.batch
         which, shares = share
         if self.batch % shares:
-            raise DataError(
+            raise UserError(
                 f"a batch of {self.batch} images cannot be split into {shares} equal shares."
             )
         size = self.batch // shares

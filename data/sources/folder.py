@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import SPLITS, SplitName
-from data.errors import DataError, ImageError
+from core.errors import UserError
+from data.dataset import SPLITS
 from data.image_tree import ImageTree, read_tree
 from data.image_walk import escape_name, join_first, pluralise
-from data.images import ALL_BITS, decode_file, is_grey, read_image_file, used_bits
+from data.images import ALL_BITS, ImageError, decode_file, is_grey, read_image_file, used_bits
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
 _WORKERS = min(4, os.cpu_count() or 1)  # does not change the result
@@ -42,7 +42,7 @@ class ImageFolder(Source):
 
     def fetch(self) -> Originals:
         """Raise an error: the user must set data.path."""
-        raise DataError(
+        raise UserError(
             "data.source 'folder' reads your own images: set data.path to the folder that holds "
             "one subfolder of images for every class."
         )
@@ -71,10 +71,9 @@ class ImageFolder(Source):
             images_NHWC=np.ascontiguousarray(images_NHW3[..., :1]) if grey else images_NHW3,
             labels_N=labels_N[readable].astype(np.int64),
             classes=tree.names,
-            test_N=_mask(tree, splits_N[readable], "test"),
+            given={s: splits_N[readable] == s for s in tree.given if s != "train"},
             checksums={"folder": images.checksum()},
             corrupt=tuple(sorted(files[index] for index in images.corrupt)),
-            val_N=_mask(tree, splits_N[readable], "val"),
             files=tuple(files[index] for index in readable),
             bits=bits,
             skipped=tree.skipped,
@@ -86,11 +85,11 @@ def _read_usable_tree(folder: Path) -> ImageTree:
     """Read the classes of a folder and check that a classifier can be trained on them.
 
     Raises:
-        DataError: it cannot; the message has the fix.
+        UserError: it cannot; the message has the fix.
     """
     tree, shown = read_tree(folder), escape_name(str(folder))
     if not tree.classes:
-        raise DataError(
+        raise UserError(
             f"{shown} has no subfolders; put the images of each class in one subfolder."
         )
     if len(tree.names) == 1:
@@ -99,7 +98,7 @@ def _read_usable_tree(folder: Path) -> ImageTree:
             file.split("/")[1] for c in tree.classes for file in c.files if file.count("/") > 1
         }
         wrapped = f" If the folders in it are the classes, set data.path to {shown}/{only}."
-        raise DataError(
+        raise UserError(
             f"{shown} has one class only, '{only}'; a classifier needs at least two."
             f"{wrapped if len(inside) > 1 else ''}"
         )
@@ -109,7 +108,7 @@ def _read_usable_tree(folder: Path) -> ImageTree:
     if small:
         parts = [split for split in SPLITS if split == "train" or split not in tree.given]
         listed = join_first([f"'{c.name}' ({len(c.files)})" for c in small])
-        raise DataError(
+        raise UserError(
             f"{shown}: too few images for {_listed(parts)} in {listed}. "
             f"Every class needs at least {least}: add some, or remove the folder of the class."
         )
@@ -210,16 +209,10 @@ class _Images:
             yield from workers.map(read_one, indices)
 
 
-def _mask(
-    tree: ImageTree, splits_N: npt.NDArray[np.str_], split: SplitName
-) -> npt.NDArray[np.bool_] | None:
-    return splits_N == split if split in tree.given else None
-
-
 def _check_corrupt(reasons: Sequence[str], files: int, most: int) -> None:
     if len(reasons) > most:
         listed = join_first(reasons, "\n  ")
-        raise DataError(
+        raise UserError(
             f"{len(reasons)} of {files} images cannot be read, and data.max_corrupt allows "
             f"{most}:\n  {listed}\n"
             "Repair or remove them, or raise data.max_corrupt."

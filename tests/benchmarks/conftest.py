@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from core.files import write_array, write_bytes, write_json
 from core.schemas import LATENCY
-from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
+from data.dataset import Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
@@ -81,7 +81,13 @@ def write_digits(folder: Path, size: int = 2) -> None:
         write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
     names, augment = tuple(map(str, range(10))), Augment(flip=False, shift=0)
     sizes: dict[str, Any] = {"counts": {}, "source": {}, "arrays": {}, "fit": "pad"}
-    info = DatasetInfo(
-        "digits", (1, 8 * size, 8 * size), names, (0.3,), (0.35,), augment=augment, **sizes
-    )
-    write_json(folder / FILE, SCHEMA, info.to_json())
+    shape = (1, 8 * size, 8 * size)
+    DatasetInfo(
+        name="digits",
+        image_shape=shape,
+        classes=names,
+        mean=(0.3,),
+        std=(0.35,),
+        augment=augment,
+        **sizes,
+    ).write(folder)

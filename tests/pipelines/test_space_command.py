@@ -145,7 +145,7 @@ def test_counts_are_exact_while_they_can_be_read() -> None:
     [
         (["compct"], "no search space 'compct'. Did you mean 'compact'?"),
         (["no/such.yaml"], "no/such.yaml: no such search space"),
-        (["broken.yaml"], "broken.yaml, line 11, stages.0.channels: must not be empty"),
+        (["broken.yaml"], "broken.yaml, line 11, stages.0.channels: list should have at least 1"),
         (["own.yaml", "--size", "65"], "square images of 8 to 64 pixels, not 65x65"),
         (["own.yaml", "--size", "15"], "images of 15 are never enlarged"),
         (["own.yaml", "--size", "0"], "--size"),
