@@ -79,17 +79,9 @@ def split(
 ) -> Splits:
     """Split a dataset, stratified by class.
 
-    Images of one group stay together; a group belongs to the class of its first image. Every
-    split has at least one group of every class.
-
-    Args:
-        labels_N: class of every image.
-        groups_N: index of the first image with the same pixels, from `find_duplicates`.
-        given: the source's own test and validation split; the others are drawn. Duplicates of test
-            images are removed from the validation split.
-        classes: names, for messages.
-        fractions: `test` of all images to split; `val` of those that are not for test.
-        rng: of the order.
+    Images of one group (see `Duplicates`) stay together; a group belongs to the class of its first
+    image. Every split has at least one group of every class. Splits are `given` by the source, or
+    drawn: `test` is a fraction of all images to split, `val` of those that are not for test.
 
     Raises:
         UserError: a class has fewer distinct images than splits to fill.
@@ -106,14 +98,16 @@ def split(
     owners_N = labels_N[groups_N]
     for label, name in enumerate(classes):
         members = free[owners_N[free] == label]
+        mine_N = labels_N == label
         distinct = len(np.unique(groups_N[members]))
         if distinct <= len(shares):
-            needed = f"{' and '.join([*shares, 'train'])} need at least one each."
-            problem = f"class '{name}' has {distinct} distinct images to split; {needed}"
-            mine_N = labels_N == label
-            raise UserError(f"{problem} {_why_few(label, mine_N, owners_N, dropped_N, classes)}")
+            raise UserError(
+                f"class '{name}' has {distinct} distinct images to split; "
+                f"{' and '.join([*shares, 'train'])} need at least one each. "
+                f"{_why_few(label, mine_N, owners_N, dropped_N, classes)}"
+            )
         _divide(members, groups_N[members], shares, rng, parts)
-        if "val" in given and not (in_val_N & ~dropped_N & (labels_N == label)).any():
+        if "val" in given and not (in_val_N & ~dropped_N & mine_N).any():
             raise UserError(
                 f"class '{name}': every validation image is a copy of a test image. Add other "
                 "images of the class to the validation split."

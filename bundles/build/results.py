@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bundles.archive import BundleError
 from core.files import read_json, sha256_file
-from core.schemas import TRAIN
 from data.dataset import DatasetInfo
 from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
@@ -19,6 +18,7 @@ from models.predict.ranking import SCHEMA as CERTIFICATE
 from models.search.choice import Choice
 from models.space.architecture import SCHEMA as ARCHITECTURE
 from models.space.architecture import Architecture
+from models.training.result import TRAIN
 
 
 @dataclass(frozen=True)

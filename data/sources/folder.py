@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,15 @@ from core.errors import UserError
 from data.dataset import SPLITS
 from data.image_tree import ImageTree, read_tree
 from data.image_walk import escape_name, join_first, pluralise
-from data.images import ALL_BITS, ImageError, decode_file, is_grey, read_image_file, used_bits
+from data.images import (
+    ALL_BITS,
+    Decoded,
+    ImageError,
+    decode_file,
+    is_grey,
+    read_image_file,
+    used_bits,
+)
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
 _WORKERS = min(4, os.cpu_count() or 1)  # does not change the result
@@ -115,54 +124,49 @@ def _read_usable_tree(folder: Path) -> ImageTree:
     return tree
 
 
-@dataclass(frozen=True)
-class _Read:
-    checksum: str
-    pixels_HW3: npt.NDArray[np.uint8] | None
-    peak: int | None = None
-    reason: str = ""
-
-
+@dataclass
 class _Images:
     """The decoded files of a dataset.
 
-    Args:
-        folder: the dataset folder.
-        files: paths relative to it.
-        options: how files are decoded.
-        images_NHW3: output buffer of the pixels.
-        on_done: called after every file.
-
     Attributes:
+        files: paths relative to the dataset folder.
+        images_NHW3: output buffer of the pixels.
         corrupt: reason why a file is unreadable, by index.
         peaks: largest value of a 16-bit file, by index.
+        checksums: of the files that can be opened, by index.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        files: Sequence[str],
-        options: LoadOptions,
-        images_NHW3: npt.NDArray[np.uint8],
-        on_done: OnDone,
-    ) -> None:
-        self.folder, self.files, self.options = folder, files, options
-        self.images_NHW3, self.on_done = images_NHW3, on_done
-        self.corrupt: dict[int, str] = {}
-        self.peaks: dict[int, int] = {}
-        self._checksums: dict[int, str] = {}
+    folder: Path
+    files: Sequence[str]
+    options: LoadOptions
+    images_NHW3: npt.NDArray[np.uint8]
+    on_done: OnDone
+    corrupt: dict[int, str] = field(default_factory=dict)
+    peaks: dict[int, int] = field(default_factory=dict)
+    checksums: dict[int, str] = field(default_factory=dict)
 
     def decode(self, indices: Sequence[int], bits: int) -> None:
         """Decode some of the files, with `bits` significant bits of 16-bit pixels."""
-        for index, read in zip(indices, self._read_all(indices, bits), strict=True):
-            self._checksums[index] = read.checksum
-            if read.pixels_HW3 is None:
-                self.corrupt[index] = read.reason
-            else:
-                self.images_NHW3[index] = read.pixels_HW3
-            if read.peak is not None:
-                self.peaks[index] = read.peak
-            self.on_done(index + 1, len(self.files))
+        with ThreadPoolExecutor(_WORKERS) as workers:  # Pillow releases the GIL
+            found = workers.map(partial(self._read, bits=bits), indices)
+            for index, read in zip(indices, found, strict=True):
+                if isinstance(read, str):
+                    self.corrupt[index] = read
+                else:
+                    self.images_NHW3[index] = read.pixels_HW3
+                    if read.peak is not None:
+                        self.peaks[index] = read.peak
+                self.on_done(index + 1, len(self.files))
+
+    def _read(self, index: int, bits: int) -> Decoded | str:
+        """A file's pixels, or the reason why it has none."""
+        name, options = self.files[index], self.options
+        try:
+            content = read_image_file(self.folder / name)
+            self.checksums[index] = hashlib.sha256(content).hexdigest()
+            return decode_file(content, escape_name(name), options.size, options.fit, bits)
+        except ImageError as error:
+            return str(error)
 
     def rescale(self, seen: Sequence[int]) -> int | None:
         """Decode 16-bit files again if those in `seen` use fewer bits; returns the bits."""
@@ -177,7 +181,7 @@ class _Images:
         """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for index, file in enumerate(self.files):
-            digest.update(f"{self._checksums[index]}  {file}\n".encode())
+            digest.update(f"{self.checksums.get(index, 'unreadable')}  {file}\n".encode())
         return digest.hexdigest()
 
     def notes(self, bits: int | None) -> list[str]:
@@ -190,23 +194,6 @@ class _Images:
             f"16-bit pixels are read as {bits}-bit values, since the largest is "
             f"{max(self.peaks.values())}: {pluralise(len(self.peaks), 'image')}{mixed}."
         ]
-
-    def _read_all(self, indices: Sequence[int], bits: int) -> Iterator[_Read]:
-        """Decode in several threads (Pillow releases the GIL), in the order given."""
-        size, fit = self.options.size, self.options.fit
-
-        def read_one(index: int) -> _Read:
-            checksum, name = "unreadable", self.files[index]
-            try:
-                content = read_image_file(self.folder / name)
-                checksum = hashlib.sha256(content).hexdigest()
-                found = decode_file(content, escape_name(name), size, fit, bits)
-                return _Read(checksum, found.pixels_HW3, found.peak)
-            except ImageError as error:
-                return _Read(checksum, None, reason=str(error))
-
-        with ThreadPoolExecutor(_WORKERS) as workers:
-            yield from workers.map(read_one, indices)
 
 
 def _check_corrupt(reasons: Sequence[str], files: int, most: int) -> None:

@@ -36,23 +36,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a network, with all that is needed to build, cost or measure it.
-
-    Attributes:
-        operator: name in the operator table.
-        in_channels: input channels.
-        out_channels: output channels.
-        size: height and width of the input, in pixels.
-        stride: 1 keeps the size, 2 halves it (rounded up).
-        settings: the operator's settings by name, sorted by name.
-    """
+    """One block of a network, with all that is needed to build, cost or measure it."""
 
     operator: str
     in_channels: int
     out_channels: int
     size: int
+    """Height and width of the input, in pixels."""
     stride: int
+    """1 keeps the size, 2 halves it (rounded up)."""
     settings: tuple[tuple[str, Setting], ...] = ()
+    """The operator's settings, sorted by name."""
 
     @cached_property
     def options(self) -> Mapping[str, Setting]:
@@ -185,11 +179,8 @@ class Architecture:
         blocks = content.get("blocks")
         if not isinstance(blocks, Sequence) or isinstance(blocks, str):
             raise UserError("an architecture needs a list of blocks.")
-        return cls(
-            tuple(
-                None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks
-            )
-        )
+        skipped = {"operator": SKIP}
+        return cls(tuple(None if block == skipped else Block.from_json(block) for block in blocks))
 
     def short(self) -> str:
         """One line for tables: `20px | 16 k3e6 | 24/2 k5e3 - fused_mbconv:k3e3-silu | ...`.

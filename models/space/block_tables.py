@@ -49,15 +49,11 @@ def check_choices(space: SearchSpace, choices_NG: ChoicesNG) -> None:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A table of values that depend on the choices of a few groups.
-
-    Attributes:
-        groups: the groups that the value depends on; empty for a constant.
-        values: one axis per group.
-    """
+    """A table of values that depend on the choices of a few groups; of none for a constant."""
 
     groups: tuple[int, ...]
     values: Values
+    """One axis per group."""
 
     def read(self, choices_NG: ChoicesNG) -> Values:
         """The value of every architecture, (N,); a scalar if constant."""
@@ -114,13 +110,12 @@ def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
             for size, pair in product(layer.sizes, layer.pairs)
             for option in layer.menu.options
         ]
-        axes = (
-            [layer.width, layer.group]
-            if layer.before is None
-            else [layer.before, layer.width, layer.group]
-        )
-        sizes = [(group, len(space.groups[group].candidates)) for group in axes]
-        positions.append(lookup([resolutions, *sizes], costs))
+        axes = [
+            (group, len(space.groups[group].candidates))
+            for group in (layer.before, layer.width, layer.group)
+            if group is not None
+        ]
+        positions.append(lookup([resolutions, *axes], costs))
     widths, last = space.spec.stages[-1].channels, space.layers[-1]
     costs = [
         cost(len(positions), space.head(width, size))
@@ -133,9 +128,7 @@ def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
 def lookup(axes: Sequence[tuple[int, int]], values: Sequence[float]) -> Lookup:
     """Build a look-up table, dropping axes along which values are constant.
 
-    Args:
-        axes: per axis the group and its number of candidates.
-        values: in row-major order of the axes.
+    An axis is a group and its number of candidates; `values` are in row-major order.
     """
     table = np.array(values).reshape([size for _, size in axes])
     groups = [group for group, _ in axes]

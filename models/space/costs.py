@@ -23,21 +23,17 @@ CostTable = Callable[[ChoicesNG], Values]
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost that is additive over blocks, or the peak of them; integers stay integers.
-
-    Attributes:
-        of_block: cost of one block.
-        peak: whether blocks are joined by the maximum instead of the sum.
-        scale: factor on the joined cost, such as bytes per parameter.
-        constant: cost of a network without blocks.
-        exact: whether the architecture with the smallest sum of block costs has the smallest cost.
-    """
+    """A cost that is additive over blocks, or the peak of them; integers stay integers."""
 
     of_block: Callable[[Block], Any]
     peak: bool = False
+    """Whether blocks are joined by the maximum instead of the sum."""
     scale: float = 1
+    """Factor on the joined cost, such as bytes per parameter."""
     constant: float = 0
+    """Cost of a network without blocks."""
     exact: bool = True
+    """Whether the architecture with the smallest sum of block costs has the smallest cost."""
 
     def __call__(self, architecture: Architecture) -> Any:
         """The cost of one architecture."""
@@ -50,11 +46,7 @@ class Cost:
         return share
 
     def table(self, space: SearchSpace) -> CostTable:
-        """The cost of many architectures of a space at once, equal to that of each one.
-
-        Raises (by the returned function):
-            SpaceError: its argument is not of this space.
-        """
+        """The cost of many architectures of a space at once, equal to that of each one."""
         table = block_table(space, lambda _, block: self.of_block(block))
         join = table.largest if self.peak else table.sums
         return lambda choices_NG: join(choices_NG) * self.scale + self.constant

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from core.files import rounded, write_bytes, write_json
-from core.schemas import TRAIN
 from models.nets.equivalence import EquivalenceCheck
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
@@ -16,6 +15,8 @@ from models.space.architecture import SCHEMA
 from models.space.costs import flops, parameters
 from models.training.history import History
 from models.training.learning import Images
+
+TRAIN = "netwright/train/1"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from core.files import write_array, write_bytes, write_json
-from core.schemas import LATENCY
 from data.dataset import Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
+from devices.measure.reference import LATENCY
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
