@@ -20,7 +20,7 @@ from models.space.architecture import RESIZE, Architecture, Block, Option
 from models.space.extreme import Best, BlockCost, Extreme
 from models.space.file import read_spec
 from models.space.groups import INACTIVE, Group, Layer, Variable, layer_group, menu, single
-from models.space.operators import canonical
+from models.space.operators import OperatorError, canonical, cells
 from models.space.spec import SpaceError, SpaceSpec, StageSpec
 
 __all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
@@ -51,7 +51,7 @@ class SearchSpace:
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
-        spec.check_images(image_shape)
+        _check_images(spec, image_shape)
         self.spec, self.name = spec, spec.name
         self.image_shape, self.classes = image_shape, classes
         self.private_weights = spec.weights == "private"
@@ -226,3 +226,24 @@ class SearchSpace:
     def head(self, channels: int, size: int) -> Block:
         """The last block, for the channels and size of its input."""
         return self._head.block(channels, self.classes, size, 1)
+
+
+def _check_images(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
+    channels, height, width = image_shape
+    smallest, largest = spec.sizes
+    if height != width or not smallest <= height <= largest:
+        raise SpaceError(
+            f"space '{spec.name}' is for square images of {smallest} to {largest} pixels, "
+            f"not {height}x{width}. Change data.size or choose another space."
+        )
+    above = [resolution for resolution in spec.resolutions or () if resolution > height]
+    if above:
+        raise SpaceError(
+            f"space '{spec.name}' searches resolutions up to {max(above)} pixels, and images of "
+            f"{height} are never enlarged. Raise data.size to {max(above)}, or remove "
+            f"{', '.join(map(str, above))} from the space's resolutions."
+        )
+    try:
+        cells(spec.stem.option.block(channels, spec.stem.channels, height, spec.stem.stride))
+    except OperatorError as error:
+        raise SpaceError(f"space '{spec.name}', stem: {error} Use another stem.") from error

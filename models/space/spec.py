@@ -26,7 +26,6 @@ from models.space.architecture import RESIZE, SKIP, Option, Setting
 from models.space.operators import (
     OPERATORS,
     OperatorError,
-    allowed,
     canonical,
     cells,
     operator_problem,
@@ -36,6 +35,9 @@ from models.space.operators import (
 Place = tuple[str | int, ...]
 """Path of keys and list indices to a value."""
 Error = tuple[Place, str]
+_PIXELS = [int(pixels) for pixels in OPERATORS[RESIZE].settings["to"]]
+Width = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=_PIXELS[0], le=_PIXELS[-1])]
 _PROBE_SIZE = 8  # operators restrict channels, not sizes
 T = TypeVar("T")
 
@@ -69,12 +71,6 @@ def _setting(value: Any) -> Setting:
     return value  # type: ignore[no-any-return]
 
 
-def _resolution(value: int) -> int:
-    if value not in OPERATORS[RESIZE].settings["to"]:
-        raise ValueError(f"not allowed; {allowed(OPERATORS[RESIZE].settings['to'])}")
-    return value
-
-
 def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= pair[0] <= pair[1]:
         raise ValueError("must be [smallest, largest], both at least 1")
@@ -103,6 +99,9 @@ def _check_operators(given: Any) -> Any:
                 ]
     _refuse(found)
     return given
+
+
+Resolutions = Annotated[list[Pixels], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class ImagesSpec(Params):
@@ -143,17 +142,14 @@ class StemSpec(HeadSpec):
 
 
 class OperatorSpec(Params):
-    """One operator of a layer, with a list of choices for each setting.
-
-    Attributes:
-        operator: name in the operator table if it differs from the key, so that a layer can list
-            one operator several times with different settings.
-    """
+    """One operator of a layer, with a list of choices for each setting."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     __pydantic_extra__: dict[str, list[Setting]] = Field(init=False)
 
     operator: str | None = None
+    """Name in the operator table if it differs from the key, so that a layer can list one operator
+    several times with different settings."""
 
     @property
     def settings(self) -> dict[str, list[Setting]]:
@@ -162,24 +158,18 @@ class OperatorSpec(Params):
 
 
 class StageSpec(Params):
-    """A sequence of layers of equal width; the first one changes size and channels.
-
-    Attributes:
-        layers: maximum number of layers.
-        stride: of the first layer.
-        channels: choices of the width.
-        skip: whether all layers but the first can be skipped; equivalent to `min_layers` 1.
-        min_layers: number of layers that cannot be skipped.
-        operators: choices of the operator, by name.
-    """
+    """A sequence of layers of equal width; the first one changes size and channels."""
 
     layers: int = Field(ge=1)
+    """Maximum number of layers."""
     stride: int = Field(ge=1, le=2)
-    channels: Annotated[
-        list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)
-    ]
+    """Of the first layer."""
+    channels: Annotated[list[Width], Field(min_length=1), AfterValidator(_distinct)]
+    """Choices of the width."""
     skip: bool = False
+    """Whether all layers but the first can be skipped; equivalent to `min_layers` 1."""
     min_layers: int | None = Field(None, ge=1)
+    """Number of layers that cannot be skipped."""
     operators: Annotated[
         dict[str, OperatorSpec], Field(min_length=1), BeforeValidator(_check_operators)
     ]
@@ -219,32 +209,18 @@ class StageSpec(Params):
 
 
 class SpaceSpec(Params):
-    """Content of a space's YAML file.
-
-    Attributes:
-        name: used in messages.
-        sizes: smallest and largest supported image height, in pixels.
-        images: default images.
-        resolutions: choices of the input resolution in pixels; None uses images at their size.
-        weights: whether the candidates of a layer share weights in the supernet.
-        stem: the first block.
-        stages: the searched layers.
-        head: the last block.
-    """
+    """Content of a space's YAML file."""
 
     name: str = Field(min_length=1)
+    """Used in messages."""
     # A YAML list is accepted as a tuple; its items stay strict.
     sizes: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_sizes)]
+    """Smallest and largest supported image height, in pixels."""
     images: ImagesSpec | None = None
-    resolutions: (
-        Annotated[
-            list[Annotated[int, AfterValidator(_resolution)]],
-            Field(min_length=1),
-            AfterValidator(_distinct),
-        ]
-        | None
-    ) = None
+    resolutions: Resolutions | None = None
+    """Choices of the input resolution; None uses images at their size."""
     weights: Literal["shared", "private"] = "shared"
+    """Whether the candidates of a layer share weights in the supernet."""
     stem: StemSpec
     stages: list[StageSpec] = Field(min_length=1)
     head: HeadSpec
@@ -279,32 +255,6 @@ class SpaceSpec(Params):
             narrowest = width
         _refuse(found)
         return self
-
-    def check_images(self, image_shape: tuple[int, int, int]) -> None:
-        """Check that the space supports images of a shape (channels, height, width).
-
-        Raises:
-            SpaceError: the images are not square, outside the sizes of the space, or smaller than a
-                resolution, or the stem does not support their channels.
-        """
-        channels, height, width = image_shape
-        smallest, largest = self.sizes
-        if height != width or not smallest <= height <= largest:
-            raise SpaceError(
-                f"space '{self.name}' is for square images of {smallest} to {largest} pixels, "
-                f"not {height}x{width}. Change data.size or choose another space."
-            )
-        above = [resolution for resolution in self.resolutions or () if resolution > height]
-        if above:
-            raise SpaceError(
-                f"space '{self.name}' searches resolutions up to {max(above)} pixels, and images "
-                f"of {height} are never enlarged. Raise data.size to {max(above)}, or remove "
-                f"{', '.join(map(str, above))} from the space's resolutions."
-            )
-        try:
-            cells(self.stem.option.block(channels, self.stem.channels, height, self.stem.stride))
-        except OperatorError as error:
-            raise SpaceError(f"space '{self.name}', stem: {error} Use another stem.") from error
 
 
 def _shape_problem(stage: StageSpec, name: str, before: int, width: int) -> str | None:

@@ -225,7 +225,7 @@ MISTAKES = {
     ),
     "a resolution that resize does not know": (
         ("resolutions: [12, 16]", "resolutions: [4, 16]"),
-        (4, "resolutions.0: not allowed; use 8 to 512 (got 4)."),
+        (4, "resolutions.0: input should be greater than or equal to 8 (got 4)."),
     ),
     "a resolution twice": (
         ("resolutions: [12, 16]", "resolutions: [16, 16]"),
