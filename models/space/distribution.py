@@ -218,8 +218,8 @@ class Distribution:
         Raises:
             UserError: the form is unknown, or the content is malformed.
         """
-        form = content.get("form")
-        if form not in get_args(Form):
+        form: Form | None = content.get("form")
+        if form is None or form not in get_args(Form):
             raise UserError(f"a distribution's form is factorised or joint; found {form!r}.")
         try:
             groups_saved = _SAVED.validate_python(content.get("groups"), strict=True)
