@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundles.archive import BundleError
+from core.artifact import TRAIN
 from core.files import read_json, sha256_file
 from data.dataset import DatasetInfo
 from devices.device import Device
@@ -18,7 +19,6 @@ from models.predict.ranking import SCHEMA as CERTIFICATE
 from models.search.choice import Choice
 from models.space.architecture import SCHEMA as ARCHITECTURE
 from models.space.architecture import Architecture
-from models.training.result import TRAIN
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.artifact import TRAIN
 from core.files import rounded, write_bytes, write_json
 from models.nets.equivalence import EquivalenceCheck
 from models.nets.subnet import Subnet
@@ -15,8 +16,6 @@ from models.space.architecture import SCHEMA
 from models.space.costs import flops, parameters
 from models.training.history import History
 from models.training.learning import Images
-
-TRAIN = "netwright/train/1"
 
 
 @dataclass(frozen=True)

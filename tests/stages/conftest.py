@@ -86,11 +86,7 @@ class World:
         if stage == "teacher":
             paths["file"] = self.root / "params.yaml"
         if stage == "train":
-            paths |= {
-                "teacher": self.root / "teacher",
-                "search": self.root / "search",
-                "choice": self.root / "choice.json",
-            }
+            paths |= {"teacher": self.root / "teacher", "choice": self.root / "choice.json"}
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
     def run(self, stage: str, out: Path, **changes: Path) -> Path:
