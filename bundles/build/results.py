@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundles.archive import BundleError
+from core.artifact import TRAIN
 from core.files import read_json, sha256_file
-from core.schemas import TRAIN
 from data.dataset import DatasetInfo
 from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
