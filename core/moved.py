@@ -6,6 +6,8 @@ import re
 
 MOVED = {
     "bundle.signing_key": "moved to the root key signing_key.",
+    "supernet.pi": "moved to supernet.strategy: {name: pi, ...}.",
+    "supernet.sandwich": "moved to supernet.strategy: {name: sandwich, ...}.",
     "search.learning_rate": "moved to search.algorithm: {name: fp_nas, learning_rate: ...}.",
     "search.inverse_temperature": (
         "moved to search.algorithm: {name: fp_nas, inverse_temperature: ...}."

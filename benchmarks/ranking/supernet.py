@@ -6,7 +6,6 @@ import copy
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images, spread
 from models.training.loop import Batches, Objective, Recipe, Run
 from models.training.probe import probe_subnet
-from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.strategies import STRATEGIES, Strategy, Task, build_strategy
+from models.training.supernet.settings import SupernetParams
 
 SHARES = (0.1, 0.3, 1.0)
 """Of the training, after which the scores are read."""
@@ -43,7 +43,7 @@ def build(
     """A fresh supernet with its strategy, ready for `steps` steps."""
     supernet = Supernet(space, torch.Generator().manual_seed(0))
     task = Task(supernet, space, Objective(space.classes), 0, images=len(images.train))
-    strategy = STRATEGIES[name](task)
+    strategy = build_strategy(task, SupernetParams.model_validate({"strategy": name}).strategy)
     recipe = Recipe(steps, learning_rate, weight_decay=5e-5)
     return supernet, strategy, Run(supernet, recipe, strategy.trainable(), strategy)
 
@@ -54,7 +54,7 @@ def batches(strategy: Strategy, images: Images, batch: int) -> Batches:
     A strategy that compares two views of an image has them mirrored and shifted, because the data
     set's own augmentation may be none: two equal views would differ by nothing but the paths.
     """
-    info = replace(images.info, augment=VIEWS) if strategy.views > 1 else images.info
+    info = images.info.model_copy(update={"augment": VIEWS}) if strategy.views > 1 else images.info
     stream = TrainStream(images.train, info, batch, 0, augment=True)
     return partial(stream.at, views=strategy.views)
 
