@@ -87,7 +87,6 @@ class World:
         if stage == "train":
             paths |= {
                 "teacher": self.root / "teacher",
-                "search": self.root / "search",
                 "choice": self.root / "choice.json",
             }
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
