@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.files import FileFormatError, read_json, write_json
 from core.settings import Params
 
+TRAIN = "netwright/train/1"
+"""Schema of `train.json`, which bundles read without depending on `models.training`."""
+
 
 class Record(BaseModel):
     """Values of a JSON object: immutable, strictly typed, without unknown keys or NaN."""
@@ -31,10 +34,7 @@ class Artifact(Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file.
-
-        Args:
-            path: the `.json` file, or the folder that contains it.
+        """Read the `.json` file, or that in the folder `path`.
 
         Raises:
             FileFormatError: it is missing, or its content is not of this type.
@@ -45,12 +45,16 @@ class Artifact(Record):
         try:
             return cls.model_validate_json(json.dumps(content))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
             raise FileFormatError(
-                f"{file} is malformed at '{key}': {first['msg']}. Run the stage that writes it."
+                f"{file} is malformed {first_problem(error)}. Run the stage that writes it."
             ) from error
 
     def write(self, out: Path) -> None:
         """Write the file into the folder `out`, atomically."""
         write_json(out / self.FILE, self.SCHEMA, self.to_json())
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where the first invalid value is, and what is wrong: `at 'key': message`."""
+    first = error.errors()[0]
+    return f"at '{'.'.join(map(str, first['loc']))}': {first['msg']}"
