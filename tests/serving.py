@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from rich.console import Console
 from pipelines.run.serve import serve_schedule
-serve_schedule(Console(), Path.cwd(), timedelta(seconds=45), int(sys.argv[1]), 1)
+serve_schedule(Console(), Path.cwd(), timedelta(seconds=15), int(sys.argv[1]), 1)
 """
 
 
