@@ -16,7 +16,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.artifact import first_problem
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 1 << 30
 """Size limit of an archive."""
@@ -41,13 +47,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive in Netwright's format; its content is not yet checked.
-
-    Attributes:
-        path: the archive, for messages.
-        files: bytes of every file by name.
-        size_bytes: size of the archive.
-    """
+    """An archive in Netwright's format, whose files are not yet checked."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -71,17 +71,26 @@ class Archive:
             raise BundleError(f"{self.path}: {name} is not a JSON object.")
         return content
 
+    def read_record(self, name: str, kind: type[Model]) -> Model:
+        """Parse one of the JSON files as this type.
+
+        Raises:
+            BundleError: it is missing or malformed.
+        """
+        try:
+            return kind.model_validate(self.read_json(name))
+        except ValidationError as error:
+            raise BundleError(
+                f"{self.path}: {name} is malformed {first_problem(error)}."
+            ) from error
+
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return the archive of these files: sorted by name, owner 0, modification time 0.
-
-    Args:
-        files: content by name; names are plain ASCII without folders, at most 100 characters.
-    """
+    """Return the archive of these files, sorted by name; names are ASCII without folders."""
     members = [_member(name, files[name]) for name in sorted(files)]
     body = b"".join(members) + bytes(2 * _BLOCK)
     return _stored_gzip(body + bytes(-len(body) % _RECORD))

@@ -13,12 +13,12 @@ Outcome = Literal["within", "over", "undecided"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of the gate.
+    """Result of the gate: sentences on limits.
 
     Attributes:
         passed: no limit that could be checked is exceeded.
-        reasons: sentences on exceeded limits, then on undecided and unmeasured ones.
-        kept: sentences on limits that are met.
+        reasons: on exceeded limits, then on undecided and unmeasured ones.
+        kept: on limits that are met.
         undecided: the reasons whose limit lies within the measurement's interval.
     """
 
@@ -60,16 +60,9 @@ def check_limits(manifest: Manifest, size_bytes: int) -> Verdict:
 def check_limit(
     value: float, limit: float, unit: str, interval: tuple[float, float] | None = None
 ) -> tuple[Outcome, str]:
-    """Check a value against its budget.
+    """Check whether a value, or its whole 95% interval, is within its budget; adds a sentence.
 
-    Args:
-        value: such as the median latency, normalised to the budget's reference network.
-        limit: the budget.
-        unit: of both.
-        interval: the value's 95% confidence interval; None: the value is compared.
-
-    Returns:
-        Whether the whole interval is within the budget, over it, or neither; and a sentence.
+    A latency is normalised to the budget's reference network.
     """
     low, high = interval or (value, value)
     found, budget = _number(value, unit), f"the budget of {_number(limit, unit)}"

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bundles.archive import Archive, BundleError
 from data.images import Fit
@@ -76,13 +76,11 @@ class Preprocess(BaseModel):
 
 @dataclass(frozen=True)
 class Golden:
-    """Real images with their expected outputs.
+    """Real images with their expected outputs (logits).
 
     Attributes:
-        images_NHWC: uint8 original images.
-        inputs_NCHW: float32, normalised.
-        outputs_NK: float32 logits.
-        labels_N: int64 true labels.
+        inputs_NCHW: the normalised images.
+        labels_N: true labels.
         tolerance: largest absolute difference of any logit.
     """
 
@@ -102,7 +100,7 @@ def tolerance_of(
         precision: delivered precision.
         largest: largest absolute golden logit.
         measured: largest logit difference between the ONNX file and the delivered file over the
-            test split; None if the delivered file cannot run on this machine.
+            test split; None if it cannot run here.
         most_share: upper limit as a share of `largest`; used alone without a measurement.
     """
     most = most_share * largest
@@ -148,13 +146,7 @@ def golden_bytes(golden: Golden) -> bytes:
 
 
 def read_golden(archive: Archive, count: int, shape: tuple[int, int, int], classes: int) -> Golden:
-    """Read the golden arrays of a bundle.
-
-    Args:
-        archive: the bundle.
-        count: N of the manifest.
-        shape: (C, H, W) of `preprocess.json`.
-        classes: K of `labels.json`.
+    """Read the golden arrays of a bundle: `count` images of `shape` (C, H, W).
 
     Raises:
         BundleError: the file is not a zip of exactly the expected arrays.
@@ -190,11 +182,7 @@ def read_preprocess(archive: Archive) -> Preprocess:
     Raises:
         BundleError: it is missing or malformed.
     """
-    try:
-        return Preprocess.model_validate(archive.read_json(PREPROCESS))
-    except ValidationError as error:
-        why = error.errors()[0]["msg"]
-        raise BundleError(f"{archive.path}: {PREPROCESS} is malformed: {why}.") from error
+    return archive.read_record(PREPROCESS, Preprocess)
 
 
 def read_labels(archive: Archive) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bundles.archive import Archive, BundleError
 from core.artifact import Record
@@ -204,11 +204,7 @@ class Manifest(Content):
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """Serialise the manifest, adding schema and digest.
-
-    Args:
-        content: all other fields of `Manifest`, as JSON values.
-    """
+    """Serialise the manifest, given without schema and digest, as JSON values."""
     whole = {"schema": SCHEMA, **content}
     whole["digest"] = _digest(whole)
     return (json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
@@ -228,14 +224,7 @@ def read_manifest(archive: Archive) -> Manifest:
         )
     if content.get("digest") != _digest(content):
         raise BundleError(f"{path}: its manifest was changed after it was written.")
-    try:
-        manifest = Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BundleError(
-            f"{path}: its manifest is malformed at '{key}': {first['msg']}."
-        ) from error
+    manifest = archive.read_record(MANIFEST, Manifest)
     named = {*manifest.model.files, manifest.model.entry, manifest.model.portable}
     if unknown := named - set(manifest.files):
         raise BundleError(
@@ -248,9 +237,7 @@ def read_manifest(archive: Archive) -> Manifest:
 def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     """Return a hash that is equal for bundles with equal inputs, even if engine bytes differ.
 
-    Args:
-        content: all fields of `Manifest` except those in `DERIVED`, as JSON values.
-        files: the bundle's files by name; those in `DERIVED` are ignored.
+    Fields and files in `DERIVED` are ignored.
     """
     odd = set(content["model"]["not_reproducible"])
     built_from = content["model"]["built_from_sha256"]

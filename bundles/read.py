@@ -15,11 +15,7 @@ from bundles.manifest import MANIFEST, Manifest, read_manifest
 
 @dataclass(frozen=True)
 class Bundle(Archive):
-    """An archive whose files have the hashes of its manifest.
-
-    Attributes:
-        manifest: the parsed manifest.
-    """
+    """An archive whose files have the hashes of its manifest."""
 
     manifest: Manifest
 

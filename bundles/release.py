@@ -92,14 +92,7 @@ def figure_of(summaries: Summaries) -> Figure:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Some devices over measured milliseconds, or over million FLOPs.
-
-    Attributes:
-        axes: where they are drawn.
-        group: their summaries.
-        numbers: numbers of all devices.
-        over_time: whether latency was measured.
-    """
+    """Some devices over measured milliseconds (`over_time`), or over million FLOPs."""
 
     axes: Axes
     group: Summaries

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.files import atomic_path
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 SUFFIX = ".sig"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -45,14 +45,6 @@ class Trust:
     signature: Path | None = None
     required: bool = False
 
-    def check_key(self) -> None:
-        """Raise UserError if model-signing is missing or the key cannot be used."""
-        require_package("--public-key")
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-        with _key_errors(self.public_key, f"Make one from the private key: {_MAKE_PUBLIC}"):
-            _check_curve(load_pem_public_key(self.public_key.read_bytes()))
-
     def check(self, bundle: Path) -> str:
         """Verify a bundle's signature, and return a sentence on the result.
 
@@ -75,24 +67,27 @@ def signature_file(bundle: Path) -> Path:
     return bundle.with_name(bundle.name + SUFFIX)
 
 
-def require_package(what: str) -> None:
-    """Raise UserError if the packages that the setting `what` needs are not installed."""
-    # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
-    missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
-    if missing:
-        raise UserError(
-            f"{what}: signatures need a package that is not installed ({', '.join(missing)}). "
-            "Install the extra: pip install --constraint constraints.txt --editable '.[signing]'"
-        )
+def check_public_key(path: Path) -> None:
+    """Raise UserError if model-signing or the key of `--public-key` is missing or not usable."""
+    _require_packages("--public-key")
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    _load(path, load_pem_public_key, f"Make one from the private key: {_MAKE_PUBLIC}")
 
 
-def check_private_key(path: Path) -> None:
-    """Raise UserError if model-signing is missing or the key cannot sign."""
-    require_package("signing_key")
+def load_private_key(path: Path) -> EllipticCurvePrivateKey:
+    """Load the key of `signing_key`.
+
+    Raises:
+        UserError: model-signing or the file is missing, or the key is not usable.
+    """
+    _require_packages("signing_key")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    with _key_errors(path, f"Make one: {_MAKE}"):
-        _check_curve(load_pem_private_key(path.read_bytes(), None))
+    key: EllipticCurvePrivateKey = _load(
+        path, lambda pem: load_pem_private_key(pem, None), f"Make one: {_MAKE}"
+    )
+    return key
 
 
 def sign(bundle: Path, private_key: Path) -> Path:
@@ -101,7 +96,7 @@ def sign(bundle: Path, private_key: Path) -> Path:
     Raises:
         UserError: model-signing is missing or the key cannot be used.
     """
-    check_private_key(private_key)
+    load_private_key(private_key)
     from model_signing import signing
 
     target = signature_file(bundle)
@@ -113,20 +108,14 @@ def sign(bundle: Path, private_key: Path) -> Path:
 
 def signed_by(bundle: Path, private_key: Path) -> bool:
     """Whether a bundle has a valid signature by this key."""
-    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    if not signature_file(bundle).is_file():
-        return False
-    key = serialization.load_pem_private_key(private_key.read_bytes(), None)
+    key = load_private_key(private_key).public_key()
     with TemporaryDirectory(prefix="netwright-") as folder:
         public_key = Path(folder) / "public.pem"
-        public_key.write_bytes(
-            key.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
+        public_key.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         try:
-            Trust(public_key).check(bundle)
+            Trust(public_key, required=True).check(bundle)
         except BundleError:
             return False
     return True
@@ -149,21 +138,28 @@ def _verify(bundle: Path, signature: Path, public_key: Path) -> None:
         ) from error
 
 
-def _check_curve(key: Any) -> None:
-    curve: EllipticCurve | None = getattr(key, "curve", None)
-    if curve is None or curve.name not in CURVES:
-        found = type(key).__name__ if curve is None else curve.name
-        raise ValueError(f"it is {found}, not an elliptic-curve key on {', '.join(CURVES)}")
+def _require_packages(setting: str) -> None:
+    # model-signing 1.1.1 uses pyOpenSSL without declaring the dependency.
+    missing = [name for name in ("model_signing", "OpenSSL") if not importlib.util.find_spec(name)]
+    if missing:
+        raise UserError(
+            f"{setting}: signatures need a package that is not installed ({', '.join(missing)}). "
+            "Install the extra: pip install --constraint constraints.txt --editable '.[signing]'"
+        )
 
 
-@contextlib.contextmanager
-def _key_errors(path: Path, fix: str) -> Iterator[None]:
+def _load(path: Path, load: Callable[[bytes], Any], fix: str) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     if not path.is_file():
         raise UserError(f"{path}: no such key. {fix}")
     try:
-        yield
+        key = load(path.read_bytes())
+        curve = getattr(key, "curve", None)
+        if curve is None or curve.name not in CURVES:
+            found = type(key).__name__ if curve is None else curve.name
+            raise ValueError(f"it is {found}, not an elliptic-curve key on {', '.join(CURVES)}")
     except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
         # An encrypted key raises TypeError, as no password is passed.
         raise UserError(f"{path} cannot be used as a key: {error}. {fix}") from error
+    return key

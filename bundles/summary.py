@@ -100,14 +100,7 @@ class Release(Artifact):
 
 
 def summarize(manifest: Manifest, archive: Path, packed: bytes, verdict: Verdict) -> BundleSummary:
-    """Summarize a bundle.
-
-    Args:
-        manifest: its manifest.
-        archive: path of the archive.
-        packed: its bytes.
-        verdict: of the gate.
-    """
+    """Summarize the bundle with these bytes at the path `archive`."""
     same = BundleSummary.model_fields.keys() & Manifest.model_fields.keys() - {"device"}
     return BundleSummary(
         **{name: getattr(manifest, name) for name in same},

@@ -3,6 +3,7 @@
 import os
 from typing import NoReturn
 
+from core.terminal import show_any_text
 from pipelines.environment import remove_foreign_variables, reset_warnings
 from pipelines.run import interrupts
 
@@ -12,6 +13,7 @@ def main() -> NoReturn:
     interrupts.install_handlers()
     reset_warnings(os.environ)
     remove_foreign_variables(os.environ)
+    show_any_text()
     with interrupts.exit_on_signal():
         from pipelines.cli.app import main as commands
 

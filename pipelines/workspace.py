@@ -15,6 +15,8 @@ from typing import Any
 from core.errors import UserError
 from pipelines.environment import prefect_settings
 
+KEPT_RUNS = 100
+"""Largest number of past runs that are kept for Prefect's history."""
 LOCK_WAIT_S = 15.0
 """Seconds to wait for the stages of a killed run, which end by themselves."""
 
@@ -102,6 +104,8 @@ class Workspace:
             self._history.mkdir(exist_ok=True)
             when = datetime.fromtimestamp(self._record.stat().st_mtime, UTC)
             self._record.replace(self._history / f"{when:%Y%m%d-%H%M%S-%f}.json")
+            for file in sorted(self._history.glob("*.json"))[:-KEPT_RUNS]:
+                file.unlink()
         self._record.unlink(missing_ok=True)
 
     def past_records(self) -> dict[Path, dict[str, Any]]:

@@ -14,7 +14,7 @@ from devices.quantize.evaluate import evaluate_module
 from devices.quantize.result import QuantizeResult
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.variants import Work
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import device_backend
 from models.nets.subnet import Subnet
 
 
@@ -34,11 +34,11 @@ def quantize(
         EquivalenceError: the chosen candidate is not equivalent to the network.
         UserError: no candidate meets the accuracy budget.
     """
-    runtime = backend(device.backend)
+    runtime = device_backend(device)
     runtime.check(device)
     clear_folder(out)
     splits = {str(split): read_split(data, split) for split in SPLITS}
-    bits = runtime.for_unit(device.openvino_device).weight_bits(read_machine(profile))
+    bits = runtime.weight_bits(read_machine(profile))
     work = Work(out, runtime, splits, DatasetInfo.read(data), settings, bits)
     work.logits[None] = evaluate_module(model, splits["test"], work.info).logits_NK
     built = build_candidates(work, model, device, checkpoint)

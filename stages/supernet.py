@@ -9,11 +9,7 @@ from core.distributed import Processes
 from models.space.space import SearchSpace
 from models.training.history import recorded_steps
 from models.training.learning import Images
-from models.training.supernet.result import (
-    SupernetHistory,
-    TrainedSupernet,
-    sampled_accuracies,
-)
+from models.training.supernet.result import SupernetHistory, TrainedSupernet, sampled_accuracies
 from models.training.supernet.settings import SupernetParams
 from models.training.supernet.training import peak_step_bytes, train_supernet
 
@@ -34,7 +30,7 @@ def supernet(
     history = SupernetHistory(
         space=space.name,
         architectures=space.count(),
-        strategy=strategy.name,
+        strategy=settings.strategy.name,
         steps=recorded_steps(run),
         peak_step_bytes=peak_step_bytes(space, data, settings),
         judge="classifier" if strategy.classifies else "linear probe",

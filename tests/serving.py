@@ -10,11 +10,10 @@ from typing import Any
 SERVE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from datetime import timedelta
 from pathlib import Path
 from rich.console import Console
-from pipelines.run.serve import serve_schedule
-serve_schedule(Console(), Path.cwd(), timedelta(seconds=15), int(sys.argv[1]), 1)
+from pipelines.run.server import serve_schedule
+serve_schedule(Console(), Path.cwd(), "* * * * * */15", int(sys.argv[1]), 1)
 """
 
 

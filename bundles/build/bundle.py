@@ -67,10 +67,7 @@ class Bundled:
 def build_bundle(results: Results, params: BundleParams, out: Path) -> Bundled:
     """Build a device's bundle and check its limits; equal inputs give equal bytes.
 
-    Args:
-        results: results of the previous stages.
-        params: params of the stage `bundle`.
-        out: folder of the archive, as recorded in the summary.
+    The summary records that the archive will be in the folder `out`.
 
     Raises:
         EquivalenceError: an equivalence check is missing or failed.

@@ -15,13 +15,7 @@ TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
 def model_card(content: Content, reproducible: str, results: Results) -> str:
-    """Return the model card as Markdown.
-
-    Args:
-        content: content of the manifest.
-        reproducible: the manifest's reproducible SHA-256.
-        results: results of the previous stages.
-    """
+    """Return the model card as Markdown; `reproducible` is the reproducible SHA-256."""
     from jinja2 import Environment, StrictUndefined
 
     # Markdown, not HTML: nothing is escaped.

@@ -39,20 +39,13 @@ class Results:
     """Results of the previous stages for one device, read from their files.
 
     Attributes:
-        name: the device's name.
-        device: its settings.
-        folders: where the files are.
-        info: description of the data set.
-        architecture: architecture of the network.
-        choice: its selection and the reason.
-        statement: sentence on the evidence for its ranking, if any.
-        profile: `latency.json`.
-        slice_check: equivalence of the network's slice of the supernet, before its training.
-        val_accuracy: top-1 of the trained network on the validation split.
-        quantize: `quantize.json`.
-        export: `export.json`.
-        hashes: SHA-256 by name of these files, `ranking.json`, the trained weights and the
-            selected ONNX file.
+        name: the device's.
+        info: of the data set.
+        statement: sentence on the evidence for the network's ranking, if any.
+        slice_check: of the network's slice of the supernet, before its training.
+        val_accuracy: of the trained network.
+        hashes: SHA-256 by name of the stages' results, with the trained weights and the selected
+            ONNX file.
     """
 
     name: str

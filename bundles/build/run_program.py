@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import sys
+import inspect
 from pathlib import Path
 
 from bundles.build import run_template
@@ -15,59 +15,42 @@ _OURS = "devices."
 _DEFAULT = "RUNTIME: type[Session] = OnnxRuntimeSession"
 
 
-class Program:
-    """Source files joined into one, each after the files that it imports."""
-
-    def __init__(self) -> None:
-        self._files: set[Path] = set()
-        self._modules: set[str] = set()
-        self._names: dict[str, set[str]] = {}
-        self._bodies: list[str] = []
-
-    def add(self, file: Path) -> None:
-        """Add a file without its docstring, unless it was added before."""
-        if file in self._files:
-            return
-        self._files.add(file)
-        text = file.read_text(encoding="utf-8")
-        lines, (docstring, *body) = text.splitlines(), ast.parse(text).body
-        imports = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
-        for node in imports:
-            self._add_import(node)
-        for dropped in (docstring, *imports):
-            first, last = dropped.lineno, dropped.end_lineno or dropped.lineno
-            lines[first - 1 : last] = [""] * (last - first + 1)
-        self._bodies.append("\n".join(lines).strip())
-
-    def _add_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        names = [ast.unparse(alias) for alias in node.names]
-        module = node.module or "" if isinstance(node, ast.ImportFrom) else None
-        if module is None:
-            self._modules.update(names)
-        elif module.startswith(_OURS):
-            self.add(_ROOT / f"{module.replace('.', '/')}.py")
-        elif module != "__future__":
-            self._names.setdefault(module, set()).update(names)
-
-    def text(self, docstring: str) -> str:
-        """The joined program."""
-        imports = [f"import {name}" for name in sorted(self._modules)]
-        imports += [
-            f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(self._names.items())
-        ]
-        head = [f'"""{docstring}"""', "from __future__ import annotations", "\n".join(imports)]
-        return "\n\n".join(head) + "\n\n" + "\n\n\n".join(self._bodies) + "\n"
-
-
 def run_program(session: type[Session]) -> str:
-    """Build `run.py` for a runtime.
+    """Build `run.py` for a runtime."""
+    bodies: dict[Path, str] = {}
+    imports: dict[str, set[str]] = {"": set()}
+    for file in (Path(inspect.getfile(session)), _TEMPLATE):
+        _add(file, bodies, imports)
+    lines = [f"import {name}" for name in sorted(imports.pop(""))]
+    lines += [f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(imports.items())]
+    head = [f'"""{run_template.__doc__}"""', "from __future__ import annotations", "\n".join(lines)]
+    text = "\n\n".join(head) + "\n\n" + "\n\n\n".join(bodies.values()) + "\n"
+    assert _DEFAULT in text
+    return text.replace(_DEFAULT, f"RUNTIME: type[Session] = {session.__name__}", 1)
+
+
+def _add(file: Path, bodies: dict[Path, str], imports: dict[str, set[str]]) -> None:
+    """Add a file without docstring and imports, after the files that it imports.
 
     Args:
-        session: the runtime's session.
+        file: the file.
+        bodies: text by file.
+        imports: imported names by module; those of `import NAME` by "".
     """
-    program = Program()
-    program.add(Path(str(sys.modules[session.__module__].__file__)))
-    program.add(_TEMPLATE)
-    before, line, after = program.text(run_template.__doc__ or "").partition(_DEFAULT)
-    assert line
-    return f"{before}RUNTIME: type[Session] = {session.__name__}{after}"
+    if file in bodies:
+        return
+    text = file.read_text(encoding="utf-8")
+    lines, (docstring, *body) = text.splitlines(), ast.parse(text).body
+    dropped = [docstring]
+    for node in body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            dropped.append(node)
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            if module.startswith(_OURS):
+                _add(_ROOT / f"{module.replace('.', '/')}.py", bodies, imports)
+            elif module != "__future__":
+                imports.setdefault(module, set()).update(ast.unparse(name) for name in node.names)
+    for node in dropped:
+        first, last = node.lineno, node.end_lineno or node.lineno
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    bodies[file] = "\n".join(lines).strip()

@@ -1,9 +1,8 @@
 """Measure the latency of a bundle's delivered file and check it against the budget.
 
-On a machine with the same fingerprint as the device's profile, latency is normalised to the
-profile's reference network, which cancels changes of the machine's speed. On another machine
-the normalisation is not valid: a budget in milliseconds is compared with the raw latency, and a
-budget that is a share of the largest network's latency is not checked.
+On the machine of the device's profile, latency is normalised to the profile's reference network,
+which cancels changes of the machine's speed. On another one a budget in milliseconds is compared
+with the raw latency, and a budget that is a share of the largest network's is not checked.
 """
 
 from __future__ import annotations
@@ -28,11 +27,7 @@ _MOST_PARAMETERS, _MOST_FLOPS = 10**8, 10**11
 
 
 def measure_latency(bundle: Bundle, target: Target | None = None) -> str:
-    """Measure the delivered file in separate processes; returns a sentence.
-
-    Args:
-        bundle: the bundle.
-        target: execution target; None: this machine.
+    """Measure the delivered file on the target or this machine, and return a sentence.
 
     Raises:
         BundleError: latency is over the budget, or cannot be measured on the target.
@@ -94,15 +89,13 @@ def _recorded(latency: Latency) -> str:
 
 
 def _write_reference(reference: Reference, file: Path) -> None:
-    """Build the reference network with random weights; latency hardly depends on them.
+    """Build the reference network with random weights.
 
     Raises:
         BundleError: the manifest's description is malformed or too large.
     """
-    import torch
-
-    from models.nets.onnx_export import to_onnx
-    from models.nets.subnet import Subnet
+    # These import torch.
+    from devices.latency.networks import write_network
     from models.space.costs import flops, parameters
 
     try:
@@ -110,10 +103,8 @@ def _write_reference(reference: Reference, file: Path) -> None:
         # Untrusted: bound memory and time.
         if parameters(architecture) > _MOST_PARAMETERS or flops(architecture) > _MOST_FLOPS:
             raise BundleError("the manifest's reference network is too large for a reference.")
-        torch.manual_seed(_SEED)
-        content = to_onnx(Subnet(architecture), architecture.image_shape)
+        write_network(architecture, file, _SEED)
     except BundleError:
         raise
     except (*MALFORMED, ArithmeticError, RuntimeError) as error:
         raise BundleError(f"the manifest's reference network cannot be built: {error}") from error
-    file.write_bytes(content)

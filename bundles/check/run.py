@@ -15,21 +15,14 @@ from bundles.archive import BundleError
 from bundles.golden import read_labels, read_preprocess
 from bundles.read import Bundle, read_bundle
 from data.images import load_image
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import backend, device_backend
 
 PORTABLE = "onnxruntime"
 """Backend of the portable file, used if the bundle's runtime is not available."""
 
 
 def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
-    """Classify image files with a bundle's delivered network.
-
-    Args:
-        bundle: the archive.
-        images: image files of any size and mode.
-
-    Returns:
-        Per image the most probable label and its probability.
+    """Return the most probable label of image files of any size and mode, and its probability.
 
     Raises:
         BundleError: the bundle is invalid, or cannot run on this machine.
@@ -51,16 +44,10 @@ def run_here(
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Run the delivered file, or the portable file if its runtime is not available.
 
-    Args:
-        bundle: the bundle.
-        images: N images, each (1, C, H, W).
-        classes: K.
-
-    Returns:
-        Logits (N, K), and the name of the runtime.
+    Returns logits (N, K) of N images (1, C, H, W), and the name of the runtime.
     """
     manifest = bundle.manifest
-    runtime = backend(manifest.device.backend).for_unit(manifest.device.openvino_device)
+    runtime = device_backend(manifest.device)
     entry, note = manifest.model.entry, ""
     if why_not_run := runtime.why_not_run(manifest.device):
         runtime, entry = backend(PORTABLE), manifest.model.portable

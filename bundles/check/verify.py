@@ -15,22 +15,15 @@ from bundles.check.consistency import find_contradictions
 from bundles.check.latency import measure_latency
 from bundles.check.run import run_here
 from bundles.gate import check_limits
-from bundles.golden import (
-    GOLDEN,
-    Golden,
-    difference_of,
-    read_golden,
-    read_labels,
-    read_preprocess,
-)
+from bundles.golden import GOLDEN, Golden, difference_of, read_golden, read_labels, read_preprocess
 from bundles.manifest import Manifest, read_manifest
 from bundles.read import Bundle, check_hashes
-from bundles.signature import Trust
+from bundles.signature import Trust, check_public_key
 from devices.device import DeviceError
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import MeasurementError
 from devices.measure.target import Target
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import device_backend
 from models.nets.equivalence import EquivalenceError, require_checks
 
 FindTarget = Callable[[Manifest], Target | None]
@@ -76,7 +69,7 @@ def verify(
 
     Args:
         bundle: the archive.
-        find_target: returns the execution target of a manifest, if not this machine. It must use
+        find_target: returns the target of a manifest, if not this machine. It must use
             only the caller's settings, because the archive is untrusted.
         trust: signature settings; None: signatures are not checked.
         latency: also measure the delivered file, and check it against the device's budget.
@@ -102,7 +95,7 @@ def verify(
         ("consistency", checks.consistency),
     ]
     if trust is not None:
-        trust.check_key()
+        check_public_key(trust.public_key)
         opening.insert(0, ("signature", lambda: trust.check(bundle)))
     if all(passes(name, check) for name, check in opening):
         passes("hops", checks.equivalence)
@@ -210,7 +203,7 @@ class _Checks:
             return f"{here} has the features of the processor of the measurements"
         features = ", ".join(then.features) if then.features else "features unknown"
         text = f"measured on {then.processor} ({features}); this is {here}, so latencies differ"
-        saturating = backend(device.backend).for_unit(device.openvino_device).weight_bits(now) == 7
+        saturating = device_backend(device).weight_bits(now) == 7
         weight_bits = self.manifest.model.weight_bits
         if self.manifest.precision == "int8" and saturating and weight_bits != 7:
             text += (

@@ -22,7 +22,7 @@ from core.errors import UserError
 from devices.device import Activations, WeightBits
 from devices.quantize.calibration import Method, Range, observe
 from devices.quantize.weights import quantize_weights
-from devices.runtimes.logs import suppress_warnings
+from devices.runtimes.base import suppress_warnings
 
 QuantizationMethod = Method | Literal["weights_only"]
 """Calibration method of an int8 file."""

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from devices.device import (
-    CPU,
-    GENERATION_FIELDS,
-    Activations,
-    Device,
-    DeviceError,
-    Precision,
-    WeightBits,
-)
-from devices.runtimes.onnx_file import describe
+import numpy as np
+
+from devices.device import CPU, Activations, Device, DeviceError, Precision, WeightBits
+from devices.runtimes.onnx_file import describe, require_activations
 from devices.runtimes.session import Session, SessionError
 
 MODEL = "model"
@@ -33,29 +28,27 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Capabilities of a backend on this machine.
+    """What a backend can do on this machine.
 
     Attributes:
-        precisions: supported precisions.
-        can_build: it can build deliverable files.
-        can_run: it can run them, possibly emulated.
-        can_measure: their latency on this machine is that of the device; not if emulated.
+        can_build: build deliverable files.
+        can_run: run them, possibly emulated.
+        can_measure: measure their latency; not if emulated.
         reason: why one of the three is False, and the fix; empty if all are True.
     """
 
-    precisions: frozenset[str]
-    can_build: bool
-    can_run: bool
-    can_measure: bool
+    can_build: bool = True
+    can_run: bool = True
+    can_measure: bool = True
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Built:
-    """Deliverable files in the output folder of `build`.
+    """Names of the files that `build` wrote.
 
     Attributes:
-        files: file names.
+        files: all of them.
         entry: the file for `open`.
         details: JSON values for the bundle's manifest: inputs, outputs, runtime, rebuild notes.
     """
@@ -103,24 +96,15 @@ class Backend(ABC):
         return 8
 
     def for_unit(self, unit: str) -> Backend:
-        """This backend for a compute unit, by the runtime's name of it.
-
-        Raises:
-            DeviceError: the runtime has no such unit.
-        """
-        if unit != CPU:
-            raise DeviceError(
-                f"openvino_device: only for backend 'openvino'; remove it for '{self.name}'."
-            )
+        """This backend for a compute unit, by the runtime's name of it."""
         return self
 
     def capabilities(self) -> Capabilities:
         """Capabilities on this machine."""
-        precisions = frozenset(self.native_precisions)
         if importlib.util.find_spec(self.package) is None:
             reason = f"{self.runtime} is not installed. Install it: {self.install_hint}."
-            return Capabilities(precisions, False, False, False, reason)
-        return Capabilities(precisions, can_build=True, can_run=True, can_measure=True)
+            return Capabilities(False, False, False, reason)
+        return Capabilities()
 
     def version(self) -> str:
         """The installed runtime's version, or `not installed`."""
@@ -153,12 +137,12 @@ class Backend(ABC):
         here = self.capabilities()
         if not here.can_build:
             raise DeviceError(f"backend '{self.name}': {here.reason}")
-        if device.precision != "auto" and device.precision not in here.precisions:
+        if device.precision not in ("auto", *self.native_precisions):
             offered = ", ".join(["auto", *self.native_precisions])
             raise DeviceError(
                 f"precision: {self.runtime} does not support '{device.precision}' (use {offered})."
             )
-        self.check_generations(device)
+        self.check_hardware(device)
         budget = device.budget
         # Measured by an agent, or imported from a table.
         has_latency_source = device.agent is not None or device.table is not None
@@ -170,41 +154,40 @@ class Backend(ABC):
                 "its agent, or with netwright profile NAME --export-models."
             )
 
-    def check_generations(self, device: Device) -> None:
-        """Check that hardware generations are only set for their backend.
+    def check_hardware(self, device: Device) -> None:  # noqa: B027 - most runtimes have none
+        """Check the device's hardware generations or compute unit, if the runtime has any.
 
         Raises:
-            DeviceError: they are set for another backend.
+            DeviceError: they are missing, unknown, or do not support the precision.
         """
-        for key, owner in GENERATION_FIELDS.items():
-            if owner != self.name and getattr(device, key):
-                raise DeviceError(
-                    f"{key}: only for backend '{owner}'; remove it for '{self.name}'."
-                )
-        self.for_unit(device.openvino_device)
+
+    def require_generations(
+        self, key: str, names: Sequence[str], known: Sequence[str], hint: str = ""
+    ) -> None:
+        """Check a list of hardware generations to build for, the setting `key`.
+
+        Raises:
+            DeviceError: it is empty, or has unknown or repeated names.
+        """
+        listed = f"Known: {', '.join(known)}."
+        if not names:
+            raise DeviceError(
+                f"{key}: backend '{self.name}' needs the hardware generations to build for, such "
+                f"as [{known[-1]}]. {listed}"
+            )
+        if unknown := [name for name in names if name not in known]:
+            raise DeviceError(f"{key}: cannot build for {', '.join(unknown)}. {listed}{hint}")
+        if len(set(names)) != len(names):
+            raise DeviceError(f"{key}: remove duplicates: {', '.join(names)}.")
 
     @abstractmethod
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Build the deliverable from an ONNX file that already has this precision.
-
-        Args:
-            onnx_model: written by the exporter, and by devices.quantize.static if not float32.
-            precision: one of `capabilities().precisions`.
-            folder: existing output folder.
-            device: settings of the device.
+        """Build the deliverable in `folder` from an ONNX file that already has this precision.
 
         Raises:
             DeviceError: the settings are invalid, or the runtime rejects the model; with the
                 message of the runtime.
         """
-
-    def convert(self, onnx_model: Path) -> bytes:
-        """Convert an ONNX file to an entry file for this machine; itself, if `opens_onnx`.
-
-        Raises:
-            DeviceError: the runtime rejects the model.
-        """
-        return onnx_model.read_bytes()
 
     def open(self, entry: Path, threads: int) -> Session:
         """Load a built entry file, or an ONNX file.
@@ -217,13 +200,12 @@ class Backend(ABC):
             raise DeviceError(f"{entry} cannot be run here. {here.reason}")
         if not entry.is_file():
             raise DeviceError(f"{entry}: no such file.")
-        if self.opens_onnx or entry.suffix != ".onnx":
-            with device_errors():
-                return self.session(entry, threads, self.unit)
-        with tempfile.TemporaryDirectory() as name, device_errors():
-            file = Path(name) / f"{MODEL}{self.suffix}"
-            file.write_bytes(self.convert(entry))
-            return self.session(file, threads, self.unit)
+        with tempfile.TemporaryDirectory() as scratch, device_errors():
+            return self.session(self.loadable(entry, Path(scratch)), threads, self.unit)
+
+    def loadable(self, entry: Path, scratch: Path) -> Path:
+        """The file that the runtime loads for `entry`."""
+        return entry
 
     def start_build(self, onnx_model: Path, precision: str, device: Device) -> dict[str, Any]:
         """Validate the inputs of `build` and collect the details common to all backends.
@@ -232,7 +214,7 @@ class Backend(ABC):
             DeviceError: the settings are invalid, or the file has another precision.
         """
         self.check(device)
-        if precision not in self.capabilities().precisions:
+        if precision not in self.native_precisions:
             raise DeviceError(f"{self.runtime} does not support precision '{precision}'.")
         details, found = describe(onnx_model)
         if found != precision:
@@ -241,6 +223,43 @@ class Backend(ABC):
                 "devices.quantize.static first."
             )
         return {**details, "runtime": self.runtime, "runtime_version": self.version()}
+
+
+class ConvertingBackend(Backend):
+    """A runtime that does not load ONNX files, but one file that is converted from them."""
+
+    opens_onnx = False
+
+    @abstractmethod
+    def convert(self, onnx_model: Path, precision: str) -> tuple[bytes, dict[str, Any]]:
+        """The content of the file, and details for the manifest.
+
+        Raises:
+            DeviceError: the runtime rejects the model.
+        """
+
+    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
+        """Convert the ONNX file; reproducible for the same file and versions."""
+        details = self.start_build(onnx_model, precision, device)
+        if precision == "int8":
+            require_activations(onnx_model, self.activations)
+        content, more = self.convert(onnx_model, precision)
+        entry = f"{MODEL}{self.suffix}"
+        with staged(folder) as work:
+            (work / entry).write_bytes(content)
+            if not self.why_not_run(device):
+                with device_errors(), self.open(work / entry, device.threads) as session:
+                    # XNNPACK validates its graph only when it runs.
+                    session(np.zeros(session.input_shape, np.float32))
+        return Built((entry,), entry, details | more)
+
+    def loadable(self, entry: Path, scratch: Path) -> Path:
+        """The entry file, or the file that an ONNX file is converted to."""
+        if entry.suffix != ".onnx":
+            return entry
+        file = scratch / f"{MODEL}{self.suffix}"
+        file.write_bytes(self.convert(entry, describe(entry)[1])[0])
+        return file
 
 
 @contextmanager
@@ -259,3 +278,14 @@ def staged(folder: Path) -> Iterator[Path]:
         yield Path(name)
         for file in sorted(Path(name).iterdir()):
             file.replace(folder / file.name)
+
+
+@contextmanager
+def suppress_warnings() -> Iterator[None]:
+    """Disable log messages up to WARNING, of converters."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

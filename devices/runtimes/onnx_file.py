@@ -9,11 +9,7 @@ from devices.device import Activations, DeviceError
 
 
 def load_onnx(file: Path, weights: bool = True) -> Any:
-    """Load an ONNX file.
-
-    Args:
-        file: the file.
-        weights: whether to load weights that are stored in other files.
+    """Load an ONNX file; `weights`: also those that are stored in other files.
 
     Raises:
         DeviceError: it is not an ONNX model.
@@ -37,13 +33,12 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
 
     model = load_onnx(onnx_model)
     graph = model.graph
-    weights = {weight.name for weight in graph.initializer}
-    kinds = {weight.data_type for weight in graph.initializer}
+    weights = {weight.name: weight.data_type for weight in graph.initializer}
     precision = "float32"
     # Weight-only quantisation has no QuantizeLinear.
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
         precision = "int8"
-    elif onnx.TensorProto.FLOAT16 in kinds:
+    elif onnx.TensorProto.FLOAT16 in weights.values():
         precision = "float16"
     details = {
         "inputs": [_describe_value(v) for v in graph.input if v.name not in weights],
@@ -53,44 +48,33 @@ def describe(onnx_model: Path) -> tuple[dict[str, Any], str]:
     return details, precision
 
 
+def _describe_value(value: Any) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [axis.dim_value for axis in tensor.shape.dim]
+    return {"name": value.name, "shape": shape, "type": _type_name(tensor.elem_type)}
+
+
+def _type_name(number: int) -> str:
+    import onnx
+
+    return str(onnx.TensorProto.DataType.Name(number).lower())
+
+
 def require_activations(onnx_model: Path, wanted: Activations) -> None:
     """Check that an int8 file has the quantisation scheme of the runtime.
 
     For runtimes that accept other schemes, but compute them wrongly.
 
-    Args:
-        onnx_model: a file in Q/DQ format.
-        wanted: the scheme, see devices.quantize.static.
-
     Raises:
         DeviceError: an activation has a zero point of another type.
     """
-    found = activation_types(onnx_model)
+    graph = load_onnx(onnx_model).graph
+    types = {weight.name: _type_name(weight.data_type) for weight in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    # Without a zero point the type is uint8, as ONNX defines QuantizeLinear.
+    found = {types[node.input[2]] if len(node.input) > 2 else "uint8" for node in nodes}
     if found - {wanted.partition("_")[0]}:
         raise DeviceError(
             f"{onnx_model.name} has {' and '.join(sorted(found))} activations, but this runtime "
             f"needs {wanted}: quantise it for '{wanted}' with devices.quantize.static."
         )
-
-
-def activation_types(onnx_model: Path) -> set[str]:
-    """Zero point types of a file's activations, such as `uint8`."""
-    import onnx
-
-    graph = load_onnx(onnx_model).graph
-    kinds = {weight.name: weight.data_type for weight in graph.initializer}
-    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
-    # Without a zero point the type is uint8, as ONNX defines QuantizeLinear.
-    types = {kinds[n.input[2]] if len(n.input) > 2 else onnx.TensorProto.UINT8 for n in nodes}
-    return {onnx.TensorProto.DataType.Name(kind).lower() for kind in types}
-
-
-def _describe_value(value: Any) -> dict[str, Any]:
-    import onnx
-
-    tensor = value.type.tensor_type
-    return {
-        "name": value.name,
-        "shape": [axis.dim_value for axis in tensor.shape.dim],
-        "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,7 @@ _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 @dataclass(frozen=True)
 class Node:
-    """One layer.
-
-    Attributes:
-        operator: ONNX operator type.
-        inputs: names of the inputs; "" for a missing optional one.
-        outputs: names of the outputs.
-        attributes: attributes as Python values.
-    """
+    """One layer; its inputs are names, "" for a missing optional one."""
 
     operator: str
     inputs: tuple[str, ...]
@@ -52,14 +45,22 @@ class Graph:
     source: str
     target: str
 
+    def require_known(self, file: str, known: Collection[str], runtime: str) -> None:
+        """Check that a converter knows all layers.
+
+        Raises:
+            DeviceError: it does not; the message names them.
+        """
+        unknown = {node.operator for node in self.nodes} - {*known}
+        if unknown:
+            raise DeviceError(
+                f"{file} has layers that cannot be converted to {runtime}: "
+                f"{', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}."
+            )
+
 
 class Layer:
-    """A node in its graph, for the converters.
-
-    Args:
-        graph: the network.
-        node: one of its layers.
-    """
+    """A node in its graph, for the converters; shapes are in ONNX's layout."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph, self.node = graph, node
@@ -78,11 +79,11 @@ class Layer:
         return self.node.attributes.get(name, default)
 
     def shape(self, output: int = 0) -> tuple[int, ...]:
-        """Shape of an output in ONNX's layout."""
+        """Shape of an output."""
         return self.graph.shapes[self.node.outputs[output]]
 
     def input_shape(self, index: int = 0) -> tuple[int, ...]:
-        """Shape of an input in ONNX's layout."""
+        """Shape of an input."""
         return self.graph.shapes[self.node.inputs[index]]
 
     def slices(self) -> dict[int, slice]:
@@ -109,37 +110,29 @@ class Layer:
 
 
 def read_graph(onnx_model: Path, float_weights: bool = False) -> Graph:
-    """Read an ONNX file with static shapes.
-
-    Args:
-        onnx_model: the file.
-        float_weights: dequantise weights.
+    """Read an ONNX file with static shapes; `float_weights` dequantises its weights.
 
     Raises:
         DeviceError: the file is invalid, or a shape is dynamic; the message names the value.
     """
-    import onnx
-
     graph, constants, shapes = _simplified(load_onnx(onnx_model), float_weights)
-    nodes = list(graph.node)
     sources = [v.name for v in graph.input if v.name not in constants]
     if len(sources) != 1 or len(graph.output) != 1:
         raise DeviceError(f"{onnx_model.name} needs one input and one output.")
-    for node in nodes:
-        for name in (*node.input, *node.output):
-            if name and name not in constants and 0 in shapes.get(name, (0,)):
-                raise DeviceError(f"{onnx_model.name}: '{name}' has no fixed shape.")
+    nodes = tuple(map(_node, graph.node))
+    for name in (name for node in nodes for name in (*node.inputs, *node.outputs)):
+        if name and name not in constants and 0 in shapes.get(name, (0,)):
+            raise DeviceError(f"{onnx_model.name}: '{name}' has no fixed shape.")
     shapes |= {name: value.shape for name, value in constants.items()}
-    layers = tuple(
-        Node(
-            node.op_type,
-            tuple(node.input),
-            tuple(node.output),
-            {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute},
-        )
-        for node in nodes
-    )
-    return Graph(layers, constants, shapes, sources[0], graph.output[0].name)
+    return Graph(nodes, constants, shapes, sources[0], graph.output[0].name)
+
+
+def _node(node: Any) -> Node:
+    import onnx
+
+    values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    plain = {name: v.decode() if isinstance(v, bytes) else v for name, v in values.items()}
+    return Node(node.op_type, tuple(node.input), tuple(node.output), plain)
 
 
 def _simplified(
@@ -193,7 +186,3 @@ def _fold(
     found = ReferenceEvaluator(node).run(None, {n: constants[n] for n in node.input if n})
     constants.update(zip(node.output, map(np.asarray, found), strict=True))
     return True
-
-
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value

@@ -17,7 +17,6 @@ import torch.ao.quantization.fx._decomposed  # registers `quantized_decomposed`
 from torch import Tensor, nn
 from torch.nn import functional
 
-from devices.device import DeviceError
 from devices.runtimes.onnx_graph import Graph, Layer, Node, read_graph
 
 _INT8 = -128, 127, torch.int8
@@ -65,22 +64,13 @@ def _buffer(value: Any) -> Tensor:
 
 
 def to_torch(onnx_model: Path, float_weights: bool = False) -> OnnxModule:
-    """Convert an ONNX file to a module in evaluation mode.
-
-    Args:
-        onnx_model: the file.
-        float_weights: dequantise weights.
+    """Convert an ONNX file to a module in evaluation mode; `float_weights` dequantises weights.
 
     Raises:
         DeviceError: the file cannot be read, or has an unsupported layer.
     """
     graph = read_graph(onnx_model, float_weights)
-    unknown = sorted({node.operator for node in graph.nodes} - LAYERS.keys())
-    if unknown:
-        raise DeviceError(
-            f"{onnx_model.name} has layers that cannot be converted to PyTorch: "
-            f"{', '.join(unknown)}. Known: {', '.join(LAYERS)}."
-        )
+    graph.require_known(onnx_model.name, LAYERS, "PyTorch")
     return OnnxModule(graph).eval()
 
 
@@ -110,18 +100,10 @@ class _Call(Layer):
         buffer: Tensor = getattr(self._module, self._module.buffer_names[name])
         return buffer
 
-    def tensors(self) -> list[Tensor]:
-        """All inputs."""
-        return [self.tensor(index) for index in range(len(self.node.inputs))]
-
     def scales_in(self, index: int) -> tuple[float, int] | None:
         """Scale and zero point of a dequantised input; None if it is not dequantised."""
         found = self._values.get(self.node.inputs[index])
-        return (
-            (found.constant_values(1)[0], found.constant_values(2)[0])
-            if isinstance(found, _Call)
-            else None
-        )
+        return found.scales() if isinstance(found, _Call) else None
 
     def scales_out(self) -> tuple[float, int] | None:
         """Scale and zero point of the output, if its only consumer is QuantizeLinear."""
@@ -129,13 +111,11 @@ class _Call(Layer):
         readers = [node for node in nodes if self.node.outputs[0] in node.inputs]
         if len(readers) != 1 or readers[0].operator != "QuantizeLinear":
             return None
-        call = _Call(self._module, readers[0], {})
-        return call.constant_values(1)[0], call.constant_values(2)[0]
+        return _Call(self._module, readers[0], {}).scales()
 
-    @property
-    def outputs(self) -> int:
-        """Number of outputs."""
-        return len(self.node.outputs)
+    def scales(self) -> tuple[float, int]:
+        """Scale and zero point of a QuantizeLinear or DequantizeLinear node per tensor."""
+        return self.constant_values(1)[0], self.constant_values(2)[0]
 
 
 def _value(found: Tensor | _Call) -> Tensor:
@@ -160,7 +140,8 @@ def _conv(call: _Call) -> Tensor:
 
 
 def _concat(call: _Call) -> Tensor:
-    tensors, scales = call.tensors(), call.scales_out()
+    tensors = [call.tensor(index) for index in range(len(call.node.inputs))]
+    scales = call.scales_out()
     if scales is not None:
         # XNNPACK only copies integers here, so inputs must have the scale of the output. Rounding
         # to it before instead of after the concatenation gives the same values.
@@ -201,7 +182,7 @@ def _slice(call: _Call) -> Tensor:
 
 def _split(call: _Call) -> tuple[Tensor, ...]:
     axis = call.setting("axis", 0)
-    sizes = [call.shape(output)[axis] for output in range(call.outputs)]
+    sizes = [call.shape(output)[axis] for output in range(len(call.node.outputs))]
     return torch.split(call.tensor(0), sizes, axis)
 
 
@@ -218,25 +199,19 @@ def _reshape(call: _Call) -> Tensor:
 
 
 def _quantize(call: _Call) -> Tensor:
-    (scale,), (zero_point,) = call.constant_values(1), call.constant_values(2)
-    integers: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
-        call.tensor(0), scale, zero_point, *_INT8
-    )
+    quantize = torch.ops.quantized_decomposed.quantize_per_tensor
+    integers: Tensor = quantize(call.tensor(0), *call.scales(), *_INT8)
     return integers
 
 
 def _dequantize(call: _Call) -> Tensor:
-    integers, scales = call.tensor(0), call.constant_values(1)
-    operations = torch.ops.quantized_decomposed
+    operations, integers = torch.ops.quantized_decomposed, call.tensor(0)
     values: Tensor
-    if len(scales) == 1:
-        (zero_point,) = call.constant_values(2)
-        values = operations.dequantize_per_tensor(integers, scales[0], zero_point, *_INT8)
+    if len(call.constant_values(1)) == 1:
+        values = operations.dequantize_per_tensor(integers, *call.scales(), *_INT8)
     else:
-        axis = call.setting("axis", 1)
-        values = operations.dequantize_per_channel(
-            integers, call.tensor(1), call.tensor(2), axis, *_INT8
-        )
+        scales = call.tensor(1), call.tensor(2), call.setting("axis", 1)
+        values = operations.dequantize_per_channel(integers, *scales, *_INT8)
     return values
 
 

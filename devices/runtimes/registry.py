@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.errors import closest
-from devices.device import DeviceError
+from devices.device import Device, DeviceError
 from devices.runtimes.base import Backend
 from devices.runtimes.coreml.backend import CoreMl
 from devices.runtimes.executorch.backend import ExecuTorch
@@ -39,3 +39,12 @@ def backend(name: str) -> Backend:
         hint = closest(name, BACKENDS)
         raise DeviceError(f"backend: no backend '{name}'.{hint} Known: {', '.join(BACKENDS)}.")
     return BACKENDS[name]
+
+
+def device_backend(device: Device) -> Backend:
+    """The backend of a device, for its compute unit.
+
+    Raises:
+        DeviceError: there is none; the message has the closest name.
+    """
+    return backend(device.backend).for_unit(device.openvino_device)

@@ -9,19 +9,16 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from bundles.signature import check_private_key
-from core.files import read_json
+from bundles.signature import load_private_key
 from core.settings import ParamsError
 from data.check import check_images, check_source
 from data.dataset import DatasetInfo
 from data.settings import DataParams
 from devices.device import NAME, Device, ImportedTable
-from devices.fleet.settings import FleetParams
 from devices.latency.device_space import check_allowed
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
-from models.search.settings import SearchParams
-from models.space.distribution import SCHEMA as DISTRIBUTION
+from models.search.start import read_start
 from models.training.teachers.check import check_teacher
 from pipelines.checks.budgets import budget_problems
 from pipelines.checks.cores import check_threads
@@ -96,9 +93,7 @@ def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     if "roots" in values:
         problems += problems_of(check_signing, root, values["roots"].signing_key)
     if "search" in values:
-        problems += problems_of(check_start, root, values["search"].start_from)
-    if {"search", "fleet"} <= values.keys():
-        problems += problems_of(check_sharing, values["fleet"], values["search"])
+        problems += problems_of(read_start, root / values["search"].start_from)
     if "data" in values:
         problems += problems_of(check_data, root, values["data"], plan)
     if {"data", "teacher"} <= values.keys():
@@ -156,29 +151,7 @@ def check_signing(root: Path, key: str | None) -> None:
         UserError: it cannot; the message has the fix.
     """
     if key is not None:
-        check_private_key(root / key)
-
-
-def check_start(root: Path, file: str) -> None:
-    """Check that the start of the search is a saved distribution.
-
-    Raises:
-        FileFormatError: the file is missing or has another schema.
-    """
-    read_json(root / file, DISTRIBUTION)
-
-
-def check_sharing(fleet: FleetParams, search: SearchParams) -> None:
-    """Check that devices with a shared network do not fine-tune their own supernets.
-
-    Raises:
-        ParamsError: both are set.
-    """
-    if fleet.share and search.weights.learn:
-        raise ParamsError(
-            "fleet.share: devices cannot share a network if each has a supernet of its own "
-            "(search.weights.learn). Set one of the two to false."
-        )
+        load_private_key(root / key)
 
 
 def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:

@@ -15,19 +15,11 @@ from typing import NoReturn
 
 import typer
 
-from pipelines.cli.agent import agent
+from pipelines.cli.bundles import predict, verify
 from pipelines.cli.common import DONE, FAILED, WRONG_USE, Failure
-from pipelines.cli.doctor import doctor
-from pipelines.cli.params import params
-from pipelines.cli.predict import predict
-from pipelines.cli.profile import profile
-from pipelines.cli.report import report
-from pipelines.cli.run import run
-from pipelines.cli.serve import serve
-from pipelines.cli.space import space
-from pipelines.cli.status import status
-from pipelines.cli.verify import verify
-from pipelines.environment import remove_foreign_variables, reset_warnings
+from pipelines.cli.devices import agent, doctor, profile
+from pipelines.cli.run import run, serve
+from pipelines.cli.show import params, report, space, status
 from pipelines.run import interrupts
 
 app = typer.Typer(
@@ -37,30 +29,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (
-    run,
-    status,
-    doctor,
-    params,
-    profile,
-    verify,
-    predict,
-    report,
-    space,
-    serve,
-    agent,
-):
+_COMMANDS = (
+    *(run, status, doctor, params, profile, verify),
+    *(predict, report, space, serve, agent),
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 
 def main() -> NoReturn:
     """Run the command line; user errors are shown as one message, without a traceback."""
-    interrupts.install_handlers()
-    reset_warnings(os.environ)
-    remove_foreign_variables(os.environ)
-    from core.terminal import show_any_text
-
-    show_any_text()
     try:
         with interrupts.exit_on_signal():
             _ensure_home()

@@ -1,4 +1,4 @@
-"""`netwright run`: everything that is stale, then the summary."""
+"""The commands that run stages: run, once, and serve, on a schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.common import FAILED, HELD_BACK, Failure, Jobs, default_jobs, enter_repository
+from pipelines.cli.common import FAILED, HELD_BACK, Failure, enter_repository
 from pipelines.environment import SERVER
 from pipelines.workspace import Workspace
 
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
     from pipelines.plan import Plan
     from pipelines.report.summary import Summaries
 
-Devices = Annotated[
-    list[str] | None,
-    typer.Option("--device", metavar="NAME", help="Run only this device's stages; repeatable."),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show all output of the stages.")]
-StrictLatency = Annotated[
-    bool,
-    typer.Option(
-        "--strict-latency",
-        help="Exit with code 3 if a latency budget lies within the confidence interval of the "
-        "measurement, or if an interval is wider than export.max_interval.",
-    ),
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Parallel stages. Default: CPU cores / threads."),
 ]
 
 
 def run(
-    device: Devices = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", metavar="NAME", help="Run only this device's stages; repeatable."),
+    ] = None,
     jobs: Jobs = None,
-    verbose: Verbose = False,
-    strict_latency: StrictLatency = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all output of the stages.")
+    ] = False,
+    strict_latency: Annotated[
+        bool,
+        typer.Option(
+            "--strict-latency",
+            help="Exit with code 3 if a latency budget lies within the confidence interval of the "
+            "measurement, or if an interval is wider than export.max_interval.",
+        ),
+    ] = False,
 ) -> None:
     """Run all stale stages, then show the summary."""
     root = enter_repository()
@@ -49,11 +52,26 @@ def run(
         plan = restrict_to_devices(make_checked_plan(root), device or [])
         if plan.stale:
             _warn(root)
-            run_stale(root, plan.graph, list(plan.stale), jobs or default_jobs(root), verbose)
+            run_stale(root, plan.graph, list(plan.stale), jobs or _default_jobs(root), verbose)
         else:
             Console().print("Everything is fresh: no stage had to run.")
         summaries = _conclude(root, plan, whole=not device)
         _check_gate(root, summaries, strict_latency)
+
+
+def serve(
+    cron: Annotated[str, typer.Option("--cron", help='When to run, such as "0 3 * * 1".')],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the local server.")] = 4200,
+    jobs: Jobs = None,
+) -> None:
+    """Retrain on a cron schedule, with a local Prefect server and its web UI."""
+    from pipelines.checks.preflight import preflight
+    from pipelines.run.server import check_cron, serve_schedule
+
+    root = enter_repository()
+    schedule = check_cron(cron)
+    preflight(root)
+    serve_schedule(Console(), root, schedule, port, jobs or _default_jobs(root))
 
 
 def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbose: bool) -> None:
@@ -79,6 +97,13 @@ def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbos
         raise Failure(FAILED, str(error)) from error
 
 
+def _default_jobs(root: Path) -> int:
+    """The number of stages whose threads fit the CPU cores; at least one."""
+    from pipelines.checks.roots import read_roots
+
+    return max(1, (os.cpu_count() or 1) // read_roots(root).threads)
+
+
 def _warn(root: Path) -> None:
     """Print warnings about the params."""
     from pipelines.checks.cores import thread_warnings
@@ -91,8 +116,8 @@ def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
     """Attest the bundles, print the summary, and write the report of a `whole` run."""
     from bundles.archive import BundleError
     from pipelines.checks.incremental import update_report
+    from pipelines.checks.outputs import leftover_notes
     from pipelines.checks.roots import read_roots
-    from pipelines.leftovers import leftover_notes
     from pipelines.report.provenance import attest
     from pipelines.report.summary import print_summary, read_summaries
 

@@ -31,12 +31,8 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a Python module with arguments as a guarded child.
 
-    Args:
-        command: the module and its arguments.
-        folder: its working folder, also the first entry of its `sys.path`.
-        environment: its variables.
-        output: destination of its stdout and stderr.
-        inherited: file descriptors it keeps open.
+    Its folder is also the first entry of its `sys.path`; `output` receives stdout and stderr; the
+    `inherited` file descriptors stay open in it.
     """
     child = subprocess.Popen(
         [sys.executable, "-P", str(WATCHDOG), *command],

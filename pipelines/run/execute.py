@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from pipelines.graph import Graph, Stage
 from pipelines.repair import back_up_lock, clear_rwlock
 from pipelines.run.process import StageFailedError, StageProcesses
 from pipelines.run.schedule import Outcome, Schedule
-from pipelines.run.view import View, choose_view
+from pipelines.run.view import PlainView, choose_view
 from pipelines.workspace import Workspace
 
 
@@ -40,6 +41,7 @@ def run_stages(
     names: Iterable[str],
     jobs: int,
     verbose: bool = False,
+    forced: Collection[str] = (),
     submit: Submit | None = None,
     on_line: Callable[[str], None] = lambda _: None,
     flow_run: str | None = None,
@@ -52,6 +54,7 @@ def run_stages(
         names: the stages to run.
         jobs: largest number of parallel stages.
         verbose: print all output of the stages.
+        forced: stages to run even if they are up to date.
         submit: starts the work of a stage; None: in a thread of a pool.
         on_line: called with every line of a stage's output, in the thread of its work.
         flow_run: Prefect's ID of this run, if Prefect records it.
@@ -74,7 +77,8 @@ def run_stages(
                 on_line(text)
 
         processes = StageProcesses(workspace.root, workspace.logs, show, inherited=(lock,))
-        run = _Run(Schedule(graph, names, jobs), graph, workspace, processes, view, flow_run)
+        schedule = Schedule(graph, names, jobs)
+        run = _Run(schedule, graph, workspace, processes, view, forced, flow_run)
         try:
             run.run_all(submit or (lambda _, work: pool.submit(work)))
         except BaseException:
@@ -83,59 +87,43 @@ def run_stages(
     run.check()
 
 
+@dataclass
 class _Run:
-    """The state of one run: when each stage began and ended, and how.
+    """One run: when each stage began and ended, and how."""
 
-    Args:
-        schedule: decides which stage starts next.
-        graph: all stages.
-        workspace: holds the record of the run.
-        processes: run the stages.
-        view: display of the run.
-        flow_run: Prefect's ID of the run, or None.
-    """
-
-    def __init__(
-        self,
-        schedule: Schedule,
-        graph: Graph,
-        workspace: Workspace,
-        processes: StageProcesses,
-        view: View,
-        flow_run: str | None,
-    ) -> None:
-        self._schedule, self._graph, self._workspace = schedule, graph, workspace
-        self._processes, self._view, self._flow_run = processes, view, flow_run
-        self._began, self._times = time.time(), dict[str, dict[str, float]]()
-        self._ran: dict[str, Outcome] = {}
-        self._messages: dict[str, str] = {}
+    schedule: Schedule
+    graph: Graph
+    workspace: Workspace
+    processes: StageProcesses
+    view: PlainView
+    forced: Collection[str]
+    flow_run: str | None
+    began: float = field(default_factory=time.time)
+    times: dict[str, dict[str, float]] = field(default_factory=dict)
+    results: dict[str, tuple[Outcome, str]] = field(default_factory=dict)
+    """The outcome of each stage's work, and the error of a failed one."""
 
     def run_all(self, submit: Submit) -> None:
         """Start the stages that the schedule allows, wait for any to end, and repeat."""
         ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
-            while not self._schedule.complete:
-                while (stage := self._schedule.next()) is not None:
-                    self._times[stage.name] = {"began": time.time()}
-                    self._view.started(stage)
+            while not self.schedule.complete:
+                while (stage := self.schedule.next()) is not None:
+                    self.times[stage.name] = {"began": time.time()}
+                    self.view.started(stage)
                     future = submit(stage.name, functools.partial(self._execute, stage))
                     future.add_done_callback(functools.partial(_put, ended, stage.name))
                 self._record()
-                self._finish(self._graph[ended.get()])
+                self._finish(self.graph[ended.get()])
         finally:
             self._record(ended=time.time())
-            self._workspace.close_record(keep=self._flow_run is None)
+            self.workspace.close_record(keep=self.flow_run is None)
 
     def check(self) -> None:
-        """Check that no stage failed.
-
-        Raises:
-            RunFailedError: one did.
-        """
-        outcomes = self._schedule.outcomes
-        failed = [name for name, outcome in outcomes.items() if outcome == "failed"]
-        if failed:
-            lines = [f"{name}: {self._messages[name]}" for name in failed]
+        """Raise RunFailedError if a stage failed."""
+        outcomes = self.schedule.outcomes
+        lines = [f"{n}: {self.results[n][1]}" for n, found in outcomes.items() if found == "failed"]
+        if lines:
             if lost := sum(outcome == "not started" for outcome in outcomes.values()):
                 lines.append(f"{lost} stages were not started.")
             raise RunFailedError("\n".join(lines))
@@ -144,34 +132,30 @@ class _Run:
         """Run one stage, and again after a failure while it has retries."""
         for retries in range(stage.meta.retries, -1, -1):
             try:
-                self._ran[stage.name] = self._processes.run(stage)
-            except StageFailedError as error:
-                self._messages[stage.name] = str(error)
-                if not retries:
-                    raise
+                outcome = self.processes.run(stage, stage.name in self.forced)
             except Exception as error:
-                self._messages[stage.name] = str(error) or repr(error)
-                raise
+                self.results[stage.name] = "failed", str(error) or repr(error)
+                if not retries or not isinstance(error, StageFailedError):
+                    raise
             else:
+                self.results[stage.name] = outcome, ""
                 return
 
     def _finish(self, stage: Stage) -> None:
-        outcome = self._ran.get(stage.name, "failed")
-        message = ""
-        if outcome == "failed":
-            message = self._messages.setdefault(stage.name, "its work could not be started.")
-        self._schedule.finish(stage.name, outcome)
+        lost: tuple[Outcome, str] = ("failed", "its work could not be started.")
+        outcome, message = self.results.setdefault(stage.name, lost)
+        self.schedule.finish(stage.name, outcome)
         if outcome == "failed" and stage.meta.first:
-            self._schedule.abandon()  # `first` stages stop a run before any training
-        times = self._times[stage.name]
+            self.schedule.abandon()  # `first` stages stop a run before any training
+        times = self.times[stage.name]
         times["ended"] = time.time()
-        self._view.ended(stage, outcome, times["ended"] - times["began"], message)
+        self.view.ended(stage, outcome, times["ended"] - times["began"], message)
 
     def _record(self, ended: float | None = None) -> None:
-        states = self._schedule.states(stage.name for stage in self._graph)
-        stages = {name: {"state": s, **self._times.get(name, {})} for name, s in states.items()}
-        times = {"began": self._began, "ended": ended}
-        self._workspace.write_record({**times, "flow_run": self._flow_run, "stages": stages})
+        states = self.schedule.states(stage.name for stage in self.graph)
+        stages = {name: {"state": s, **self.times.get(name, {})} for name, s in states.items()}
+        times = {"began": self.began, "ended": ended}
+        self.workspace.write_record({**times, "flow_run": self.flow_run, "stages": stages})
 
 
 def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:

@@ -40,8 +40,8 @@ def mark_crashed(workspace: Workspace) -> None:
 def import_history(workspace: Workspace) -> None:
     """Add the recorded runs of the command line to the local server's history.
 
-    Prefect's API does not accept times of the past, so its database is written by Prefect's own
-    functions. The server must have created the database.
+    Prefect's API does not accept times of the past, so its database, which the server has created,
+    is written by Prefect's own functions.
     """
     for file, record in workspace.past_records().items():
         if record["flow_run"] is None:

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.checks.outputs import mark_ended, mark_started
@@ -20,8 +20,7 @@ from pipelines.run.schedule import Outcome
 
 STAGE_GRACE_S = 3.0
 """Seconds between SIGTERM and SIGKILL of a stage."""
-RUNNING, RESTORED = "running", "restored"
-REPRO = ("dvc", "--wait-for-lock", "repro", "--single-item")
+DVC = ("dvc", "--wait-for-lock")
 TAIL_LINES = 12
 """Number of output lines shown of a stage that failed without an `error:` line."""
 
@@ -62,11 +61,11 @@ class StageProcesses:
             StageFailedError: it failed, exceeded its `timeout_s`, or was stopped.
         """
         lines = self._repro(stage, force)
-        if RESTORED in _dvc_states(lines) and (damaged := drop_damaged(self.root, stage)):
+        if _was_restored(lines) and (damaged := drop_damaged(self.root, stage)):
             self._on_line(stage, f"DVC's cache has a damaged {damaged[0]}: removed, stage reruns.")
             lines = self._repro(stage, force=True)
         back_up_lock(self.root)
-        return "ran" if RUNNING in _dvc_states(lines) else "fresh"
+        return "ran" if any(line.startswith("Running stage ") for line in lines) else "fresh"
 
     def stop(self) -> None:
         """Stop all children and start no new ones; returns when they have ended."""
@@ -81,86 +80,85 @@ class StageProcesses:
         if stage.persists and not any((self.root / out).exists() for out in stage.outs):
             self._checkout(stage)
         mark_started(self.root, stage)
-        child = self._start(stage, [*REPRO, *(["--force"] if force else []), stage.name])
-        expired = threading.Event()
-        timer = None
-        if stage.meta.timeout_s is not None:
-            timer = threading.Timer(stage.meta.timeout_s, _kill_on_timeout, (child, expired))
-            timer.daemon = True
-            timer.start()
-        try:
-            lines = self._follow(stage, child)
-            code = child.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-            with self._guard:
-                del self._children[stage.name]
-            children.forget(child)
-            if child.returncode is not None:
-                mark_ended(self.root, stage, done=child.returncode == 0)
+        forced = ["--force"] if force else []
+        with self._child(stage, [*DVC, "repro", "--single-item", *forced, stage.name]) as child:
+            try:
+                with _killed_after(child, stage.meta.timeout_s) as expired:
+                    lines = self._follow(stage, child)
+            finally:
+                if child.returncode is not None:
+                    mark_ended(self.root, stage, done=child.returncode == 0)
         if expired.is_set():
             raise StageFailedError(
                 f"stopped at its timeout of {stage.meta.timeout_s:g} s (see meta in dvc.yaml)."
             )
         if self._stopping:
             raise StageFailedError("stopped before its end.")
-        if code != 0:
+        if child.returncode != 0:
             raise StageFailedError(_error_message(lines, self.logs / f"{stage.name}.log"))
         return lines
 
     def _checkout(self, stage: Stage) -> None:
-        """Restore a stage's missing outputs from DVC's cache, if it has them."""
-        child = self._start(stage, ["dvc", "--wait-for-lock", "checkout", "--quiet", stage.name])
-        try:
+        """Restore a stage's missing outputs from DVC's cache; it runs if the cache lacks them."""
+        with self._child(stage, [*DVC, "checkout", "--quiet", stage.name]) as child:
             self._follow(stage, child)
-            child.wait()  # fails if the cache lacks them: the stage then runs
-        finally:
-            with self._guard:
-                del self._children[stage.name]
-            children.forget(child)
         drop_damaged(self.root, stage)
 
-    def _start(self, stage: Stage, command: list[str]) -> subprocess.Popen[str]:
+    @contextmanager
+    def _child(self, stage: Stage, command: list[str]) -> Iterator[subprocess.Popen[str]]:
         with self._guard:
             if self._stopping:
                 raise StageFailedError("not started: the run was stopped.")
             environment = stage_environment(os.environ)
             child = children.start(command, self.root, environment, inherited=self._inherited)
             self._children[stage.name] = child
-            return child
+        try:
+            yield child
+        finally:
+            with self._guard:
+                del self._children[stage.name]
+            children.forget(child)
 
     def _follow(self, stage: Stage, child: subprocess.Popen[str]) -> list[str]:
-        """Pass every line on and write it to the log; returns the first and last lines."""
+        """Pass every line on and write it to the log until the child ends; returns all lines."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        head: list[str] = []
-        tail: deque[str] = deque(maxlen=200)
+        lines: list[str] = []
         assert child.stdout is not None
         with (self.logs / f"{stage.name}.log").open("w", encoding="utf-8") as log:
             for raw in child.stdout:
                 log.write(raw)
                 log.flush()
-                line = raw.rstrip()
-                head.append(line) if len(head) < 50 else tail.append(line)
-                self._on_line(stage, line)
-        return [*head, *tail]
+                lines.append(raw.rstrip())
+                self._on_line(stage, lines[-1])
+        child.wait()
+        return lines
 
 
-def _kill_on_timeout(child: subprocess.Popen[str], expired: threading.Event) -> None:
-    expired.set()
-    children.signal_group(child, signal.SIGKILL)
+@contextmanager
+def _killed_after(child: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+    """Kill a child that the block does not end in time; yields whether that has happened."""
+    expired = threading.Event()
+    if seconds is None:
+        yield expired
+        return
+
+    def kill() -> None:
+        expired.set()
+        children.signal_group(child, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
 
 
-def _dvc_states(lines: list[str]) -> set[str]:
-    """The actions that DVC reported for a stage."""
-    return {
-        state
-        for state, (prefix, part) in {
-            RUNNING: ("Running stage ", ""),
-            RESTORED: ("Stage ", " is cached - skipping run, checking out outputs"),
-        }.items()
-        if any(line.startswith(prefix) and part in line for line in lines)
-    }
+def _was_restored(lines: list[str]) -> bool:
+    """Whether DVC took the outputs from its cache."""
+    words = " is cached - skipping run, checking out outputs"
+    return any(line.startswith("Stage ") and words in line for line in lines)
 
 
 def _error_message(lines: list[str], log: Path) -> str:

@@ -24,15 +24,12 @@ class Schedule:
     """
 
     def __init__(self, graph: Graph, names: Iterable[str], jobs: int) -> None:
-        if jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, not {jobs}.")
         wanted = frozenset(names)
         self.jobs = jobs
         self.outcomes: dict[str, Outcome] = {}
-        self.running: set[str] = set()
-        self._waiting: dict[str, Stage] = {s.name: s for s in graph if s.name in wanted}
-        self._upstreams = {name: s.upstreams & wanted for name, s in self._waiting.items()}
-        self._meta = {name: s.meta for name, s in self._waiting.items()}
+        self.running: dict[str, Stage] = {}
+        self._waiting = {stage.name: stage for stage in graph if stage.name in wanted}
+        self._wanted = wanted
 
     @property
     def complete(self) -> bool:
@@ -41,45 +38,42 @@ class Schedule:
 
     def next(self) -> Stage | None:
         """The stage to start now, or None; it counts as running from now on."""
-        if len(self.running) >= self.jobs or any(self._meta[n].exclusive for n in self.running):
+        if len(self.running) >= self.jobs or any(s.meta.exclusive for s in self.running.values()):
             return None
         ready = [
-            s for s in self._waiting.values() if self._upstreams[s.name] <= self.outcomes.keys()
+            s for s in self._waiting.values() if s.upstreams & self._wanted <= self.outcomes.keys()
         ]
-        # sorted() is stable: within a priority, the order of the graph.
-        ready = sorted(ready, key=lambda s: (not s.meta.first, s.meta.exclusive))
-        if not ready or (ready[0].meta.exclusive and self.running):
+        # The first of equal ones is returned: within a priority, the order of the graph.
+        stage = min(ready, key=lambda s: (not s.meta.first, s.meta.exclusive), default=None)
+        if stage is None or (stage.meta.exclusive and self.running):
             return None
-        stage = self._waiting.pop(ready[0].name)
-        self.running.add(stage.name)
+        self.running[stage.name] = self._waiting.pop(stage.name)
         return stage
 
     def finish(self, name: str, outcome: Outcome) -> None:
         """Record the outcome of a running stage; dependents of a failed one are not started."""
-        self.running.remove(name)
+        del self.running[name]
         self.outcomes[name] = outcome
-        if outcome != "failed":
-            return
-        lost = {name}
-        for waiting in list(self._waiting):  # upstreams come first
-            if self._upstreams[waiting] & lost:
-                lost.add(waiting)
-                del self._waiting[waiting]
-                self.outcomes[waiting] = "not started"
+        lost = {name} if outcome == "failed" else set[str]()
+        for waiting in list(self._waiting.values()):  # upstreams come first
+            if waiting.upstreams & lost:
+                lost.add(waiting.name)
+                self._leave_out(waiting.name)
 
     def states(self, names: Iterable[str]) -> dict[str, str]:
         """State of each of these stages: its outcome, `running`, `waiting`, or `fresh`."""
-        return {
-            name: "running"
-            if name in self.running
-            else "waiting"
-            if name in self._waiting
-            else self.outcomes.get(name, "fresh")
-            for name in names
-        }
+        known = (
+            dict.fromkeys(self.running, "running")
+            | dict.fromkeys(self._waiting, "waiting")
+            | self.outcomes
+        )
+        return {name: known.get(name, "fresh") for name in names}
 
     def abandon(self) -> None:
         """Start no more stages."""
         for waiting in list(self._waiting):
-            del self._waiting[waiting]
-            self.outcomes[waiting] = "not started"
+            self._leave_out(waiting)
+
+    def _leave_out(self, name: str) -> None:
+        del self._waiting[name]
+        self.outcomes[name] = "not started"

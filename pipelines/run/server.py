@@ -1,4 +1,4 @@
-"""Prefect servers: a local one that ends with this process, or one set by the user."""
+"""Prefect servers: a local one that ends with this process and serves a schedule, or the user's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rich.console import Console
+
+from core.errors import UserError
 from pipelines.environment import SERVER, remove_proxies, server_environment
 from pipelines.run import children
 from pipelines.workspace import Workspace
 
+DEPLOYMENT = "retrain"
 START_S = 150.0
 """Startup timeout in seconds; the first start creates the database."""
 STOP_S = 1.0
@@ -28,8 +32,49 @@ class ApiError(ValueError):
     """Prefect's server does not start, or the server set by the user does not answer."""
 
 
-class PortError(ApiError):
-    """The requested port is in use."""
+def check_cron(cron: str) -> str:
+    """Return the cron line if it is valid for Prefect.
+
+    Raises:
+        UserError: it is invalid.
+    """
+    from prefect.schedules import Cron
+
+    try:
+        Cron(cron)
+    except ValueError as error:
+        raise UserError(
+            f"--cron '{cron}' is not a schedule: five fields are required, minute hour day month "
+            f'weekday, such as "0 3 * * 1" for Mondays at 3:00.'
+        ) from error
+    return cron
+
+
+def serve_schedule(console: Console, root: Path, cron: str, port: int, jobs: int) -> None:
+    """Start the server and run the flow on the schedule, until the process is stopped.
+
+    Raises:
+        ApiError: the port is in use, or the server does not start.
+    """
+    workspace = Workspace(root)
+    workspace.configure_prefect(os.environ, "WARNING")
+    with run_server(workspace, port) as url:
+        from prefect.types.entrypoint import EntrypointType
+
+        from pipelines.run.flow import release_flow
+        from pipelines.run.history import import_history, mark_crashed
+
+        mark_crashed(workspace)
+        import_history(workspace)
+        console.print(f"Serving '{DEPLOYMENT}' ({cron}) on {url}; Ctrl-C stops it.")
+        release_flow.serve(
+            name=DEPLOYMENT,
+            cron=cron,
+            parameters={"jobs": jobs},
+            limit=1,
+            print_starting_message=False,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
 
 
 @contextmanager
@@ -41,15 +86,14 @@ def run_server(workspace: Workspace, port: int) -> Iterator[str]:
         port: port on the loopback interface.
 
     Raises:
-        PortError: the port is in use.
-        ApiError: it does not start; the message names the log.
+        ApiError: the port is in use, or the server does not start.
     """
     remove_proxies(os.environ)
     try:
         # Bound here and inherited, so that no other process can take the port in between.
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise PortError(f"port {port} is in use; choose another with --port.") from error
+        raise ApiError(f"port {port} is in use; choose another with --port.") from error
     url, output = f"http://127.0.0.1:{port}", workspace.logs / "server.log"
     workspace.logs.mkdir(parents=True, exist_ok=True)
     workspace.prefect.mkdir(parents=True, exist_ok=True)
@@ -99,11 +143,8 @@ def _is_healthy(url: str) -> bool:
 def check_user_server(log: Path) -> None:
     """Check that the server set by the user (`PREFECT_API_URL`) answers Prefect's client.
 
-    Args:
-        log: file for the whole error.
-
     Raises:
-        ApiError: it does not; the message names the log.
+        ApiError: it does not; the message names `log`, which has the whole error.
     """
     remove_proxies(os.environ)
     from prefect.client.orchestration import get_client

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +16,6 @@ from pipelines.run.schedule import Outcome
 
 PLAIN_INTERVAL_S = 15.0
 """Smallest number of seconds between two plain progress lines of one stage."""
-
 MARKS: dict[Outcome, str] = {
     "ran": "[green]done[/]",
     "fresh": "[cyan]unchanged[/]",
@@ -26,35 +24,10 @@ MARKS: dict[Outcome, str] = {
 }
 
 
-class View(Protocol):
-    """Display of a run. Called from several threads."""
-
-    def started(self, stage: Stage) -> None:
-        """A stage began."""
-
-    def line(self, stage: Stage, text: str) -> None:
-        """A stage printed a line."""
-
-    def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
-        """A stage ended; `message` is the error of a failed one."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-
-def choose_view(console: Console, verbose: bool) -> View:
-    """The live view on a terminal; the plain one otherwise, or if `verbose`."""
-    return LiveView(console) if console.is_terminal and not verbose else PlainView(console, verbose)
-
-
 class PlainView:
     """Prints start and end of every stage, and occasional progress lines.
+
+    Its methods are called from several threads.
 
     Args:
         console: output console.
@@ -66,29 +39,30 @@ class PlainView:
         self._printed: dict[str, float] = {}
 
     def started(self, stage: Stage) -> None:
-        """Print that it has started."""
+        """A stage began."""
         self._printed[stage.name] = time.monotonic()
         self._print(f"{stage.name}: started")
 
     def line(self, stage: Stage, text: str) -> None:
-        """Print a note, or a progress line if `PLAIN_INTERVAL_S` has passed."""
+        """A stage printed a line: a note, or progress that is shown every `PLAIN_INTERVAL_S`."""
         if self._verbose or text.startswith(NOTE):
             self._print(f"{stage.name}: {text}")
-            return
-        update = parse(text)
-        now = time.monotonic()
-        if update is None or now - self._printed[stage.name] < PLAIN_INTERVAL_S:
-            return
-        self._printed[stage.name] = now
-        left = "" if update.seconds_left is None else f" {update.seconds_left} s left"
-        self._print(f"{stage.name}: {update.step}/{update.steps} {update.values}{left}")
+        elif (update := parse(text)) is not None:
+            self._progress(stage, update)
 
     def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
-        """Print its outcome."""
+        """A stage ended; `message` is the error of a failed one."""
         word = {"ran": "done", "fresh": "unchanged"}.get(outcome, outcome)
         self._print(f"{stage.name}: {word} after {seconds:.1f} s")
         if message:
             self._print(f"{stage.name}: {message}")
+
+    def _progress(self, stage: Stage, update: Update) -> None:
+        now = time.monotonic()
+        if now - self._printed[stage.name] >= PLAIN_INTERVAL_S:
+            self._printed[stage.name] = now
+            text = f"{update.step}/{update.steps} {update.values} {_left(update)}"
+            self._print(f"{stage.name}: {text.rstrip()}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -96,23 +70,15 @@ class PlainView:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 
-class LiveView:
-    """One progress bar per running stage: stage, device, step, loss or accuracy, time left.
-
-    Args:
-        console: the terminal.
-    """
+class LiveView(PlainView):
+    """One progress bar per running stage: stage, device, step, loss or accuracy, time left."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._bars = RichProgress(
             TextColumn("[bold]{task.fields[kind]}"),
             TextColumn("{task.fields[device]}"),
@@ -131,39 +97,33 @@ class LiveView:
             stage.name, total=None, kind=stage.kind, device=stage.device or "", values="", left=""
         )
 
-    def line(self, stage: Stage, text: str) -> None:
-        """Update its bar, or print a note above the bars."""
-        if text.startswith(NOTE):
-            self._bars.console.print(f"{escape(stage.name)}: {escape(text)}", highlight=False)
-            return
-        update = parse(text)
-        if update is not None:
-            self._bars.update(
-                self._rows[stage.name],
-                total=update.steps,
-                completed=update.step,
-                values=escape(update.values),
-                left=_left(update),
-            )
-
     def ended(self, stage: Stage, outcome: Outcome, seconds: float, message: str) -> None:
         """Replace its bar with a line."""
         self._bars.remove_task(self._rows.pop(stage.name))
-        self._bars.console.print(f"{MARKS[outcome]} {escape(stage.name)} [dim]{seconds:.1f} s[/]")
+        self._console.print(f"{MARKS[outcome]} {escape(stage.name)} [dim]{seconds:.1f} s[/]")
         if message:
-            self._bars.console.print(f"[red]{escape(message)}[/]", highlight=False)
+            self._console.print(f"[red]{escape(message)}[/]", highlight=False)
+
+    def _progress(self, stage: Stage, update: Update) -> None:
+        self._bars.update(
+            self._rows[stage.name],
+            total=update.steps,
+            completed=update.step,
+            values=escape(update.values),
+            left=_left(update),
+        )
 
     def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
+
+
+def choose_view(console: Console, verbose: bool) -> PlainView:
+    """The live view on a terminal; the plain one otherwise, or if `verbose`."""
+    return LiveView(console) if console.is_terminal and not verbose else PlainView(console, verbose)
 
 
 def _left(update: Update) -> str:

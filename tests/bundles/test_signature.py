@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from bundles import signature
 from bundles.archive import BundleError
 from bundles.check.verify import verify
-from bundles.signature import Trust, check_private_key, sign, signature_file, signed_by
+from bundles.signature import Trust, load_private_key, sign, signature_file, signed_by
 from core.errors import UserError
 from tests.bundles.forging import thorough
 
@@ -181,7 +181,7 @@ def test_who_signed_can_be_asked_for(signed, bundles, keys, tmp_path):
 def test_a_key_that_cannot_sign_is_refused_with_a_fix(tmp_path, key, password, message):
     private, _ = write_keys(tmp_path, key, password)
     with pytest.raises(UserError, match=message) as refusal:
-        check_private_key(private)
+        load_private_key(private)
     assert "openssl ecparam" in str(refusal.value)
 
 
@@ -197,4 +197,4 @@ def test_without_the_package_the_message_says_how_to_install_it(signed, keys, mo
     with pytest.raises(UserError, match=r"--public-key: .*model_signing.*\[signing\]"):
         verify(signed, trust=Trust(keys[1]))
     with pytest.raises(UserError, match=r"signing_key: .*\[signing\]"):
-        check_private_key(keys[0])
+        load_private_key(keys[0])

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from devices.device import DeviceError
 from devices.quantize.static import quantize_static, to_float16
+from devices.runtimes.litert.convert import LAYERS as LITERT_LAYERS
 from devices.runtimes.litert.convert import to_litert
-from devices.runtimes.litert.layers import LAYERS as LITERT_LAYERS
 from devices.runtimes.onnx_graph import read_graph
 from devices.runtimes.onnx_torch import LAYERS as TORCH_LAYERS
 from devices.runtimes.onnx_torch import to_torch

@@ -87,15 +87,21 @@ print(flops(Architecture((Block("toy", 3, 4, 8, 2, (("kernel", 5),)),))))
 ALGORITHM = '''
 """Local search: parts of the best architecture, the rest at random."""
 
-from models.search.algorithms.base import Algorithm
+from typing import Literal
+
+from models.search.algorithms.base import Algorithm, SampledSettings
+
+
+class ToySettings(SampledSettings):
+    name: Literal["toy"] = "toy"
 
 
 class Toy(Algorithm):
-    name = "toy"
+    settings_type = ToySettings
     evaluation_mode = "held_out"
 
     def propose(self, rng):
-        return [self.near_best(rng) for _ in range(self.params.fixed_samples)]
+        return [self.near_best(rng) for _ in range(self.settings.fixed_samples)]
 
     def near_best(self, rng):
         other = self.random_feasible(rng)

@@ -6,7 +6,6 @@ source -> probe@DEVICE (exclusive, first) -> bundle@DEVICE -> release
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 from unittest import mock
@@ -22,8 +21,6 @@ from tests.support import (
     environment,
     on_digits,
 )
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 DVC_YAML = """
 vars: [params.yaml]
@@ -132,19 +129,14 @@ def netwright(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     """Run the command line in a folder, in this process: a new one takes seconds to import."""
 
     def run(root: Path, *arguments: str, copy: bool = True) -> tuple[int, str]:
-        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         with monkeypatch.context() as patched, mock.patch.dict(os.environ, environment()):
             patched.chdir(root)
             patched.setattr("sys.argv", ["netwright", *arguments])
             if copy:  # of the repository whose code this process runs
                 patched.setattr("pipelines.repository.check_own_code", lambda root: None)
             capfd.readouterr()
-            try:
-                with pytest.raises(SystemExit) as ended:
-                    main()
-            finally:
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
+            with pytest.raises(SystemExit) as ended:
+                main()
         shown = capfd.readouterr()
         return int(ended.value.code or 0), shown.out + shown.err
 

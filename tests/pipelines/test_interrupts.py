@@ -33,7 +33,8 @@ def run():
         run_stale(Path.cwd(), plan.graph, list(plan.stale), 2, False)
 
 cli.app = run
-cli.main()
+from pipelines.__main__ import main
+main()
 """
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.settings import ParamsError
 from pipelines.checks.preflight import preflight
 from pipelines.plan import make_plan
-from pipelines.run.offline import export_models_for, import_device_table
+from pipelines.run.measure import export_models_for, import_device_table
 from tests.support import Netwright, Repository
 
 PHONE = {

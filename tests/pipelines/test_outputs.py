@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.checks.outputs import foreign_problems, mark_ended, mark_started
+from pipelines.checks.outputs import foreign_problems, leftover_notes, mark_ended, mark_started
 from pipelines.graph import read_graph
-from pipelines.leftovers import leftover_notes
 from pipelines.run.process import StageProcesses
 from pipelines.staleness import read_state
 from tests.support import Netwright, Repository, copy_repository, on_digits

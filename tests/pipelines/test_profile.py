@@ -9,8 +9,8 @@ from rich.console import Console
 from core.schemas import LATENCY
 from devices.latency.table import Correction, HeldOut, LatencyTable
 from pipelines.plan import make_plan
-from pipelines.run.process import StageFailedError
-from pipelines.run.remeasure import remeasure
+from pipelines.run.execute import RunFailedError
+from pipelines.run.measure import remeasure
 from tests.support import Repository
 
 STAGE = """
@@ -70,7 +70,7 @@ def test_a_refused_measurement_keeps_the_table_from_before(profiled: Repository)
     before = file.read_bytes()
     write_table(profiled, 2.0)
     (profiled.root / "noisy").touch()
-    with pytest.raises(StageFailedError, match="the blocks differ too much"):
+    with pytest.raises(RunFailedError, match="the blocks differ too much"):
         measure_again(profiled)
     assert file.read_bytes() == before
     assert not list((profiled.root / ".netwright").glob("kept-*"))

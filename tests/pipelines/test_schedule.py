@@ -1,6 +1,5 @@
 from collections.abc import Mapping
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +36,7 @@ def test_any_graph_runs_to_its_end_in_order_within_the_jobs(graph, jobs, data):
             assert all(schedule.outcomes[name] == "ran" for name in stage.upstreams)
             assert len(schedule.running) <= jobs
             if stage.meta.exclusive:
-                assert schedule.running == {stage.name}
+                assert schedule.running.keys() == {stage.name}
         name = data.draw(st.sampled_from(sorted(schedule.running)))
         schedule.finish(name, "failed" if name in failing else "ran")
     assert schedule.outcomes.keys() == graph.stages.keys()
@@ -77,8 +76,3 @@ def test_a_failure_stops_only_what_needs_it():
 def test_upstreams_outside_the_run_are_taken_as_done():
     graph = graph_of({"a": set(), "b": {"a"}})
     assert Schedule(graph, ["b"], 1).next().name == "b"
-
-
-def test_no_jobs_is_refused():
-    with pytest.raises(ValueError, match="--jobs must be at least 1"):
-        Schedule(graph_of({"a": set()}), ["a"], 0)

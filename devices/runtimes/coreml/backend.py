@@ -19,15 +19,13 @@ from typing import Any
 import numpy as np
 
 from devices.device import Device
-from devices.runtimes.base import MODEL, Backend, Built, Capabilities
+from devices.runtimes.base import MODEL, Capabilities, ConvertingBackend, suppress_warnings
 from devices.runtimes.coreml.session import INPUT, OUTPUT, CoreMlSession
-from devices.runtimes.logs import suppress_warnings
-from devices.runtimes.onnx_file import require_activations
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class CoreMl(Backend):
+class CoreMl(ConvertingBackend):
     """Convert to an ML program for iOS 17 and macOS 14, or newer.
 
     An `.mlpackage` is a folder, delivered as a zip. The system chooses the compute unit; float32
@@ -37,7 +35,6 @@ class CoreMl(Backend):
     name = "coreml"
     session = CoreMlSession
     suffix = ".mlpackage.zip"
-    opens_onnx = False
     install_hint = "pip install -c constraints.txt -e '.[coreml]'"
     activations = "weights_only"
     native_precisions = ("float32", "float16", "int8")
@@ -48,30 +45,20 @@ class CoreMl(Backend):
         if not here.can_build or platform.system() == "Darwin":
             return here
         reason = "Core ML is a part of macOS and iOS; models are converted here but cannot be run."
-        return Capabilities(here.precisions, True, False, False, reason)
+        return Capabilities(can_run=False, can_measure=False, reason=reason)
 
     def why_not_mixed(self, device: Device) -> str:
         """Always: the converter quantises all weights itself."""
         return "Core ML's converter quantises the weights of all layers itself."
 
-    def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
-        """Build the zipped package; reproducible for the same ONNX file and versions."""
-        details = self.start_build(onnx_model, precision, device)
-        if precision == "int8":
-            require_activations(onnx_model, self.activations)
+    def convert(self, onnx_model: Path, precision: str) -> tuple[bytes, dict[str, Any]]:
+        """Convert to a zipped package."""
         model, layers = _convert(onnx_model, precision)
-        entry = f"{MODEL}{self.suffix}"
-        (folder / entry).write_bytes(_zipped(model))
-        details |= {
+        return _zipped(model), {
             "layers": layers,
             "minimum_system": "iOS 17, macOS 14",
             "rebuild": "portable: unzip it; Xcode and Core ML of that system or newer take it",
         }
-        return Built((entry,), entry, details)
-
-    def convert(self, onnx_model: Path) -> bytes:
-        """Convert an ONNX file to a zipped package in float32."""
-        return _zipped(_convert(onnx_model, "float32")[0])
 
 
 def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:
@@ -136,9 +123,8 @@ def _zipped(model: Any) -> bytes:
 def _manifest(content: dict[str, bytes]) -> bytes:
     """The package's manifest, with identifiers hashed from the paths instead of random ones."""
     manifest = json.loads(content["Manifest.json"])
-    items, names = manifest["itemInfoEntries"], {}
-    for identifier, item in items.items():
-        names[identifier] = _identifier(item["path"])
+    items = manifest["itemInfoEntries"]
+    names = {key: _identifier(item["path"]) for key, item in items.items()}
     manifest["itemInfoEntries"] = {names[key]: item for key, item in items.items()}
     manifest["rootModelIdentifier"] = names[manifest["rootModelIdentifier"]]
     return (json.dumps(manifest, indent=4, sort_keys=True) + "\n").encode()

@@ -5,7 +5,8 @@ The schema classes are those of the installed LiteRT, so files match its version
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _ALIGNMENT = 16
 _LAST_OLD_OPERATOR = 127
+_TYPES = {"float32": 0, "int32": 2, "int8": 9}
+_OPTIONS = {"MEAN": "Reducer"}
+"""Schema names of options that do not follow from their operator's name."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,19 @@ class Quantization:
 
 
 class Writer:
-    """Collects tensors and layers of a model."""
+    """Collects tensors and layers of a model.
+
+    Attributes:
+        counts: number of layers by operator.
+        quantizations: parameters of quantised tensors, by index.
+    """
 
     def __init__(self) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
+        self.counts = Counter[str]()
+        self.quantizations: dict[int, Quantization] = {}
         self._schema: Any = schema
-        self._types = {"float32": 0, "int32": 2, "int8": 9}
         self._graph = schema.SubGraphT()
         self._graph.tensors, self._graph.operators = [], []
         self._model = schema.ModelT()
@@ -49,27 +59,24 @@ class Writer:
         self._codes: dict[str, int] = {}
 
     def tensor(
-        self,
-        name: str,
-        shape: Sequence[int],
-        kind: str = "float32",
-        quantization: Quantization | None = None,
+        self, name: str, shape: Sequence[int], scales: Quantization | None = None, kind: str = ""
     ) -> int:
         """Add an input or intermediate tensor; returns its index."""
-        tensor = self._schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, list(shape), self._types[kind]
+        index, tensor = len(self._graph.tensors), self._schema.TensorT()
+        tensor.name, tensor.shape = name, list(shape)
+        tensor.type = _TYPES[kind or ("int8" if scales else "float32")]
         tensor.buffer, tensor.hasRank = 0, True
-        if quantization is not None:
-            found = self._schema.QuantizationParametersT()
-            found.scale, found.zeroPoint = list(quantization.scales), list(quantization.zero_points)
-            found.quantizedDimension = quantization.axis
-            tensor.quantization = found
+        if scales is not None:
+            self.quantizations[index] = scales
+            found = tensor.quantization = self._schema.QuantizationParametersT()
+            found.scale, found.zeroPoint = list(scales.scales), list(scales.zero_points)
+            found.quantizedDimension = scales.axis
         self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        return index
 
-    def constant(self, name: str, value: Array, quantization: Quantization | None = None) -> int:
+    def constant(self, name: str, value: Array, scales: Quantization | None = None) -> int:
         """Add a constant tensor of float32, int32 or int8; returns its index."""
-        index = self.tensor(name, value.shape, str(value.dtype), quantization)
+        index = self.tensor(name, value.shape, scales, str(value.dtype))
         buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
         self._graph.tensors[index].buffer = len(self._model.buffers)
@@ -77,12 +84,7 @@ class Writer:
         return index
 
     def layer(
-        self,
-        operator: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        options: str = "",
-        settings: Mapping[str, Any] | None = None,
+        self, operator: str, inputs: Sequence[int], outputs: Sequence[int], **settings: Any
     ) -> None:
         """Add a layer.
 
@@ -90,19 +92,19 @@ class Writer:
             operator: schema name, such as CONV_2D.
             inputs: indices of tensors.
             outputs: indices of tensors.
-            options: schema class of its options without the suffix `Options`, such as Conv2D.
-            settings: fields of the options.
+            settings: fields of its options, by their schema names.
         """
+        self.counts[operator] += 1
         layer = self._schema.OperatorT()
         layer.opcodeIndex = self._code(operator)
         layer.inputs, layer.outputs = list(inputs), list(outputs)
-        if options:
-            found = getattr(self._schema, f"{options}OptionsT")()
-            for key, value in (settings or {}).items():
-                assert hasattr(found, key), key
-                setattr(found, key, value)
-            layer.builtinOptions = found
-            layer.builtinOptionsType = getattr(self._schema.BuiltinOptions, f"{options}Options")
+        options = _OPTIONS.get(operator, operator.title().replace("_", "")) + "Options"
+        if hasattr(self._schema, f"{options}T"):
+            layer.builtinOptions = getattr(self._schema, f"{options}T")()
+            layer.builtinOptionsType = getattr(self._schema.BuiltinOptions, options)
+        for key, value in settings.items():
+            assert hasattr(layer.builtinOptions, key), key
+            setattr(layer.builtinOptions, key, value)
         self._graph.operators.append(layer)
 
     def content(self, source: int, target: int) -> bytes:

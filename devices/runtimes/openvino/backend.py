@@ -43,9 +43,8 @@ class OpenVino(Backend):
         """Also checks that the unit exists."""
         return super().why_not_run(device) or why_absent(device.openvino_device)
 
-    def check(self, device: Device) -> None:
-        """Also refuse precisions that an NPU does not support."""
-        super().check(device)
+    def check_hardware(self, device: Device) -> None:
+        """Refuse precisions that an NPU does not support."""
         if device.openvino_device == _NPU and device.precision != "int8":
             raise DeviceError(
                 "openvino_device: an NPU has no float32 arithmetic, so its outputs cannot be "
@@ -73,9 +72,11 @@ class OpenVino(Backend):
             openvino.save_model(model, work / entry, compress_to_fp16=False)
             if not self.why_not_run(device):
                 self.for_unit(device.openvino_device).open(work / entry, device.threads).close()
-        details["layers"] = layers
-        details["openvino_device"] = device.openvino_device
-        details["rebuild"] = "portable: any OpenVINO of this version or newer loads the files"
+        details |= {
+            "layers": layers,
+            "openvino_device": device.openvino_device,
+            "rebuild": "portable: any OpenVINO of this version or newer loads the files",
+        }
         return Built((entry, weights), entry, details)
 
 
@@ -97,10 +98,9 @@ def _name_layers(model: Any) -> dict[str, int]:
 
     OpenVINO numbers unnamed layers by a global counter, so repeated conversions would differ.
     """
-    kinds: Counter[str] = Counter()
-    for number, layer in enumerate(model.get_ordered_ops()):
-        kind = str(layer.get_type_name())
+    layers = model.get_ordered_ops()
+    kinds = [str(layer.get_type_name()) for layer in layers]
+    for number, (kind, layer) in enumerate(zip(kinds, layers, strict=True)):
         if kind == "Constant" or re.fullmatch(r"[A-Za-z]+_\d+", layer.get_friendly_name()):
             layer.set_friendly_name(f"{kind}.{number}")
-        kinds[kind] += 1
-    return dict(sorted(kinds.items()))
+    return dict(sorted(Counter(kinds).items()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
 
 from devices.device import Device, DeviceError
 from devices.runtimes.base import MODEL, Backend, Built, Capabilities, device_errors, staged
@@ -19,7 +18,11 @@ from devices.runtimes.session import Session
 
 ARCHITECTURES = ("v68", "v73", "v75", "v81")
 """Supported DSP generations, oldest first."""
-_NO_FLOAT16 = "v68"
+_OLDEST = "v68"
+_NO_FLOAT16 = (
+    f"dsp_architectures: {_OLDEST} has no float16 arithmetic. Set precision: int8, or leave it out "
+    "of the list."
+)
 
 
 class Qnn(Backend):
@@ -39,56 +42,30 @@ class Qnn(Backend):
     def capabilities(self) -> Capabilities:
         """Builds and emulates on x86-64; otherwise runs on a DSP (UNVERIFIED)."""
         here = super().capabilities()
-        if not here.can_build:
-            return here
-        if platform.machine() == EMULATES:
+        if here.can_build and platform.machine() == EMULATES:
             reason = "The Hexagon DSP is emulated on this machine, which says nothing of its speed."
-            return Capabilities(here.precisions, True, True, False, reason)
-        if not npus():
+            return Capabilities(can_measure=False, reason=reason)
+        if here.can_build and not npus():
             reason = "No Hexagon DSP answers on this machine, and only x86-64 emulates one."
-            return Capabilities(here.precisions, False, False, False, reason)
+            return Capabilities(False, False, False, reason)
         return here
 
-    def check_generations(self, device: Device) -> None:
-        """Check that there are DSP generations, all known and able to run the precision.
-
-        Raises:
-            DeviceError: none is set, or one is unknown or does not support the precision.
-        """
-        super().check_generations(device)
-        wanted, known = device.dsp_architectures, ", ".join(ARCHITECTURES)
-        if not wanted:
-            raise DeviceError(
-                "dsp_architectures: backend 'qnn' needs the Hexagon generations to build for, "
-                f"such as [v73]. Known: {known}."
-            )
-        unknown = [name for name in wanted if name not in ARCHITECTURES]
-        if unknown:
-            raise DeviceError(
-                f"dsp_architectures: {self.runtime} cannot build for {', '.join(unknown)}. "
-                f"Known: {known}."
-            )
-        if len(set(wanted)) != len(wanted):
-            raise DeviceError(f"dsp_architectures: remove duplicates: {', '.join(wanted)}.")
+    def check_hardware(self, device: Device) -> None:
+        """DSP generations that are known and can run the precision."""
+        self.require_generations("dsp_architectures", device.dsp_architectures, ARCHITECTURES)
         if device.precision == "float16":
             _require_float16(device)
 
     def why_not_mixed(self, device: Device) -> str:
         """Float layers run in float16, which the oldest generations do not support."""
-        try:
-            _require_float16(device)
-        except DeviceError as error:
-            return str(error)
-        return ""
+        return _NO_FLOAT16 if _OLDEST in device.dsp_architectures else ""
 
     def build(self, onnx_model: Path, precision: str, folder: Path, device: Device) -> Built:
         """Compile one context binary per DSP generation, and load each once as a check."""
         details = self.start_build(onnx_model, precision, device)
-        _require_static(details["inputs"], onnx_model)
+        _require_runnable(onnx_model)
         if precision == "float16":
             _require_float16(device)
-        elif precision == "int8":
-            require_activations(onnx_model, self.activations)
         wanted = sorted(device.dsp_architectures, key=ARCHITECTURES.index)
         files: list[Path] = []
         with staged(folder) as work:
@@ -111,15 +88,7 @@ class Qnn(Backend):
     def open(self, entry: Path, threads: int) -> Session:
         """Load a context binary by its ONNX wrapper, or compile an int8 or float16 ONNX file."""
         if not _wraps_context(entry):
-            details, precision = describe(entry)
-            if precision not in self.native_precisions:
-                raise DeviceError(
-                    f"{entry.name} is a {precision} model, which a Hexagon DSP does not support; "
-                    "convert it to int8 or float16 with devices.quantize.static first."
-                )
-            _require_static(details["inputs"], entry)
-            if precision == "int8":
-                require_activations(entry, self.activations)
+            _require_runnable(entry)
         return super().open(entry, threads)
 
 
@@ -155,17 +124,22 @@ def _wraps_context(file: Path) -> bool:
 
 
 def _require_float16(device: Device) -> None:
-    if _NO_FLOAT16 in device.dsp_architectures:
+    if _OLDEST in device.dsp_architectures:
+        raise DeviceError(_NO_FLOAT16)
+
+
+def _require_runnable(onnx_model: Path) -> None:
+    details, precision = describe(onnx_model)
+    if precision not in Qnn.native_precisions:
         raise DeviceError(
-            f"dsp_architectures: {_NO_FLOAT16} has no float16 arithmetic. Set precision: int8, or "
-            "leave it out of the list."
+            f"{onnx_model.name} is a {precision} model, which a Hexagon DSP does not support; "
+            "convert it to int8 or float16 with devices.quantize.static first."
         )
-
-
-def _require_static(inputs: list[dict[str, Any]], file: Path) -> None:
-    for value in inputs:
+    for value in details["inputs"]:
         if not all(value["shape"]):
             raise DeviceError(
-                f"{file.name}: input '{value['name']}' has shape {value['shape']}, but QNN needs "
-                "every axis fixed (0 marks a dynamic axis)."
+                f"{onnx_model.name}: input '{value['name']}' has shape {value['shape']}, but QNN "
+                "needs every axis fixed (0 marks a dynamic axis)."
             )
+    if precision == "int8":
+        require_activations(onnx_model, Qnn.activations)

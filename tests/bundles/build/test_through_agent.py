@@ -17,7 +17,7 @@ from core.process import run_main
 from core.schemas import EXPORT, LATENCY, QUANTIZE
 from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
-from pipelines.cli.verify import target_finder
+from pipelines.cli.bundles import target_finder
 from tests.agents import TOKEN, Agent
 
 VARIABLE = "TOKEN_OF_THE_CAMERA"

@@ -14,7 +14,7 @@ from bundles.golden import Golden, golden_bytes
 from bundles.manifest import relative_error
 from bundles.read import read_bundle
 from devices.measure.target import RemoteTarget
-from pipelines.cli.verify import target_finder
+from pipelines.cli.bundles import target_finder
 from tests.agents import Agent
 from tests.bundles.forging import careless, files_of, saved, thorough
 from tests.support import ROOT

@@ -1,4 +1,4 @@
-"""`netwright verify`: checks a bundle, locally or on an agent."""
+"""The commands about one bundle: verify, locally or on an agent, and predict."""
 
 from __future__ import annotations
 
@@ -9,13 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import FAILED, WRONG_USE, BundleFile, Failure
+from pipelines.cli.common import FAILED, WRONG_USE, Failure
 
 if TYPE_CHECKING:
     from bundles.check.verify import FindTarget
     from bundles.manifest import Manifest
     from devices.device import Device
     from devices.measure.target import Target
+
+BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_okay=False)]
+
+
+def predict(
+    bundle: BundleFile,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+) -> None:
+    """Print label and probability of each image, from the bundle alone."""
+    from bundles.archive import BundleError
+    from bundles.check.run import predict as predict_images
+    from devices.device import DeviceError
+
+    try:
+        results = predict_images(bundle, images)
+    except (BundleError, DeviceError) as error:
+        raise Failure(FAILED, str(error)) from error
+    for image, (label, probability) in zip(images, results, strict=True):
+        print(f"{image}\t{label}\t{probability:.4f}")
 
 
 def verify(
@@ -62,18 +81,15 @@ def verify(
 
 
 def target_finder(folder: Path, agent: str | None) -> FindTarget:
-    """Return a function that opens the target of a bundle's device, from `agent` or the params.
+    """Return a function that opens the target of a bundle's device.
 
-    Never from the bundle: an untrusted archive must not select a host and a token.
-
-    Args:
-        folder: working folder of the command.
-        agent: `host:port` of an agent, which overrides the params.
+    Its address is `agent`, or that of the params around `folder`. Never the bundle's: an untrusted
+    archive must not select a host and a token.
     """
     from devices.measure.target import open_target
 
     def find(manifest: Manifest) -> Target | None:
-        known = known_device(folder, manifest)
+        known = _known_device(folder, manifest)
         if agent is not None:
             own = known or manifest.device  # has the token's variable and the timeout
             changes: dict[str, Any] = {"agent": agent, "table": None}
@@ -88,7 +104,7 @@ def target_finder(folder: Path, agent: str | None) -> FindTarget:
     return find
 
 
-def known_device(folder: Path, manifest: Manifest) -> Device | None:
+def _known_device(folder: Path, manifest: Manifest) -> Device | None:
     """The device with the bundle's name in the params of the enclosing repository, if any."""
     from pipelines.checks.params import read_params
     from pipelines.graph import GraphError, find_root

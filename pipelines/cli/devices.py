@@ -1,4 +1,4 @@
-"""`netwright profile`: measures a device again, or exchanges files with an offline one."""
+"""The commands about devices: doctor, profile, agent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from rich.console import Console
 
 from pipelines.cli.common import FAILED, WRONG_USE, Failure, enter_repository
 from pipelines.workspace import Workspace
+
+
+def doctor() -> None:
+    """Show runtimes, devices, feasibility of each budget, data and resources."""
+    from pipelines.show.doctor_table import examine
+
+    if not examine(Console(), enter_repository()):
+        raise Failure(FAILED)
 
 
 def profile(
@@ -38,9 +46,8 @@ def profile(
         raise Failure(WRONG_USE, "--import and --export-models: one at a time.")
     from pipelines.checks.preflight import preflight
     from pipelines.plan import check_devices
-    from pipelines.run.offline import export_models_for, import_device_table
-    from pipelines.run.process import StageFailedError
-    from pipelines.run.remeasure import remeasure
+    from pipelines.run.execute import RunFailedError
+    from pipelines.run.measure import export_models_for, import_device_table, remeasure
 
     table, folder = (path and path.absolute() for path in (table, folder))
     root = enter_repository()
@@ -55,5 +62,33 @@ def profile(
                 import_device_table(Console(), root, plan, device, table)
             else:
                 remeasure(Console(), root, plan, device)
-        except StageFailedError as error:
+        except RunFailedError as error:
             raise Failure(FAILED, str(error)) from error
+
+
+def agent(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8600,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all interfaces.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the token. Default: NETWRIGHT_AGENT_TOKEN."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the agent as one file to copy, and exit."),
+    ] = None,
+) -> None:
+    """Run the agent on a device: it measures the models that the pipeline sends."""
+    if write is not None:
+        from core.files import write_new
+        from devices.measure.agent.pack import build_zipapp
+
+        write_new(write, build_zipapp())
+        print(f"{write}: copy it to the device, then: python {write.name} serve --port {port}")
+        return
+    from devices.measure.agent.queue import Limits
+    from devices.measure.agent.server import read_token, serve
+
+    serve(host, port, read_token(token_file), Limits())
