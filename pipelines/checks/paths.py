@@ -71,7 +71,7 @@ def read_checked_params(root: Path) -> Mapping[str, Any]:
 
     Raises:
         ParamsError: all problems, one per line.
-        DataError: the image folder cannot be used.
+        UserError: the image folder cannot be used.
     """
     values = read_params(root)
     if problems := path_problems(root, values):

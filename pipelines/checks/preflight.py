@@ -158,7 +158,7 @@ def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
     """Check the source of the data set.
 
     Raises:
-        DataError: it cannot be used; the message has the fix.
+        UserError: it cannot be used; the message has the fix.
     """
     fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
     check_source(params, fetched)

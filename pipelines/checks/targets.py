@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.files import read_json
-from core.schemas import LATENCY
 from devices.device import Device
 from devices.latency.offline import check_unchanged
 from devices.measure.client import Timeouts
 from devices.measure.fingerprint import differences
-from devices.measure.reference import stale_message
+from devices.measure.reference import LATENCY, stale_message
 from devices.measure.target import open_target
 from pipelines.checks.cores import thread_error
 from pipelines.plan import Plan

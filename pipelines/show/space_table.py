@@ -15,7 +15,7 @@ from rich.table import Table
 
 from core.errors import UserError
 from core.settings import nearest
-from models.space import costs, operators
+from models.space import costs
 from models.space.architecture import RESIZE, Architecture, Block, Setting
 from models.space.distribution import Distribution
 from models.space.file import PRESETS, read_spec
@@ -192,7 +192,7 @@ def cost_table(space: SearchSpace) -> Table:
         ("parameters", costs.block_parameters, costs.parameters, False),
         (
             "peak activation memory, bytes",
-            operators.activation_bytes,
+            costs.block_activation_bytes,
             costs.peak_activation_bytes,
             True,
         ),

@@ -77,7 +77,7 @@ file.write_bytes(to_onnx(layers, (1, 8, 8)))
 device = Device(backend="toy", budget=Budget(latency_ms=1.0), min_accuracy=0)
 agent = Agent(folder)
 try:
-    for target in (LocalTarget(device), RemoteTarget(agent.client(), device)):
+    for target in (LocalTarget("toy", device), RemoteTarget(agent.client(), device)):
         measured = target.measure({"model": file}, file, Protocol(3, 5, 1.0, 0.1))
         print(target.machine()["runtime"], measured["model"].ms > 0)
 finally:
