@@ -27,7 +27,7 @@ from data.dataset import Split
 from devices.device import Budget, Device
 from devices.measure.delivered import subsample
 from devices.measure.inference import single_images
-from devices.quantize.evaluate import calibration_images
+from devices.quantize.calibration import calibration_images
 from devices.quantize.static import calibrate, quantize
 from devices.runtimes.onnxruntime.backend import open_reference
 from devices.runtimes.onnxruntime.session import PRECISE_INT8, open_onnx, session_options
