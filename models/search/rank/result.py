@@ -15,7 +15,7 @@ from models.predict.explained import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE
-from models.predict.ranking import certify
+from models.predict.ranking import Certificate, certify
 from models.search.candidates import Costs
 from models.search.choice import Choice
 from models.search.rank.scores import Ranked
@@ -75,14 +75,6 @@ class Ranking(Artifact):
         )
 
 
-class TauRecord(Record):
-    """Kendall's tau-b with its bootstrap interval; None where undefined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
 class Truth(Record):
     """Accuracy of a candidate trained from scratch."""
 
@@ -90,20 +82,12 @@ class Truth(Record):
     accuracy: float | None
 
 
-class CertificateRecord(Artifact):
-    """Evidence on the ranking quality of the indicators; see `models.predict.ranking`."""
+class CertificateRecord(Certificate, Artifact):
+    """The certificate with what was trained for it."""
 
     SCHEMA: ClassVar[str] = CERTIFICATE
     FILE: ClassVar[str] = "certificate.json"
 
-    num_architectures: int
-    tau: dict[str, TauRecord]
-    """Per indicator and baseline."""
-    best_baseline: str | None
-    beats_best_baseline: dict[str, bool]
-    """Per indicator."""
-    tau_above: dict[str, dict[str, TauRecord]]
-    """Per indicator and baseline: the difference of their taus."""
     statement: str
     evidence: str
     truth: tuple[Truth, ...]
@@ -157,8 +141,8 @@ def certify_ranking(
         accuracies, scores, params.bootstrap, np.random.default_rng([params.seed, _BOOTSTRAP])
     )
     return CertificateRecord(
-        **found.to_json(),
-        statement=found.statement(params.indicator),
+        **dict(found),
+        statement=found.describe(params.indicator),
         evidence=_evidence(len(trained), params),
         truth=tuple(
             Truth(architecture_id=architecture.id, accuracy=rounded(accuracy))
