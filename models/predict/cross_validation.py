@@ -29,8 +29,7 @@ class Error:
     Attributes:
         r2: coefficient of determination.
         relative: mean of |predicted - true| / |true| over nonzero targets.
-        within_5: share of those with a relative error of at most 5%.
-        within_10: likewise 10%.
+        within_5: share of those with a relative error of at most 5%; `within_10`: 10%.
         tau: Kendall's tau-b.
         absolute: mean of |predicted - true|, in the target's unit.
     """
@@ -77,8 +76,7 @@ def folds(
         examples: to be split.
         count: number of folds.
         rng: of the split.
-        together: group label per example; a group is never split. None groups examples with equal
-            features, to avoid leakage.
+        together: group per example, never split; None: those with equal features, against leakage.
 
     Raises:
         UserError: fewer groups than folds, fewer than two folds, or fewer than three training
@@ -114,15 +112,12 @@ def selecting_learner(select: Callable[[Examples], Model]) -> Learner:
 
 @dataclass(frozen=True)
 class Contribution:
-    """Contribution of a feature to the cross-validated R2.
-
-    Attributes:
-        lost: decrease of R2 without the feature and all its products.
-        alone: R2 with this feature alone.
-    """
+    """Contribution of a feature to the cross-validated R2."""
 
     lost: float
+    """Decrease of R2 without the feature and all its products."""
     alone: float
+    """R2 with this feature alone."""
 
 
 def contributions(
@@ -132,12 +127,7 @@ def contributions(
 
     Where the hyperparameters of `learn` were selected on all examples, the values explain a
     predictor and are no unbiased estimate of its error. Redundant features have small `lost`.
-
-    Args:
-        examples: all examples.
-        learn: fits every subset.
-        parts: the folds.
-        only: names of features; None for all.
+    `only` names the features; None: all.
     """
 
     def r2(columns: Sequence[int]) -> float:

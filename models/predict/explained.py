@@ -29,7 +29,7 @@ class Explained:
     """A predictor fitted on all examples, with its evaluation.
 
     Attributes:
-        predictor: the fitted predictor.
+        predictor: fitted.
         true_N: targets of the examples.
         predicted_N: cross-validated predictions; hyperparameters are selected per fold.
         error: of these predictions.
@@ -51,13 +51,7 @@ class Explained:
 
 
 def explain(examples: Examples, select: Callable[[Examples], Model], parts: Parts) -> Explained:
-    """Fit a predictor, cross-validate it and compute feature contributions.
-
-    Args:
-        examples: at least 5.
-        select: the model selection, such as `Ridge.select`.
-        parts: the folds.
-    """
+    """Fit a predictor, cross-validate it and compute feature contributions."""
     predicted_N = cross_validate(examples, parts, selecting_learner(select))
     model = select(examples)
     predictor = model.fit(examples)

@@ -62,10 +62,8 @@ def weighted_tau_b(first: Scores, second: Scores, counts_DM: npt.NDArray[np.int6
     """tau-b of D bootstrap resamples, each given by the counts of the M items.
 
     Over all pairs, concordant minus discordant pairs, divided by the geometric mean of the numbers
-    of pairs not tied in `first` and in `second`; copies of one item are tied in both.
-
-    Returns:
-        Shape (D,); NaN where all pairs of one side are tied.
+    of pairs not tied in `first` and in `second`; copies of one item are tied in both. Shape (D,);
+    NaN where all pairs of one side are tied.
     """
     signs_first_MM = np.sign(first[:, None] - first[None, :])
     signs_second_MM = np.sign(second[:, None] - second[None, :])
@@ -144,11 +142,10 @@ def certify(
     """Evaluate indicators and baselines against ground truth.
 
     Args:
-        truth: stand-alone accuracy of each architecture, shape (m,).
-        scores: per indicator and per name in BASELINES, scores of the same architectures; higher
-            is better.
-        draws: number of bootstrap resamples.
-        rng: of the resamples, which all scores share.
+        truth: stand-alone accuracy of each architecture.
+        scores: of the same architectures, by indicator and name in BASELINES; higher is better.
+        draws: number of bootstrap resamples, which all scores share.
+        rng: of the resamples.
     """
     true = np.asarray(truth, dtype=np.float64)
     counts_DM = resamples(len(true), draws, rng)
@@ -185,15 +182,10 @@ def _enumerate(words: Sequence[str], joint: str) -> str:
 
 
 def mean_ranks(scores: Mapping[str, Sequence[float]]) -> list[float]:
-    """Aggregate several scores by mean normalised rank (Borda count).
+    """Aggregate several indicators' scores by mean normalised rank (Borda count).
 
-    Ranks have no unit, so different indicators can be combined; ties share their mean rank.
-
-    Args:
-        scores: per indicator, for the same items; higher is better.
-
-    Returns:
-        Per item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
+    Ranks have no unit, so different indicators can be combined; ties share their mean rank. Per
+    item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
     """
     from scipy.stats import rankdata  # imported lazily: takes a second
 

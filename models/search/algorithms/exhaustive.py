@@ -103,11 +103,7 @@ class Exhaustive(Algorithm):
         return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """The next ones in order, the next best, or random ones to fit the predictor on.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
+        """The next ones in order, the next best, or random ones to fit the predictor on."""
         share = self.settings.fixed_samples
         if self.by == "predictor":
             if self.step < self.fitted_steps:
@@ -123,11 +119,7 @@ class Exhaustive(Algorithm):
         return known[start : start + share] or known[-1:]
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The best of all by the indicator, or the lowest NLLs of those that were evaluated.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
+        """The best of all by the indicator, or the lowest NLLs of those that were evaluated."""
         if self.indicator is not None:
             return self._best_scored[:count]
         return super().answer(count, rng)

@@ -105,11 +105,7 @@ class Hurricane(Algorithm):
         return [] if self._evolving is None else [choices for choices, _ in self._evolving.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Architectures that share the early part in stage 1 and the late part in stage 2.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Architectures that share the early part in stage 1 and the late part in stage 2."""
         if self._evolving is None:
             self._widen(rng)
             self.default = self._default(rng)

@@ -58,11 +58,7 @@ class Fitted:
         return predicted_N
 
     def artifacts(self, rng: np.random.Generator) -> dict[str, bytes]:
-        """Output files: the predictor, its coefficients by size, and a plot of contributions.
-
-        Args:
-            rng: of the cross-validation folds for the plot.
-        """
+        """Output files: the predictor, its coefficients by size, and a plot of contributions."""
         if self.model is None:
             return {}
         text = io.StringIO()

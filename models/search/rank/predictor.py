@@ -40,11 +40,6 @@ def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Explaine
 
     Its notes contain its error and feature contributions on held-out steps.
 
-    Args:
-        history: `history.csv` of the stage search.
-        space: the search space of its choices.
-        seed: of the cross-validation folds.
-
     Raises:
         FileFormatError: the history is not of this space.
     """
