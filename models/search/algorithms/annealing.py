@@ -210,5 +210,4 @@ class Annealing(Algorithm):
         """The regression on all evaluated architectures and its feature contributions."""
         if not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)

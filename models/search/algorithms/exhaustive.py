@@ -137,8 +137,7 @@ class Exhaustive(Algorithm):
         """The predictor on all evaluated architectures and its feature contributions."""
         if self.by != "predictor" or not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the best predicted architectures."""

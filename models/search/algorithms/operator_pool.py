@@ -92,6 +92,7 @@ def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int
     `count` are kept by score: as many as `requested`, or more if the budgets need them.
     """
     more = "" if count == requested else f" ({requested} requested, but these meet no budget)"
+    header = "| " + " | ".join(name if name != "cost" else pool.unit for name in COLUMNS[1:]) + " |"
     lines = [
         "# Operators per layer",
         "",
@@ -109,22 +110,17 @@ def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int
     ]
     for name, layer in layers:
         kept = kept_operators(layer, count)
-        words = [_short(one) for one in layer if one.candidate in kept]
+        words = [
+            one.costs.label + ("" if one.score is None else f" ({one.score:.2f})")
+            for one in layer
+            if one.candidate in kept
+        ]
         lines.append(f"| {name} | {'; '.join(words)} |")
     for name, layer in layers:
         kept = kept_operators(layer, count)
-        lines += ["", f"## {name}", "", _header(pool.unit), "| --- " * len(COLUMNS[1:]) + "|"]
+        lines += ["", f"## {name}", "", header, "| --- " * len(COLUMNS[1:]) + "|"]
         lines += ["| " + " | ".join(map(str, _row(name, one, kept)[1:])) + " |" for one in layer]
     return ("\n".join(lines) + "\n").encode()
-
-
-def _header(unit: str) -> str:
-    return "| " + " | ".join(name if name != "cost" else unit for name in COLUMNS[1:]) + " |"
-
-
-def _short(one: Scored) -> str:
-    score = "" if one.score is None else f" ({one.score:.2f})"
-    return f"{one.costs.label}{score}"
 
 
 def _row(layer: str, one: Scored, kept: dict[int, str]) -> list[object]:
