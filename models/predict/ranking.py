@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import PlainSerializer
 
-from core.artifact import Record
-from core.files import rounded
+from core.artifact import Record, Rounded
 
 SCHEMA = "netwright/ranking/1"
 BASELINES = ("depth", "flops", "parameters", "random")
@@ -20,9 +18,6 @@ BASELINE_LABELS = {"depth": "depth", "flops": "FLOPs"}
 CONFIDENCE = 0.95
 
 Scores = npt.NDArray[np.float64]
-
-
-Rounded = Annotated[float | None, PlainSerializer(rounded)]
 
 
 class Tau(Record):

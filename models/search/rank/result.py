@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from core.artifact import Artifact, Record
+from core.artifact import Artifact, Record, Rounded
 from core.files import rounded, write_bytes, write_json
 from models.predict.explained import Explained
 from models.predict.picture import predictor_png
@@ -79,7 +79,7 @@ class Truth(Record):
     """Accuracy of a candidate trained from scratch."""
 
     architecture_id: str
-    accuracy: float | None
+    accuracy: Rounded
 
 
 class CertificateRecord(Certificate, Artifact):
@@ -114,7 +114,7 @@ class RankResult:
 
 def choose(ranked: Sequence[Ranked], indicator: str) -> Choice:
     """The best candidate as the device's own network."""
-    return Choice(
+    return Choice.of(
         ranked[0].candidate.architecture,
         f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
         ranked[0].scores["supernet_accuracy"],
@@ -145,7 +145,7 @@ def certify_ranking(
         statement=found.describe(params.indicator),
         evidence=_evidence(len(trained), params),
         truth=tuple(
-            Truth(architecture_id=architecture.id, accuracy=rounded(accuracy))
+            Truth(architecture_id=architecture.id, accuracy=accuracy)
             for architecture, accuracy in zip(architectures, accuracies, strict=True)
         ),
     )
