@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from core.artifact import Artifact, Rounded
-from models.space.architecture import Architecture
-from models.space.json_type import ArchitectureJson
+from models.space.architecture import Architecture, ArchitectureJson
 
 
 class Choice(Artifact):
