@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.predict.explained import Explained
+from models.predict.cross_validation import Explained
 
 MOST_BARS = 30
 _WIDTH = 46

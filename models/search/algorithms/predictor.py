@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.files import json_bytes
-from models.predict.cross_validation import folds
-from models.predict.explained import explain
+from models.predict.cross_validation import explain, folds
 from models.predict.fit import Examples, Ridge
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor

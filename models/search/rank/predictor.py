@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.files import FileFormatError
-from models.predict.cross_validation import folds
-from models.predict.explained import Explained, explain
+from models.predict.cross_validation import Explained, explain, folds
 from models.predict.fit import Examples, Ridge
 from models.predict.predictor import Values
 from models.space.space import SearchSpace

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.artifact import Artifact, Record, Rounded
 from core.files import rounded, write_bytes, write_json
-from models.predict.explained import Explained
+from models.predict.cross_validation import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE
