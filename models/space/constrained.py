@@ -12,7 +12,7 @@ from itertools import combinations, islice
 import numpy as np
 
 from models.space.distribution import Choices, Distribution
-from models.space.space import Group
+from models.space.groups import Group
 
 Excess = Callable[[Choices], float]
 

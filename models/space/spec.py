@@ -23,14 +23,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.settings import SENTENCE, Params
 from models.space.architecture import RESIZE, SKIP, Option, Setting
-from models.space.operators import (
-    OPERATORS,
-    OperatorError,
-    canonical,
-    cells,
-    operator_problem,
-    setting_problems,
-)
+from models.space.operators import OPERATORS, canonical, cells, operator_problem, setting_problems
+from models.space.operators.base import OperatorError
 
 Place = tuple[str | int, ...]
 """Path of keys and list indices to a value."""
