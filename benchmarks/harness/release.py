@@ -34,8 +34,9 @@ from models.space.limits import Limit
 from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images
 from models.training.loop import Objective
-from models.training.network import build_objective, train_network
+from models.training.network import train_network
 from models.training.settings import TrainParams
+from models.training.teachers.result import StoredTeacher
 
 P = TypeVar("P", bound=Params)
 
@@ -160,7 +161,7 @@ class Release:
         images = self.images
         objective = Objective(len(images.info.classes), params.label_smoothing)
         if teacher is not None:
-            objective = build_objective(params, images, teacher, OnnxRuntimeSession)
+            objective = StoredTeacher.read(teacher).objective(params, images, OnnxRuntimeSession)
         recipe = params.model_dump(exclude={"checkpoint_every"})
         inputs = fingerprint(recipe, str(teacher), to_bytes(network).hex())
         checkpoint = Checkpoint(work / inputs[:16], inputs)

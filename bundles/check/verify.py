@@ -176,7 +176,7 @@ class _Checks:
     def processor(self) -> str:
         """Compare the processor with the one of the measurements; informational only."""
         then, device = self.manifest.model.measured_on, self.manifest.device
-        now = (self.target or LocalTarget(device)).machine()
+        now = (self.target or LocalTarget(self.manifest.name, device)).machine()
         name, known = now.get("processor"), now.get("features")
         here = f"{name} ({', '.join(known) if known else 'features unknown'})"
         if then is None:
