@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import product
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -60,9 +60,9 @@ def _distinct(values: list[T]) -> list[T]:
 
 
 def _setting(value: Any) -> Setting:
-    if type(value) not in (int, float, str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number or a string")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
@@ -109,13 +109,15 @@ class ImagesSpec(Params):
 class HeadSpec(Params):
     """The fixed last block."""
 
+    place: ClassVar[str] = "head"
+    """Of its operator, see `Operator.place`."""
+
     operator: str
     settings: dict[str, Annotated[Setting, PlainValidator(_setting)]] = Field({})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        place = "head" if type(self) is HeadSpec else "layer"
-        if problem := operator_problem(self.operator, place):
+        if problem := operator_problem(self.operator, self.place):
             _refuse([(("operator",), problem)])
         lists = {name: [value] for name, value in self.settings.items()}
         problems = setting_problems(self.operator, lists)
@@ -130,6 +132,8 @@ class HeadSpec(Params):
 
 class StemSpec(HeadSpec):
     """The fixed first block."""
+
+    place: ClassVar[str] = "layer"
 
     channels: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
