@@ -13,8 +13,7 @@ from devices.latency.search_budgets import print_relaxed_budgets, search_budgets
 from models.nets.supernet import Supernet
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import evaluation
-from models.search.loop import problem_of
-from models.search.problem import bn_indicators
+from models.search.problem import bn_indicators, problem_of
 from models.search.result import FinishedSearch
 from models.search.run import run_search
 from models.search.settings import SearchParams

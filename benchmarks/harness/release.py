@@ -24,8 +24,7 @@ from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import Evaluate, recalibrated_evaluation
-from models.search.loop import problem_of
-from models.search.problem import Problem, bn_indicators
+from models.search.problem import Problem, bn_indicators, problem_of
 from models.search.rank.result import Ranking
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams

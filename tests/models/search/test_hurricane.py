@@ -17,13 +17,13 @@ from models.search.algorithms.operator_pool import (
     operators_md,
     score_operators,
 )
-from models.search.loop import problem_of
-from models.search.problem import OperatorCosts, Pool, Problem
+from models.search.problem import OperatorCosts, Pool, Problem, problem_of
 from models.search.settings import SearchParams
 from models.space.costs import Cost
 from models.space.distribution import Choices
 from models.space.groups import single
 from models.space.limits import Limit
+from tests.worlds import each
 
 LAYERS = 6
 GROUPS = tuple(single(f"stage1.layer{i + 1}", "v", (0, 1, 2, 3)) for i in range(LAYERS))
@@ -41,7 +41,7 @@ def limited(budget: float, pool: Pool | None = POOL) -> Problem:
     def excess(choices: Choices) -> float:
         return max(0.0, float(COST[list(choices)].sum()) / budget - 1)
 
-    return Problem(GROUPS, excess, 64, pool=pool)
+    return Problem(GROUPS, each(excess), 64, pool=pool)
 
 
 def nll(choices: Choices) -> float:
@@ -129,7 +129,7 @@ def test_more_operators_are_kept_where_the_budgets_need_them(
     def excess(choices: Choices) -> float:
         return float(sum(choice != 2 for choice in choices))
 
-    searched = make(params, dataclasses.replace(limited(14.0), excess=excess))
+    searched = make(params, dataclasses.replace(limited(14.0), excesses=each(excess)))
     assert run(searched, 1)[0][0] == (2,) * LAYERS
     assert searched.operators == 3
     assert b"the 3 with the highest score (1 requested" in searched.artifacts()["operators.md"]

@@ -10,7 +10,8 @@ from devices.latency.budgets import limits, predicted_costs, read_latency_table
 from devices.latency.table import LatencyTable
 from models.search.algorithms.fp_nas import FpNas
 from models.search.evaluation import Evaluation
-from models.search.loop import answer, problem_of, search
+from models.search.loop import answer, search
+from models.search.problem import problem_of
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from tests.spaces import sample_choices
