@@ -6,6 +6,7 @@ from pathlib import Path
 
 from devices.device import Device
 from devices.measure.delivered import ExportResult, Source, check_and_measure
+from devices.measure.reference import LatencyReference
 from devices.measure.settings import ExportParams
 from devices.measure.target import open_target
 from devices.quantize.result import QuantizeResult
@@ -17,7 +18,7 @@ def export(
     device: Device,
     data: Path,
     model: Path,
-    profile: Path,
+    profile: LatencyReference,
     out: Path,
 ) -> ExportResult:
     """Build the files in `out`, and run them on the device's runtime if it is available.

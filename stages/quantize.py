@@ -9,7 +9,7 @@ from data.dataset import SPLITS, DatasetInfo, read_split
 from data.stream import eval_batches
 from devices.device import Device
 from devices.measure.inference import BATCH
-from devices.measure.reference import read_machine
+from devices.measure.reference import LatencyReference
 from devices.measure.target import open_target
 from devices.quantize.build import build_candidates, choose_candidate
 from devices.quantize.result import QuantizeResult
@@ -25,7 +25,7 @@ def quantize(
     device: Device,
     data: Path,
     model: Subnet,
-    profile: Path,
+    profile: LatencyReference,
     out: Path,
     checkpoint: Checkpoint,
 ) -> QuantizeResult:
@@ -39,7 +39,7 @@ def quantize(
     target.backend.check(device)
     clear_folder(out)
     splits = {str(split): read_split(data, split) for split in SPLITS}
-    bits = target.backend.weight_bits(read_machine(profile))
+    bits = target.backend.weight_bits(profile.machine)
     work = Work(out, target, splits, DatasetInfo.read(data), settings, bits)
     work.logits[None] = logits(model.eval(), eval_batches(splits["test"], work.info, BATCH))
     built = build_candidates(work, model, checkpoint)

@@ -76,8 +76,8 @@ class Source:
 
 
 def check_and_measure(
-    target: Target, source: Source, built: Built, folder: Path, data: Path, profile: Path,
-    params: ExportParams,
+    target: Target, source: Source, built: Built, folder: Path, data: Path,
+    reference: LatencyReference, params: ExportParams,
 ) -> ExportResult:  # fmt: skip
     """Run the delivered file on its target, if that can: equivalence, accuracy, and latency.
 
@@ -87,7 +87,7 @@ def check_and_measure(
         built: the files built from it.
         folder: their folder.
         data: output folder of the stage `prepare`.
-        profile: output folder of the stage `profile`, with the reference network.
+        reference: of the device's profile.
         params: limits and measurement protocol.
 
     Raises:
@@ -109,7 +109,7 @@ def check_and_measure(
             why_not_measured=target.why_not_measured,
         )
     if not target.why_not_measured:
-        latency = measure_latency(LatencyReference.read(profile), target, entry, params)
+        latency = measure_latency(reference, target, entry, params)
     return ExportResult(
         precision=source.precision,
         built_from=source.onnx.name,

@@ -25,10 +25,13 @@ REFERENCE = "reference.onnx"
 
 @dataclass(frozen=True)
 class LatencyReference:
-    """The reference network, its milliseconds per image in the profile, and what it ran on."""
+    """The reference network, its milliseconds per image in the profile, and what it ran on.
+
+    The latter two are None if the device was not measured when it was profiled.
+    """
 
     reference: Path
-    reference_ms: float
+    reference_ms: float | None
     machine: Mapping[str, Any] | None = None
 
     @classmethod
@@ -36,17 +39,10 @@ class LatencyReference:
         """Read the reference written by the stage `profile`.
 
         Raises:
-            UserError: the device was not measured when it was profiled.
             FileFormatError: `latency.json` is missing or has another schema.
         """
         content = read_json(profile / "latency.json", LATENCY)
-        reference_ms = content.get("reference_ms")
-        if reference_ms is None or not (profile / REFERENCE).is_file():
-            raise UserError(
-                f"{profile} has no measured reference latency, but the device can be measured on "
-                "this machine. Profile it: netwright profile NAME"
-            )
-        return cls(profile / REFERENCE, float(reference_ms), content.get("machine"))
+        return cls(profile / REFERENCE, content.get("reference_ms"), content.get("machine"))
 
     def measure(
         self,
@@ -58,24 +54,19 @@ class LatencyReference:
         """Measure models like `Target.measure`, normalised to the profile's reference.
 
         Raises:
-            UserError: the profile was measured on another machine or runtime.
+            UserError: the profile was not measured, or on another machine or runtime.
             MeasurementError: a model cannot be opened.
         """
+        if self.reference_ms is None or not self.reference.is_file():
+            raise UserError(
+                f"{self.reference.parent} has no measured reference latency, but the device can be "
+                f"measured on this machine. Profile it: netwright profile {target.name}"
+            )
         changed = differences(self.machine, target.machine())
         if changed:
             raise UserError(stale_message(target.name, changed))
         found = target.measure(models, self.reference, protocol, on_done, self.reference_ms)
         return {key: m.rescale(self.reference_ms) for key, m in found.items()}
-
-
-def read_machine(profile: Path) -> Mapping[str, Any] | None:
-    """Read the fingerprint of the machine that a device was profiled on; None if not measured.
-
-    Raises:
-        FileFormatError: `latency.json` is missing or has another schema.
-    """
-    machine: Mapping[str, Any] | None = read_json(profile / "latency.json", LATENCY).get("machine")
-    return machine
 
 
 def stale_message(name: str, changed: list[str]) -> str:

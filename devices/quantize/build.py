@@ -9,7 +9,6 @@ and for float32.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from core.checkpoint import Checkpoint
 from core.files import write_bytes
@@ -94,7 +93,7 @@ def add_mixed(work: Work, built: Built, calibrated: Calibrated) -> None:
         built.notes.append(why)
 
 
-def measure_candidates(work: Work, profile: Path) -> None:
+def measure_candidates(work: Work, reference: LatencyReference) -> None:
     """Measure the candidates' latency on the device's runtime.
 
     Measures float32, if the runtime supports it, and the candidates within the accuracy budget.
@@ -111,20 +110,20 @@ def measure_candidates(work: Work, profile: Path) -> None:
         chosen |= {c.name for c in requested}
     models = {c.name: work.path(c) for c in offered if c.name in chosen}
     with Progress("measure variants", len(models)) as progress:
-        reference, protocol = LatencyReference.read(profile), work.params.protocol
-        found = reference.measure(work.target, models, protocol, count_steps(progress))
+        steps = count_steps(progress)
+        found = reference.measure(work.target, models, work.params.protocol, steps)
     for key, row in found.items():
         update = {"latency_ms": row.ms, "spread": row.spread, "interval": row.interval}
         work.candidates[key] = work.candidates[key].model_copy(update=update)
 
 
-def choose_candidate(work: Work, built: Built, profile: Path) -> QuantizeResult:
-    """Measure the candidates, against the reference in `profile`, and choose the one to deliver.
+def choose_candidate(work: Work, built: Built, reference: LatencyReference) -> QuantizeResult:
+    """Measure the candidates and choose the one to deliver.
 
     Raises:
         EquivalenceError: the chosen candidate is not equivalent to its source.
     """
-    measure_candidates(work, profile)
+    measure_candidates(work, reference)
     candidates = tuple(work.candidates.values())
     chosen, reason = choose(
         candidates,

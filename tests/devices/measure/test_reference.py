@@ -33,8 +33,9 @@ def write_profile(folder: Path, reference_ms: float | None, **machine: Any) -> N
 
 def test_a_profile_without_a_measured_reference_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, None)
-    with pytest.raises(UserError, match="netwright profile"):
-        LatencyReference.read(tmp_path)
+    reference = LatencyReference.read(tmp_path)
+    with pytest.raises(UserError, match="netwright profile x"):
+        reference.measure(open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5))
 
 
 def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> None:
