@@ -32,11 +32,7 @@ def enter(start: Path) -> Path:
 
 
 def check_own_code(root: Path) -> None:
-    """Check that this code is not of another clone, whose stages and settings may differ.
-
-    Raises:
-        GraphError: it is; the message has both folders.
-    """
+    """Raise GraphError if this code is of another clone, whose stages and settings may differ."""
     own = Path(__file__).resolve().parents[1]
     if (root / "pipelines").is_dir() and not own.samefile(root):
         raise GraphError(

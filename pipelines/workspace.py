@@ -22,17 +22,15 @@ LOCK_WAIT_S = 15.0
 
 
 class Workspace:
-    """Paths of `.netwright/` in one repository.
-
-    Args:
-        root: the repository.
-    """
+    """Paths of `.netwright/` in one repository."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / ".netwright"
         self.logs = self.folder / "logs"
         self.prefect = self.folder / "prefect"
+        self._record, self._history = self.folder / "run.json", self.folder / "history"
+        self._lock_file = self.folder / "run.lock"
 
     @contextmanager
     def lock(self) -> Iterator[int]:
@@ -82,9 +80,8 @@ class Workspace:
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write the record of the active run: its times, and state and times of every stage.
 
-        Args:
-            record: `began` and `ended` in seconds since 1970 (None: not yet), `flow_run` (Prefect's
-                ID of a run that Prefect records) and `stages`, by name.
+        It has `began` and `ended` in seconds since 1970 (None: not yet), `flow_run` (Prefect's ID
+        of a run that Prefect records) and `stages`, by name.
         """
         new = self._record.with_suffix(".new")
         new.write_text(json.dumps(record))
@@ -113,14 +110,6 @@ class Workspace:
         files = sorted(self._history.glob("*.json"))
         return {file: json.loads(file.read_text()) for file in files}
 
-    @property
-    def _record(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def _history(self) -> Path:
-        return self.folder / "history"
-
     def _acquire(self, handle: int) -> None:
         until = time.monotonic() + LOCK_WAIT_S
         while True:
@@ -138,16 +127,8 @@ class Workspace:
                 )
             time.sleep(0.1)
 
-    @property
-    def _lock_file(self) -> Path:
-        return self.folder / "run.lock"
-
     def configure_prefect(self, environment: MutableMapping[str, str], console_level: str) -> None:
-        """Set Prefect's settings; call it before Prefect is imported.
-
-        Its files stay in this repository, without telemetry. A server that the user has set
-        (`PREFECT_API_URL`) is kept.
-        """
+        """Set Prefect's settings, but not a server set by the user; call it before its import."""
         self.prefect.mkdir(parents=True, exist_ok=True)
         environment.update(prefect_settings(self.prefect, console_level))
 

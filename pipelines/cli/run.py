@@ -106,8 +106,8 @@ def _default_jobs(root: Path) -> int:
 
 def _warn(root: Path) -> None:
     """Print warnings about the params."""
-    from pipelines.checks.cores import thread_warnings
     from pipelines.checks.params import read_params
+    from pipelines.checks.targets import thread_warnings
 
     _print_notes(thread_warnings(read_params(root)))
 
@@ -140,14 +140,15 @@ def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
     Raises:
         Failure: a bundle is held back.
     """
+    from core.settings import read_section
     from devices.measure.settings import ExportParams
-    from pipelines.checks.incremental import read_one_section
+    from pipelines.graph import PARAMS
     from pipelines.report.summary import find_imprecise, held_back
 
     if held := held_back(summaries):
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
     if strict:
-        widest = read_one_section(root, "export", ExportParams).max_interval
+        widest = read_section(root / PARAMS, "export", ExportParams).max_interval
         if found := find_imprecise(summaries, widest):
             lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
             raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")

@@ -13,20 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from core.settings import ParamsError
 from devices.device import Device, DeviceError
 from devices.latency.device_space import device_space
 from devices.measure.target import open_target
 from devices.runtimes.registry import BACKENDS
 from pipelines.checks.budgets import Setting, read_setting
 from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
-from pipelines.checks.paths import path_problems
-from pipelines.checks.preflight import (
-    check_data,
-    check_device,
-    device_problems,
-    find_plan,
-    image_problems,
-)
+from pipelines.checks.preflight import check_device, check_params
 from pipelines.checks.targets import SHORT, agent_problems, imported_problems, stale_tables
 from pipelines.plan import Plan
 from pipelines.show.budget_table import BudgetRow, budget_rows
@@ -44,18 +38,14 @@ def examine(console: Console, root: Path) -> bool:
     wide = wide_console(console)
     print_table(console, runtimes_table())
     bound = bind_params(root)
-    misplaced = path_problems(root, bound.values)
-    problems = [*bound.problems, *device_problems(bound), *misplaced]
-    if not misplaced:
-        problems += image_problems(bound)
-    plan = None
-    if not problems:
-        plan, problems = find_plan(root)
-    if "data" in bound.values and not misplaced:
-        found = problems_of(check_data, root, bound.values["data"], plan)
-        problems += [text for text in found if text not in problems]
+    try:
+        plan, problems = check_params(root, bound)
+    except ParamsError as error:  # a path that lies in an output
+        wide.print(escape(str(error)), style="red", highlight=False)
+        return False
+    if "data" in bound.values:
         wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
-    if {"data", "space", "devices"} <= bound.values.keys() and not misplaced:
+    if {"data", "space", "devices"} <= bound.values.keys():
         try:
             setting = read_setting(root, bound, plan)
         except ValueError as error:

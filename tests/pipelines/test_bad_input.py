@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from core.settings import ParamsError
-from pipelines.checks.cores import thread_warnings
 from pipelines.checks.incremental import make_checked_plan
 from pipelines.checks.params import bind_params
 from pipelines.checks.preflight import check_disk
+from pipelines.checks.targets import thread_warnings
 from tests.support import ROOT, Netwright, Repository, copy_repository, on_digits
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
