@@ -16,7 +16,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.artifact import first_problem
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 1 << 30
 """Size limit of an archive."""
@@ -64,6 +70,19 @@ class Archive:
         if not isinstance(content, dict):
             raise BundleError(f"{self.path}: {name} is not a JSON object.")
         return content
+
+    def read_record(self, name: str, kind: type[Model]) -> Model:
+        """Parse one of the JSON files as this type.
+
+        Raises:
+            BundleError: it is missing or malformed.
+        """
+        try:
+            return kind.model_validate(self.read_json(name))
+        except ValidationError as error:
+            raise BundleError(
+                f"{self.path}: {name} is malformed {first_problem(error)}."
+            ) from error
 
 
 def _refuse_constant(name: str) -> Any:

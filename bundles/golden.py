@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bundles.archive import Archive, BundleError
 from data.images import Fit
@@ -182,11 +182,7 @@ def read_preprocess(archive: Archive) -> Preprocess:
     Raises:
         BundleError: it is missing or malformed.
     """
-    try:
-        return Preprocess.model_validate(archive.read_json(PREPROCESS))
-    except ValidationError as error:
-        why = error.errors()[0]["msg"]
-        raise BundleError(f"{archive.path}: {PREPROCESS} is malformed: {why}.") from error
+    return archive.read_record(PREPROCESS, Preprocess)
 
 
 def read_labels(archive: Archive) -> tuple[str, ...]:

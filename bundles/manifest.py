@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bundles.archive import Archive, BundleError
 from core.artifact import Record
@@ -224,14 +224,7 @@ def read_manifest(archive: Archive) -> Manifest:
         )
     if content.get("digest") != _digest(content):
         raise BundleError(f"{path}: its manifest was changed after it was written.")
-    try:
-        manifest = Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BundleError(
-            f"{path}: its manifest is malformed at '{key}': {first['msg']}."
-        ) from error
+    manifest = archive.read_record(MANIFEST, Manifest)
     named = {*manifest.model.files, manifest.model.entry, manifest.model.portable}
     if unknown := named - set(manifest.files):
         raise BundleError(

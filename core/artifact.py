@@ -45,12 +45,16 @@ class Artifact(Record):
         try:
             return cls.model_validate_json(json.dumps(content))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
             raise FileFormatError(
-                f"{file} is malformed at '{key}': {first['msg']}. Run the stage that writes it."
+                f"{file} is malformed {first_problem(error)}. Run the stage that writes it."
             ) from error
 
     def write(self, out: Path) -> None:
         """Write the file into the folder `out`, atomically."""
         write_json(out / self.FILE, self.SCHEMA, self.to_json())
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where the first invalid value is, and what is wrong: `at 'key': message`."""
+    first = error.errors()[0]
+    return f"at '{'.'.join(map(str, first['loc']))}': {first['msg']}"

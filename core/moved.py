@@ -6,6 +6,26 @@ import re
 
 MOVED = {
     "bundle.signing_key": "moved to the root key signing_key.",
+    "supernet.pi": "moved to supernet.strategy: {name: pi, ...}.",
+    "supernet.sandwich": "moved to supernet.strategy: {name: sandwich, ...}.",
+    "search.learning_rate": "moved to search.algorithm: {name: fp_nas, learning_rate: ...}.",
+    "search.inverse_temperature": (
+        "moved to search.algorithm: {name: fp_nas, inverse_temperature: ...}."
+    ),
+    "search.start_weight": "moved to search.algorithm: {name: fp_nas, start_weight: ...}.",
+    "search.samples_per_nat": "moved to search.algorithm: {name: fp_nas, samples_per_nat: ...}.",
+    "search.min_samples": "moved to search.algorithm: {name: fp_nas, min_samples: ...}.",
+    "search.max_samples": "moved to search.algorithm: {name: fp_nas, max_samples: ...}.",
+    "search.coarse_fraction": "moved to search.algorithm: {name: fp_nas, coarse_fraction: ...}.",
+    "search.fixed_samples": "moved to search.algorithm: {name: ALGORITHM, fixed_samples: ...}.",
+    "search.evolution": "moved to search.algorithm: {name: evolution, ...}.",
+    "search.exhaustive": "moved to search.algorithm: {name: exhaustive, ...}.",
+    "search.annealing": "moved to search.algorithm: {name: annealing, ...}.",
+    "search.hurricane": "moved to search.algorithm: {name: hurricane, ...}.",
+    "search.learn_from": "removed: the search learns from each step's samples.",
+    "search.stop_when_sharp": "removed: the search runs all steps.",
+    "search.control_variate": "removed: it is always subtracted.",
+    "search.weights": "removed: the search does not change the supernet.",
     "train.slice_images": "moved to train.slice.images.",
     "train.slice_difference": "moved to train.slice.difference.",
     "train.slice_agreement": "moved to train.slice.agreement.",

@@ -108,6 +108,11 @@ class Named(Params):
     name: str
     """Name in the table."""
 
+    @classmethod
+    def entry(cls) -> str:
+        """The name of this class's entry."""
+        return str(cls.model_fields["name"].default)
+
 
 @dataclass(frozen=True)
 class OneOf:
@@ -126,7 +131,7 @@ class OneOf:
     @cached_property
     def by_name(self) -> dict[str, type[Named]]:
         """The classes by name."""
-        return {kind.model_fields["name"].default: kind for kind in self.kinds}
+        return {kind.entry(): kind for kind in self.kinds}
 
     @classmethod
     def of(cls, field: FieldInfo) -> OneOf | None:

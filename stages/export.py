@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.dataset import DatasetInfo, read_split
 from devices.device import Device
-from devices.measure.delivered import ExportResult, Source, check_and_measure, export_result
+from devices.measure.delivered import ExportResult, Source, check_and_measure
 from devices.measure.settings import ExportParams
 from devices.measure.target import open_target
 from devices.quantize.result import QuantizeResult
-from devices.runtimes.registry import backend
 
 
 def export(
@@ -28,15 +26,8 @@ def export(
         EquivalenceError: the delivered file is not equivalent to the ONNX file.
         MeasurementError: the latency cannot be measured.
     """
-    runtime, chosen = backend(device.backend), QuantizeResult.read(model)
+    target, chosen = open_target(name, device), QuantizeResult.read(model)
     source = Source(chosen.name, chosen.precision, model / chosen.file)
     out.mkdir(parents=True, exist_ok=True)
-    built = runtime.build(source.onnx, source.precision, out, device)
-    target, result = open_target(name, device), None
-    if not target.why_not_run:
-        test = read_split(data, "test"), DatasetInfo.read(data)
-        entry = out / built.entry
-        result = check_and_measure(
-            name, device, target, source, entry, test, profile, runtime, settings
-        )
-    return export_result(runtime, source, built, result, target.why_not_measured, settings)
+    built = target.backend.build(source.onnx, source.precision, out, device)
+    return check_and_measure(target, source, built, out, data, profile, settings)

@@ -29,7 +29,6 @@ def rank(
     Raises:
         UserError: the accuracy predictor is requested, but there is none.
     """
-    search.weights.load_into(supernet)
     predictor = accuracy_predictor(search.history, space, settings.seed)
     evidence = Evidence(
         supernet,

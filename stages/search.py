@@ -19,7 +19,6 @@ from models.search.result import FinishedSearch
 from models.search.run import run_search
 from models.search.settings import SearchParams
 from models.search.start import Start
-from models.search.weights import shared_weights
 from models.space.space import SearchSpace
 from models.training.learning import Images
 
@@ -45,16 +44,17 @@ def search(
         print(remark)
     budgets = search_budgets(own.space, name, device, table, settings.latency_margin)
     print_relaxed_budgets(name, device, table, budgets, settings.latency_margin)
-    first = Start.read(start, own.space.groups, settings.start_weight)
+    first = Start.read(start, own.space.groups)
     batch = min(settings.batch, len(data.val))
     problem = problem_of(own.space, budgets.limits, batch, bn_indicators(supernet, own.space))
-    algorithm = ALGORITHMS[settings.algorithm](replace(problem, start=first.distribution), settings)
-    print(first.describe(algorithm.reads_start) or "starting from the uniform distribution.")
+    create = ALGORITHMS[settings.algorithm.name]
+    algorithm = create(replace(problem, start=first.distribution), settings)
+    print(
+        first.describe(algorithm.start_weight is not None)
+        or "starting from the uniform distribution."
+    )
     evaluate = evaluation(algorithm, supernet, data)
-    weights = shared_weights(supernet, data.augmented(settings.seed), settings)
-    if weights is not None:
-        evaluate = weights.train_before(evaluate)
-    rows = run_search(algorithm, own.space, evaluate, checkpoint, weights)
+    rows = run_search(algorithm, own.space, evaluate, checkpoint)
     return FinishedSearch(
         algorithm,
         rows,
@@ -64,5 +64,4 @@ def search(
         budgets.limits,
         budgets.margin,
         first,
-        None if weights is None else supernet,
     )

@@ -30,7 +30,7 @@ def supernet(
     history = SupernetHistory(
         space=space.name,
         architectures=space.count(),
-        strategy=strategy.name,
+        strategy=settings.strategy.name,
         steps=recorded_steps(run),
         peak_step_bytes=peak_step_bytes(space, data, settings),
         judge="classifier" if strategy.classifies else "linear probe",

@@ -14,7 +14,7 @@ from models.nets.supernet import Supernet, extract
 from models.search.choice import Choice
 from models.space.space import SearchSpace
 from models.training.history import History, recorded_steps
-from models.training.learning import Images, SearchedWeights
+from models.training.learning import Images
 from models.training.network import build_objective, compare_slice, train_network
 from models.training.result import TrainedNetwork
 from models.training.reuse import reuse_or_train
@@ -27,7 +27,6 @@ def train(
     space: SearchSpace,
     supernet: Supernet,
     teacher: Path,
-    search: SearchedWeights,
     choice: Choice,
     out: Path,
     processes: Processes,
@@ -40,7 +39,6 @@ def train(
     Raises:
         EquivalenceError: the slice does not compute what the supernet computes.
     """
-    search.load_into(supernet)
 
     def train_slice() -> TrainedNetwork | None:
         objective = build_objective(settings, data, teacher, OnnxRuntimeSession)

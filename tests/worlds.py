@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,21 @@ from sklearn.datasets import load_digits
 
 from core.files import write_array
 from data.dataset import Augment, DatasetInfo, images_file, labels_file
+from models.search.algorithms import ALGORITHMS
 from models.search.candidates import Candidate, Candidates
 from models.search.rank.result import Chosen, RankedNetwork, Ranking
+from models.search.settings import SearchParams
 from models.space.architecture import Architecture
+
+
+def search_params(algorithm: str, usual: Mapping[str, object], **changes: object) -> SearchParams:
+    """The section `search` for an algorithm: `changes`, and of `usual` what it has."""
+    given, own = {**usual, **changes}, ALGORITHMS[algorithm].settings_type.model_fields
+    assert changes.keys() <= own.keys() | SearchParams.model_fields.keys()
+    shared = {key: value for key, value in given.items() if key in SearchParams.model_fields}
+    named = {key: value for key, value in given.items() if key in own} | {"name": algorithm}
+    return SearchParams.model_validate(shared | {"algorithm": named})
+
 
 BOUNDS = {"train": (0, 1200), "val": (1200, 1500), "test": (1500, 1797)}
 

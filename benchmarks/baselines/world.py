@@ -11,7 +11,9 @@ from torch import nn
 from benchmarks.harness.release import Release
 from benchmarks.harness.runs import Runs
 from core.files import write_bytes
-from devices.measure.interleaved import Protocol, measure, require_narrow
+from devices.device import Budget, Device
+from devices.measure.interleaved import MeasurementError, Protocol
+from devices.measure.target import LocalTarget
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
@@ -73,9 +75,17 @@ class World:
         reference, model = folder / "searched.onnx", folder / "entrant.onnx"
         write_bytes(reference, to_onnx(of_space("", self.release.chosen()).build(0), shape))
         write_bytes(model, to_onnx(entrant.build(0), shape))
-        found = measure(RUNTIME, {"entrant": model}, reference, 1, self.protocol)
-        require_narrow(found, self.protocol)
-        return found["entrant"].ratio
+        device = Device(backend=RUNTIME, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
+        target = LocalTarget(RUNTIME, device)
+        (found,) = target.measure({entrant.title: model}, reference, self.protocol).values()
+        if found.half_width > self.protocol.max_interval:
+            raise MeasurementError(
+                f"latency of '{entrant.title}' is too noisy: its 95% interval is "
+                f"+-{found.half_width:.1%}, but max_interval allows "
+                f"{self.protocol.max_interval:.1%}. Stop other work on this machine, or raise "
+                "time_limit_s or max_interval."
+            )
+        return found.ratio
 
     def accuracy(self, entrant: Entrant, seed: int) -> float:
         """Test accuracy after training from scratch with a seed; kept."""

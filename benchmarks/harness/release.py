@@ -22,6 +22,7 @@ from devices.latency.search_budgets import search_budgets
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
+from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import Evaluate, recalibrated_evaluation
 from models.search.loop import problem_of
 from models.search.problem import Problem, bn_indicators
@@ -50,8 +51,12 @@ def settings(file: Path, section: str, kind: type[P], **changes: object) -> P:
 
 
 def search_settings(file: Path, algorithm: str, seed: int, **changes: object) -> SearchParams:
-    """The section `search` for an algorithm and a seed."""
-    return settings(file, "search", SearchParams, algorithm=algorithm, seed=seed, **changes)
+    """The section `search` for an algorithm and a seed, with changes of shared and own settings."""
+    params, kind = settings(file, "search", SearchParams), ALGORITHMS[algorithm].settings_type
+    own = params.algorithm if isinstance(params.algorithm, kind) else kind.model_validate({})
+    changed = {key: changes.pop(key) for key in [*changes] if key in kind.model_fields}
+    own = own.model_copy(update=changed)
+    return params.model_copy(update={"algorithm": own, "seed": seed, **changes})
 
 
 @dataclass(frozen=True)

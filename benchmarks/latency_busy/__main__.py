@@ -29,7 +29,7 @@ from benchmarks.harness.release import settings
 from devices.device import Budget, Device
 from devices.latency.networks import draw_networks, write_network
 from devices.latency.settings import ProfileParams
-from devices.measure.agent.runtimes import RUNTIMES
+from devices.measure.agent.machine import RUNTIMES
 from devices.measure.interleaved import PROCESSES, Measurement, Protocol, pool, replicate
 from devices.measure.target import LocalTarget, Target
 
@@ -205,7 +205,7 @@ def main() -> None:
     args = parser.parse_args()
     protocol = settings(args.params, "profile", ProfileParams).network_protocol
     device = Device(backend=args.runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-    target = LocalTarget(device)
+    target = LocalTarget(args.runtime, device)
     with tempfile.TemporaryDirectory() as folder:
         pairs, quick_ms = write_pairs(args.pairs, Path(folder)), dict[Path, float]()
         measure = partial(measure_all, target, pairs, protocol, quick_ms, args.reported)

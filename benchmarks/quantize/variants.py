@@ -13,9 +13,11 @@ import numpy as np
 
 from benchmarks.quantize.networks import Network
 from core.files import write_bytes
+from data.dataset import DatasetInfo, Split
 from devices.device import Activations, Budget, Device, DeviceError
-from devices.measure.inference import accuracy, logits
-from devices.measure.interleaved import Protocol, measure
+from devices.measure.inference import Logits, accuracy, single_images
+from devices.measure.interleaved import Protocol
+from devices.measure.target import LocalTarget
 from devices.quantize.evaluate import calibration_images
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import calibrate, methods_of, quantize
@@ -125,8 +127,17 @@ def best_int8(
 def _build(folder: Path, runtime: Backend, variant: str, file: Path) -> tuple[Path, Built]:
     target = folder / f"{runtime.name}-{variant.replace(' ', '-')}"
     target.mkdir()
-    device = Device(backend=runtime.name, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-    return target, runtime.build(file, variant.split()[0], target, device)
+    return target, runtime.build(file, variant.split()[0], target, _device(runtime.name))
+
+
+def _device(runtime: str) -> Device:
+    return Device(backend=runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
+
+
+def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Logits:
+    """Logits (N, K) of a file on a runtime, on one thread."""
+    with runtime.open(model, threads=1) as session:
+        return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
 
 
 def _timed(
@@ -136,7 +147,8 @@ def _timed(
     lower = {variant: entry for variant, entry in entries.items() if variant != "float32"}
     if protocol is None or "float32" not in entries or not lower:
         return rows
-    found = measure(runtime, lower, entries["float32"], 1, protocol)
+    target = LocalTarget(runtime, _device(runtime))
+    found = target.measure(lower, entries["float32"], protocol)
     return [
         replace(row, speedup=1 / timing.ratio, spread=timing.spread)
         if (timing := found.get(row.variant))

@@ -27,7 +27,8 @@ from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images, spread
 from models.training.loop import Batches, Objective, Recipe, Run
 from models.training.probe import probe_subnet
-from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.strategies import STRATEGIES, Strategy, Task, build_strategy
+from models.training.supernet.settings import SupernetParams
 
 SHARES = (0.1, 0.3, 1.0)
 """Of the training, after which the scores are read."""
@@ -43,7 +44,7 @@ def build(
     """A fresh supernet with its strategy, ready for `steps` steps."""
     supernet = Supernet(space, torch.Generator().manual_seed(0))
     task = Task(supernet, space, Objective(space.classes), 0, images=len(images.train))
-    strategy = STRATEGIES[name](task)
+    strategy = build_strategy(task, SupernetParams.model_validate({"strategy": name}).strategy)
     recipe = Recipe(steps, learning_rate, weight_decay=5e-5)
     return supernet, strategy, Run(supernet, recipe, strategy.trainable(), strategy)
 

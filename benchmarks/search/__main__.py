@@ -30,6 +30,7 @@ from core.process import prepare_machine
 from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
 from models.search.algorithms import ALGORITHMS
+from models.search.algorithms.base import SampledSettings
 from models.search.evaluation import evaluation
 from models.search.loop import answer, search
 from models.space.architecture import Architecture
@@ -111,8 +112,9 @@ def main() -> None:
     runs = Runs(args.work, *release.inputs("teacher/train_logits.npy"))
     arms = {name: partial(run_search, release, name) for name in args.algorithms}
     found = [run for some in runs.every(arms, range(args.seeds)).values() for run in some]
-    a_step = release.search_settings(RANDOM, 0).fixed_samples
-    steps = -(-max(run["sampled"] for run in found) // a_step)
+    random = release.search_settings(RANDOM, 0).algorithm
+    assert isinstance(random, SampledSettings)
+    steps = -(-max(run["sampled"] for run in found) // random.fixed_samples)
     for seed in range(args.seeds):
         long = partial(run_search, release, RANDOM, seed, steps=steps)
         found.append(runs.get(f"{RANDOM} {steps} steps-seed{seed}", long))

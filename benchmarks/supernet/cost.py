@@ -24,7 +24,8 @@ from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
 from models.training.loop import Objective, Recipe, Run
 from models.training.optimizer import PathOptimizer
-from models.training.strategies import STRATEGIES, Task
+from models.training.strategies import Task, build_strategy
+from models.training.supernet.settings import SupernetParams
 
 PRESETS = (COMPACT, Preset("macro", (3, 32, 32)), Preset("fbnet", (3, 224, 224)))
 OVERHEAD_GOAL = 1.02
@@ -55,7 +56,7 @@ def trainer_stepper(name: str, stream: TrainStream) -> Callable[[], None]:
     space = COMPACT.load()
     supernet = Supernet(space, torch.Generator().manual_seed(0)).train()
     task = Task(supernet, space, Objective(CLASSES), 0, len(stream.split))
-    strategy = STRATEGIES[name](task)
+    strategy = build_strategy(task, SupernetParams.model_validate({"strategy": name}).strategy)
     recipe = Recipe(1_000_000, 0.01, window=1_000_000)
     run = Run(supernet, recipe, strategy.trainable(), strategy)
     batches = [stream.at(step, strategy.views) for step in range(2)]

@@ -16,6 +16,7 @@ from benchmarks.harness.compare import Difference
 from benchmarks.harness.release import search_settings
 from benchmarks.tabular.table import Array, Judge, Table
 from models.search.algorithms import ALGORITHMS
+from models.search.algorithms.parsec import ParsecSettings
 from models.search.loop import one_step, problem_of
 from models.search.problem import Problem
 from models.search.settings import SearchParams
@@ -89,7 +90,7 @@ def run(
         problem: the setting's; it caches costs, so runs share it.
         on_the_way: whether to note the answer after every step, or after the last alone.
     """
-    searched = ALGORITHMS[params.algorithm](problem, params)
+    searched = ALGORITHMS[params.algorithm.name](problem, params)
     evaluate = table.evaluation(searched, setting.judge, params.seed)
     samples, accuracies = [], []
     while not searched.finished:
@@ -173,13 +174,14 @@ def compare(table: Table, setting: Setting, params: Path, seeds: Sequence[int]) 
         return [run(one, table, setting, problem, on_the_way) for one in every]
 
     found = {name: runs(name, True) for name in ALGORITHMS}
-    rate = default.learning_rate
+    assert isinstance(default.algorithm, ParsecSettings)
+    rate = default.algorithm.learning_rate
     sweep = {(fixed, rate): runs("parsec", fixed_samples=fixed) for fixed in FIXED}
     best = max(sweep, key=lambda key: float(final(sweep[key]).mean()))[0]
     for factor in RATES:
         changed = factor * rate
         sweep[best, changed] = runs("parsec", fixed_samples=best, learning_rate=changed)
     longest = max(int(spent(some).max()) for some in found.values())
-    steps = -(-longest // default.fixed_samples)
+    steps = -(-longest // default.algorithm.fixed_samples)
     chance = runs("random", True, steps=steps)
     return Compared(setting, table.best(setting.flops), table.training_noise, found, sweep, chance)

@@ -111,7 +111,7 @@ def compute_golden(results: Results, params: BundleParams) -> tuple[Golden, str]
     target, entry = open_target(results.name, device), folders.export / export.entry
     if target.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
-        target, entry = LocalTarget(portable), folders.quantize / export.built_from
+        target, entry = LocalTarget(results.name, portable), folders.quantize / export.built_from
     test = read_split(folders.data, "test")
     chosen = golden_indices(len(test), params.golden_images)
     images_NHWC = np.asarray(test.images_NHWC[chosen])

@@ -35,7 +35,7 @@ def measure_latency(bundle: Bundle, target: Target | None = None) -> str:
     """
     device, latency = bundle.manifest.device, bundle.manifest.latency_ms
     where = f"with {target.runtime}" if target is not None else "on this machine"
-    target = target or LocalTarget(device)
+    target = target or LocalTarget(bundle.manifest.name, device)
     if target.why_not_measured:
         raise BundleError(f"{bundle.path}: latency cannot be measured. {target.why_not_measured}")
     machine = target.machine()

@@ -2,8 +2,6 @@
 
 Failed requests are retried until the agent was unreachable for `Timeouts.unreachable_s`. A job
 that is lost by a restart of the agent is submitted again.
-
-Axes: N images, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -12,20 +10,18 @@ import base64
 import hashlib
 import http.client
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from devices.device import CPU, DeviceError
+from devices.device import DeviceError
 from devices.measure.agent.jobs import SCHEMA
-from devices.measure.interleaved import MEASURED, MeasurementError, Protocol
+from devices.measure.agent.protocol import MeasurementError
 
 _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
 
@@ -50,37 +46,14 @@ class Timeouts:
 
 
 class AgentClient:
-    """The agent of one device.
-
-    Args:
-        name: the device's name, for messages.
-        address: `host:port`.
-        token: the agent's token.
-        timeouts: timeouts and retries.
-    """
+    """The agent of the device `name` at `address`, which is `host:port`."""
 
     def __init__(
         self, name: str, address: str, token: str, timeouts: Timeouts | None = None
     ) -> None:
         self.name, self.address, self.timeouts = name, address, timeouts or Timeouts()
         self._token = token
-
-    @classmethod
-    def from_environment(
-        cls, name: str, address: str, variable: str, timeouts: Timeouts | None = None
-    ) -> AgentClient:
-        """Create a client with the token from an environment variable.
-
-        Raises:
-            DeviceError: the variable is not set.
-        """
-        token = os.environ.get(variable, "").strip()
-        if not token:
-            raise DeviceError(
-                f"devices.{name}.agent: the agent at {address} needs its token, but the "
-                f"environment variable {variable} is not set (devices.{name}.agent_token_env)."
-            )
-        return cls(name, address, token, timeouts)
+        self._agent = f"the agent of '{name}' at {address}"
 
     def machine(self, backend: str) -> dict[str, Any]:
         """Description of the device; see devices.measure.agent.machine.
@@ -91,115 +64,63 @@ class AgentClient:
         found = self._request("GET", "/fingerprint", "its fingerprint")
         if found.get("schema") != SCHEMA:
             raise DeviceError(
-                f"devices.{self.name}: the agent at {self.address} has schema "
-                f"{found.get('schema')!r}, this version {SCHEMA!r}. Copy a new "
-                "agent there: netwright agent --write FILE."
+                f"{self._agent} has schema {found.get('schema')!r}, this version {SCHEMA!r}. Copy "
+                "a new agent there: netwright agent --write FILE."
             )
         runtimes = dict(found.get("runtimes", {}))
         if backend not in runtimes:
             raise DeviceError(
-                f"devices.{self.name}: the agent at {self.address} does not support backend "
-                f"'{backend}'; it supports {', '.join(sorted(runtimes))}."
+                f"{self._agent} does not support backend '{backend}'; it supports "
+                f"{', '.join(sorted(runtimes))}."
             )
         state: dict[str, Any] = runtimes[backend]
         if state["runtime_version"] == "not installed":
             raise DeviceError(
-                f"devices.{self.name}: {state['runtime']} is not installed on the device of the "
-                f"agent at {self.address}. Install it there and restart the agent."
+                f"{state['runtime']} is not installed on the device of {self._agent}. Install it "
+                "there and restart the agent."
             )
         return state
 
-    def measure(
-        self,
-        label: str,
-        backend: str,
-        model: Mapping[str, Path],
-        reference: Mapping[str, Path],
-        threads: int,
-        protocol: Protocol,
-        unit: str = CPU,
-    ) -> dict[str, float]:
-        """Measure one model against a reference; returns the result of `measure_against`.
+    def submit(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Submit a job and wait for its answer; submits it again if the agent restarted.
 
         Args:
-            label: the model's name, for messages.
-            backend: name in the backend table.
-            model: its files by name, the entry file first.
-            reference: likewise.
-            threads: threads of a session.
-            protocol: settings of the measurement.
-            unit: compute unit of the device, by the runtime's name.
+            job: see devices.measure.agent.jobs; its schema, id, files and time limit are added.
+            files: the files that it names.
 
         Raises:
             DeviceError: the agent cannot be used.
-            MeasurementError: the device could not measure the model; with its message.
+            MeasurementError: the job failed on the device; with its message.
         """
-        job = {
-            **_job("measure", label, backend, model, threads, unit),
-            "reference": next(iter(reference)),
-            "protocol": asdict(protocol),
-        }
-        files = {name: path.read_bytes() for name, path in {**model, **reference}.items()}
-        answer = self._submit(job, files)
-        return {key: float(answer[key]) for key in MEASURED}
-
-    def run(
-        self,
-        label: str,
-        backend: str,
-        model: Mapping[str, Path],
-        images_NCHW: Any,
-        threads: int,
-        unit: str = CPU,
-    ) -> npt.NDArray[np.float32]:
-        """Run images (N, C, H, W), float32, one by one on the device; returns logits (N, K).
-
-        Raises:
-            DeviceError: the agent cannot be used.
-            MeasurementError: the device could not run the model; with its message.
-        """
-        job = {**_job("run", label, backend, model, threads, unit), "images": "images.bin"}
-        raw = np.ascontiguousarray(images_NCHW, dtype="<f4").tobytes()
-        files = {name: path.read_bytes() for name, path in model.items()}
-        answer = self._submit(job, {**files, "images.bin": raw})
-        logits = np.frombuffer(base64.b64decode(answer["logits"], validate=True), dtype="<f4")
-        return logits.reshape(answer["shape"]).astype(np.float32)
-
-    def _submit(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-        """Submit a job and wait for its answer; submits it again if the agent restarted."""
         task = f"'{job['label']}'"
+        listed = [
+            {"name": n, "bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()}
+            for n, b in files.items()
+        ]
         for _ in range(self.timeouts.submissions):
             identity = secrets.token_hex(16)
-            listed = [
-                {"name": n, "bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()}
-                for n, b in files.items()
-            ]
-            whole = {**job, "schema": SCHEMA, "id": identity, "files": listed}
-            whole["seconds"] = self.timeouts.job_s
-            body = b"".join([json.dumps(whole).encode() + b"\n", *files.values()])
+            added = {"id": identity, "files": listed, "seconds": self.timeouts.job_s}
+            header = json.dumps({**job, "schema": SCHEMA, **added}).encode()
+            body = b"".join([header + b"\n", *files.values()])
             self._check_size(body, task)
             self._request("POST", "/jobs", task, body)
             answer = self._answer(identity, task)
             if answer is None:
                 continue
             if "error" in answer:
-                raise MeasurementError(
-                    f"the device '{self.name}' at {self.address} failed on {task}: "
-                    f"{answer['error']}"
-                )
+                raise MeasurementError(f"{self._agent} failed on {task}: {answer['error']}")
             return answer
         raise DeviceError(
-            f"the agent of '{self.name}' at {self.address} was restarted "
-            f"{self.timeouts.submissions} times during {task}. Check the device for lack of memory "
-            "or power, and the output of the agent."
+            f"{self._agent} was restarted {self.timeouts.submissions} times during {task}. Check "
+            "the device for lack of memory or power, and the output of the agent."
         )
 
     def _check_size(self, body: bytes, task: str) -> None:
         most = int(self._request("GET", "/health", task)["megabytes"]) * 1_000_000
         if len(body) > most:
             raise DeviceError(
-                f"{task} has {len(body):,} bytes, but the agent of '{self.name}' at "
-                f"{self.address} accepts at most {most:,} per request."
+                f"{task} has {len(body):,} bytes, but {self._agent} accepts at most {most:,} per "
+                "request."
             )
 
     def _answer(self, identity: str, task: str) -> dict[str, Any] | None:
@@ -218,8 +139,8 @@ class AgentClient:
                 return answer
             if time.monotonic() > until:
                 raise DeviceError(
-                    f"the agent of '{self.name}' at {self.address} did not finish {task} within "
-                    f"{self.timeouts.busy_s:g} s: it is {found['state']}. Stop its other clients."
+                    f"{self._agent} did not finish {task} within {self.timeouts.busy_s:g} s: it "
+                    f"is {found['state']}. Stop its other clients."
                 )
             time.sleep(pause)
         raise AssertionError("pauses never end")
@@ -266,8 +187,8 @@ class AgentClient:
     def _unreachable_error(self, task: str, error: Exception) -> DeviceError:
         return DeviceError(
             f"the device '{self.name}' does not answer at {self.address} "
-            f"({type(error).__name__}: {error}), for {self.timeouts.unreachable_s:g} s; "
-            f"the request was {task}. Start the agent there (netwright agent --port "
+            f"({type(error).__name__}: {error}), for {self.timeouts.unreachable_s:g} s; the "
+            f"request was {task}. Start the agent there (netwright agent --port "
             f"{self.address.rpartition(':')[2]}) and run again; no file was replaced."
         )
 
@@ -276,17 +197,13 @@ class AgentClient:
         fix = ""
         if code == _REFUSED:
             fix = f" Set the variable in devices.{self.name}.agent_token_env to its token."
-        return DeviceError(
-            f"the agent of '{self.name}' at {self.address} refused {task}: {reason}{fix}"
-        )
+        return DeviceError(f"{self._agent} refused {task}: {reason}{fix}")
 
 
-def _job(
-    kind: str, label: str, backend: str, model: Mapping[str, Path], threads: int, unit: str
-) -> dict[str, Any]:
-    """Fields common to all jobs; the first file is the entry."""
-    what = {"kind": kind, "label": label, "backend": backend, "model": next(iter(model))}
-    return {**what, "threads": threads, "unit": unit}
+def decode_logits(answer: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """The logits (N images, K classes) in the answer to a job that runs images."""
+    logits = np.frombuffer(base64.b64decode(answer["logits"], validate=True), dtype="<f4")
+    return logits.reshape(answer["shape"]).astype(np.float32)
 
 
 def _backoff() -> Iterator[float]:

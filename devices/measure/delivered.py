@@ -16,14 +16,14 @@ from core.artifact import Artifact
 from core.files import rounded
 from core.progress import Progress, count_steps
 from core.schemas import EXPORT
-from data.dataset import DatasetInfo, Split
-from devices.device import Device, Precision
-from devices.measure.inference import accuracy, device_logits, reference_logits
+from data.dataset import DatasetInfo, Split, read_split
+from devices.device import Precision
+from devices.measure.inference import accuracy, reference_logits, single_images
 from devices.measure.interleaved import Measurement, pool, replicate
 from devices.measure.reference import LatencyReference
 from devices.measure.settings import ExportParams
 from devices.measure.target import Target
-from devices.runtimes.base import Backend, Built
+from devices.runtimes.base import Built
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
 
@@ -76,90 +76,76 @@ class Source:
     onnx: Path
 
 
-@dataclass(frozen=True)
-class DeviceResult:
-    """Results of the delivered file on the device's runtime.
-
-    Attributes:
-        check: equivalence with the ONNX file it was built from.
-        accuracy: top-1 on the test split; None if only a subset was run, in an emulator.
-        latency: median per image; None if it could not be measured.
-        emulated: whether the runtime is emulated on this machine.
-        machine: description of the machine that ran it.
-    """
-
-    check: EquivalenceCheck
-    accuracy: float | None
-    latency: Measurement | None
-    emulated: bool
-    machine: dict[str, Any]
-
-
 def check_and_measure(
-    name: str,
-    device: Device,
-    target: Target,
-    source: Source,
-    entry: Path,
-    test: tuple[Split, DatasetInfo],
-    profile: Path,
-    runtime: Backend,
+    target: Target, source: Source, built: Built, folder: Path, data: Path, profile: Path,
     params: ExportParams,
-) -> DeviceResult:
-    """Run the delivered file on its target: equivalence, accuracy, and latency if possible.
+) -> ExportResult:  # fmt: skip
+    """Run the delivered file on its target, if that can: equivalence, accuracy, and latency.
 
     Args:
-        name: the device's name.
-        device: its settings.
-        target: execution target, which can run the file.
+        target: execution target.
         source: the ONNX file.
-        entry: the delivered file.
-        test: the test split and its description.
+        built: the files built from it.
+        folder: their folder.
+        data: output folder of the stage `prepare`.
         profile: output folder of the stage `profile`, with the reference network.
-        runtime: the device's backend.
         params: limits and measurement protocol.
 
     Raises:
         EquivalenceError: the delivered file is not equivalent to the ONNX file.
         MeasurementError: the latency cannot be measured.
     """
-    emulated = device.agent is None and bool(runtime.why_not_measured(device))
-    check, share = compare_with_source(source, entry, target, emulated, test, params)
-    check.require()
-    latency = None
+    runtime, device, entry = target.backend, target.device, folder / built.entry
+    runs = not target.why_not_run
+    emulated = runs and device.agent is None and bool(runtime.why_not_measured(device))
+    share, latency = None, None
+    if runs:
+        check, share = compare_with_source(source, entry, target, emulated, data, params)
+        check.require()
+    else:
+        check = EquivalenceCheck(
+            source=onnx_name(source.name),
+            target=delivered_name(target.runtime),
+            limit=params.limits.of(source.precision, None),
+            why_not_measured=target.why_not_measured,
+        )
     if not target.why_not_measured:
-        latency = measure_latency(LatencyReference.read(profile), name, target, entry, params)
-    return DeviceResult(check, share, latency, emulated, target.machine())
+        latency = measure_latency(LatencyReference.read(profile), target, entry, params)
+    return ExportResult(
+        precision=source.precision,
+        built_from=source.onnx.name,
+        files=built.files,
+        entry=built.entry,
+        runtime=runtime.runtime,
+        runtime_version=runtime.version(),
+        details=dict(built.details),
+        accuracy=rounded(share),
+        measured_ms=rounded(latency.ms) if latency else None,
+        spread=rounded(latency.spread) if latency else None,
+        interval=(round(latency.interval[0], 6), round(latency.interval[1], 6))
+        if latency
+        else None,
+        emulated=emulated,
+        why_not_measured=target.why_not_measured or None,
+        checks=(check,),
+        machine=target.machine() if runs else None,
+    )
 
 
 def compare_with_source(
-    source: Source,
-    entry: Path,
-    target: Target,
-    emulated: bool,
-    test: tuple[Split, DatasetInfo],
-    params: ExportParams,
+    source: Source, entry: Path, target: Target, emulated: bool, data: Path, params: ExportParams
 ) -> tuple[EquivalenceCheck, float | None]:
     """Compare the delivered file with the ONNX file it was built from.
 
     An emulator is hundreds of times slower than the device, so it runs a subset of the images.
 
-    Args:
-        source: the ONNX file.
-        entry: the delivered file.
-        target: execution target of the delivered file.
-        emulated: whether the target is an emulator.
-        test: the test split and its description.
-        params: limits.
-
     Returns:
         The equivalence check, and the top-1 accuracy; None if only a subset was run.
     """
-    split, info = test
-    if emulated:
-        split = subsample(split, params.emulated_images)
+    test, info = read_split(data, "test"), DatasetInfo.read(data)
+    split = subsample(test, params.emulated_images) if emulated else test
     expected_NK = reference_logits(source.onnx, split, info)
-    found_NK = device_logits(target, entry, split, info)
+    found_NK = target.outputs(entry, single_images(split, info))
     check = compare(
         onnx_name(source.name),
         delivered_name(target.runtime),
@@ -168,16 +154,16 @@ def compare_with_source(
         np.asarray(split.labels_N),
         params.limits.of(source.precision, expected_NK),
     )
-    return check, accuracy(found_NK, split) if len(split) == len(test[0]) else None
+    return check, accuracy(found_NK, split) if len(split) == len(test) else None
 
 
 def measure_latency(
-    reference: LatencyReference, name: str, target: Target, entry: Path, params: ExportParams
+    reference: LatencyReference, target: Target, entry: Path, params: ExportParams
 ) -> Measurement:
     """Measure the delivered file's latency, normalised to the profile's reference network."""
     models = replicate(entry)
     with Progress("measure", len(models)) as progress:
-        return pool(reference.measure(name, target, models, params.protocol, count_steps(progress)))
+        return pool(reference.measure(target, models, params.protocol, count_steps(progress)))
 
 
 def subsample(split: Split, count: int) -> Split:
@@ -189,49 +175,3 @@ def subsample(split: Split, count: int) -> Split:
 def delivered_name(runtime: str) -> str:
     """Name of the delivered file in the equivalence checks."""
     return f"delivered file in {runtime}"
-
-
-def export_result(
-    runtime: Backend,
-    source: Source,
-    built: Built,
-    result: DeviceResult | None,
-    why_not_measured: str,
-    params: ExportParams,
-) -> ExportResult:
-    """Return the typed content of `export.json`.
-
-    Args:
-        runtime: the device's backend.
-        source: the ONNX file it was built from.
-        built: the files.
-        result: results on the device's runtime; None if it cannot run on this machine.
-        why_not_measured: why latency was not measured, or "".
-        params: the limits, also recorded for an unmeasured check.
-    """
-    latency = result.latency if result else None
-    unmeasured = EquivalenceCheck(
-        source=onnx_name(source.name),
-        target=delivered_name(runtime.runtime),
-        limit=params.limits.of(source.precision, None),
-        why_not_measured=why_not_measured,
-    )
-    return ExportResult(
-        precision=source.precision,
-        built_from=source.onnx.name,
-        files=tuple(built.files),
-        entry=built.entry,
-        runtime=runtime.runtime,
-        runtime_version=runtime.version(),
-        details=dict(built.details),
-        accuracy=rounded(result.accuracy) if result else None,
-        measured_ms=rounded(latency.ms) if latency else None,
-        spread=rounded(latency.spread) if latency else None,
-        interval=(round(latency.interval[0], 6), round(latency.interval[1], 6))
-        if latency
-        else None,
-        emulated=result is not None and result.emulated,
-        why_not_measured=why_not_measured or None,
-        checks=(result.check if result else unmeasured,),
-        machine=result.machine if result else None,
-    )

@@ -34,17 +34,12 @@ def machine_state(backend_name: str, threads: int, unit: str = CPU) -> dict[str,
         DeviceError: there is no such backend.
     """
     runtime = backend(backend_name)
-    here = machine(runtime.runtime, runtime.package)
-    return {**here, "runtime_version": runtime.version(), **session_state(threads, unit)}
+    state = {**machine(runtime.session), "runtime_version": runtime.version()}
+    return state | session_state(threads, unit)
 
 
 def differences(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """Differences between two fingerprints; empty if there are none.
-
-    Args:
-        then: the recorded machine state; None if not recorded.
-        now: the current machine state.
-    """
+    """Differences between two fingerprints; `then` is None if it was not recorded."""
     if then is None:
         return ["the machine of the measurement is not recorded"]
     return [

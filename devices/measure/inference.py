@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from data.dataset import DatasetInfo, Split
 from data.stream import eval_batches
-from devices.measure.target import Target
-from devices.runtimes.base import Backend
 from devices.runtimes.onnxruntime.backend import open_reference
 
 BATCH = 256
@@ -31,24 +29,10 @@ def single_images(split: Split, info: DatasetInfo) -> Iterator[Images]:
         yield from images_NCHW[:, np.newaxis]
 
 
-def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Logits:
-    """Logits (N, K) of a file on a runtime.
-
-    One thread, so that the sums do not depend on the machine.
-    """
-    with runtime.open(model, threads=1) as session:
-        return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
-
-
 def reference_logits(model: Path, split: Split, info: DatasetInfo) -> Logits:
     """Logits (N, K) of an ONNX file's reference semantics, whatever this CPU's int8 kernels do."""
     with open_reference(model) as session:
         return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
-
-
-def device_logits(target: Target, model: Path, split: Split, info: DatasetInfo) -> Logits:
-    """Logits (N, K) of a file on the device's target, on one thread."""
-    return target.outputs(model, single_images(split, info), threads=1)
 
 
 def accuracy(logits_NK: Logits, split: Split) -> float:

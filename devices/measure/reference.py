@@ -1,17 +1,15 @@
 """Latency normalisation: all latencies of a device are relative to one reference network.
 
-The speed of a shared machine changes between two measurements by tens of per cent, so absolute
-latencies of different runs are not comparable. The RATIO of two networks measured in interleaved
-blocks is stable. So every stage measures against the reference network of the device's profile and
-reports the ratio times the reference's milliseconds in the profile: predictions, measurements and
-budgets are then in the same unit. A ratio does not carry over to another processor or runtime:
-measuring there is refused.
+Every stage measures the ratio to the reference network of the device's profile (see
+`devices.measure.interleaved`) and reports it times the reference's milliseconds in the profile:
+predictions, measurements and budgets are then in the same unit. A ratio does not carry over to
+another processor or runtime: measuring there is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from core.errors import UserError
 from core.files import read_json
 from core.schemas import LATENCY
 from devices.measure.fingerprint import differences
-from devices.measure.interleaved import Measurement, Protocol
+from devices.measure.interleaved import Measurement, OnDone, Protocol
 from devices.measure.target import Target
 
 REFERENCE = "reference.onnx"
@@ -31,7 +29,7 @@ class LatencyReference:
 
     reference: Path
     reference_ms: float
-    machine: Mapping[str, Any] | None = field(default=None)
+    machine: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, profile: Path) -> LatencyReference:
@@ -52,20 +50,12 @@ class LatencyReference:
 
     def measure(
         self,
-        name: str,
         target: Target,
         models: Mapping[str, Path],
         protocol: Protocol,
-        on_done: Callable[[str], None] | None = None,
+        on_done: OnDone | None = None,
     ) -> dict[str, Measurement]:
         """Measure models like `Target.measure`, normalised to the profile's reference.
-
-        Args:
-            name: the device's, for the message.
-            target: the measurement target.
-            models: files, by the caller's names.
-            protocol: number of blocks and calls, and time limits.
-            on_done: called with each model's name when it is done.
 
         Raises:
             UserError: the profile was measured on another machine or runtime.
@@ -73,7 +63,7 @@ class LatencyReference:
         """
         changed = differences(self.machine, target.machine())
         if changed:
-            raise UserError(stale_message(name, changed))
+            raise UserError(stale_message(target.name, changed))
         found = target.measure(models, self.reference, protocol, on_done, self.reference_ms)
         return {key: m.rescale(self.reference_ms) for key, m in found.items()}
 

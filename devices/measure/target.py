@@ -5,10 +5,12 @@ Axes: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,24 +19,23 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.device import Device, DeviceError
-from devices.measure.agent.runtimes import RUNTIMES
-from devices.measure.client import AgentClient, Timeouts
+from devices.measure.agent.machine import RUNTIMES
+from devices.measure.agent.protocol import PairedLatency, Protocol
+from devices.measure.client import AgentClient, Timeouts, decode_logits
 from devices.measure.fingerprint import machine_state, session_state
 from devices.measure.interleaved import (
     Measurement,
-    Protocol,
-    Row,
-    measure,
+    OnDone,
     measure_on_fast_cores,
     normalise_to_reference,
 )
+from devices.measure.worker import measure_once
 from devices.runtimes.base import Backend
 from devices.runtimes.onnx_file import describe
-from devices.runtimes.registry import backend
+from devices.runtimes.registry import device_backend
 
 Images = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float32]
-OnDone = Callable[[str], None]
 _IMAGES_PER_JOB = 1000
 
 
@@ -42,20 +43,38 @@ class Target(ABC):
     """Runs and measures the models of one device.
 
     Attributes:
+        name: the device's name.
+        device: its settings.
+        backend: its backend.
+        runtime: display name of the runtime.
         why_not_run: why models cannot be run; empty if they can.
         why_not_measured: why latency cannot be measured; empty if it can.
-        runtime: display name of the runtime.
     """
 
-    why_not_run: str
-    why_not_measured: str
-    runtime: str
+    why_not_run = why_not_measured = ""
+
+    def __init__(self, name: str, device: Device) -> None:
+        self.name, self.device, self.backend = name, device, device_backend(device)
+        self.runtime = self.backend.runtime
 
     @abstractmethod
     def machine(self) -> dict[str, Any]:
         """The machine that runs the models; see devices.measure.fingerprint."""
 
     @abstractmethod
+    def measure_once(
+        self, models: Mapping[str, Path], reference: Path, protocol: Protocol
+    ) -> Iterator[tuple[str, PairedLatency]]:
+        """Measure models that are ready for the runtime, one by one."""
+
+    @abstractmethod
+    def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
+        """Run N images, each (1, C, H, W), one by one; returns logits (N, K).
+
+        Raises:
+            DeviceError: the file cannot be opened, or the device's agent cannot be used.
+        """
+
     def measure(
         self,
         models: Mapping[str, Path],
@@ -77,25 +96,24 @@ class Target(ABC):
             MeasurementError: a model cannot be opened.
             DeviceError: the device's agent cannot be used.
         """
+        with prepare_models(self.backend, self.device, [*models.values(), reference]) as files:
 
-    @abstractmethod
-    def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
-        """Run N images, each (1, C, H, W), one by one; returns logits (N, K).
+            def once(labels: Sequence[str]) -> Iterator[tuple[str, PairedLatency]]:
+                chosen = {label: files[models[label]] for label in labels}
+                return self.measure_once(chosen, files[reference], protocol)
 
-        Raises:
-            DeviceError: the file cannot be opened, or the device's agent cannot be used.
-        """
+            return normalise_to_reference(
+                measure_on_fast_cores(list(models), once, on_done, expected_ms)
+            )
 
 
 class LocalTarget(Target):
     """This machine, for a device without an agent."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._backend = backend(device.backend).for_unit(device.openvino_device)
-        self.why_not_run = self._backend.why_not_run(device)
-        self.why_not_measured = self._backend.why_not_measured(device)
-        self.runtime = self._backend.runtime
+    def __init__(self, name: str, device: Device) -> None:
+        super().__init__(name, device)
+        self.why_not_run = self.backend.why_not_run(device)
+        self.why_not_measured = self.backend.why_not_measured(device)
         if device.table is not None:
             self.why_not_measured = (
                 f"the device is offline: its latency table was imported from {device.table.file}."
@@ -103,100 +121,69 @@ class LocalTarget(Target):
 
     def machine(self) -> dict[str, Any]:
         """This machine."""
-        device = self._device
+        device = self.device
         return machine_state(device.backend, device.threads, device.openvino_device)
 
-    def measure(
-        self,
-        models: Mapping[str, Path],
-        reference: Path,
-        protocol: Protocol,
-        on_done: OnDone | None = None,
-        expected_ms: float | None = None,
-    ) -> dict[str, Measurement]:
+    def measure_once(
+        self, models: Mapping[str, Path], reference: Path, protocol: Protocol
+    ) -> Iterator[tuple[str, PairedLatency]]:
         """Measure each model in its own process."""
-        with prepare_models(self._backend, self._device, [*models.values(), reference]) as files:
-            return measure(
-                self._backend.name,
-                {label: files[model] for label, model in models.items()},
-                files[reference],
-                self._device.threads,
-                protocol,
-                on_done,
-                self._device.openvino_device,
-                expected_ms,
-            )
+        backend, unit = self.backend.name, self.device.openvino_device
+        return measure_once(backend, unit, models, reference, self.device.threads, protocol)
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
         """Run the images in this process."""
-        with self._backend.open(entry, threads) as session:
+        with self.backend.open(entry, threads) as session:
             return np.concatenate([session(image_1CHW) for image_1CHW in images])
 
 
 class RemoteTarget(Target):
     """The device itself, by its agent."""
 
-    why_not_run = why_not_measured = ""
-
     def __init__(self, client: AgentClient, device: Device) -> None:
-        self._client, self._device = client, device
-        self._backend = backend(device.backend)
-        self.runtime = f"{self._backend.runtime} on '{client.name}'"
+        super().__init__(client.name, device)
+        self._client = client
+        self.runtime += f" on '{client.name}'"
 
     def machine(self) -> dict[str, Any]:
         """The device, as described by its agent."""
-        state = self._client.machine(self._backend.name)
-        return {**state, **session_state(self._device.threads, self._device.openvino_device)}
+        state = self._client.machine(self.backend.name)
+        return {**state, **session_state(self.device.threads, self.device.openvino_device)}
 
-    def measure(
-        self,
-        models: Mapping[str, Path],
-        reference: Path,
-        protocol: Protocol,
-        on_done: OnDone | None = None,
-        expected_ms: float | None = None,
-    ) -> dict[str, Measurement]:
-        """Send the models one by one."""
-        with prepare_models(self._backend, self._device, [*models.values(), reference]) as files:
-            known = model_files(files[reference], "reference-")
-
-            def measure_once(labels: Sequence[str]) -> Iterator[tuple[str, Row]]:
-                for label in labels:
-                    yield (
-                        label,
-                        self._client.measure(
-                            label,
-                            self._backend.name,
-                            model_files(files[models[label]]),
-                            known,
-                            self._device.threads,
-                            protocol,
-                            self._device.openvino_device,
-                        ),
-                    )
-
-            return normalise_to_reference(
-                measure_on_fast_cores(list(models), measure_once, on_done, expected_ms)
-            )
+    def measure_once(
+        self, models: Mapping[str, Path], reference: Path, protocol: Protocol
+    ) -> Iterator[tuple[str, PairedLatency]]:
+        """Send the models one by one, each with the reference."""
+        known = _contents(reference, "reference-")
+        for label, entry in models.items():
+            files = _contents(entry)
+            job = self._job("measure", label, files, self.device.threads)
+            job |= {"reference": next(iter(known)), "protocol": asdict(protocol)}
+            answer = self._client.submit(job, {**files, **known})
+            yield label, PairedLatency(**{f.name: answer[f.name] for f in fields(PairedLatency)})
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
         """Send the file with batches of images."""
         rows, pending = [], iter(images)
-        with prepare_models(self._backend, self._device, [entry]) as files:
-            model = model_files(files[entry])
+        with prepare_models(self.backend, self.device, [entry]) as prepared:
+            files = _contents(prepared[entry])
+            job = self._job("run", entry.name, files, threads) | {"images": "images.bin"}
             while part := list(islice(pending, _IMAGES_PER_JOB)):
-                images_NCHW = np.concatenate(part)
-                rows.append(
-                    self._client.run(
-                        entry.name,
-                        self._backend.name,
-                        model,
-                        images_NCHW,
-                        threads,
-                        self._device.openvino_device,
-                    )
-                )
+                raw = np.concatenate(part).astype("<f4").tobytes()
+                rows.append(decode_logits(self._client.submit(job, {**files, "images.bin": raw})))
         return np.concatenate(rows)
+
+    def _job(
+        self, kind: str, label: str, files: Mapping[str, bytes], threads: int
+    ) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "label": label,
+            "backend": self.backend.name,
+            "model": next(iter(files)),
+            "threads": threads,
+            "unit": self.device.openvino_device,
+        }
 
 
 def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> Target:
@@ -206,9 +193,9 @@ def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> 
         DeviceError: the backend is unknown, the agent does not support it, or its token is not
             in the environment.
     """
-    runtime = backend(device.backend).for_unit(device.openvino_device)
-    if device.agent is None:
-        return LocalTarget(device)
+    runtime, address, variable = device_backend(device), device.agent, device.agent_token_env
+    if address is None:
+        return LocalTarget(name, device)
     if runtime.session.agent_needs:
         raise DeviceError(
             f"devices.{name}.agent: the agent runs {', '.join(sorted(RUNTIMES))}, not "
@@ -216,11 +203,14 @@ def open_target(name: str, device: Device, timeouts: Timeouts | None = None) -> 
             f"device by other means: netwright profile {name} --export-models FOLDER writes the "
             "models and the table to fill, --import TABLE.csv reads it."
         )
-    variable = device.agent_token_env
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise DeviceError(
+            f"devices.{name}.agent: the agent at {address} needs its token, but the environment "
+            f"variable {variable} is not set (devices.{name}.agent_token_env)."
+        )
     timeouts = timeouts or Timeouts(unreachable_s=device.agent_patience_s)
-    return RemoteTarget(
-        AgentClient.from_environment(name, device.agent, variable, timeouts), device
-    )
+    return RemoteTarget(AgentClient(name, address, token, timeouts), device)
 
 
 @contextmanager
@@ -229,10 +219,10 @@ def prepare_models(
 ) -> Iterator[dict[Path, Path]]:
     """Build models once if the runtime would convert them in each process; files by model."""
     with tempfile.TemporaryDirectory(prefix="netwright-bench-") as name:
-        found: dict[Path, Path] = {}
-        for number, model in enumerate(dict.fromkeys(models)):
-            found[model] = build_if_needed(runtime, device, model, Path(name) / str(number))
-        yield found
+        yield {
+            model: build_if_needed(runtime, device, model, Path(name) / str(number))
+            for number, model in enumerate(dict.fromkeys(models))
+        }
 
 
 def build_if_needed(runtime: Backend, device: Device, model: Path, folder: Path) -> Path:
@@ -247,7 +237,7 @@ def build_if_needed(runtime: Backend, device: Device, model: Path, folder: Path)
     return folder / runtime.build(model, describe(model)[1], folder, device).entry
 
 
-def model_files(entry: Path, prefix: str = "") -> dict[str, Path]:
-    """A model's files by name, the entry first: all files with the same stem."""
+def _contents(entry: Path, prefix: str = "") -> dict[str, bytes]:
+    """The files of a model by name, the entry first: all files with the same stem."""
     others = sorted(p for p in entry.parent.glob(f"{entry.stem}.*") if p != entry and p.is_file())
-    return {f"{prefix}{path.name}": path for path in (entry, *others)}
+    return {f"{prefix}{path.name}": path.read_bytes() for path in (entry, *others)}

@@ -128,7 +128,7 @@ def measure_candidates(
     models = {c.variant.name: work.path(c.variant) for c in offered if c.variant.name in chosen}
     with Progress("measure variants", len(models)) as progress:
         reference = LatencyReference.read(profile)
-        found = reference.measure(name, target, models, work.params.protocol, count_steps(progress))
+        found = reference.measure(target, models, work.params.protocol, count_steps(progress))
     return [
         c.with_latency(found[c.variant.name]) if c.variant.name in found else c for c in candidates
     ]

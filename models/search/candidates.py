@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from core.artifact import Artifact, Record
 from models.space.json_type import ArchitectureJson
-from models.training.learning import SearchedWeights
 
 Costs = dict[str, int | float | None]
 """Predicted costs by name; None if not known."""
@@ -48,12 +47,10 @@ class SearchOutput:
     Attributes:
         candidates: best first.
         history: `history.csv`.
-        weights: supernet weights, if it trained them.
     """
 
     candidates: Candidates
     history: Path
-    weights: SearchedWeights
 
     @classmethod
     def read(cls, folder: Path) -> SearchOutput:
@@ -62,5 +59,4 @@ class SearchOutput:
         Raises:
             FileFormatError: the candidates are missing or malformed.
         """
-        weights = SearchedWeights.read(folder)
-        return cls(Candidates.read(folder), folder / "history.csv", weights)
+        return cls(Candidates.read(folder), folder / "history.csv")

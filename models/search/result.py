@@ -8,8 +8,6 @@ from pathlib import Path
 
 from core.files import rounded, write_bytes, write_json
 from core.schemas import START
-from models.nets.supernet import SUPERNET_FILE, Supernet
-from models.nets.weights import to_bytes
 from models.search.algorithms.base import Algorithm
 from models.search.candidates import Candidate, Candidates, Costs
 from models.search.history import history_csv
@@ -35,7 +33,6 @@ class FinishedSearch:
         limits: the device's budgets, the latency budget reduced by the margin.
         margin: fraction of the latency budget left free; None without one.
         start: the initial distribution.
-        supernet: if the search trained it.
     """
 
     algorithm: Algorithm
@@ -46,12 +43,11 @@ class FinishedSearch:
     limits: Sequence[Limit]
     margin: float | None
     start: Start
-    supernet: Supernet | None
 
     def candidates(self) -> Candidates:
         """The algorithm's answer."""
         return Candidates(
-            algorithm=self.algorithm.name,
+            algorithm=self.algorithm.settings.name,
             space=self.space.name,
             left_out=tuple(self.left_out),
             candidates=tuple(self._candidate(choices) for choices in answer(self.algorithm)),
@@ -69,10 +65,7 @@ class FinishedSearch:
         )
 
     def write(self, out: Path) -> None:
-        """Write candidates, history, start, picture, and what only some algorithms have.
-
-        That is the distribution, the algorithm's own files, and supernet weights.
-        """
+        """Write candidates, history, start, picture, and what only some algorithms have."""
         algorithm = self.algorithm
         self.candidates().write(out)
         if algorithm.distribution is not None:
@@ -82,7 +75,4 @@ class FinishedSearch:
             write_bytes(out / name, content)
         picture = search_png(self.rows, self.space, algorithm, self.costs, self.limits)
         write_bytes(out / "search.png", picture)
-        write_json(out / "start.json", START, self.start.report(algorithm.reads_start))
-        (out / SUPERNET_FILE).unlink(missing_ok=True)  # left by an earlier search run without DVC
-        if self.supernet is not None:
-            write_bytes(out / SUPERNET_FILE, to_bytes(self.supernet))
+        write_json(out / "start.json", START, self.start.report(algorithm.start_weight))

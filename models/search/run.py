@@ -9,7 +9,6 @@ from core.progress import Progress
 from models.search.algorithms.base import Algorithm
 from models.search.evaluation import Evaluate
 from models.search.loop import Row, Snapshot, search
-from models.search.weights import SharedWeights
 from models.space.space import SearchSpace
 
 
@@ -18,22 +17,18 @@ def run_search(
     space: SearchSpace,
     evaluate: Evaluate,
     checkpoint: Checkpoint,
-    weights: SharedWeights | None = None,
 ) -> list[Row]:
     """Run the search from the checkpoint, saving and reporting progress."""
     params = algorithm.params
     state = checkpoint.load()
     resume = None if state is None else Snapshot.restored(state)
-    if weights is not None and state is not None:
-        weights.restore(state["weights"])
     start = 0 if resume is None else int(resume.algorithm["step"])
     with Progress("search", params.steps, start) as progress:
 
         def after_step(snapshot: Snapshot) -> None:
             step = int(snapshot.algorithm["step"])
             if step % params.checkpoint_every == 0:
-                extra = {} if weights is None else {"weights": weights.state()}
-                checkpoint.save(snapshot.state() | extra)
+                checkpoint.save(snapshot.state())
             progress.update(step, summary(snapshot.rows))
 
         return search(algorithm, space.architecture, evaluate, resume, after_step)

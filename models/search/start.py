@@ -2,8 +2,7 @@
 
 A distribution is saved by NAMES of groups, variables and options, so it also starts searches in
 other spaces: logits with the same name are copied, all others start uniform, and `start.json`
-records which. The file `uniform.json` in this folder contains no names: it is the uniform start,
-needed because DVC requires a file as a dependency.
+records which.
 """
 
 from __future__ import annotations
@@ -13,10 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import read_json
+from core.files import FileFormatError, read_json
 from models.space.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.space.distribution import Distribution, Matched
 from models.space.space import Group
+
+FILE = "distribution.json"
+
+
+def read_start(path: Path) -> dict[str, Any]:
+    """The content of a saved distribution, or of the one in a folder; no names if that is empty.
+
+    Raises:
+        FileFormatError: it is missing or has another schema.
+    """
+    if path.is_dir() and not (path / FILE).exists():
+        if any(not file.name.startswith(".") for file in path.iterdir()):
+            raise FileFormatError(
+                f"{path} has files, but no {FILE}: name the file, or an empty folder."
+            )
+        return {"form": "factorised", "groups": {}}
+    return read_json(path / FILE if path.is_dir() else path, DISTRIBUTION_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -27,39 +43,33 @@ class Start:
         distribution: over the groups of the space; None: uniform.
         saved_form: the form in the file.
         matched: logits matched by name.
-        weight: factor of the logits.
     """
 
     distribution: Distribution | None
     saved_form: str
     matched: Matched
-    weight: float
 
     @classmethod
-    def read(cls, file: Path, groups: Sequence[Group], weight: float) -> Start:
+    def read(cls, path: Path, groups: Sequence[Group]) -> Start:
         """Read a saved distribution and match it to these groups.
-
-        A saved one may be too sharp for the search to change it: `weight` flattens it.
 
         Raises:
             FileFormatError: the file is missing or has another schema.
             UserError: its content is malformed.
         """
-        content = read_json(file, DISTRIBUTION_SCHEMA)
-        saved, matched = Distribution.from_json(content, groups)
-        known = saved.with_logits(weight * saved.logits) if matched.found else None
-        return cls(known, saved.form, matched, weight)
+        saved, matched = Distribution.from_json(read_start(path), groups)
+        return cls(saved if matched.found else None, saved.form, matched)
 
-    def report(self, used: bool) -> dict[str, Any]:
+    def report(self, weight: float | None) -> dict[str, Any]:
         """The content of `start.json`.
 
         Args:
-            used: whether the algorithm uses an initial distribution.
+            weight: the algorithm's factor of the logits; None: it does not use them.
         """
         return {
-            "used": used and self.distribution is not None,
+            "used": weight is not None and self.distribution is not None,
             "saved_form": self.saved_form,
-            "weight": self.weight,
+            "weight": weight,
             "matched_logits": len(self.matched.found),
             "logits": len(self.matched.found) + len(self.matched.missing),
             "groups": self.matched.by_group(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,14 +11,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
-from core.files import sha256_file
 from core.progress import Progress
 from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
-from models.nets.supernet import SUPERNET_FILE, Supernet
-from models.nets.weights import load_into
 from models.training.loop import Batches, Learn, Mixup, Recipe, Run, train
 
 EVAL_BATCH = 500
@@ -119,10 +115,6 @@ class Images:
         """Augmented training batches, or this process's share of each (see `TrainStream`)."""
         return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
 
-    def augmented(self, seed: int) -> Callable[[int], TrainStream]:
-        """Return a function from batch size to augmented training batches with this seed."""
-        return lambda batch: TrainStream(self.train, self.info, batch, seed, True)
-
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
         """Training images without augmentation, for batch norm statistics."""
         stream = TrainStream(self.train, self.info, batch, seed, augment=False)
@@ -133,29 +125,6 @@ class Images:
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         subset = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
-
-
-@dataclass(frozen=True)
-class SearchedWeights:
-    """Supernet weights of a search that trained them; no file if it used the shared ones."""
-
-    file: Path | None
-
-    @classmethod
-    def read(cls, folder: Path) -> SearchedWeights:
-        """Find them in the folder of a device's search."""
-        file = folder / SUPERNET_FILE
-        return cls(file if file.is_file() else None)
-
-    @property
-    def identity(self) -> str | None:
-        """What a training depends on of a search."""
-        return None if self.file is None else sha256_file(self.file)
-
-    def load_into(self, supernet: Supernet) -> None:
-        """Replace the shared weights, if there are others."""
-        if self.file is not None:
-            load_into(supernet, self.file)
 
 
 def spread(split: Split, limit: int) -> Split:

@@ -115,7 +115,7 @@ def check_search(name: str, device: Device, setting: Setting, params: SearchPara
     """Raise ValueError if the algorithm cannot search the device's space."""
     groups = device_space(setting.space, name, device).space.groups
     sizes = [len(group.candidates) for group in groups]
-    ALGORITHMS[params.algorithm].check_space(sizes, params)
+    ALGORITHMS[params.algorithm.name].check_space(sizes, params.algorithm)
 
 
 def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None:

@@ -10,17 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundles.signature import load_private_key
-from core.files import read_json
 from core.settings import ParamsError
 from data.check import check_images, check_source
 from data.dataset import DatasetInfo
 from devices.device import NAME, Device, ImportedTable
-from devices.fleet.settings import FleetParams
 from devices.latency.device_space import check_allowed
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
-from models.search.settings import SearchParams
-from models.space.distribution import SCHEMA as DISTRIBUTION
+from models.search.start import read_start
 from models.training.teachers.check import check_teacher
 from pipelines.checks.budgets import budget_problems
 from pipelines.checks.outputs import foreign_problems
@@ -91,9 +88,7 @@ def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     if "roots" in values and (key := values["roots"].signing_key) is not None:
         problems += problems_of(load_private_key, root / key)
     if "search" in values:
-        problems += problems_of(check_start, root, values["search"].start_from)
-    if {"search", "fleet"} <= values.keys():
-        problems += problems_of(check_sharing, values["fleet"], values["search"])
+        problems += problems_of(read_start, root / values["search"].start_from)
     if "data" in values:
         fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
         problems += problems_of(check_source, values["data"], fetched)
@@ -139,28 +134,6 @@ def check_device(device: Device) -> None:
     backend(device.backend).check(device)
     check_allowed(device)
     check_threads(device)
-
-
-def check_start(root: Path, file: str) -> None:
-    """Check that the start of the search is a saved distribution.
-
-    Raises:
-        FileFormatError: the file is missing or has another schema.
-    """
-    read_json(root / file, DISTRIBUTION)
-
-
-def check_sharing(fleet: FleetParams, search: SearchParams) -> None:
-    """Check that devices with a shared network do not fine-tune their own supernets.
-
-    Raises:
-        ParamsError: both are set.
-    """
-    if fleet.share and search.weights.learn:
-        raise ParamsError(
-            "fleet.share: devices cannot share a network if each has a supernet of its own "
-            "(search.weights.learn). Set one of the two to false."
-        )
 
 
 def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:

@@ -34,7 +34,7 @@ BUDGET = 20_000
 """Multiply-accumulates."""
 SMALL = {"recalibration_batches": 1, "batch": 32}
 CHANGES = {
-    "search": SMALL | {"fixed_samples": 2, "fitness_images": 50, "steps": 6, "candidates": 2},
+    "search": SMALL | {"fitness_images": 50, "steps": 6, "candidates": 2},
     "supernet": {"batch": 16},
     "rank": SMALL,
     "train": SMALL,

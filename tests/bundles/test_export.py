@@ -1,6 +1,7 @@
 import pytest
 
 from core.files import read_json
+from devices.measure.target import LocalTarget
 from models.nets.equivalence import EquivalenceError
 
 
@@ -55,9 +56,7 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
 def test_a_delivered_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, bundles, monkeypatch
 ):
-    from devices.measure import delivered as stage
-
-    original = stage.device_logits
-    monkeypatch.setattr(stage, "device_logits", lambda *given: original(*given)[::-1])
+    original = LocalTarget.outputs
+    monkeypatch.setattr(LocalTarget, "outputs", lambda *given: original(*given)[::-1])
     with pytest.raises(EquivalenceError, match=r"int8-\w+ ONNX to delivered file in OpenVINO"):
         world.export("edge")

@@ -11,39 +11,29 @@ import numpy as np
 import pytest
 
 from models.search.algorithms import ALGORITHMS, Algorithm
-from models.search.algorithms.annealing import AnnealingSettings
 from models.search.algorithms.base import Result
-from models.search.algorithms.fp_nas import FpNas, importance_weights
+from models.search.algorithms.fp_nas import FpNas
+from models.search.algorithms.gradient import importance_weights
 from models.search.evaluation import Evaluation
 from models.search.loop import Row, Snapshot, answer, problem_of, search
 from models.search.problem import Problem
-from models.search.settings import SearchParams
 from models.space.architecture import Architecture
 from models.space.costs import Cost, block_flops, flops
 from models.space.distribution import Choices
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
+from tests.worlds import search_params
 
 IMAGES = 256
-PARAMS = SearchParams(
-    algorithm="fp_nas",
-    steps=40,
-    batch=IMAGES,
-    learning_rate=1.0,
-    inverse_temperature=0.3,
-    cost_weight=10.0,
-    samples_per_nat=0.25,
-    min_samples=3,
-    max_samples=16,
-    fixed_samples=4,
-    coarse_fraction=0.5,
-    candidates=6,
-    checkpoint_every=5,
-    threads=1,
-    annealing=AnnealingSettings(moves=8),
-    seed=0,
-)
+USUAL = {
+    "steps": 40,
+    "batch": IMAGES,
+    "learning_rate": 1.0,
+    "fixed_samples": 4,
+    "candidates": 6,
+    "moves": 8,
+}
 STAGE = {
     "layers": 3,
     "stride": 2,
@@ -104,8 +94,8 @@ def evaluation(nll: float) -> Evaluation:
 
 
 def make(name: str, limits: Sequence[Limit] = (), **changes: object) -> Algorithm:
-    params = SearchParams.model_validate(PARAMS.model_dump() | {"algorithm": name} | changes)
-    return ALGORITHMS[name](problem_of(SPACE, limits or LIMITS, IMAGES), params)
+    problem = problem_of(SPACE, limits or LIMITS, IMAGES)
+    return ALGORITHMS[name](problem, search_params(name, USUAL, **changes))
 
 
 def run(searched: Algorithm, table: Table, resume: Snapshot | None = None) -> list[Row]:
@@ -117,18 +107,13 @@ every = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 
 
 @every
-def test_the_table_knows_the_class_by_its_name(name: str) -> None:
-    assert ALGORITHMS[name].name == name
-
-
-@every
 @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
 def test_all_candidates_respect_the_budgets_and_differ(name: str, share: float) -> None:
     limits = [limit(SMALLEST + share * (LARGEST - SMALLEST))]
     searched = make(name, limits, steps=10)
     run(searched, Table(0))
     found = answer(searched)
-    assert len(set(found)) == len(found) == PARAMS.candidates
+    assert len(set(found)) == len(found) == 6
     assert all(limits[0].excess(SPACE.architecture(c)) == 0 for c in found)
 
 
@@ -179,8 +164,8 @@ def test_every_evaluated_architecture_is_counted_and_has_its_row(name: str) -> N
     rows, _, last, _ = whole(name)
     assert json.loads(last)["samples"] == len(rows)
     assert [row.step for row in rows] == sorted(row.step for row in rows)
-    assert {row.step for row in rows} == set(range(PARAMS.steps))
-    assert all(row.samples <= PARAMS.max_samples for row in rows)
+    assert {row.step for row in rows} == set(range(40))
+    assert all(row.samples <= 16 for row in rows)
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"fp_nas", "parsec"}))
@@ -250,19 +235,18 @@ def test_importance_weights_survive_likelihoods_that_underflow() -> None:
     np.testing.assert_allclose(found, [1.0, 0.0], atol=1e-12)
 
 
-@pytest.mark.parametrize("control_variate", [True, False])
-def test_the_update_estimates_the_gradient_of_the_expected_weight(control_variate: bool) -> None:
+def test_the_update_estimates_the_gradient_of_the_expected_weight() -> None:
     """With every architecture of a tiny space sampled once the estimate is nearly exact."""
     groups = SPACE.groups[:2]  # channels and the first layer
     everything = list(itertools.product(*(range(len(g.candidates)) for g in groups)))
-    params = PARAMS.model_copy(update={"control_variate": control_variate, "coarse_fraction": 0.0})
+    params = search_params("fp_nas", USUAL, coarse_fraction=0.0)
     searched = FpNas(Problem(groups, lambda c: 0.0, IMAGES), params)
     nll = {c: 0.01 * sum(c) for c in everything}
     before = searched.distribution
 
     def objective(logits: np.ndarray) -> float:  # log E_A[p(y|A)^beta]
         here = before.with_logits(logits)
-        scale = -params.inverse_temperature * IMAGES
+        scale = -searched.settings.inverse_temperature * IMAGES
         return math.log(sum(math.exp(here.log_prob(c) + scale * nll[c]) for c in everything))
 
     searched.observe([Result(c, nll[c], 0.0) for c in everything])
@@ -272,7 +256,9 @@ def test_the_update_estimates_the_gradient_of_the_expected_weight(control_variat
         (objective(before.logits + step * e) - objective(before.logits - step * e)) / (2 * step)
         for e in np.eye(before.size)
     ]
-    np.testing.assert_allclose(moved, np.multiply(params.learning_rate, expected), atol=1e-6)
+    np.testing.assert_allclose(
+        moved, np.multiply(searched.settings.learning_rate, expected), atol=1e-6
+    )
 
 
 def test_equal_samples_give_a_zero_update() -> None:
@@ -302,7 +288,7 @@ def test_fp_nas_draws_fewer_as_the_distribution_sharpens_and_switches_once() -> 
 def test_parsec_is_joint_and_draws_as_many_in_every_step() -> None:
     searched = make("parsec", steps=8)
     assert searched.distribution.form == "joint"
-    assert {row.samples for row in run(searched, Table(0))} == {PARAMS.fixed_samples}
+    assert {row.samples for row in run(searched, Table(0))} == {4}
 
 
 def mean_regret(name: str, worlds: int) -> tuple[float, float]:
@@ -345,7 +331,7 @@ def test_the_mode_is_the_optimum_on_a_small_table() -> None:
     def excess(choices: Choices) -> float:
         return 0.0 if choices[0] < 2 else 0.5
 
-    searched = FpNas(Problem(groups, excess, IMAGES), PARAMS.model_copy(update={"steps": 60}))
+    searched = FpNas(Problem(groups, excess, IMAGES), search_params("fp_nas", USUAL, steps=60))
     for step in range(60):
         drawn = searched.propose(np.random.default_rng(step))
         searched.observe([Result(c, nll[c], excess(c)) for c in drawn])
@@ -356,8 +342,10 @@ def test_the_mode_is_the_optimum_on_a_small_table() -> None:
 def test_a_space_smaller_than_the_number_of_candidates_returns_all() -> None:
     groups = SPACE.groups[:1]
     for name in ALGORITHMS:
-        searched = ALGORITHMS[name](Problem(groups, lambda c: 0.0, IMAGES), PARAMS)
-        found = searched.answer(PARAMS.candidates, np.random.default_rng(0))
+        searched = ALGORITHMS[name](
+            Problem(groups, lambda c: 0.0, IMAGES), search_params(name, USUAL)
+        )
+        found = searched.answer(6, np.random.default_rng(0))
         assert sorted(found) == [(0,), (1,), (2,)]
 
 

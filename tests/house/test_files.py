@@ -46,8 +46,8 @@ def test_no_python_file_names_an_artifact(package: str):
 
 @pytest.mark.parametrize("package", ["data", "models"])
 def test_packages_hold_code_and_text_only(package: str):
-    allowed = {".py", ".md", ".yaml"}
-    files = [f for f in (ROOT / package).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    allowed, other = {".py", ".md", ".yaml"}, {"__pycache__", "inputs"}  # inputs: the user's files
+    files = [f for f in (ROOT / package).rglob("*") if f.is_file() and not other & {*f.parts}]
     assert [str(f.relative_to(ROOT)) for f in files if f.suffix not in allowed] == []
 
 

@@ -74,7 +74,7 @@ file.write_bytes(to_onnx(layers, (1, 8, 8)))
 device = Device(backend="toy", budget=Budget(latency_ms=1.0), min_accuracy=0)
 agent = Agent(folder)
 try:
-    for target in (LocalTarget(device), RemoteTarget(agent.client(), device)):
+    for target in (LocalTarget("toy", device), RemoteTarget(agent.client(), device)):
         measured = target.measure({"model": file}, file, Protocol(3, 5, 1.0, 0.1))
         print(target.machine()["runtime"], measured["model"].ms > 0)
 finally:
@@ -83,15 +83,21 @@ finally:
 ALGORITHM = '''
 """Local search: parts of the best architecture, the rest at random."""
 
-from models.search.algorithms.base import Algorithm
+from typing import Literal
+
+from models.search.algorithms.base import Algorithm, SampledSettings
+
+
+class ToySettings(SampledSettings):
+    name: Literal["toy"] = "toy"
 
 
 class Toy(Algorithm):
-    name = "toy"
+    settings_type = ToySettings
     evaluation_mode = "held_out"
 
     def propose(self, rng):
-        return [self.near_best(rng) for _ in range(self.params.fixed_samples)]
+        return [self.near_best(rng) for _ in range(self.settings.fixed_samples)]
 
     def near_best(self, rng):
         other = self.random_feasible(rng)

@@ -80,8 +80,17 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("devices.rtx.budget: latency_share cannot be used", "Add a budget of flops"),
     ),
     "a space too large for its algorithm": (
-        {"search": {"algorithm": "exhaustive", "exhaustive": {"limit": 10}}},
-        ("architectures", "at most 10 (search.exhaustive.limit)", "such as evolution"),
+        {
+            "search": {
+                "algorithm": {
+                    "name": "exhaustive",
+                    "limit": 10,
+                    "min_samples": ...,
+                    "max_samples": ...,
+                }
+            }
+        },
+        ("architectures", "at most 10 (search.algorithm.limit)", "such as evolution"),
     ),
     "a missing space": (
         {"space": {"file": "models/spaces/compct.yaml"}},
@@ -102,10 +111,6 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "images in a home folder": (
         {"data": {"source": "folder", "path": "~/imgs"}},
         ("data.path: ~ and $ are not expanded; write /",),
-    ),
-    "networks shared by devices with supernets of their own": (
-        {"fleet": {"share": True}, "search": {"weights": {"learn": True}}},
-        ("fleet.share: devices cannot share", "search.weights.learn"),
     ),
     "images the space does not know": ({"data": {"size": 100}}, ("100", "64")),
     "a folder that is not there": (

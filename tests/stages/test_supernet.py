@@ -6,7 +6,6 @@ import pytest
 from core.settings import ParamsError
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
-from models.training.strategies import STRATEGIES
 
 
 def test_the_supernet_learns_and_its_history_says_so(world, supernet: Path) -> None:
@@ -35,7 +34,3 @@ def test_impossible_values_are_refused_by_name(world, tmp_path: Path, key: str) 
     params = world.params(f"impossible-{key}", supernet={key: 0})
     with pytest.raises(ParamsError, match=f"supernet.{key}: "):
         world.run("supernet", tmp_path / "out", params=params)
-
-
-def test_the_table_names_every_strategy_as_it_names_itself() -> None:
-    assert all(STRATEGIES[name].name == name for name in STRATEGIES)

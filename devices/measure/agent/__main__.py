@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .fill import fill
 from .jobs import job_main
+from .machine import RUNTIMES
 from .protocol import Protocol
 from .queue import Limits
-from .runtimes import RUNTIMES
 from .server import read_token, serve
 
 

@@ -14,7 +14,6 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -66,11 +65,11 @@ class Block:
         return self.waited > LONGEST_WAIT  # short switches to kernel threads do not count
 
 
-class Scheduler:
+class Scheduler(contextlib.ExitStack):
     """Scheduler counters of the calling thread; a context manager."""
 
     def __init__(self) -> None:
-        self._open = contextlib.ExitStack()
+        super().__init__()
         # Of the opening thread: nanoseconds running, nanoseconds waiting, number of time slices.
         self._waits = self._file("/proc/thread-self/schedstat")
         if self._waits is not None and os.pread(self._waits, 64, 0).startswith(b"0 0 "):
@@ -84,19 +83,8 @@ class Scheduler:
             file = os.open(path, os.O_RDONLY)
         except OSError:
             return None
-        self._open.callback(os.close, file)
+        self.callback(os.close, file)
         return file
-
-    def __enter__(self) -> Scheduler:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
 
     def read(self) -> tuple[int | None, int | None, int | None]:
         """Read involuntary context switches, nanoseconds waiting for a core, steal ticks."""
@@ -120,13 +108,7 @@ def _reading_ns() -> int:
 
 
 class Runner:
-    """Times blocks of calls to a session.
-
-    Args:
-        session: has an `input_shape` (1, C, H, W) and is called on one image.
-        calls: minimum calls per block.
-        scheduler: counters of the calling thread.
-    """
+    """Times blocks of at least `calls` calls to a session, on one image (1, C, H, W)."""
 
     def __init__(self, session: Any, calls: int, scheduler: Scheduler) -> None:
         self.session, self._scheduler = session, scheduler

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .jobs import DESCRIPTION, finish_job, start_job
+from .jobs import finish_job, start_job
 from .protocol import MeasurementError, Protocol
 from .queue import Limits
 
@@ -25,11 +25,11 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str 
     lines = table.read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     reference = next(row for row in rows if row["kind"] == "reference")
+    job = {"kind": "measure", "backend": backend, "threads": threads, "unit": unit}
+    job["protocol"] = asdict(protocol)
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
-        found.append(
-            _measure_file(table.parent, row, reference, (backend, threads, unit), protocol)
-        )
+        found.append(_measure_file(table.parent, row, reference, job))
         print(f"{number + 1}/{len(rows)} {row['key']} {row['precision']}", flush=True)
     # All ratios are scaled by the reference's median over the whole session.
     reference_ms = float(np.median([answer["reference_ms"] for answer in found]))
@@ -50,28 +50,14 @@ def fill(table: Path, backend: str, threads: int, protocol: Protocol, unit: str 
 
 
 def _measure_file(
-    base: Path,
-    row: dict[str, str],
-    reference: dict[str, str],
-    how: tuple[str, int, str],
-    protocol: Protocol,
+    base: Path, row: dict[str, str], reference: dict[str, str], job: dict[str, Any]
 ) -> dict[str, Any]:
-    backend, threads, unit = how
+    files = {"model": row["file"], "reference": reference["file"]}
+    paths = {role: str((base / file).resolve()) for role, file in files.items()}
     with tempfile.TemporaryDirectory(prefix="netwright-agent-") as root:
         folder = Path(root) / "job"
         folder.mkdir()
-        job = {
-            "kind": "measure",
-            "backend": backend,
-            "threads": threads,
-            "unit": unit,
-            "label": row["key"],
-            "model": str((base / row["file"]).resolve()),
-            "reference": str((base / reference["file"]).resolve()),
-            "protocol": asdict(protocol),
-        }
-        (folder / DESCRIPTION).write_text(json.dumps(job), encoding="utf-8")
-        answer = finish_job(folder, start_job(folder), Limits().seconds)
+        answer = finish_job(folder, start_job(folder, {**job, **paths}), Limits().seconds)
     if "error" in answer:
         raise MeasurementError(f"{row['file']}: {answer['error']}")
     return answer

@@ -16,6 +16,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,59 @@ import numpy as np
 
 from devices.runtimes.session import SessionError
 
-from .machine import machine
+from .machine import RUNTIMES, machine
 from .protocol import MeasurementError, Protocol, measure_against
-from .runtimes import RUNTIMES
 
 SCHEMA = "netwright/agent/3"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-UNIT = re.compile(r"[A-Z]+(\.[0-9]{1,3}){0,2}")
-JOB_ID = re.compile(r"[0-9a-f]{32}")
 DESCRIPTION, ANSWER, LOG = "job.json", "answer.json", "words.txt"
 RESERVED = frozenset({DESCRIPTION, ANSWER, LOG, "answer.tmp"})
 _ROOT = Path(__file__).parents[__package__.count(".") + 1]
 """Import root of this package: a folder, or the zip application built by `pack`."""
+Rule = tuple[str, Callable[[Any], bool]]
+Rules = Mapping[str, Rule]
+"""What each field of an object must be."""
 
 
 class JobError(ValueError):
     """An invalid request; the message names the field and the rule."""
+
+
+def _whole(least: int, most: int) -> Rule:
+    return f"{least} to {most}", lambda value: type(value) is int and least <= value <= most
+
+
+def _text(rule: str, pattern: str = ".*") -> Rule:
+    return rule, lambda value: type(value) is str and bool(re.fullmatch(pattern, value, re.DOTALL))
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value > 0
+
+
+_JOB: Rules = {
+    "schema": (repr(SCHEMA), lambda value: value == SCHEMA),
+    "id": _text("32 hex digits", r"[0-9a-f]{32}"),
+    "kind": ("'measure' or 'run'", lambda value: value in ("measure", "run")),
+    "backend": _text(f"one of {', '.join(RUNTIMES)}", "|".join(map(re.escape, RUNTIMES))),
+    "label": _text("a string"),
+    "threads": _whole(1, 1024),
+    "seconds": ("positive", _positive),
+    "files": ("a list of 1 to 16", lambda value: isinstance(value, list) and 0 < len(value) <= 16),
+}
+_FILE: Rules = {
+    "name": _text("a plain file name", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"),
+    "bytes": _whole(1, 1 << 40),
+    "sha256": _text("a string"),
+}
+_PROTOCOL: Rules = {
+    "blocks": _whole(1, 1000),
+    "calls": _whole(1, 100_000),
+    "max_interval": ("positive", _positive),
+    "time_limit_s": ("positive", _positive),
+}
+_UNIT = r"[A-Z]+(\.[0-9]{1,3}){0,2}"
+_FILES_OF = {"measure": ("model", "reference"), "run": ("model", "images")}
+"""The fields that name files of a job, by its kind."""
 
 
 def check_job(job: Any) -> dict[str, Any]:
@@ -47,68 +86,37 @@ def check_job(job: Any) -> dict[str, Any]:
     Raises:
         JobError: a field is invalid; the message names it.
     """
-    _need(isinstance(job, dict) and job.get("schema") == SCHEMA, f"schema must be {SCHEMA!r}")
+    _check(job, _JOB)
+    units, unit = RUNTIMES[job["backend"]].units, job.get("unit")
+    named = type(unit) is str and re.fullmatch(_UNIT, unit) and unit.partition(".")[0] in units
+    _need(bool(named), f"unit must be one of {', '.join(units)}")
+    for file in job["files"]:
+        _check(file, _FILE, "files: ")
+    names = [file["name"] for file in job["files"]]
+    _need(len(set(names)) == len(names), "files: names must differ")
     _need(
-        type(job.get("id")) is str and bool(JOB_ID.fullmatch(job["id"])), "id must be 32 hex digits"
+        RESERVED.isdisjoint(names),
+        f"files: {', '.join(sorted(RESERVED))} are reserved for the agent's own files",
     )
-    _need(job.get("kind") in ("measure", "run"), "kind must be 'measure' or 'run'")
-    backend, known = job.get("backend"), ", ".join(RUNTIMES)
-    _need(type(backend) is str and backend in RUNTIMES, f"backend {backend!r}: known are {known}")
-    _check_unit(job.get("unit"), RUNTIMES[str(backend)].units)
-    _need(type(job.get("label")) is str, "label must be a string")
-    _need(_whole(job.get("threads"), 1, 1024), "threads must be 1 to 1024")
-    _need(_number(job.get("seconds")) and job["seconds"] > 0, "seconds must be positive")
-    names = _file_names(job.get("files"))
-    _need(job.get("model") in names, "model must be one of the files")
+    for field in _FILES_OF[job["kind"]]:
+        _need(job.get(field) in names, f"{field} must be one of the files")
     if job["kind"] == "measure":
-        _need(job.get("reference") in names, "reference must be one of the files")
         protocol = job.get("protocol")
-        _need(isinstance(protocol, dict), "protocol must be an object")
-        fields = {"blocks", "calls", "max_interval", "time_limit_s"}
-        _need(set(protocol) == fields, f"protocol needs exactly {sorted(fields)}")
-        _need(_whole(protocol["blocks"], 1, 1000), "protocol.blocks must be 1 to 1000")
-        _need(_whole(protocol["calls"], 1, 100_000), "protocol.calls must be 1 to 100000")
-        for limit in ("max_interval", "time_limit_s"):
-            positive = _number(protocol[limit]) and protocol[limit] > 0
-            _need(positive, f"protocol.{limit} must be positive")
-    else:
-        _need(job.get("images") in names, "images must be one of the files")
+        exact = isinstance(protocol, dict) and protocol.keys() == _PROTOCOL.keys()
+        _need(exact, f"protocol needs exactly {sorted(_PROTOCOL)}")
+        _check(protocol, _PROTOCOL, "protocol.")
     return dict(job)
 
 
-def _check_unit(unit: Any, units: tuple[str, ...]) -> None:
-    named = type(unit) is str and bool(UNIT.fullmatch(unit)) and unit.partition(".")[0] in units
-    _need(named, f"unit {unit!r}: known are {', '.join(units)}")
-
-
-def _file_names(files: Any) -> set[str]:
-    _need(isinstance(files, list) and 0 < len(files) <= 16, "files must be a list of 1 to 16")
-    for file in files:
-        _need(isinstance(file, dict), "files: each must be an object")
-        name = file.get("name")
-        _need(type(name) is str and bool(NAME.fullmatch(name)), f"files: bad name {name!r}")
-        _need(_whole(file.get("bytes"), 1, 1 << 40), f"files: invalid bytes of {name}")
-        _need(type(file.get("sha256")) is str, f"files: missing sha256 of {name}")
-    names = {str(file["name"]) for file in files}
-    _need(len(names) == len(files), "files: names must differ")
-    _need(
-        not names & RESERVED,
-        f"files: {', '.join(sorted(RESERVED))} are reserved for the agent's own files",
-    )
-    return names
+def _check(content: Any, rules: Rules, where: str = "") -> None:
+    _need(isinstance(content, dict), f"{where}not an object")
+    for field, (rule, holds) in rules.items():
+        _need(holds(content.get(field)), f"{where}{field} must be {rule}")
 
 
 def _need(right: bool, rule: str) -> None:
     if not right:
         raise JobError(f"invalid job: {rule}.")
-
-
-def _whole(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def run_job(folder: Path) -> dict[str, Any]:
@@ -122,7 +130,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         else:
             reference = kind(folder / job["reference"], *how)
             protocol = Protocol(**job["protocol"])
-            answer = measure_against(model, reference, protocol, job["threads"])
+            answer = asdict(measure_against(model, reference, protocol, job["threads"]))
     except (MeasurementError, SessionError) as error:
         return {"error": str(error)}
     except ImportError as error:
@@ -131,7 +139,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         return {"error": f"{kind.runtime} cannot run {job['model']}: {error}"}
     except Exception as error:  # noqa: BLE001 - runtimes raise their own types
         return {"error": f"{kind.runtime}: {type(error).__name__}: {error}"}
-    return {**answer, "machine": machine(kind.runtime, kind.package)}
+    return {**answer, "machine": machine(kind)}
 
 
 def _run_images(model: Any, file: Path) -> dict[str, Any]:
@@ -162,8 +170,9 @@ def job_main(folder: Path) -> None:
     os._exit(0)  # skip the runtime's teardown, which may hang
 
 
-def start_job(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the process of a job."""
+def start_job(folder: Path, job: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """Start the process of a job whose files are in a folder."""
+    (folder / DESCRIPTION).write_text(json.dumps(job), encoding="utf-8")
     with (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __package__, "job", str(folder)],
@@ -190,5 +199,11 @@ def finish_job(folder: Path, process: subprocess.Popen[bytes], seconds: float) -
     if answer.is_file():
         return dict(json.loads(answer.read_text(encoding="utf-8")))
     last = (folder / LOG).read_bytes()[-500:].decode(errors="replace").strip()
-    how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"
-    return {"error": f"its process ended with {how}: {last or 'no output'}"}
+    return {"error": f"its process ended with {describe_exit(code)}: {last or 'no output'}"}
+
+
+def describe_exit(code: int | None) -> str:
+    """The exit code of a process, or the signal that ended it."""
+    if code is not None and code < 0:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"code {code}"

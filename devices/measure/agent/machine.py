@@ -1,21 +1,42 @@
-"""Description of the machine on which latencies are measured."""
+"""The machine on which latencies are measured, and its runtimes."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
+import pkgutil
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from devices import runtimes
 from devices.runtimes.processor import features
+from devices.runtimes.session import Session
 
 
-def machine(runtime: str, package: str) -> dict[str, Any]:
+def _sessions() -> Iterator[tuple[str, type[Session]]]:
+    """The session class of every `NAME/session.py`, by name."""
+    for folder in pkgutil.iter_modules(runtimes.__path__):
+        if not folder.ispkg:
+            continue
+        module = importlib.import_module(f"{runtimes.__name__}.{folder.name}.session")
+        for kind in vars(module).values():
+            own = isinstance(kind, type) and kind.__module__ == module.__name__
+            if own and issubclass(kind, Session):
+                yield folder.name, kind
+
+
+RUNTIMES = {name: kind for name, kind in _sessions() if not kind.agent_needs}
+"""The agent's runtimes, by backend name: all whose session does not state what the agent lacks."""
+
+
+def machine(session: type[Session]) -> dict[str, Any]:
     """Processor, cores, memory, system, runtime, and clock frequency if readable."""
     try:
-        version = importlib.metadata.version(package)
+        version = importlib.metadata.version(session.package)
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
     return {
@@ -25,7 +46,7 @@ def machine(runtime: str, package: str) -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "runtime": runtime,
+        "runtime": session.runtime,
         "runtime_version": version,
         "clock_mhz": _clock_mhz(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

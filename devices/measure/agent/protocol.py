@@ -52,6 +52,29 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class PairedLatency:
+    """One model's latency against the reference.
+
+    Attributes:
+        ratio: median over blocks of model latency / reference latency.
+        low: lower end of the ratio's 95% confidence interval.
+        high: its upper end.
+        spread: interquartile range of the ratios over their median.
+        reference_ms: median latency of the reference.
+        blocks: number of selected blocks.
+        undisturbed: their undisturbed share.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    spread: float
+    reference_ms: float
+    blocks: int
+    undisturbed: float
+
+
+@dataclass(frozen=True)
 class Sample:
     """The selected blocks.
 
@@ -65,28 +88,11 @@ class Sample:
     undisturbed: float
     settled: bool
 
-    @property
-    def ratios(self) -> Any:
-        """(N,): model latency / reference latency."""
-        return self.ns_N2[:, 0] / self.ns_N2[:, 1]
-
 
 def measure_against(
     model: Any, reference: Any, protocol: Protocol, threads: int = 1
-) -> dict[str, float]:
-    """Measure one session against another.
-
-    Args:
-        model: the session to measure.
-        reference: the session to compare with.
-        protocol: settings of the measurement.
-        threads: threads of the sessions; the CPU clock is used only with 1.
-
-    Returns:
-        `ratio`: median over blocks of model latency / reference latency; `low` and `high`: its
-        95% confidence interval; `spread` of the ratios; `reference_ms`: median latency of the
-        reference; `blocks`: number of selected blocks; `undisturbed`: their undisturbed share.
-    """
+) -> PairedLatency:
+    """Measure one session against another; the CPU clock is used only with one thread."""
     least = max(protocol.blocks, LEAST_BLOCKS)
     gc.disable()  # no collection inside a block
     try:
@@ -99,7 +105,7 @@ def measure_against(
                 late = time.perf_counter() - began > protocol.time_limit_s
                 if sample.settled or late:
                     found = summarise(sample)
-                    if late or half_width(found) <= protocol.max_interval:
+                    if late or (found.high - found.low) / 2 / found.ratio <= protocol.max_interval:
                         return found
                 # Several at a time: selecting blocks takes time and evicts caches.
                 for _ in range(AT_A_TIME):
@@ -169,25 +175,20 @@ def is_cpu_clock_valid(blocks: Sequence[Block]) -> bool:
     return len(accounted) == len(blocks) and low <= accounted[len(blocks) // 2] <= high
 
 
-def summarise(sample: Sample) -> dict[str, float]:
-    """Compute the result of `measure_against` from the selected blocks."""
-    ratios = np.sort(sample.ratios)
+def summarise(sample: Sample) -> PairedLatency:
+    """Compute the latency from the selected blocks."""
+    ratios = np.sort(sample.ns_N2[:, 0] / sample.ns_N2[:, 1])
     first, middle, third = np.percentile(ratios, [25, 50, 75])
     rank = interval_rank(len(ratios))
-    return {
-        "ratio": float(middle),
-        "low": float(ratios[rank]),
-        "high": float(ratios[-1 - rank]),
-        "spread": float((third - first) / middle),
-        "reference_ms": float(np.median(sample.ns_N2[:, 1])) / 1e6,
-        "blocks": len(ratios),
-        "undisturbed": sample.undisturbed,
-    }
-
-
-def half_width(found: dict[str, float]) -> float:
-    """Half width of a ratio's interval, as a share of the ratio."""
-    return (found["high"] - found["low"]) / 2 / found["ratio"]
+    return PairedLatency(
+        ratio=float(middle),
+        low=float(ratios[rank]),
+        high=float(ratios[-1 - rank]),
+        spread=float((third - first) / middle),
+        reference_ms=float(np.median(sample.ns_N2[:, 1])) / 1e6,
+        blocks=len(ratios),
+        undisturbed=sample.undisturbed,
+    )
 
 
 def interval_rank(count: int) -> int:

@@ -105,7 +105,7 @@ class Jobs:
                 job = self._waiting.popleft()
                 self._running = job["id"]
                 folder = self.root / job["id"]
-                self._process = start_job(folder)
+                self._process = start_job(folder, job)
             seconds = min(job["seconds"], self.limits.seconds)
             answer = finish_job(folder, self._process, seconds)
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,10 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from .jobs import DESCRIPTION, SCHEMA, JobError, check_job
-from .machine import machine
+from .jobs import SCHEMA, JobError, check_job
+from .machine import RUNTIMES, machine
 from .queue import FullError, Jobs, Limits
-from .runtimes import RUNTIMES
 
 TOKEN_VARIABLE = "NETWRIGHT_AGENT_TOKEN"
 LEAST_TOKEN = 16
@@ -73,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._send(200, self.server.jobs.health())
         elif self.path == "/fingerprint":
-            runtimes = {n: machine(kind.runtime, kind.package) for n, kind in RUNTIMES.items()}
+            runtimes = {name: machine(kind) for name, kind in RUNTIMES.items()}
             self._send(200, {"schema": SCHEMA, "runtimes": runtimes})
         else:
             state = self.server.jobs.state(self.path.removeprefix("/jobs/"))
@@ -150,7 +149,6 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for file in job["files"]:
                 self._receive(folder / file["name"], file, until)
-            (folder / DESCRIPTION).write_text(json.dumps(job), encoding="utf-8")
             jobs.add(job)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

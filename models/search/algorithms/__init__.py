@@ -14,7 +14,7 @@ from models.search.algorithms.parsec import Parsec
 from models.search.algorithms.random import RandomSearch
 
 ALGORITHMS: Mapping[str, type[Algorithm]] = {
-    algorithm.name: algorithm
+    algorithm.settings_type.entry(): algorithm
     for algorithm in (
         FpNas,
         Parsec,

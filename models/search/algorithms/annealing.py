@@ -20,29 +20,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.settings import Params
-from models.search.algorithms.base import Algorithm, EvaluationMode, Result
+from models.search.algorithms.base import (
+    Algorithm,
+    EvaluationMode,
+    Result,
+    SampledSettings,
+    SharedParams,
+)
 from models.search.algorithms.predictor import fit_seen
 from models.search.problem import Features, Problem, Scores, as_choices
 from models.space.block_tables import ChoicesNG
 from models.space.distribution import Choices, Vector
 from models.space.single_steps import single_steps
 
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
-
 _SCALED_BY = 256  # random architectures
 _RIDGE = 1.0  # of the leverage: as one evaluated architecture in every direction
 
 
-class AnnealingSettings(Params):
+class AnnealingSettings(SampledSettings):
     """Of the algorithm `annealing`."""
 
+    name: Literal["annealing"] = "annealing"
     informative_fraction: float = Field(0.4, ge=0, lt=1)
     """Share of the steps that evaluate informative architectures (phase 1)."""
     moves: int = Field(150, ge=1)
@@ -179,12 +182,13 @@ def _leverage(scaled_NF: Vector, inverse_FF: Vector) -> Vector:
 class Annealing(Algorithm):
     """`fixed_samples` chains per step, each proposing its best architectures."""
 
-    name = "annealing"
+    settings_type = AnnealingSettings
+    settings: AnnealingSettings
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         steps = tuple(single_steps(group) for group in problem.groups)
-        self.annealer = Annealer(problem, params.annealing, steps)
+        self.annealer = Annealer(problem, self.settings, steps)
 
     @property
     def evaluation_mode(self) -> EvaluationMode:
@@ -194,7 +198,7 @@ class Annealing(Algorithm):
     @property
     def informative_steps(self) -> int:
         """Number of steps of phase 1; at least one, because the predictor needs data."""
-        return max(1, round(self.params.annealing.informative_fraction * self.params.steps))
+        return max(1, round(self.settings.informative_fraction * self.params.steps))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
         """Informative architectures (phase 1) or the best predicted; new ones if there are any.
@@ -202,7 +206,7 @@ class Annealing(Algorithm):
         Raises:
             InfeasibleBudgetError: nothing within the budgets was found.
         """
-        count = self.params.fixed_samples
+        count = self.settings.fixed_samples
         starts = [self.random_feasible(rng) for _ in range(count)]
         if self.step < self.informative_steps:
             known = DesignInformation.of(self.problem, list(self.seen.sums), rng)

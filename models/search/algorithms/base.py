@@ -10,17 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from core.settings import Named, Threaded
 from models.search.problem import Problem
 from models.space.constrained import nearest_within
 from models.space.distribution import Choices, Distribution, Vector
 from models.space.limits import InfeasibleBudgetError
-
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
 
 EvaluationMode = Literal["batch", "held_out", "no_images"]
 """How a step's architectures are evaluated: on a different held-out batch per step, to avoid
@@ -84,35 +83,81 @@ class Seen:
         return cls({tuple(c): (float(total), int(count)) for c, total, count in state})
 
 
+class AlgorithmSettings(Named):
+    """Settings of one algorithm."""
+
+
+class SampledSettings(AlgorithmSettings):
+    """Settings of an algorithm that evaluates equally many architectures in every step."""
+
+    fixed_samples: int = Field(4, ge=2)
+    """Architectures per step."""
+
+
+class SharedParams(Threaded):
+    """The settings of the section `search` that all algorithms share."""
+
+    algorithm: AlgorithmSettings
+    """The algorithm's own."""
+    steps: int = Field(60, ge=1)
+    """Steps of proposing, evaluating and learning."""
+    candidates: int = Field(12, ge=1)
+    """Architectures passed to rank; fewer only if fewer meet the budgets."""
+    batch: int = Field(256, ge=1)
+    """Held-out images per step; at most the whole validation split (fp_nas, parsec, random)."""
+    fitness_images: int = Field(1000, ge=1)
+    """Held-out images of the other algorithms, the same in every step."""
+    recalibration_batches: int = Field(2, ge=1)
+    """Training batches of `batch` images for batch norm recalibration (the other algorithms)."""
+    cost_weight: float = Field(10.0, ge=0)
+    """eta: weight of the hinge on each budget, per fraction by which it is exceeded (fp_nas,
+    parsec)."""
+    start_from: str = Field("models/inputs/start", min_length=1)
+    """A saved `distribution.json` to start from, by names (fp_nas, parsec), or the folder that has
+    it. `dvc.yaml` passes it to the stage. The default folder is empty: the uniform distribution."""
+    latency_margin: float = Field(0.15, ge=0, lt=1)
+    """Fraction of a latency budget the search leaves free, because predictions have an error.
+
+    Reduced to the largest feasible margin if no architecture can leave so much.
+    """
+    checkpoint_every: int = Field(5, ge=1)
+    """Steps between checkpoints."""
+
+
 class Algorithm(ABC):
     """A search algorithm.
 
     Args:
         problem: the search problem.
-        params: the section `search`.
+        params: the section `search`, with this algorithm's settings.
     """
 
-    name: ClassVar[str]
-    reads_start: ClassVar[bool] = False
-    """Whether it starts from `Problem.start`."""
+    settings_type: ClassVar[type[AlgorithmSettings]]
+    settings: AlgorithmSettings
+    """Of type `settings_type`."""
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
-        self.problem, self.params = problem, params
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
+        self.problem, self.params, self.settings = problem, params, params.algorithm
         self.step = 0
         self.samples = 0
         self.seen = Seen()
 
     @classmethod  # noqa: B027 - nothing by default
-    def check_space(cls, sizes: Sequence[int], params: SearchParams) -> None:
+    def check_space(cls, sizes: Sequence[int], settings: Any) -> None:
         """Reject a space that this algorithm cannot search; called before any training.
 
         Args:
             sizes: number of candidates per group.
-            params: the section `search`.
+            settings: of type `settings_type`.
 
         Raises:
             ValueError: it cannot; the message has the way out.
         """
+
+    @property
+    def start_weight(self) -> float | None:
+        """Factor of the logits of `Problem.start`; None: it has no distribution to start from."""
+        return None
 
     @property
     def evaluation_mode(self) -> EvaluationMode:

@@ -17,27 +17,29 @@ preferred, because repeated evaluations on the same images give no new informati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.settings import Params
-from models.search.algorithms.base import Algorithm, EvaluationMode, Result
+from models.search.algorithms.base import (
+    Algorithm,
+    EvaluationMode,
+    Result,
+    SampledSettings,
+    SharedParams,
+)
 from models.search.problem import Problem, as_choices
 from models.space.constrained import descend
 from models.space.distribution import Choices
-
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
 
 _TRIES = 30
 
 Fitness = Literal["supernet", "bn_indicator", "bn_indicator_per_layer"]
 
 
-class EvolutionSettings(Params):
-    """Of the algorithm `evolution`."""
+class PopulationSettings(SampledSettings):
+    """Of a regularised evolution."""
 
     population: int = Field(24, ge=2)
     """Population size; the initial members are random."""
@@ -47,6 +49,12 @@ class EvolutionSettings(Params):
     """Probability that a group (a layer's operator, a stage's channels) changes in a child."""
     crossover_share: float = Field(0.25, ge=0, le=1)
     """Share of the children that take each group from one of two parents."""
+
+
+class EvolutionSettings(PopulationSettings):
+    """Of the algorithm `evolution`."""
+
+    name: Literal["evolution"] = "evolution"
     fitness: Fitness = "supernet"
     """supernet: NLL of the recalibrated slice. bn_indicator(_per_layer): without images."""
 
@@ -63,7 +71,7 @@ class Population:
     def __init__(
         self,
         problem: Problem,
-        settings: EvolutionSettings,
+        settings: PopulationSettings,
         allowed: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.problem, self.settings = problem, settings
@@ -161,11 +169,11 @@ class Population:
 class Evolution(Algorithm):
     """`fixed_samples` architectures per step; the answer has the best fitness of all evaluated."""
 
-    name = "evolution"
+    settings_type = EvolutionSettings
+    settings: EvolutionSettings
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
-        self.settings = params.evolution
         by_supernet = self.settings.fitness == "supernet"
         self._indicator = None if by_supernet else problem.indicator(self.settings.fitness)
         self._population = Population(problem, self.settings)
@@ -185,7 +193,7 @@ class Evolution(Algorithm):
         Raises:
             InfeasibleBudgetError: nothing within the budgets was found.
         """
-        found = self._population.breed(self.params.fixed_samples, rng, set(self.seen.sums))
+        found = self._population.breed(self.settings.fixed_samples, rng, set(self.seen.sums))
         return found or [self.random_feasible(rng)]
 
     def value(self, result: Result) -> float:

@@ -13,30 +13,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from core.errors import UserError
-from core.settings import Params
-from models.search.algorithms.base import Algorithm, EvaluationMode, Result
+from models.search.algorithms.base import (
+    Algorithm,
+    EvaluationMode,
+    Result,
+    SampledSettings,
+    SharedParams,
+)
 from models.search.algorithms.predictor import fit_seen
 from models.search.problem import Problem, Scores, as_choices
 from models.space.block_tables import ChoicesNG
 from models.space.distribution import Choices, Vector
 from models.space.limits import InfeasibleBudgetError
 
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
-
 _CHUNK = 1 << 18
 _MOST = 10_000_000
 
 
-class ExhaustiveSettings(Params):
+class ExhaustiveSettings(SampledSettings):
     """Of the algorithm `exhaustive`."""
 
+    name: Literal["exhaustive"] = "exhaustive"
     by: Literal["predictor", "bn_indicator", "bn_indicator_per_layer", "supernet"] = "predictor"
     """Score of all architectures."""
     fitted_fraction: float = Field(0.5, gt=0, lt=1)
@@ -50,23 +53,24 @@ class ExhaustiveSettings(Params):
 class Exhaustive(Algorithm):
     """Scores all architectures; `fixed_samples` per step are evaluated or recorded."""
 
-    name = "exhaustive"
+    settings_type = ExhaustiveSettings
+    settings: ExhaustiveSettings
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
-        self.by = params.exhaustive.by
-        self.check_space(problem.sizes, params)
+        self.by = self.settings.by
+        self.check_space(problem.sizes, self.settings)
         self._indicator = problem.indicator(self.by) if self.by.startswith("bn_") else None
         self.promising: list[Choices] | None = None  # set once the predictor is fitted
 
     @classmethod
-    def check_space(cls, sizes: Sequence[int], params: SearchParams) -> None:
+    def check_space(cls, sizes: Sequence[int], settings: ExhaustiveSettings) -> None:
         """Reject a space with too many architectures.
 
         Raises:
             UserError: it has more than the limit for this score.
         """
-        settings, count = params.exhaustive, math.prod(sizes)
+        count = math.prod(sizes)
         if settings.by == "supernet":
             key, limit, what = "supernet_limit", settings.supernet_limit, "evaluates"
         else:
@@ -74,7 +78,7 @@ class Exhaustive(Algorithm):
         if count > limit:
             raise UserError(
                 f"the space has {count:,} architectures, but exhaustive search {what} at most "
-                f"{limit:,} (search.exhaustive.{key}). Use another search.algorithm, such as "
+                f"{limit:,} (search.algorithm.{key}). Use another search.algorithm, such as "
                 f"evolution, or a smaller space{_way_out(key, count)}."
             )
 
@@ -86,13 +90,13 @@ class Exhaustive(Algorithm):
     @property
     def fitted_steps(self) -> int:
         """Number of steps the predictor is fitted on."""
-        return max(1, round(self.params.exhaustive.fitted_fraction * self.params.steps))
+        return max(1, round(self.settings.fitted_fraction * self.params.steps))
 
     @cached_property
     def _best_scored(self) -> list[Choices]:
         """The best by the indicator, as many as the steps and the answer need."""
         assert self._indicator is not None
-        wanted = max(self.params.steps * self.params.fixed_samples, self.params.candidates)
+        wanted = max(self.params.steps * self.settings.fixed_samples, self.params.candidates)
         return best_of_all(self.problem, self._indicator, wanted)
 
     @cached_property
@@ -107,7 +111,7 @@ class Exhaustive(Algorithm):
         Raises:
             InfeasibleBudgetError: nothing is within the budgets.
         """
-        share = self.params.fixed_samples
+        share = self.settings.fixed_samples
         if self.by == "predictor":
             if self.step < self.fitted_steps:
                 return [self.random_feasible(rng) for _ in range(share)]
@@ -143,7 +147,7 @@ class Exhaustive(Algorithm):
 
     def _predicted_best(self) -> list[Choices]:
         """The architectures not evaluated yet with the lowest predicted NLL."""
-        wanted = (self.params.steps - self.fitted_steps) * self.params.fixed_samples
+        wanted = (self.params.steps - self.fitted_steps) * self.settings.fixed_samples
         predict = fit_seen(self.problem, self.seen).values
         found = best_of_all(
             self.problem, lambda choices_NG: -predict(choices_NG), wanted + len(self.seen.sums)
@@ -232,4 +236,4 @@ def _infeasible(problem: Problem, total: int) -> InfeasibleBudgetError:
 def _way_out(key: str, count: int) -> str:
     """Suggest raising the limit if it can be raised that far."""
     most = _MOST if key == "limit" else count
-    return f", or raise search.exhaustive.{key}" if count <= most else ""
+    return f", or raise search.algorithm.{key}" if count <= most else ""

@@ -14,14 +14,18 @@ random architecture that comes closest to this.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.settings import Params
-from models.search.algorithms.base import Algorithm, EvaluationMode, Result
-from models.search.algorithms.evolution import Population
+from models.search.algorithms.base import (
+    Algorithm,
+    EvaluationMode,
+    Result,
+    SharedParams,
+)
+from models.search.algorithms.evolution import Population, PopulationSettings
 from models.search.algorithms.operator_pool import (
     kept_operators,
     operators_csv,
@@ -31,18 +35,16 @@ from models.search.algorithms.operator_pool import (
 from models.search.problem import Problem
 from models.space.distribution import Choices
 
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
-
 _DEFAULTS = 15
 _COMPLETIONS = 24
 
 Allowed = list[list[int]]
 
 
-class HurricaneSettings(Params):
+class HurricaneSettings(PopulationSettings):
     """Of the algorithm `hurricane`."""
 
+    name: Literal["hurricane"] = "hurricane"
     operators_per_layer: int = Field(3, ge=1)
     """Top-k operators kept per layer by score; more if the budgets cannot be met with them."""
     late_share: float = Field(0.5, gt=0, lt=1)
@@ -54,11 +56,11 @@ class HurricaneSettings(Params):
 class Hurricane(Algorithm):
     """`fixed_samples` per step; the answer has the lowest NLL of all evaluated."""
 
-    name = "hurricane"
+    settings_type = HurricaneSettings
+    settings: HurricaneSettings
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
-        self.settings = params.hurricane
         self.operators = self.settings.operators_per_layer
         self.default: Choices | None = None  # its early part is fixed in stage 1
         self.winner: Choices | None = None  # its late part is fixed in stage 2
@@ -117,7 +119,7 @@ class Hurricane(Algorithm):
             self.default = self._default(rng)
             self._evolving = self._stage()
         known = set(self.seen.sums)
-        found = self._evolving.breed(self.params.fixed_samples, rng, known)
+        found = self._evolving.breed(self.settings.fixed_samples, rng, known)
         return found or [self.winner or self.default or self.random_feasible(rng)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
@@ -138,7 +140,7 @@ class Hurricane(Algorithm):
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
         """The lowest NLLs of both stages, then random architectures of the device's space."""
-        within = Population(self.problem, self.params.evolution, self.device_space())
+        within = Population(self.problem, self.settings, self.device_space())
 
         def draw(rng: np.random.Generator) -> Choices:
             return within.draw(rng, set()) or self.random_feasible(rng)
@@ -166,13 +168,13 @@ class Hurricane(Algorithm):
             here if (group in late) == (self.winner is None) else [fixed[group]]
             for group, here in enumerate(self.device_space())
         ]
-        return Population(self.problem, self.params.evolution, allowed)
+        return Population(self.problem, self.settings, allowed)
 
     def _widen(self, rng: np.random.Generator) -> None:
         """Keep more operators per layer until some architecture meets the budgets."""
         most = max(self.problem.sizes)
         while self.operators < most:
-            within = Population(self.problem, self.params.evolution, self.device_space())
+            within = Population(self.problem, self.settings, self.device_space())
             if within.draw(rng, set()) is not None:
                 return
             self.operators += 1
@@ -180,7 +182,7 @@ class Hurricane(Algorithm):
     def _default(self, rng: np.random.Generator) -> Choices:
         """Select an architecture within the budgets whose early part is fixed in stage 1."""
         allowed, cut = self.device_space(), self.first_late
-        within = Population(self.problem, self.params.evolution, allowed)
+        within = Population(self.problem, self.settings, allowed)
         drawn = [within.draw(rng, set()) or self.random_feasible(rng) for _ in range(_DEFAULTS)]
         late_NG = np.array(
             [[rng.choice(here) for here in allowed[cut:]] for _ in range(_COMPLETIONS)]

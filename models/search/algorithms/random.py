@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 
-from models.search.algorithms.base import Algorithm, Result
+from models.search.algorithms.base import Algorithm, Result, SampledSettings, SharedParams
 from models.search.problem import Problem
 from models.space.distribution import Choices, Distribution
 
-if TYPE_CHECKING:
-    from models.search.settings import SearchParams
+
+class RandomSettings(SampledSettings):
+    """Of the algorithm `random`."""
+
+    name: Literal["random"] = "random"
 
 
 class RandomSearch(Algorithm):
     """`fixed_samples` per step, all within the budgets; the answer has the lowest NLL."""
 
-    name = "random"
+    settings_type = RandomSettings
+    settings: RandomSettings
 
-    def __init__(self, problem: Problem, params: SearchParams) -> None:
+    def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         self._uniform = Distribution(problem.groups, "joint")
 
@@ -31,7 +35,7 @@ class RandomSearch(Algorithm):
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
         """Random architectures within the budgets."""
-        return [self.random_feasible(rng) for _ in range(self.params.fixed_samples)]
+        return [self.random_feasible(rng) for _ in range(self.settings.fixed_samples)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
         """Nothing to update; uniform weights."""

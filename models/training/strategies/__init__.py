@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.settings import Named
 from models.training.strategies.base import Strategy, Task
 from models.training.strategies.bn_only import BatchNormOnly
 from models.training.strategies.fair import Fair
@@ -12,7 +13,7 @@ from models.training.strategies.sandwich import Sandwich
 from models.training.strategies.spos import SinglePath
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
-    strategy.name: strategy
+    strategy.settings_type.model_fields["name"].default: strategy
     for strategy in (
         SinglePath,
         Fair,
@@ -22,4 +23,10 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     )
 }
 
-__all__ = ["STRATEGIES", "Strategy", "Task"]
+
+def build_strategy(task: Task, settings: Named) -> Strategy:
+    """Build the strategy of these settings."""
+    return STRATEGIES[settings.name](task, settings)
+
+
+__all__ = ["STRATEGIES", "Strategy", "Task", "build_strategy"]

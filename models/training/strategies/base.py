@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from core.distributed import ALONE, Processes
-from core.settings import Params
+from core.settings import Named
 from data.stream import Batch
 from models.nets.features import ForwardResult, supernet_features
 from models.nets.shared_cells import SharedLinear, SlicedNorm
@@ -20,7 +20,6 @@ from models.space.architecture import Architecture
 from models.space.space import SearchSpace
 from models.training.loop import Objective, Outcome, outcome
 
-S = TypeVar("S", bound=Params)
 PATHS = 2
 """Separates a strategy's random streams from those of the data stream with the same seed."""
 
@@ -33,7 +32,6 @@ class Task:
         objective: the loss on labels.
         seed: of the paths.
         images: size of the training split.
-        settings: of the strategy; None for its defaults.
         precision: compute precision; weights and losses stay float32.
         processes: those that share each batch.
     """
@@ -43,7 +41,6 @@ class Task:
     objective: Objective
     seed: int
     images: int
-    settings: Params | None = None
     precision: torch.dtype = torch.float32
     processes: Processes = ALONE
 
@@ -56,11 +53,11 @@ class Strategy(ABC):
     supernet's weights (a mean teacher, a queue) is saved by `state` and loaded by `restore`.
     """
 
-    name: ClassVar[str]
+    settings_type: ClassVar[type[Named]]
     views: ClassVar[int] = 1
     """Augmentations of each image that a step needs: 1 or 2."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, settings: Named) -> None:
         self.task = task
         self.supernet, self.space, self.objective = task.supernet, task.space, task.objective
         for module in self.supernet.modules():
@@ -76,9 +73,14 @@ class Strategy(ABC):
         """Add the gradients of one step, or of one part of its batch, to the parameters."""
 
     @property
+    def classifier_epochs(self) -> float:
+        """Final epochs that train only the classifier on labels; 0 if the steps train it."""
+        return 0.0
+
+    @property
     def classifies(self) -> bool:
         """Whether the classifier is trained; otherwise a linear probe evaluates the supernet."""
-        return True
+        return self.classifier_epochs == 0
 
     def trainable(self) -> Iterable[nn.Parameter]:
         """The parameters that are trained."""
@@ -118,15 +120,6 @@ class Strategy(ABC):
         loss = self.objective(logits_NK, batch)
         backward(loss if share == 1 else share * loss)
         return outcome(loss, logits_NK, batch)
-
-
-def settings_of(task: Task, kind: type[S]) -> S:
-    """The task's settings, which must be of this kind; its defaults if there are none."""
-    if task.settings is None:
-        return kind()
-    if not isinstance(task.settings, kind):
-        raise TypeError(f"these settings are {type(task.settings).__name__}, not {kind.__name__}")
-    return task.settings
 
 
 def last_layers(supernet: Supernet) -> list[SharedLinear]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from torch import nn
 
+from core.settings import Named
 from models.nets.shared_cells import SlicedNorm
 from models.training.strategies.base import Task, last_layers
 from models.training.strategies.spos import SinglePath
+
+
+class BatchNormOnlySettings(Named):
+    """Of the strategy `bn_only`."""
+
+    name: Literal["bn_only"] = "bn_only"
 
 
 class BatchNormOnly(SinglePath):
@@ -18,10 +26,10 @@ class BatchNormOnly(SinglePath):
     The BN indicator needs only the scales gamma, and converges early.
     """
 
-    name = "bn_only"
+    settings_type = BatchNormOnlySettings
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
+    def __init__(self, task: Task, settings: Named) -> None:
+        super().__init__(task, settings)
         self.supernet.requires_grad_(False)
         for module in self.supernet.modules():
             if isinstance(module, SlicedNorm):

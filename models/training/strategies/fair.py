@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+from core.settings import Named
 from data.stream import Batch
 from models.space.architecture import Architecture
 from models.training.loop import Outcome
 from models.training.strategies.base import PATHS, Strategy, Task, mean_outcome
+
+
+class FairSettings(Named):
+    """Of the strategy `fair`."""
+
+    name: Literal["fair"] = "fair"
 
 
 class Fair(Strategy):
@@ -23,10 +32,10 @@ class Fair(Strategy):
     costs as much as that many steps of `spos`.
     """
 
-    name = "fair"
+    settings_type = FairSettings
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
+    def __init__(self, task: Task, settings: Named) -> None:
+        super().__init__(task, settings)
         self._substeps = max(len(group.candidates) for group in task.space.groups)
 
     def paths(self, step: int) -> tuple[Architecture, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,28 +15,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.settings import Params
+from core.settings import Named
 from data.stream import Batch
 from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import initialise
 from models.space.architecture import Architecture
 from models.training.loop import Outcome
-from models.training.strategies.base import (
-    PATHS,
-    Strategy,
-    Task,
-    backward,
-    last_layers,
-    settings_of,
-)
+from models.training.strategies.base import PATHS, Strategy, Task, backward, last_layers
 
 _INITIAL = 4
 """Separates the random stream of projection and initial queue from that of the supernet."""
 
 
-class PiSettings(Params):
+class PiSettings(Named):
     """Of the strategy `pi`."""
 
+    name: Literal["pi"] = "pi"
     temperature: float = Field(0.2, gt=0)
     """Of InfoNCE, as in the paper. Lower values weight the nearest negatives more."""
     dimensions: int = Field(128, ge=2)
@@ -61,12 +55,6 @@ class Projection(nn.Module):
     In addition, its input and hidden layer have batch norm. The pooled features of a small network
     are nearly parallel, so that without it the loss stayed at chance for every learning rate tried;
     it also removes differences between the paths' means.
-
-    Args:
-        width: features of the supernet.
-        dimensions: of the result.
-        generator: of the initial weights.
-        synchronised: normalise over the batch of all processes.
     """
 
     def __init__(
@@ -116,18 +104,18 @@ class CrossPath(Strategy):
     The reported accuracy is the share of images whose key is identified among the negatives.
     """
 
-    name = "pi"
+    settings_type = PiSettings
     views = 2
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.settings = settings_of(task, PiSettings)
-        self.student = Student(task, self.settings.dimensions)
+    def __init__(self, task: Task, settings: PiSettings) -> None:
+        super().__init__(task, settings)
+        self.settings = settings
+        self.student = Student(task, settings.dimensions)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).train()
         device = next(task.supernet.parameters()).device
-        keys = max(1, min(self.settings.queue, task.images // 2))
+        keys = max(1, min(settings.queue, task.images // 2))
         generator = torch.Generator().manual_seed(task.seed + _INITIAL)
-        drawn_QD = torch.randn(keys, self.settings.dimensions, generator=generator)
+        drawn_QD = torch.randn(keys, settings.dimensions, generator=generator)
         self.queue_QD = functional.normalize(drawn_QD, dim=1).to(device)
         self.oldest = 0
         self.steps = 0
@@ -136,9 +124,9 @@ class CrossPath(Strategy):
         self._followers = {id(student): teacher for student, teacher in pairs}
 
     @property
-    def classifies(self) -> bool:
-        """Only if the loss includes labels."""
-        return self.settings.supervised_weight > 0
+    def classifier_epochs(self) -> float:
+        """Final epochs for the classifier, unless the loss includes labels."""
+        return 0.0 if self.settings.supervised_weight > 0 else self.settings.classifier_epochs
 
     def trainable(self) -> list[nn.Parameter]:
         """The supernet and the projection."""

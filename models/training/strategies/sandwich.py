@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field
 from torch.nn import functional
 
-from core.settings import Params
+from core.settings import Named
 from data.stream import Batch
 from models.space.architecture import Architecture
 from models.space.costs import block_flops
 from models.training.loop import Outcome, outcome
-from models.training.strategies.base import (
-    PATHS,
-    Strategy,
-    Task,
-    backward,
-    mean_outcome,
-    settings_of,
-)
+from models.training.strategies.base import PATHS, Strategy, Task, backward, mean_outcome
 
 
-class SandwichSettings(Params):
+class SandwichSettings(Named):
     """Of the strategy `sandwich`."""
 
+    name: Literal["sandwich"] = "sandwich"
     random_networks: int = Field(2, ge=0)
     """Random architectures per step besides the largest and the smallest; the paper uses 2."""
 
@@ -36,11 +32,11 @@ class Sandwich(Strategy):
     between strategies.
     """
 
-    name = "sandwich"
+    settings_type = SandwichSettings
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.settings = settings_of(task, SandwichSettings)
+    def __init__(self, task: Task, settings: SandwichSettings) -> None:
+        super().__init__(task, settings)
+        self.settings = settings
         self._largest = self.space.extreme(block_flops, largest=True)
         self._smallest = self.space.extreme(block_flops)
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import numpy as np
 
+from core.settings import Named
 from data.stream import Batch
 from models.space.architecture import Architecture
 from models.training.loop import Outcome
 from models.training.strategies.base import PATHS, Strategy
 
 
+class SinglePathSettings(Named):
+    """Of the strategy `spos`."""
+
+    name: Literal["spos"] = "spos"
+
+
 class SinglePath(Strategy):
     """Each step trains one uniformly random architecture."""
 
-    name = "spos"
+    settings_type: ClassVar[type[Named]] = SinglePathSettings
 
     def paths(self, step: int) -> tuple[Architecture, ...]:
         """One random architecture."""

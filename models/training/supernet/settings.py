@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
 from core.launch import check_parts
-from core.settings import Params, nearest
+from core.settings import Named, OneOf
 from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES
-from models.training.strategies.pi import PiSettings
-from models.training.strategies.sandwich import SandwichSettings
+from models.training.strategies.spos import SinglePathSettings
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -22,12 +21,11 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class SupernetParams(LearningParams):
     """How the supernet is trained, and how it is evaluated afterwards."""
 
-    strategy: str = "spos"
-    """Name of the training strategy: spos, fair, sandwich, bn_only or pi."""
-    sandwich: SandwichSettings = SandwichSettings()
-    """Settings of the strategy `sandwich`; others do not read them."""
-    pi: PiSettings = PiSettings()
-    """Settings of the strategy `pi`; others do not read them."""
+    strategy: Annotated[
+        Named, OneOf("strategy", [strategy.settings_type for strategy in STRATEGIES.values()])
+    ] = SinglePathSettings()
+    """Which paths a step trains, and on what: spos, fair, sandwich, bn_only or pi. With settings:
+    `{name: pi, queue: 4096}`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Compute precision (autocast); weights, statistics and losses stay float32."""
     channels_last: bool = True
@@ -48,13 +46,6 @@ class SupernetParams(LearningParams):
     recalibration_batches: int = Field(16, ge=1)
     """Training batches for those networks' batch norms."""
 
-    @field_validator("strategy")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in STRATEGIES:
-            raise ValueError(f"unknown strategy '{name}'.{nearest(name, STRATEGIES)}")
-        return name
-
     @field_validator("processes", "accumulate")
     @classmethod
     def _divides(cls, count: int, info: ValidationInfo) -> int:
@@ -64,12 +55,6 @@ class SupernetParams(LearningParams):
         if batch is not None:
             check_parts(batch, parts)
         return count
-
-    @property
-    def settings(self) -> Params | None:
-        """Settings of the selected strategy, if it has any."""
-        found = getattr(self, self.strategy, None)
-        return found if isinstance(found, Params) else None
 
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe, with accumulated gradients."""

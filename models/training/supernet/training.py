@@ -13,9 +13,9 @@ from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images, learn_with_checkpoints
 from models.training.loop import Batches, Objective, Recipe, Run, parts, train
-from models.training.strategies import STRATEGIES, Strategy, Task
+from models.training.strategies import Strategy, Task, build_strategy
 from models.training.strategies.base import last_layers
-from models.training.strategies.spos import SinglePath
+from models.training.strategies.spos import SinglePath, SinglePathSettings
 from models.training.supernet.settings import PRECISIONS, SupernetParams
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def train_supernet(
     learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
     if not strategy.classifies:
         # A kill from here on repeats only these few steps: the checkpoint has the features.
-        steps = max(1, round(params.pi.classifier_epochs * stream.steps_per_epoch))
+        steps = max(1, round(strategy.classifier_epochs * stream.steps_per_epoch))
         fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
 
@@ -58,7 +58,7 @@ def fit_last_layer(task: Task, batches: Batches, steps: int) -> None:
     layers = nn.ModuleList(last_layers(task.supernet))
     task.supernet.requires_grad_(False)
     layers.requires_grad_(True)
-    learner, recipe = SinglePath(task), Recipe(steps, LAST_LAYER_RATE)
+    learner, recipe = SinglePath(task, SinglePathSettings()), Recipe(steps, LAST_LAYER_RATE)
     run = Run(task.supernet, recipe, layers.parameters(), processes=task.processes)
     train(run, batches, learner.learn)
     task.supernet.requires_grad_(True)
@@ -80,11 +80,10 @@ def build(
         Objective(space.classes, params.label_smoothing),
         params.seed,
         len(images.train),
-        params.settings,
         PRECISIONS[params.precision],
         processes,
     )
-    return STRATEGIES[params.strategy](task)
+    return build_strategy(task, params.strategy)
 
 
 def feed(

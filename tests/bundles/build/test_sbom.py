@@ -8,7 +8,7 @@ import re
 import jsonschema
 import pytest
 
-from bundles.build.packages import closure
+from bundles.build.sbom import closure
 from bundles.read import read_bundle
 
 DEVICES = ["cpu", "edge", "gpu"]

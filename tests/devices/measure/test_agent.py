@@ -23,8 +23,8 @@ import pytest
 
 from devices.device import Budget, Device, DeviceError, ImportedTable
 from devices.measure.agent.jobs import SCHEMA, JobError, check_job
+from devices.measure.agent.machine import RUNTIMES
 from devices.measure.agent.pack import build_zipapp, packed_files
-from devices.measure.agent.runtimes import RUNTIMES
 from devices.measure.agent.server import LEAST_TOKEN, TOKEN_VARIABLE, read_token
 from devices.measure.client import Timeouts
 from devices.measure.interleaved import MeasurementError, Protocol
@@ -111,7 +111,7 @@ def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
     )
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(1, 1, 8, 8)).astype(np.float32) for _ in range(5)]
-    there, here = (b.outputs(small, images) for b in (target, LocalTarget(device())))
+    there, here = (b.outputs(small, images) for b in (target, LocalTarget("phone", device())))
     assert there.shape == (5, 5)
     assert there.dtype == np.float32
     np.testing.assert_array_equal(there, here)
@@ -279,18 +279,20 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "no threads": ({"threads": 0}, "threads"),
     "true threads": ({"threads": True}, "threads"),
     "no unit": ({"unit": None}, "unit"),
-    "a unit that the runtime has not": ({"unit": "GPU"}, "unit 'GPU': known are CPU"),
+    "a unit that the runtime has not": ({"unit": "GPU"}, "unit must be one of CPU"),
     "a path for a unit": ({"backend": "openvino", "unit": "GPU.1/.."}, "unit"),
     "no time": ({"seconds": float("nan")}, "seconds"),
     "no files": ({"files": []}, "files"),
-    "a path for a name": ({"files": [{"name": "../x", "bytes": 1, "sha256": ""}]}, "bad name"),
-    "a hidden name": ({"files": [{"name": ".x", "bytes": 1, "sha256": ""}]}, "bad name"),
+    "a path for a name": ({"files": [{"name": "../x", "bytes": 1, "sha256": ""}]}, "files: name"),
+    "a hidden name": ({"files": [{"name": ".x", "bytes": 1, "sha256": ""}]}, "files: name"),
     "the agent's own name": (
         {"files": [{"name": "answer.json", "bytes": 1, "sha256": ""}], "model": "answer.json"},
         "own",
     ),
     "one name twice": ({"files": [{"name": "x", "bytes": 1, "sha256": ""}] * 2}, "differ"),
     "another model": ({"model": "y.onnx"}, "model"),
+    "a list for a model": ({"model": []}, "model"),
+    "a number for a file": ({"files": [7]}, "files"),
     "no protocol": ({"protocol": None}, "protocol"),
     "an endless protocol": ({"protocol": ENDLESS | {"blocks": 10**9}}, "blocks"),
     "a protocol without an end": ({"protocol": ENDLESS | {"time_limit_s": 0}}, "time_limit_s"),
@@ -319,7 +321,7 @@ def test_a_job_with_something_wrong_in_it_is_refused_by_the_fields_name(
         (b"[" * 60_000, "not JSON"),
         (b"\x80\x04.\n", "not JSON"),
         (b"{}\n", "schema"),
-        (b"null", "schema"),
+        (b"null", "object"),
     ],
 )
 def test_what_is_no_job_is_refused_and_the_agent_lives(
@@ -415,7 +417,7 @@ def test_no_runtime_reports_to_its_maker(
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from devices.measure.agent.runtimes import RUNTIMES\n"
+        "from devices.measure.agent.machine import RUNTIMES\n"
         "os.register_at_fork(before=lambda: print('forked'))\n"
         f"RUNTIMES[{name!r}](Path(sys.argv[1]), 1)\n"
         "print(sorted(os.listdir(os.environ['TMPDIR'])), 'openvino_telemetry.main' in sys.modules)"

@@ -56,13 +56,13 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
         budget = Budget(latency_ms=50.0)
         device = Device.model_validate(settings | {"budget": budget})
         clock, models = LatencyReference.read(out), {"same": out / REFERENCE}
-        found = clock.measure("phone", RemoteTarget(agent.client(), device), models, QUICK)["same"]
+        found = clock.measure(RemoteTarget(agent.client(), device), models, QUICK)["same"]
         assert found.ms == pytest.approx(found.ratio * content["reference_ms"])
         two = device.model_copy(update={"threads": 2})
         with pytest.raises(UserError, match="session threads was 1 and is 2"):
-            clock.measure("phone", RemoteTarget(agent.client(), two), models, QUICK)
+            clock.measure(RemoteTarget(agent.client(), two), models, QUICK)
         agent.kill()
         with pytest.raises(DeviceError, match="'phone' does not answer"):
-            clock.measure("phone", open_target("phone", device, SOON), models, QUICK)
+            clock.measure(open_target("phone", device, SOON), models, QUICK)
     finally:
         agent.kill()

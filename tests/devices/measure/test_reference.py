@@ -45,7 +45,7 @@ def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> 
     (tmp_path / REFERENCE).write_bytes(to_onnx(network, (1, 28, 28)))
     models = {"same": tmp_path / REFERENCE}
     measured = LatencyReference.read(tmp_path).measure(
-        "x", open_target("x", HERE), models, Protocol(5, 20, time_limit_s=0.5)
+        open_target("x", HERE), models, Protocol(5, 20, time_limit_s=0.5)
     )
     found = measured["same"]
     assert found.ms == pytest.approx(found.ratio * 7.0)
@@ -58,7 +58,7 @@ def test_what_was_measured_on_another_machine_is_never_mixed_with_this_one(tmp_p
     words = r"table of 'x' is stale: processor was 'Abacus 9000' and is .*runtime version was '0.1'"
     with pytest.raises(UserError, match=f"{words}.*netwright profile x"):
         LatencyReference.read(tmp_path).measure(
-            "x", open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
+            open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5)
         )
 
 

@@ -16,9 +16,9 @@ from models.nets.weights import to_bytes
 from models.search.settings import SearchParams
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
-from tests.worlds import kill_after, write_digits
+from tests.support import ROOT
+from tests.worlds import kill_after, search_params, write_digits
 
-UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
 SPACE = """
 name: tiny
 sizes: [8, 64]
@@ -29,9 +29,8 @@ stages:
 head: {operator: classifier, settings: {width: 16}}
 """  # noqa: E501
 PARAMS = """
-search: {algorithm: fp_nas, steps: 30, learning_rate: 1.0, batch: 64, inverse_temperature: 0.3,
-  control_variate: true, cost_weight: 10.0, samples_per_nat: 0.5, min_samples: 2, max_samples: 8,
-  fixed_samples: 3, coarse_fraction: 0.5, candidates: 5, checkpoint_every: 1}
+search: {algorithm: {name: fp_nas, learning_rate: 1.0, samples_per_nat: 0.5, min_samples: 2,
+  max_samples: 8}, steps: 30, batch: 64, candidates: 5, checkpoint_every: 1}
 rank: {indicator: supernet_accuracy, images: 150, recalibration_batches: 2, batch: 64,
   truth_architectures: 3, truth_steps: 6, truth_batch: 32, truth_learning_rate: 0.05,
   bootstrap: 100}
@@ -60,7 +59,7 @@ class World:
         if stage == "search":
             profile = "unmeasured" if device == "gpu" else "profile"
             paths["profile"] = self.root / profile
-            paths["start"] = UNIFORM
+            paths["start"] = ROOT / "models/inputs/start"
         if stage == "rank":
             paths["choice"] = out.with_name(f"{out.name}-choice.json")
         words = [f"--device={device}"] if stage == "search" else []
@@ -96,6 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def params() -> Callable[..., SearchParams]:
-    """The section `search` of the small world, with changes."""
+    """The section `search` of the small world for an algorithm, with changes."""
     section = YAML(typ="safe").load(PARAMS)["search"]
-    return lambda **changes: SearchParams.model_validate(section | changes)
+    usual = section | section["algorithm"] | {"fixed_samples": 3}
+    return lambda algorithm, **changes: search_params(algorithm, usual, **changes)

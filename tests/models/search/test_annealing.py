@@ -83,9 +83,7 @@ def test_cold_chains_only_descend_and_hot_ones_wander() -> None:
 @pytest.fixture
 def trained(params: Callable[..., SearchParams]) -> Annealing:
     slopes = np.array([0.5, -0.2, 0.1, -0.4, 0.0, 0.3, -0.1])
-    section = params(
-        algorithm="annealing", steps=20, fixed_samples=3, annealing={"informative_fraction": 0.5}
-    )
+    section = params("annealing", steps=20, fixed_samples=3, informative_fraction=0.5)
     searched = Annealing(limited(6), section)
     for step in range(20):
         proposed = searched.propose(np.random.default_rng(step))
@@ -136,7 +134,7 @@ def test_informative_architectures_teach_more_than_random_ones(
         features_NF -= np.repeat([1 / (2 + i % 4) for i in range(7)], [2 + i % 4 for i in range(7)])
         return float(np.linalg.slogdet(features_NF.T @ features_NF + 0.1 * np.eye(23))[1])
 
-    section = params(algorithm="annealing", steps=6, fixed_samples=4)
+    section = params("annealing", steps=6, fixed_samples=4)
     searched = Annealing(limited(99), section.model_copy(update={"steps": 100}))
     chosen: list[Choices] = []
     for step in range(6):

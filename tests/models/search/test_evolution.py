@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from core.errors import UserError
 from models.search.algorithms.base import Result
 from models.search.algorithms.evolution import Evolution, EvolutionSettings, Population
 from models.search.problem import Problem
+from models.search.settings import SearchParams
 from models.space.distribution import Choices
 from models.space.groups import Group, single
 
@@ -93,10 +95,9 @@ def test_only_allowed_candidates_are_born() -> None:
             population.add(choices, 0.0)
 
 
-def test_the_bn_indicator_replaces_images(params: object) -> None:
+def test_the_bn_indicator_replaces_images(params: Callable[..., SearchParams]) -> None:
     weights = np.array([3.0, -1.0, 2.0, 1.0, 0.5, 4.0])
-    settings = {"algorithm": "evolution", "steps": 40, "evolution": {"fitness": "bn_indicator"}}
-    section = params(**settings)  # type: ignore[operator]
+    section = params("evolution", steps=40, fitness="bn_indicator")
     with pytest.raises(UserError, match="no score 'bn_indicator'"):
         Evolution(problem(), section)
     known = problem(indicators={"bn_indicator": lambda choices_NG: choices_NG @ weights})

@@ -58,12 +58,12 @@ def test_the_answer_is_what_brute_force_finds(
         problem = dataclasses.replace(problem, excesses=problem.excess_of)
     within = [c for c in ALL if problem.excess(c) <= 0]
     expected = sorted(within, key=lambda c: -SCORE[c])[:7]
-    section = params(algorithm="exhaustive", exhaustive={"by": "bn_indicator"})
+    section = params("exhaustive", by="bn_indicator")
     assert run(Exhaustive(problem, section), lambda c: 0.0, 3) == expected
 
 
 def test_a_tiny_space_is_evaluated_whole(params: Make) -> None:
-    section = params(algorithm="exhaustive", steps=10, exhaustive={"by": "supernet"})
+    section = params("exhaustive", steps=10, by="supernet")
     searched = Exhaustive(limited(9.0), section)
     answer = run(searched, lambda c: float(SCORE[c]), 10)
     within = [c for c in ALL if searched.problem.excess(c) <= 0]
@@ -79,7 +79,7 @@ def test_a_predictor_finds_the_optimum_of_what_it_can_express(params: Make) -> N
         return float(sum(part[c] for part, c in zip(parts, choices, strict=True)))
 
     problem = limited(9.0)
-    searched = Exhaustive(problem, params(algorithm="exhaustive", steps=20, fixed_samples=4))
+    searched = Exhaustive(problem, params("exhaustive", steps=20, fixed_samples=4))
     best = min((c for c in ALL if problem.excess(c) <= 0), key=nll)
     assert run(searched, nll, 20)[0] == best
     assert searched.samples == 80
@@ -89,10 +89,9 @@ def test_a_space_too_large_is_refused_with_its_size_and_the_way_out(params: Make
     groups = tuple(single(f"g{i}", "v", tuple(range(10))) for i in range(8))
     huge = Problem(groups, lambda c: 0.0, 64)
     with pytest.raises(UserError, match=r"100,000,000 architectures.*10,000,000.*evolut"):
-        Exhaustive(huge, params(algorithm="exhaustive"))
-    settings = {"by": "supernet", "supernet_limit": 100}
-    with pytest.raises(UserError, match=r"360 .*at most 100 .*raise search\.exhaustive"):
-        Exhaustive(limited(9.0), params(algorithm="exhaustive", exhaustive=settings))
+        Exhaustive(huge, params("exhaustive"))
+    with pytest.raises(UserError, match=r"360 .*at most 100 .*raise search\.algorithm"):
+        Exhaustive(limited(9.0), params("exhaustive", by="supernet", supernet_limit=100))
 
 
 def test_that_nothing_is_within_the_budgets_comes_with_the_nearest() -> None:

@@ -59,10 +59,14 @@ def run(searched: Hurricane, steps: int, first: int = 0) -> list[list[Choices]]:
 
 
 def make(params: Callable[..., SearchParams], problem: Problem, **changes: object) -> Hurricane:
-    settings = {"operators_per_layer": 1, "late_share": 0.5, "late_steps": 0.5} | changes
-    evolution = {"population": 6, "tournament": 3}
-    section = params(algorithm="hurricane", steps=20, hurricane=settings, evolution=evolution)
-    return Hurricane(problem, section)
+    settings = {
+        "operators_per_layer": 1,
+        "late_share": 0.5,
+        "late_steps": 0.5,
+        "population": 6,
+        "tournament": 3,
+    }
+    return Hurricane(problem, params("hurricane", steps=20, **settings | changes))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])

@@ -83,7 +83,7 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
     }
     kept = limits(device(**budget), table)
     require_feasible(world.space, "phone", kept)
-    searched = FpNas(problem_of(world.space, kept, 64), params(steps=8))
+    searched = FpNas(problem_of(world.space, kept, 64), params("fp_nas", steps=8))
     search(
         searched,
         world.space.architecture,

@@ -13,15 +13,15 @@ from core.files import FileFormatError, read_json, write_json
 from core.schemas import START
 from core.stage import run_stage
 from models.search.algorithms import ALGORITHMS
+from models.search.algorithms.parsec import Parsec
 from models.search.problem import Problem
-from models.search.settings import SearchParams
 from models.search.start import Start
 from models.space.distribution import SCHEMA as DISTRIBUTION
 from models.space.distribution import Distribution, Form
 from models.space.space import SearchSpace
 from stages.search import search
-
-UNIFORM = Path(__file__).resolve().parents[3] / "stages" / "search" / "uniform.json"
+from tests.support import ROOT
+from tests.worlds import search_params
 
 
 def saved(file: Path, space: SearchSpace, form: Form = "joint", scale: float = 2.0) -> Distribution:
@@ -36,19 +36,30 @@ def searched(flags: list[str], out: Path) -> dict[str, Any]:
     return read_json(out / "start.json", START)
 
 
-def test_the_uniform_start_knows_no_name(world: Any) -> None:
-    start = Start.read(UNIFORM, world.space.groups, 1.0)
+def test_an_empty_folder_is_the_uniform_start(world: Any) -> None:
+    start = Start.read(ROOT / "models/inputs/start", world.space.groups)
     assert (start.distribution, start.matched.found, start.describe(True)) == (None, (), "")
-    assert start.report(used=True)["used"] is False
+    assert start.report(0.5)["used"] is False
+
+
+def test_a_folder_stands_for_its_distribution(world: Any, tmp_path: Path) -> None:
+    whole = saved(tmp_path / "distribution.json", world.space)
+    found = Start.read(tmp_path, world.space.groups).distribution
+    assert found is not None
+    assert found.entropy() == whole.entropy()
+    (tmp_path / "distribution.json").rename(tmp_path / "other.json")
+    with pytest.raises(FileFormatError, match=r"has files, but no distribution\.json"):
+        Start.read(tmp_path, world.space.groups)
 
 
 def test_weight_flattens_a_start(world: Any, tmp_path: Path) -> None:
     whole = saved(tmp_path / "saved.json", world.space)
+    start = Start.read(tmp_path / "saved.json", world.space.groups).distribution
+    problem = Problem(world.space.groups, lambda choices: 0.0, 64, start=start)
     entropies = []
     for weight in (1.0, 0.5, 0.0):
-        start = Start.read(tmp_path / "saved.json", world.space.groups, weight).distribution
-        assert start is not None
-        entropies.append(start.entropy())
+        here = Parsec(problem, search_params("parsec", {}, start_weight=weight)).distribution
+        entropies.append(here.entropy())
     assert entropies[0] == pytest.approx(whole.entropy())
     assert entropies == sorted(entropies)
     assert entropies[2] == pytest.approx(Distribution(world.space.groups, "joint").entropy())
@@ -60,14 +71,10 @@ def test_fp_nas_and_parsec_begin_with_the_starts_probabilities(
 ) -> None:
     product = saved(tmp_path / "saved.json", world.space, "factorised")
     write_json(tmp_path / "saved.json", DISTRIBUTION, product.as_form(form).to_json())
-    start = Start.read(tmp_path / "saved.json", world.space.groups, 1.0).distribution
+    start = Start.read(tmp_path / "saved.json", world.space.groups).distribution
     problem = Problem(world.space.groups, lambda choices: 0.0, 64, start=start)
     for name in ("fp_nas", "parsec"):
-        params = SearchParams(
-            algorithm=name, steps=4, batch=64, learning_rate=1.0, inverse_temperature=0.3,
-            cost_weight=1.0, samples_per_nat=0.5, min_samples=2, max_samples=8, fixed_samples=3,
-            coarse_fraction=0.5, candidates=2, checkpoint_every=1, threads=1, seed=0,
-        )  # fmt: skip
+        params = search_params(name, {}, start_weight=1.0)
         here = ALGORITHMS[name](problem, params).distribution
         assert here is not None
         for choices in [(0,) * len(world.space.groups), (1,) * len(world.space.groups)]:
@@ -87,8 +94,9 @@ def test_a_search_continues_another_and_reports_what_matched(
     assert report["unused"] == []
     assert all(group["uniform"] == [] for group in report["groups"].values())
     assert "logits matched by name" in capsys.readouterr().out
-    start = Start.read(first / "distribution.json", world.space.groups, 0.5).distribution
+    start = Start.read(first / "distribution.json", world.space.groups).distribution
     assert start is not None
+    start = start.with_logits(0.5 * start.logits)
     with (second / "history.csv").open() as file:
         began = float(next(csv.DictReader(file))["entropy"])
     assert began == pytest.approx(start.as_form("factorised").entropy(), abs=1e-6)
@@ -106,4 +114,4 @@ def test_a_start_that_is_no_distribution_is_refused(
 ) -> None:
     (tmp_path / "start.json").write_text(json.dumps(content))
     with pytest.raises(error, match=message):
-        Start.read(tmp_path / "start.json", world.space.groups, 1.0)
+        Start.read(tmp_path / "start.json", world.space.groups)
