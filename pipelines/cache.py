@@ -80,10 +80,8 @@ def _md5(file: Path) -> str | None:
 def drop_damaged(root: Path, stage: Stage) -> list[str]:
     """Remove cached objects of a stage's outputs whose hash differs from their name.
 
-    Outputs that contain them are removed too, so that DVC neither restores nor keeps them.
-
-    Returns:
-        The damaged files, from the repository's root; empty if there are none.
+    Outputs that contain them are removed too, so that DVC neither restores nor keeps them. Returns
+    the damaged files, from the repository's root.
     """
     recorded = read_mapping(root / LOCK).get("stages", {}).get(stage.name, {}).get("outs", [])
     cache, damaged = cache_folder(root), []

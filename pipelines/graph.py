@@ -110,11 +110,7 @@ class Graph:
 
 
 def find_root(start: Path) -> Path:
-    """The repository's root: the nearest folder with a `dvc.yaml`, `start` or above it.
-
-    Raises:
-        GraphError: there is none.
-    """
+    """The nearest folder with a `dvc.yaml`, `start` or above it; GraphError if there is none."""
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file():
             return folder
@@ -125,11 +121,7 @@ def find_root(start: Path) -> Path:
 
 
 def read_graph(root: Path) -> Graph:
-    """Read the graph of the repository at `root`.
-
-    Raises:
-        GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
-    """
+    """Read the graph; GraphError if DVC refuses `dvc.yaml`, or a `meta` has an unknown key."""
     with open_repository(root) as repo:
         return build_graph(repo, root)
 

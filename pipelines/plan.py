@@ -33,13 +33,10 @@ class Plan:
 
 
 def make_plan(root: Path) -> Plan:
-    """Find the stale stages of all devices.
+    """Find the stale stages of all devices; GraphError if DVC cannot read the repository.
 
     Stages downstream of a stale one are included; DVC skips them at run time if their inputs turn
     out to be unchanged.
-
-    Raises:
-        GraphError: the graph cannot be read.
     """
     with open_repository(root) as repo:
         graph = build_graph(repo, root)
@@ -47,17 +44,10 @@ def make_plan(root: Path) -> Plan:
 
 
 def restrict_to_devices(plan: Plan, devices: Sequence[str]) -> Plan:
-    """Restrict a full plan to the stages that some devices need.
+    """Restrict a full plan to the stages that some devices need; all if there are none.
 
     Stages of the others are left out, and so is the release, unless every other bundle is up to
-    date.
-
-    Args:
-        plan: the full plan.
-        devices: names of devices; empty: all.
-
-    Raises:
-        GraphError: a device is unknown.
+    date. Raises GraphError if a device is unknown.
     """
     graph = plan.graph
     check_devices(graph, devices)
@@ -72,11 +62,7 @@ def restrict_to_devices(plan: Plan, devices: Sequence[str]) -> Plan:
 
 
 def check_devices(graph: Graph, devices: Sequence[str]) -> None:
-    """Check that all devices are known.
-
-    Raises:
-        GraphError: a device is unknown; the message has the nearest name.
-    """
+    """Raise GraphError if a device is unknown; the message has the nearest name."""
     for name in devices:
         if name not in graph.devices:
             raise GraphError(f"params.yaml has no device '{name}'.{nearest(name, graph.devices)}")

@@ -57,11 +57,7 @@ def back_up_lock(root: Path) -> None:
 
 
 def read_mapping(file: Path) -> Mapping[str, Any]:
-    """Read a YAML file of DVC's quickly; an empty mapping if it does not exist.
-
-    Raises:
-        ValueError: it is not a YAML mapping.
-    """
+    """Read a YAML mapping of DVC's quickly, empty if there is no file; ValueError if it is none."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

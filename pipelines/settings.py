@@ -86,14 +86,9 @@ def _kinds(annotation: Any) -> list[type]:
 
 
 def settings_of(values: Mapping[str, Any], section: str | None) -> list[Setting]:
-    """The settings of one section, or of all, with their values.
+    """The settings of a section or root key, or of all, with their values.
 
-    Args:
-        values: the sections, as their classes.
-        section: name of a section or of a root key; None: all.
-
-    Raises:
-        ParamsError: there is no such section.
+    Raises ParamsError if there is no such section.
     """
     known = [*RootParams.model_fields, *SECTIONS]
     if section is not None and section not in known:

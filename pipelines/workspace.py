@@ -37,10 +37,7 @@ class Workspace:
         """Hold the repository's lock for one run; yields its file descriptor.
 
         Children that inherit the descriptor keep the lock, so that a new run waits until the
-        stages of a killed run have ended.
-
-        Raises:
-            UserError: another run holds it.
+        stages of a killed run have ended. Raises UserError if another run holds it.
         """
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)

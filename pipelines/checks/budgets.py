@@ -65,9 +65,6 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
 
     Before the data set is prepared, its channels and classes are unknown. One channel and ten
     classes are assumed, which gives nearly the smallest possible networks.
-
-    Raises:
-        SpaceError: the space file is invalid or does not fit the images.
     """
     size, file = bound.values["data"].size, root / bound.values["space"].file
     shape, classes = (1, size, size), 10

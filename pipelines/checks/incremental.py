@@ -19,9 +19,6 @@ def make_checked_plan(root: Path) -> Plan:
 
     The checks import the runtimes and take seconds. They are skipped if DVC finds every stage up
     to date and params.yaml is byte for byte the one that passed last time.
-
-    Raises:
-        ParamsError: a check failed, or the file cannot be read.
     """
     passed, file = Workspace(root).folder / "passed.sha256", root / PARAMS
     digest = sha256_file(file).encode() if file.is_file() else b""
@@ -40,11 +37,7 @@ def make_checked_plan(root: Path) -> Plan:
 def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
     """Write the report again if one of its inputs has changed; returns its path.
 
-    Every stage must be up to date.
-
-    Raises:
-        ReportError: there is no finished release.
-        BundleError: a bundle is damaged.
+    Every stage must be up to date. Raises as `write_report`.
     """
     page = root / graph[GATE].outs[0] / REPORT
     records = [root / (row.bundle + SUFFIX) for row in summaries.values()]

@@ -35,11 +35,7 @@ def mark_ended(root: Path, stage: Stage, done: bool) -> None:
 
 
 def foreign_problems(root: Path, plan: Plan) -> list[str]:
-    """Problems of stages that would run and whose outputs hold files that no stage wrote.
-
-    Raises:
-        GraphError: DVC fails.
-    """
+    """Problems of stages that would run and whose outputs hold files that no stage wrote."""
     owners = {out: plan.graph[name] for name in plan.stale for out in plan.graph[name].outs}
     held = [out for out in owners if (root / out).exists()]
     problems = []

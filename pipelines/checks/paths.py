@@ -41,11 +41,7 @@ class Paths:
 
 
 def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
-    """Problems with the paths of the sections that bind to their class.
-
-    Raises:
-        ParamsError: `dvc.yaml` cannot be read.
-    """
+    """Problems with the paths of the sections that bind to their class."""
     graph = read_paths(root)
     problems = []
     for key, text in params_paths(values):
@@ -60,11 +56,7 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
 
 
 def read_checked_params(root: Path) -> Mapping[str, Any]:
-    """Read the params, and check paths and images before DVC reads them.
-
-    Raises:
-        ValueError: the message has all problems, one per line.
-    """
+    """Read the params; ValueError if they, a path or an image is wrong, which DVC must not read."""
     values = read_params(root)
     if problems := path_problems(root, values):
         raise ParamsError("\n".join(problems))
@@ -90,11 +82,7 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def read_paths(root: Path) -> Paths:
-    """Read the paths of every `dvc.yaml` of the repository, without DVC.
-
-    Raises:
-        ParamsError: a file cannot be read.
-    """
+    """Read the paths of every `dvc.yaml` of the repository, without DVC."""
     stages = _stages(root / GRAPH_FILE)
     outs = [
         (file.parent / out).relative_to(root).as_posix()

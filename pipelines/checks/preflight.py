@@ -32,15 +32,12 @@ MIN_FREE_BYTES = 50_000_000
 
 
 def preflight(root: Path, again: str | None = None, offline: bool = False) -> Plan:
-    """Check params, devices, measurement targets, runtimes, data, space and budgets.
+    """Check everything before a run, and return the plan of a full run.
 
     Args:
         root: the repository.
         again: a device to be measured again, even if its table is up to date.
         offline: whether that device is measured offline, and its table imported.
-
-    Returns:
-        The plan of a full run.
 
     Raises:
         ParamsError: a check failed, or the file cannot be read; the message lists all problems.
@@ -126,11 +123,7 @@ def _device_problems(bound: Bound) -> list[str]:
 
 
 def check_device(device: Device) -> None:
-    """Check a device's runtime, its settings, its allowed operators and its threads.
-
-    Raises:
-        ValueError: a check failed; the message has the fix.
-    """
+    """Raise ValueError if a runtime, a setting, an operator or the threads cannot be used."""
     backend(device.backend).check(device)
     check_allowed(device)
     check_threads(device)

@@ -20,9 +20,5 @@ class RootParams(Roots):
 
 
 def read_roots(root: Path) -> RootParams:
-    """The root keys of the repository's params file.
-
-    Raises:
-        ParamsError: one has an invalid value.
-    """
+    """The root keys of the repository's params file; ParamsError if one is invalid."""
     return bind_roots(read_yaml(root / PARAMS), RootParams)

@@ -75,11 +75,7 @@ def serve(
 
 
 def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbose: bool) -> None:
-    """Run stages; as a Prefect flow where the user has set a server that records it.
-
-    Raises:
-        Failure: a stage failed, or the user's server does not answer.
-    """
+    """Run stages, as a Prefect flow where the user has set a server; Failure if one fails."""
     from pipelines.run.execute import RunFailedError, run_stages
     from pipelines.run.server import ApiError, check_user_server
 
@@ -135,11 +131,7 @@ def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
 
 
 def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
-    """Check the quality gate, and if `strict` the intervals of the latencies.
-
-    Raises:
-        Failure: a bundle is held back.
-    """
+    """Raise Failure if a bundle is held back; if `strict`, also by the interval of its latency."""
     from core.settings import read_section
     from devices.measure.settings import ExportParams
     from pipelines.graph import PARAMS

@@ -1,8 +1,4 @@
-"""`report.html`: the whole release on one self-contained page, pictures included.
-
-The page only shows values from the stages' files, and is reproducible from them. It is listed in
-`.dvcignore`, like the provenance records it shows.
-"""
+"""`report.html`: the whole release on one self-contained page, made from files alone."""
 
 from __future__ import annotations
 
@@ -31,15 +27,7 @@ class ReportError(ValueError):
 
 
 def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
-    """Write the page beside the release's index.
-
-    Args:
-        root: the repository.
-        graph: its stages, whose outputs are read.
-        stale: stages that would run; the page has a warning about them.
-
-    Returns:
-        The page's path.
+    """Write the page, with a warning about `stale` stages, beside the release's index.
 
     Raises:
         ReportError: there is no finished release.

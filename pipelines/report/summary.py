@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bundles.manifest import Latency
 from bundles.summary import BundleSummary
@@ -35,11 +35,9 @@ def undecided(summaries: Summaries) -> dict[str, list[str]]:
 
 
 def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
-    """The devices whose latency interval contains the budget or is too wide, with the reasons.
+    """The devices whose latency is not exact enough, with the reasons.
 
-    Args:
-        summaries: summaries of the bundles.
-        limit: largest half-width of an interval, as a share of the latency.
+    Its interval contains the budget, or has a half-width above `limit`, a share of the latency.
     """
     found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
@@ -61,17 +59,16 @@ COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
 
 def summary_table(summaries: Summaries) -> Table:
     """One row per device."""
-    table = Table(title="Bundles", title_justify="left")
-    table.add_column("device")
-    table.add_column("architecture", overflow="fold")
-    table.add_column("precision")
-    for heading in ("float32", "delivered"):
-        table.add_column(f"accuracy\n{heading}", justify="right")
-    for heading in ("predicted", "measured", "95% interval", "budget"):
-        table.add_column(f"latency ms\n{heading}", justify="right")
-    table.add_column("size MB", justify="right")
-    table.add_column("verdict")
-    table.add_column("bundle", overflow="fold")
+    accuracies = (f"accuracy\n{name}" for name in ("float32", "delivered"))
+    latencies = ("predicted", "measured", "95% interval", "budget")
+    numbers = (*accuracies, *(f"latency ms\n{name}" for name in latencies), "size MB")
+    table = Table(
+        *("device", Column("architecture", overflow="fold"), "precision"),
+        *(Column(heading, justify="right") for heading in numbers),
+        *("verdict", Column("bundle", overflow="fold")),
+        title="Bundles",
+        title_justify="left",
+    )
     for name, row in summaries.items():
         latency, accuracy = row.latency_ms, row.accuracy
         table.add_row(

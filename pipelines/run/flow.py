@@ -35,15 +35,10 @@ class GateError(ValueError):
 
 @flow(name="release", persist_result=False)
 def release_flow(jobs: int, stages: list[str] | None = None, verbose: bool = False) -> None:
-    """Run the stale stages.
+    """Run stages, at most `jobs` at once.
 
-    Scheduled runs also check the params and log the summary; the command line does both around
-    the flow, and passes the stages.
-
-    Args:
-        jobs: largest number of parallel stages.
-        stages: names of the stages to run; None: find the stale ones.
-        verbose: print all output of the stages.
+    The command line passes them. Without, in a scheduled run, the params are checked, the stale
+    stages run and the summary is logged.
 
     Raises:
         RunFailedError: a stage failed.

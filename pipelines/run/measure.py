@@ -40,12 +40,7 @@ TABLES = "tables"
 def remeasure(console: Console, root: Path, plan: Plan, device: str, force: bool = True) -> None:
     """Bring the upstreams up to date, measure, and print the error of the latency model.
 
-    Args:
-        console: output console.
-        root: the repository.
-        plan: the stale stages.
-        device: the device to measure.
-        force: measure even if its table is up to date.
+    Without `force` the device is measured only if its table is not up to date.
 
     Raises:
         RunFailedError: a stage failed, or the measurement was rejected; the previous table is
@@ -150,11 +145,7 @@ def _restore(path: Path, copy: Path) -> None:
 
 
 def _check_replaceable(file: Path, content: bytes, device: Device) -> None:
-    """Refuse to overwrite a table that was not imported.
-
-    Raises:
-        UserError: the file is not the table in the device's params.
-    """
+    """Raise UserError if a file would be overwritten that is not the device's imported table."""
     if not file.exists() or (file.is_file() and file.read_bytes() == content):
         return
     if device.table is None or not file.is_file() or sha256_file(file) != device.table.sha256:

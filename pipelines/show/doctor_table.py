@@ -67,19 +67,21 @@ def show_devices(
 ) -> list[str]:
     """Print devices, budgets and stale latency tables; returns the problems found."""
     problems = imported_problems(root, devices)
-    absent = {name: agent_problems(name, d) for name, d in devices.items() if d.agent is not None}
-    problems += [problem for found in absent.values() for problem in found]
-    reached = {name: device for name, device in devices.items() if not absent.get(name)}
+    reached = {}
+    for name, device in devices.items():
+        absent = [] if device.agent is None else agent_problems(name, device)
+        problems += absent
+        if not absent:
+            reached[name] = device
     found = {name: budget_rows(name, device, setting) for name, device in reached.items()}
     print_table(console, devices_table(reached, found))
-    unmet = [problem for rows, wrong in found.values() for problem in wrong]
     loose = [row.note(name) for name, (rows, _) in found.items() for row in rows if row.is_loose]
     for note in [*offline_notes(reached), *space_notes(devices, setting), *loose]:
         console.print(escape(note), highlight=False)
     if plan is not None:
         for message in stale_tables(root, devices, plan).values():
             console.print(escape(message), style="yellow", highlight=False)
-    return [*problems, *unmet]
+    return problems + [problem for _, wrong in found.values() for problem in wrong]
 
 
 def offline_notes(devices: dict[str, Device]) -> list[str]:
@@ -97,9 +99,9 @@ def space_notes(devices: dict[str, Device], setting: Setting) -> list[str]:
     """Parts of the space that are excluded for devices that run int8."""
     found: list[str] = []
     for name, device in devices.items():
-        if not problems_of(check_device, device):
-            with suppress(DeviceError):
-                found += device_space(setting.space, name, device).remarks
+        with suppress(DeviceError):
+            check_device(device)
+            found += device_space(setting.space, name, device).remarks
     return found
 
 
@@ -127,12 +129,7 @@ def runtimes_table() -> Table:
 def devices_table(
     devices: dict[str, Device], found: dict[str, tuple[list[BudgetRow], list[str]]]
 ) -> Table:
-    """One row per budget: limit, cost of the smallest and largest network, feasibility.
-
-    Args:
-        devices: by name.
-        found: the budgets of each device, and the problems with them.
-    """
+    """One row per budget, from `budget_rows` of each device."""
     table = Table(title="Devices and budgets", title_justify="left")
     for heading in ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible"):
         table.add_column(heading)

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
-from tests.pipelines.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
+from tests.pipelines.run.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
 from tests.serving import free_port
 from tests.support import Repository, environment, kill_tree
 

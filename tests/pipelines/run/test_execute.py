@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from core.errors import UserError
 from pipelines.graph import read_graph
 from pipelines.run.process import StageFailedError, StageProcesses
 from pipelines.workspace import Workspace
-from tests.support import Repository, kill_tree
+from tests.support import ROOT, Repository, kill_tree
 
 RUN = """
 import sys
@@ -26,7 +25,6 @@ except RunFailedError as error:
     print("error:", error)
     sys.exit(1)
 """
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def start_run(toy: Repository) -> subprocess.Popen[str]:
