@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bundles.archive import Archive, BundleError
+from bundles.read import Bundle
 from data.images import Fit
 
 PREPROCESS_SCHEMA = "netwright/preprocess/1"
@@ -35,6 +36,9 @@ MARGIN = 1.5
 """Factor on the largest logit difference measured between ONNX and delivered file."""
 LEAST = {"float32": 2e-4, "float16": 2e-3, "int8": 0.012}
 """Least tolerances, as shares of the largest logit: summation order; one int8 step."""
+
+INPUT_TOLERANCE = 1e-4
+"""Largest difference of a normalised input: only rounding may differ."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _HEADER = re.compile(
@@ -115,6 +119,8 @@ def difference_of(path: Path, found_NK: Float32, golden: Golden, runtime: str) -
     Raises:
         BundleError: it exceeds the tolerance, or the mean over all logits exceeds its limit.
     """
+    if found_NK.shape != golden.outputs_NK.shape:
+        raise BundleError(f"{path}: {runtime} returns outputs of shape {found_NK.shape}.")
     off_NK = np.abs(found_NK - golden.outputs_NK)
     largest, most = float(off_NK.max()), golden.tolerance
     limits = (("", largest, most), (" on average", float(off_NK.mean()), MEAN_SHARE * most))
@@ -145,35 +151,46 @@ def golden_bytes(golden: Golden) -> bytes:
     return buffer.getvalue()
 
 
-def read_golden(archive: Archive, count: int, shape: tuple[int, int, int], classes: int) -> Golden:
-    """Read the golden arrays of a bundle: `count` images of `shape` (C, H, W).
+def read_golden(bundle: Bundle) -> Golden:
+    """Read the golden arrays of a bundle.
 
     Raises:
-        BundleError: the file is not a zip of exactly the expected arrays.
+        BundleError: the file is not a zip of exactly the expected arrays, or they contradict the
+            rest of the bundle.
     """
-    path, (channels, height, width) = archive.path, shape
+    path, stated = bundle.path, bundle.manifest.golden
+    how, count, classes = read_preprocess(bundle), stated.images, len(read_labels(bundle))
+    channels, height, width = how.image_shape
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "images.npy": ("|u1", (count, height, width, channels)),
         "inputs.npy": ("<f4", (count, channels, height, width)),
-        "labels.npy": ("<i8", (count,)),
         "outputs.npy": ("<f4", (count, classes)),
+        "labels.npy": ("<i8", (count,)),
         "tolerance.npy": ("<f8", ()),
     }
     try:
-        with zipfile.ZipFile(io.BytesIO(archive.files.get(GOLDEN, b""))) as file:
+        with zipfile.ZipFile(io.BytesIO(bundle.files.get(GOLDEN, b""))) as file:
             found = sorted((i.filename, i.compress_type) for i in file.infolist())
             if found != [(name, zipfile.ZIP_STORED) for name in sorted(expected)]:
                 raise BundleError(f"{path}: {GOLDEN} does not contain exactly the golden arrays.")
-            rows = {n: _array(path, n, file.read(n), *expected[n]) for n in expected}
+            arrays = [_array(path, n, file.read(n), *expected[n]) for n in expected]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise BundleError(f"{path}: {GOLDEN} is missing or damaged ({error}).") from error
-    return Golden(
-        rows["images.npy"],
-        rows["inputs.npy"],
-        rows["outputs.npy"],
-        rows["labels.npy"],
-        float(rows["tolerance.npy"]),
-    )
+    golden = Golden(arrays[0], arrays[1], arrays[2], arrays[3], float(arrays[4]))
+    largest = float(np.abs(golden.outputs_NK).max())
+    off = float(np.abs(how(golden.images_NHWC) - golden.inputs_NCHW).max())
+    if golden.tolerance != stated.tolerance:
+        raise BundleError(f"{path}: {GOLDEN} and manifest have different tolerances.")
+    if not 0 < golden.tolerance < largest:
+        raise BundleError(
+            f"{path}: the tolerance {golden.tolerance:.4g} is not between 0 and the largest golden "
+            "output."
+        )
+    if not np.isin(golden.labels_N, np.arange(classes)).all():
+        raise BundleError(f"{path}: {GOLDEN} has labels outside the classes.")
+    if not off <= INPUT_TOLERANCE:
+        raise BundleError(f"{path}: preprocessing does not reproduce the golden inputs ({off:g}).")
+    return golden
 
 
 def read_preprocess(archive: Archive) -> Preprocess:

@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -56,9 +55,8 @@ class Released:
 
 def draw(summaries: Summaries) -> bytes:
     """Return the plot as PNG, deterministic for equal summaries."""
-    with mpl.rc_context():
-        mpl.rcParams.update(STYLE)
-        buffer = io.BytesIO()
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
         figure_of(summaries).savefig(
             buffer, format="png", bbox_inches="tight", metadata={"Software": None}
         )
@@ -72,7 +70,6 @@ def figure_of(summaries: Summaries) -> Figure:
     groups = [group for group in (measured, others) if group] or [measured]
     numbers = {name: number for number, name in enumerate(summaries, start=1)}
     figure = Figure(figsize=(4.2 * len(groups) + 3.2, 4.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     panels = [
         _Panel(axis, group, numbers, over_time=group is measured)

@@ -12,7 +12,6 @@ from bundles.gate import Verdict
 from bundles.manifest import Accuracy, Costs, Latency, Manifest
 from core.artifact import Artifact, Record
 from core.files import FileFormatError, sha256_file
-from core.schemas import BUNDLE_SUMMARY
 from devices.device import Budget, Precision
 from devices.quantize.result import CandidateResult
 from models.nets.equivalence import EquivalenceCheck
@@ -51,7 +50,7 @@ class ReleaseEntry(Record):
 class BundleSummary(ReleaseEntry, Artifact):
     """Summary of one device's bundle."""
 
-    SCHEMA = BUNDLE_SUMMARY
+    SCHEMA = "netwright/bundle-summary/1"
     FILE = "bundle.json"
 
     device: str

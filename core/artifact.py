@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.files import FileFormatError, read_json, write_json
 from core.settings import Params
 
+TRAIN = "netwright/train/1"
+"""Schema of `train.json`, which bundles read without depending on `models.training`."""
+
 
 class Record(BaseModel):
     """Values of a JSON object: immutable, strictly typed, without unknown keys or NaN."""
@@ -31,10 +34,7 @@ class Artifact(Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file.
-
-        Args:
-            path: the `.json` file, or the folder that contains it.
+        """Read the `.json` file, or that in the folder `path`.
 
         Raises:
             FileFormatError: it is missing, or its content is not of this type.

@@ -21,10 +21,6 @@ class Checkpoint:
     It is stored in a hidden folder BESIDE the stage's output (DVC clears the output itself before
     a stage runs) with a fingerprint of the stage's inputs: a state saved for other inputs is never
     resumed.
-
-    Args:
-        output: the stage's declared output folder.
-        inputs: fingerprint of everything the result depends on.
     """
 
     def __init__(self, output: Path, inputs: str) -> None:
@@ -55,10 +51,8 @@ class Checkpoint:
 def inputs_fingerprint(stage: str, *parts: Any) -> str:
     """Fingerprint of all a stage's result depends on: its inputs, code and torch version.
 
-    Args:
-        stage: the stage's name.
-        parts: its inputs: settings, JSON values, and the files and folders it reads. Of settings
-            `checkpoint_every` is excluded because results do not depend on it.
+    Inputs are settings, JSON values, files and folders. Of settings `checkpoint_every` is excluded,
+    because results do not depend on it.
     """
     # Everything, not only what this one imports: an import inside a function
     # would be missed, and a stale checkpoint costs more than a training that starts again.

@@ -22,10 +22,10 @@ _WORD = re.compile("@(" + "|".join(re.escape(key) for key in (DEVICE, *KEYS)) + 
 
 
 def fill_in(words: Sequence[str], stage: str | None) -> list[str]:
-    """Substitute params values for the placeholders in a command.
+    """Substitute params values for the placeholders in arguments with `--params FILE`.
 
     Args:
-        words: the command's arguments, with `--params FILE` among them.
+        words: the command's arguments.
         stage: DVC's name of the stage, such as `train@edge-cpu`; None without DVC.
 
     Raises:
@@ -33,7 +33,9 @@ def fill_in(words: Sequence[str], stage: str | None) -> list[str]:
     """
     if not any(_WORD.search(word) for word in words):
         return list(words)
-    params = _params_file(words)
+    params = next((Path(file) for word, file in pairwise(words) if word == "--params"), None)
+    if params is None:
+        raise ParamsError("a command with an @ placeholder needs --params FILE to read it from.")
     content = read_yaml(params)
 
     def value(match: re.Match[str]) -> str:
@@ -41,13 +43,6 @@ def fill_in(words: Sequence[str], stage: str | None) -> list[str]:
         return _device(stage) if key == DEVICE else _value(content, key, params)
 
     return [_WORD.sub(value, word) for word in words]
-
-
-def _params_file(words: Sequence[str]) -> Path:
-    for word, following in pairwise(words):
-        if word == "--params":
-            return Path(following)
-    raise ParamsError("a command with an @ placeholder needs --params FILE to read the value from.")
 
 
 def _device(stage: str | None) -> str:

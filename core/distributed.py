@@ -1,30 +1,33 @@
-"""Data parallelism: several processes train on equal shares of each batch.
+"""Data parallelism: several processes on this machine train on equal shares of each batch.
 
 Every process holds the whole network. After each step gradients, batch norm statistics and strategy
-state are equal on all processes, as if one process had seen the whole batch. Communication uses
-gloo on CPUs and NCCL on GPUs.
+state are equal on all processes, as if one process had seen the whole batch. torchrun starts them;
+communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
+from core.settings import ParamsError
+
+_PR_SET_PDEATHSIG = 1
+_LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
+
 
 @dataclass(frozen=True)
 class Processes:
-    """Rank and world size.
-
-    Attributes:
-        rank: from 0.
-        count: world size; 1 needs no communication.
-    """
+    """Rank (from 0) and number of processes; one alone needs no communication."""
 
     rank: int = 0
     count: int = 1
@@ -70,43 +73,97 @@ def launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def join(device: torch.device) -> Processes:
-    """Initialise the process group if started by torchrun; else return a single process."""
-    if not launched():
-        return ALONE
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Processes(distributed.get_rank(), distributed.get_world_size())
+def relaunch(stage: str, arguments: Sequence[str], processes: int, threads: int) -> NoReturn:
+    """Replace this process by torchrun with `processes` times `python -m stages NAME arguments`.
+
+    It is replaced instead of waited for, so that killing this process kills the run.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    # Port 0: the system gives a free one.
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    loopback = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK}
+    environment = loopback | dict(os.environ) | {"OMP_NUM_THREADS": str(threads)}
+    sys.stdout.flush()
+    os.execve(sys.executable, [*command, "-m", "stages", stage, *arguments], environment)
+
+
+def select_device(section: str, kind: str, processes: int) -> torch.device:
+    """Select the device on which this process computes: with `cuda` each has its own GPU.
+
+    Raises:
+        ParamsError: there are fewer GPUs than processes.
+    """
+    if kind == "cpu":
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if found < processes:
+        raise ParamsError(
+            f"{section}.device: cuda with {section}.processes: {processes} needs {processes} "
+            f"GPU(s), but torch finds {found}. Use device: cpu or fewer processes."
+        )
+    # Required for deterministic cuBLAS; must be set before it is initialised.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def join(section: str, count: int, device: torch.device) -> Processes:
+    """Join the stage's process group; a single process if torchrun did not start this one.
+
+    Raises:
+        ParamsError: torchrun started another number of processes than `section` sets.
+    """
+    processes = ALONE
+    if launched():
+        if sys.platform.startswith("linux"):  # dies when its parent torchrun is killed
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        processes = Processes(distributed.get_rank(), distributed.get_world_size())
+    if processes.count != count:
+        raise ParamsError(
+            f"torchrun started {processes.count} processes, and {section}.processes is "
+            f"{count}: results depend on it, so the two must agree."
+        )
+    return processes
+
+
+def check_parts(batch: int, parts: int) -> None:
+    """Check that a batch divides into `parts` equal parts of at least two images.
+
+    Raises:
+        ValueError: it does not; batch norm needs two images.
+    """
+    if batch % parts or batch // parts < 2:
+        raise ValueError(
+            f"a batch of {batch} images cannot be divided into {parts} equal parts of at least 2 "
+            "(processes times accumulate): choose another batch or fewer parts"
+        )
 
 
 class _Sum(torch.autograd.Function):
-    """Differentiable all-reduce (sum)."""
+    """Sum over processes; its gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        """Sum values over processes."""
         total = tensor.clone()
         distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Sum gradients over processes."""
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        return total
+        return _Sum.forward(ctx, gradients[0])
 
 
 def joint_statistics(x_NCHW: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance per channel over the images of all processes; differentiable.
+    """Mean (C,) and biased variance (C,) over the images of all processes; differentiable.
 
-    Moments are combined by the formula of Chan et al. (1979) for equal counts, which is stable for
-    large means. One all-reduce forward, one backward.
+    The third value is the number of values per channel. Moments are combined by the formula of Chan
+    et al. (1979) for equal counts, which is stable for large means. One all-reduce forward, one
+    backward.
 
     Args:
         x_NCHW: this process's equal share.
-
-    Returns:
-        Mean (C,), variance (C,), and the number of values per channel.
     """
     variance_C, mean_C = torch.var_mean(x_NCHW, (0, 2, 3), correction=0)
     own_1XC = torch.stack([mean_C, variance_C])[None]

@@ -30,15 +30,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the error names a file.
     """
-    try:
-        yield from _replacing(path)
-    except OSError as error:
-        if error.filename is None:  # e.g. of a full disk
-            error.filename = str(path)
-        raise
-
-
-def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -50,7 +41,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a failed write has none
+        if error.filename is None:  # e.g. of a full disk
             error.filename = str(path)
         raise
     finally:
@@ -75,24 +66,15 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, schema: str, content: Mapping[str, Any]) -> None:
-    """Write `content` with its schema, as JSON with sorted keys: equal content gives equal bytes.
-
-    Args:
-        path: the file to write.
-        schema: name and version, such as `netwright/release/1`.
-        content: JSON values; a number that was not measured is None, never NaN.
-
-    Raises:
-        ValueError: a number is NaN or infinite.
-    """
+    """Write JSON values with a schema such as `netwright/release/1`; see `json_bytes`."""
     write_bytes(path, json_bytes(schema, content))
 
 
 def json_bytes(schema: str, content: Mapping[str, Any]) -> bytes:
-    """The bytes that `write_json` writes.
+    """JSON values with their schema and sorted keys: equal content gives equal bytes.
 
     Raises:
-        ValueError: a number is NaN or infinite.
+        ValueError: a number is NaN or infinite; one that was not measured is None.
     """
     text = json.dumps({"schema": schema, **content}, indent=2, sort_keys=True, allow_nan=False)
     return (text + "\n").encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import random
 import sys
@@ -14,8 +13,7 @@ import numpy as np
 import torch
 
 from core.command import fill_in
-from core.system import describe_os_error
-from core.terminal import show_any_text
+from core.system import describe_os_error, show_any_text
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -26,7 +24,7 @@ def prepare_machine(threads: int, seed: int) -> None:
 
     The thread count is part of a stage's params because floating-point sums depend on it.
     """
-    keep_freed_memory()
+    _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries may still read the old global state
@@ -37,16 +35,13 @@ def prepare_machine(threads: int, seed: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the kernel.
 
     A training step repeatedly frees and allocates the same large activations; with the defaults
     most of its element-wise time is spent in page faults. No-op without `mallopt`.
     """
-    library = ctypes.util.find_library("c")
-    if library is None or not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(library), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
@@ -58,10 +53,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     try:
         sys.argv[1:] = fill_in(sys.argv[1:], os.environ.get("DVC_STAGE"))
         main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:  # a full disk, a missing permission
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+    except (ValueError, OSError) as error:  # OSError: a full disk, a missing permission
+        reason = describe_os_error(error) if isinstance(error, OSError) else error
+        print(f"error: {reason}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

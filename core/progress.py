@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -51,11 +50,7 @@ def note_line(text: str) -> str:
 class Progress:
     """Report the steps of a loop: `with Progress("supernet", steps) as progress: ...`.
 
-    Args:
-        title: the task.
-        steps: total number of steps.
-        start: steps already done (a resumed run).
-        interval: minimum seconds between two plain lines.
+    A resumed run has done `start` steps; two plain lines are at least `interval` seconds apart.
     """
 
     def __init__(self, title: str, steps: int, start: int = 0, interval: float = 2.0) -> None:
@@ -91,12 +86,7 @@ class Progress:
             self._rich.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._rich is not None:
             self._rich.stop()
 

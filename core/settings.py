@@ -153,10 +153,11 @@ class OneOf:
             else f"unknown {self.what} {name!r}"
         )
         text = f"{what}.{nearest(str(name), self.by_name)}"
-        raise PydanticCustomError(_UNKNOWN, "{text}", {"text": text})
+        raise PydanticCustomError(SENTENCE, "{text}", {"text": text})
 
 
-_UNKNOWN = "unknown_name"
+SENTENCE = "sentence"
+"""Type of an error whose message is a whole sentence."""
 
 
 T = TypeVar("T")
@@ -256,11 +257,12 @@ def bind(value: Any, where: str, kind: type[T], context: str | None = None) -> T
         given = value if value is not None else {}
         return TypeAdapter(kind).validate_python(given, context=context)
     except ValidationError as error:
-        lines = [_explain(detail, where, kind) for detail in error.errors()]
+        lines = [explain(detail, where, kind) for detail in error.errors()]
         raise ParamsError("\n".join(lines)) from error
 
 
-def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
+def explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
+    """Pydantic's error of a value of type `kind` at the key `where`, in one sentence."""
     location, beside = _locate([str(part) for part in detail["loc"]], kind)
     key = ".".join([where, *location] if where else location)
     if detail["type"] == "extra_forbidden":
@@ -268,7 +270,7 @@ def _explain(detail: Mapping[str, Any], where: str, kind: Any) -> str:
         return f"{key}: {moved(key) or f'unknown key.{hint}'}"
     if detail["type"] == "missing":
         return f"{key}: required, but not given."
-    if detail["type"] == _UNKNOWN:
+    if detail["type"] == SENTENCE:
         return f"{key}: {detail['msg']}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

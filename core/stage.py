@@ -34,8 +34,7 @@ from typing import Any
 import torch
 
 from core.checkpoint import Checkpoint, inputs_fingerprint
-from core.distributed import Processes, launched
-from core.launch import join_processes, relaunch, select_device
+from core.distributed import Processes, join, launched, relaunch, select_device
 from core.process import prepare_machine
 from core.settings import Params, ParamsError, nearest, read_section
 
@@ -46,11 +45,7 @@ _LATE = (Checkpoint, Processes, torch.device)
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's function.
-
-    Attributes:
-        function: its name is the stage's.
-    """
+    """A stage's function; its name is the stage's."""
 
     function: Callable[..., Any]
 
@@ -102,11 +97,7 @@ class Stage:
         return self.name if parameter == SETTINGS else parameter
 
     def bind(self, flags: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-        """Read the stage's inputs.
-
-        Args:
-            flags: the values of `flags`.
-            arguments: the command's arguments, for a start under torchrun.
+        """Read the stage's inputs; `arguments` are the command's, for a start under torchrun.
 
         Raises:
             ValueError: an input is missing or invalid.
@@ -153,7 +144,7 @@ class Stage:
         device = select_device(self.name, getattr(settings, DEVICE, "cpu"), settings.processes)
         if settings.processes > 1 and not launched():
             relaunch(self.name, arguments, settings.processes, settings.threads)
-        processes = join_processes(self.name, settings.processes, device)
+        processes = join(self.name, settings.processes, device)
         values = {Processes: processes, torch.device: device}
         bound.update({n: values[kind] for n, kind in self.parameters.items() if kind in values})
 

@@ -1,9 +1,11 @@
-"""Messages for operating system errors: which file, the reason, and the fix."""
+"""Operating system: its errors in words, and terminals with a limited character set."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
+import sys
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -26,26 +28,25 @@ _REMEDIES = {
 
 
 def describe_os_error(error: OSError) -> str:
-    """Describe an error by file, reason and remedy.
-
-    Args:
-        error: the error; without a known errno, its own message is kept.
-    """
-    remedy = _REMEDIES.get(error.errno or 0)
-    if remedy is None:
-        reason = error.strerror or str(error) or type(error).__name__
-        return f"{_named(error)}{reason}."
-    return f"{_named(error)}{remedy}. Finished work is kept; run again afterwards."
-
-
-def _named(error: OSError) -> str:
-    files = [os.fsdecode(file) for file in (error.filename, error.filename2) if _is_path(file)]
+    """Describe an error by file, reason and remedy; without a known errno, by its own message."""
+    files = [
+        os.fsdecode(file)
+        for file in (error.filename, error.filename2)
+        if isinstance(file, str | bytes)
+    ]
     # Surrogates stand for bytes that are not UTF-8; terminals reject them.
     shown = " to ".join(files).encode(errors="backslashreplace").decode()
     if not shown and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         shown = os.getcwd()  # noqa: PTH109 - same string as pathlib's
-    return f"{shown}: " if shown else ""
+    where = f"{shown}: " if shown else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return f"{where}{error.strerror or str(error) or type(error).__name__}."
+    return f"{where}{remedy}. Finished work is kept; run again afterwards."
 
 
-def _is_path(file: object) -> bool:
-    return isinstance(file, str | bytes)
+def show_any_text() -> None:
+    """Escape characters that the terminal's encoding lacks; a label may be in any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

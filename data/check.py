@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data.errors import DataError
+from core.errors import UserError
 from data.settings import DataParams
 from data.sources import SOURCES
 
@@ -13,17 +13,14 @@ from data.sources import SOURCES
 def check_source(params: DataParams, fetched: Path | None = None) -> None:
     """Check whether `params.path` can hold the data set, without decoding it.
 
-    Args:
-        params: the `data` section.
-        fetched: output folder of the fetch stage, which may still be empty if `data.path` is equal
-            to it. None: unknown; then a folder that does not exist, or was filled by an earlier
-            fetch, is not checked.
+    `fetched` is the output folder of the fetch stage, which may still be empty if `data.path` is
+    equal to it. None: unknown; then a folder that does not exist, or was filled by an earlier
+    fetch, is not checked.
 
     Raises:
-        DataError: something is missing; the message says what to do.
+        UserError: something is missing; the message says what to do.
     """
-    source, folder = SOURCES[params.source], Path(params.path)
-    _require_plain(params.path)
+    source, folder = SOURCES[params.source], _plain_path(params)
     if fetched is None:
         to_be_fetched = _may_be_fetched(folder)
     else:
@@ -31,7 +28,7 @@ def check_source(params: DataParams, fetched: Path | None = None) -> None:
     if not to_be_fetched:
         source.check(folder)
     elif not source.fetchable:
-        raise DataError(
+        raise UserError(
             f"data.source '{params.source}' reads your own images, but data.path '{folder}' has "
             "none: set data.path to the folder with one subfolder for every class."
         )
@@ -43,10 +40,9 @@ def check_images(params: DataParams) -> None:
     A folder that is missing, or was filled by fetch, is left to `check_source`.
 
     Raises:
-        DataError: the message names the file, the problem and the fix.
+        UserError: the message names the file, the problem and the fix.
     """
-    source, folder = SOURCES[params.source], Path(params.path)
-    _require_plain(params.path)
+    source, folder = SOURCES[params.source], _plain_path(params)
     if not source.fetchable and not _may_be_fetched(folder):
         source.check(folder)
 
@@ -62,19 +58,14 @@ def _may_be_fetched(folder: Path) -> bool:
         return False
 
 
-def _require_plain(path: str) -> None:
-    """Reject a path that only a shell would expand."""
+def _plain_path(params: DataParams) -> Path:
+    """The folder of the data set, unless only a shell would expand its path."""
+    path = params.path
     if path.startswith("~") and not os.path.lexists(path):
-        raise DataError(
+        raise UserError(
             f"data.path '{path}': ~ is expanded by shells only, not in params.yaml. "
-            f"Write {_home(path)}."
+            f"Write {os.path.expanduser(path)}."  # noqa: PTH111 - keeps the ~ of unknown users
         )
     if "\0" in path:
-        raise DataError("data.path contains a zero byte, which is not allowed in file names.")
-
-
-def _home(path: str) -> str:
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:  # an unknown user
-        return "the whole path"
+        raise UserError("data.path contains a zero byte, which is not allowed in file names.")
+    return Path(path)

@@ -6,119 +6,67 @@ Axes: N images, H height, W width, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from core.files import FileFormatError, read_json, write_json
-from data.errors import DataError
+from core.artifact import Artifact, Record
+from core.errors import UserError
 from data.images import Fit
 
-SCHEMA = "netwright/dataset/1"
-FILE = "dataset.json"
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
-@dataclass(frozen=True)
-class Augment:
-    """Training augmentation.
-
-    Attributes:
-        flip: horizontal flip with probability 0.5.
-        shift: random shift of up to this many pixels per axis, padded with 0.
-    """
+class Augment(Record):
+    """Training augmentation."""
 
     flip: bool
+    """Horizontal flip with probability 0.5."""
     shift: int
+    """Random shift of up to this many pixels per axis, padded with 0."""
 
 
-@dataclass(frozen=True)
-class DatasetInfo:
-    """Metadata of a prepared dataset.
+class DatasetInfo(Artifact):
+    """Metadata of a prepared dataset."""
 
-    Attributes:
-        name: name of the data source.
-        image_shape: (C, H, W).
-        classes: names, in label order.
-        mean: per-channel mean of the train split's pixels / 255.
-        std: per-channel standard deviation of the train split's pixels / 255; at least 1/255.
-        counts: images per class name, per split.
-        augment: training augmentation.
-        fit: how images of another aspect ratio are resized.
-        source: checksums of the raw files, unreadable files, handling of duplicates.
-        arrays: SHA-256 of every array file, by name.
-        bits: significant bits of the 16-bit images; None: no 16-bit images.
-    """
+    SCHEMA: ClassVar[str] = "netwright/dataset/1"
+    FILE: ClassVar[str] = "dataset.json"
 
     name: str
+    """Name of the data source."""
     image_shape: tuple[int, int, int]
+    """(C, H, W)."""
     classes: tuple[str, ...]
+    """Names, in label order."""
     mean: tuple[float, ...]
+    """Per-channel mean of the train split's pixels / 255."""
     std: tuple[float, ...]
+    """Per-channel standard deviation of the train split's pixels / 255; at least 1/255."""
     counts: Mapping[SplitName, Mapping[str, int]]
+    """Images per class name, per split."""
     augment: Augment
     fit: Fit
+    """How images of another aspect ratio are resized."""
     source: Mapping[str, Any]
+    """Checksums of the raw files, unreadable files, handling of duplicates."""
     arrays: Mapping[str, str]
+    """SHA-256 of every array file, by name."""
     bits: int | None = None
+    """Significant bits of the 16-bit images; None: no 16-bit images."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, which `from_json` reads back."""
-        content = asdict(self)
-        if self.bits is None:
-            del content["bits"]
-        return content
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> DatasetInfo:
-        """Parse the output of `to_json`; a `schema` key is ignored."""
-        channels, height, width = content["image_shape"]
-        return cls(
-            name=content["name"],
-            image_shape=(channels, height, width),
-            classes=tuple(content["classes"]),
-            mean=tuple(content["mean"]),
-            std=tuple(content["std"]),
-            counts=content["counts"],
-            augment=Augment(**content["augment"]),
-            fit=content["fit"],
-            source=content["source"],
-            arrays=content["arrays"],
-            bits=content.get("bits"),
-        )
-
-    @classmethod
-    def read(cls, folder: Path) -> DatasetInfo:
-        """Read the metadata of the dataset prepared in `folder`.
-
-        Raises:
-            DataError: the file is missing, damaged, or has another schema version.
-        """
-        file = folder / FILE
-        try:
-            return cls.from_json(read_json(file, SCHEMA))
-        except FileFormatError as error:
-            raise DataError(f"{error} (stage prepare)") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{file} is incomplete ({error}); run the prepare stage.") from error
-
-    def write(self, folder: Path) -> None:
-        """Write the metadata atomically."""
-        write_json(folder / FILE, SCHEMA, self.to_json())
+        """JSON values under the file's keys, without `bits` where it is None."""
+        content = super().to_json()
+        return {key: value for key, value in content.items() if (key, value) != ("bits", None)}
 
 
 @dataclass(frozen=True)
 class Split:
-    """Arrays of one split, memory-mapped.
-
-    Attributes:
-        images_NHWC: uint8.
-        labels_N: int64, indices into `DatasetInfo.classes`.
-    """
+    """Arrays of one split, memory-mapped: uint8, and int64 indices into the classes."""
 
     images_NHWC: npt.NDArray[np.uint8]
     labels_N: npt.NDArray[np.int64]
@@ -141,13 +89,13 @@ def read_split(folder: Path, name: SplitName) -> Split:
     """Open one split of the dataset prepared in `folder`.
 
     Raises:
-        DataError: a file is missing, damaged, or the shapes do not match.
+        UserError: a file is missing, damaged, or the shapes do not match.
     """
     images_NHWC = _open(folder / images_file(name))
     labels_N = _open(folder / labels_file(name))
     fits = images_NHWC.ndim == 4 and labels_N.shape == images_NHWC.shape[:1]
     if not fits or images_NHWC.dtype != np.uint8 or labels_N.dtype != np.int64:
-        raise DataError(
+        raise UserError(
             f"{folder}: the '{name}' arrays are {images_NHWC.dtype} {images_NHWC.shape} and "
             f"{labels_N.dtype} {labels_N.shape}, not uint8 (N, H, W, C) and int64 (N,); "
             "run the prepare stage."
@@ -159,7 +107,7 @@ def _open(file: Path) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{file}: no such file; run the prepare stage.") from None
+        raise UserError(f"{file}: no such file; run the prepare stage.") from None
     except (ValueError, EOFError) as error:
-        raise DataError(f"{file} is damaged ({error}); run the prepare stage.") from error
+        raise UserError(f"{file} is damaged ({error}); run the prepare stage.") from error
     return array

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from core.artifact import Artifact
+from core.errors import UserError
 from core.files import FileFormatError, sha256_file, write_bytes
-from data.errors import DataError
 from data.sources.base import Originals
 
 
@@ -40,24 +40,22 @@ class Fetched:
         """Write the files, then their record.
 
         Raises:
-            DataError: a file with different content would be overwritten; the message names it.
+            UserError: a file with different content would be overwritten; the message names it.
         """
-        for name, content in self.originals.files.items():
+        files = self.originals.files
+        for name, content in files.items():
             file = out / name
             if file.exists() and not (file.is_file() and file.read_bytes() == content):
-                raise DataError(
+                raise UserError(
                     f"{file} already exists and was not written by fetch: move it away."
                 )
-        for name, content in self.originals.files.items():
+        for name, content in files.items():
             write_bytes(out / name, content)
         SourceRecord(
             source=self.source,
             origin=self.originals.origin,
-            tried=tuple(self.originals.tried),
-            files={
-                name: hashlib.sha256(content).hexdigest()
-                for name, content in self.originals.files.items()
-            },
+            tried=self.originals.tried,
+            files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         ).write(out)
 
 
@@ -67,17 +65,17 @@ def remove_fetched(out: Path) -> None:
     DVC does not empty this folder, because users put images of their own into it.
 
     Raises:
-        DataError: `out` is a file, or has a record that fetch did not write.
+        UserError: `out` is a file, or has a record that fetch did not write.
     """
     if out.is_file():
-        raise DataError(f"{out} is a file, but fetch writes a folder there. Move it away.")
+        raise UserError(f"{out} is a file, but fetch writes a folder there. Move it away.")
     record = out / SourceRecord.FILE
     if not record.is_file():
         return
     try:
         files = SourceRecord.read(record).files
     except FileFormatError as error:
-        raise DataError(f"{record} was not written by fetch: move it away.") from error
+        raise UserError(f"{record} was not written by fetch: move it away.") from error
     record.unlink()
     for name, checksum in files.items():
         file = out / name

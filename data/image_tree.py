@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import UserError
 from data.dataset import SPLITS, SplitName
-from data.errors import DataError
-from data.image_walk import Folder, Walk, escape_name, join_first, pluralise, require_folder
+from data.image_walk import Folder, escape_name, join_first, pluralise, walk
 
 ROLES: Mapping[str, SplitName] = {
     "train": "train",
@@ -26,12 +26,9 @@ ROLES: Mapping[str, SplitName] = {
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """The images of one class in one split.
+    """The images of one class in one split (None: the folder has no splits).
 
-    Attributes:
-        name: the class.
-        split: the predefined split; None: the folder has no splits.
-        files: paths relative to the dataset folder, sorted.
+    Files are sorted paths relative to the dataset folder.
     """
 
     name: str
@@ -65,13 +62,10 @@ def read_tree(folder: Path) -> ImageTree:
     """Find the classes in `folder`, without opening a file.
 
     Raises:
-        DataError: the folder does not exist, has entries that DVC cannot track, or its splits
+        UserError: the folder does not exist, has entries that DVC cannot track, or its splits
             are inconsistent. The message has the names and the fix.
     """
-    require_folder(folder)
-    walk = Walk(folder)
-    root = walk.read()
-    walk.refuse()
+    root, skipped = walk(folder)
     given = _given_splits(folder, root)
     if given:
         classes = tuple(
@@ -83,11 +77,11 @@ def read_tree(folder: Path) -> ImageTree:
     else:
         classes = tuple(ClassFolder(c.name, None, c.all_files()) for c in _by_name(root.folders))
     beside = len(root.files) + sum(len(part.files) for part in given.values())
-    notes = [*_notes(given, walk.skipped, beside), *_look_alikes(c.name for c in classes)]
+    notes = [*_notes(given, skipped, beside), *_look_alikes(c.name for c in classes)]
     named = [f.name for f in _by_name(root.folders) if f.name.lower() in ROLES]
     if not given and len(named) > 1:
         notes.append(f"{join_first(named)} are classes, not splits: no shared class folders.")
-    return ImageTree(classes, tuple(given), dict(sorted(walk.skipped.items())), tuple(notes))
+    return ImageTree(classes, tuple(given), dict(sorted(skipped.items())), tuple(notes))
 
 
 def _by_name(folders: Iterable[Folder]) -> list[Folder]:
@@ -109,18 +103,18 @@ def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
         return {}
     where = f"{escape_name(str(folder))}: {join_first([f.name for f in named])}"
     if not nested:
-        raise DataError(
+        raise UserError(
             f"{where} have split names, but hold no class folders. Put the images of each "
             "class in one folder per split; if these are classes, rename them."
         )
     if others:
-        raise DataError(
+        raise UserError(
             f"{where} look like splits, but {join_first(others)} does not. Move it out of the "
             "folder; if all of them are classes, rename those with split names."
         )
     bare = [f.name for f in named if not f.folders]
     if bare:
-        raise DataError(
+        raise UserError(
             f"{where} are splits, but there are no class folders in {join_first(bare)}. Sort its "
             "images into class folders, or move it out of the folder."
         )
@@ -129,18 +123,15 @@ def _given_splits(folder: Path, root: Folder) -> dict[SplitName, Folder]:
 
 def _by_split(where: str, named: Sequence[Folder]) -> dict[SplitName, Folder]:
     """The folder of each split, in the order train, val, test."""
-    found: dict[SplitName, Folder] = {}
-    for split in SPLITS:
-        same = [f for f in named if ROLES[f.name.lower()] == split]
+    found = {s: [f for f in named if ROLES[f.name.lower()] == s] for s in SPLITS}
+    for same in found.values():
         if len(same) > 1:
-            raise DataError(
+            raise UserError(
                 f"{where}: {join_first([f.name for f in same])} are the same split. Keep one."
             )
-        if same:
-            found[split] = same[0]
-    if "train" not in found:
-        raise DataError(f"{where} are splits, but there is none called train. Add it.")
-    return found
+    if not found["train"]:
+        raise UserError(f"{where} are splits, but there is none called train. Add it.")
+    return {split: same[0] for split, same in found.items() if same}
 
 
 def _require_equal_classes(
@@ -155,7 +146,7 @@ def _require_equal_classes(
         if (split, name) not in filled
     ]
     if missing:
-        raise DataError(
+        raise UserError(
             f"{escape_name(str(folder))}: every class needs images in every split; there are none "
             f"of {join_first(missing)}. Add some, or remove the class from the other splits."
         )

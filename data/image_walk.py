@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import DataError
+from core.errors import UserError
 
 LEFT_BEHIND = frozenset(
     {
@@ -56,13 +56,7 @@ _REFUSED = {
 
 @dataclass(eq=False)
 class Folder:
-    """A folder in the dataset.
-
-    Attributes:
-        name: path relative to the dataset folder; empty for that folder itself.
-        folders: its subfolders.
-        files: paths relative to the dataset folder.
-    """
+    """A folder in the dataset; names and files are paths relative to the dataset folder."""
 
     name: str
     folders: list[Folder] = field(default_factory=list)
@@ -83,40 +77,20 @@ class Folder:
         return tuple(sorted(found))
 
 
-def require_folder(folder: Path) -> None:
-    """Check that `folder` is a readable folder.
-
-    Raises:
-        DataError: it is not.
-    """
-    wanted = "data.path must name the folder that holds one subfolder of images for every class."
-    try:
-        mode = folder.stat().st_mode
-    except FileNotFoundError:
-        link = " is a dangling link" if folder.is_symlink() else ": no such folder"
-        raise DataError(f"{escape_name(str(folder))}{link}. {wanted}") from None
-    except OSError as error:  # name too long, parent not accessible
-        raise DataError(
-            f"{escape_name(str(folder))} cannot be read ({error.strerror}). {wanted}"
-        ) from error
-    if not stat.S_ISDIR(mode):
-        raise DataError(f"{escape_name(str(folder))} is a file, not a folder. {wanted}")
-
-
 def escape_name(name: str) -> str:
     """Escape control characters and non-UTF-8 bytes of a file name for a message."""
     return "".join(map(_escape, name))
-
-
-def pluralise(count: int, noun: str) -> str:
-    """Count and noun, with a plural s where needed."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # surrogate escape of a non-UTF-8 byte
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character if character.isprintable() else ascii(character)[1:-1]
+
+
+def pluralise(count: int, noun: str) -> str:
+    """Count and noun, with a plural s where needed."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def join_first(items: Sequence[str], between: str = ", ") -> str:
@@ -126,103 +100,89 @@ def join_first(items: Sequence[str], between: str = ", ") -> str:
     return between.join([*shown, *([f"and {more} more"] if more > 0 else [])])
 
 
-class Walk:
-    """Recursive walk over a folder.
+def walk(folder: Path) -> tuple[Folder, Counter[str]]:
+    """The tree of the entries that are not ignored; ignored files by the name that caused it.
 
-    Args:
-        folder: the dataset folder.
-
-    Attributes:
-        skipped: number of ignored files, by the name that caused it.
+    Raises:
+        UserError: it is no readable folder, or has entries that DVC cannot hash or track; with
+            names, reason and fix.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.skipped = folder, Counter[str]()
-        self._refused: dict[str, list[str]] = {kind: [] for kind in _REFUSED}
-
-    def read(self) -> Folder:
-        """Build the tree of the entries that are not ignored."""
-        root = Folder("")
-        pending: list[tuple[Folder, str | None]] = [(root, None)]
-        while pending:
-            folder, why = pending.pop()
-            for entry in self._entries(folder, why):
-                name = f"{folder.name}/{entry.name}" if folder.name else entry.name
-                skip = why or _why_skipped(entry.name)
-                kind = self._kind(entry, name, skip)
-                if kind == "folder":
-                    inside = Folder(name)
-                    pending.append((inside, skip))
-                    if skip is None:
-                        folder.folders.append(inside)
-                elif kind == "file" and skip is not None:
-                    self.skipped[skip] += 1
-                elif kind == "file":
-                    folder.files.append(name)
-        return root
-
-    def refuse(self) -> None:
-        """Raise an error for entries that DVC cannot hash or track.
-
-        Raises:
-            DataError: names, reason and fix, by kind.
-        """
-        problems = [
-            f"{escape_name(str(self.folder))} holds {reason}: {join_first(sorted(names))}. {fix}"
-            for kind, (reason, fix) in _REFUSED.items()
-            if (names := self._refused[kind])
-        ]
-        if problems:
-            raise DataError("\n".join(problems))
-
-    def _entries(self, folder: Folder, why: str | None) -> list[os.DirEntry[str]]:
+    _require_folder(folder)
+    root, skipped = Folder(""), Counter[str]()
+    refused: dict[str, list[str]] = {kind: [] for kind in _REFUSED}
+    pending: list[tuple[Folder, str | None]] = [(root, None)]
+    while pending:
+        parent, why = pending.pop()
         try:
-            with os.scandir(self.folder / folder.name) as entries:
-                return list(entries)
+            entries = [*os.scandir(folder / parent.name)]
         except OSError as error:
+            entries = []
             if why is None:  # DVC skips folders it cannot enter, such as lost+found
-                self._refused["closed"].append(f"{folder.name or '.'} ({error.strerror})")
-            return []
+                refused["closed"].append(f"{parent.name or '.'} ({error.strerror})")
+        for entry in entries:
+            name = f"{parent.name}/{entry.name}" if parent.name else entry.name
+            skip = why or _why_skipped(entry.name)
+            kind = _kind(entry)
+            if kind == "folder":
+                pending.append((Folder(name), skip))
+                if skip is None:
+                    parent.folders.append(pending[-1][0])
+            elif kind == "file" and skip is not None:
+                skipped[skip] += 1
+            elif kind == "file":
+                parent.files.append(name)
+            elif not (kind == "link" and skip):
+                links = kind in ("link", "nothing")
+                refused[kind].append(f"{name} -> {Path(entry).readlink()}" if links else name)
+    if any(refused.values()):
+        where = escape_name(str(folder))
+        raise UserError(
+            "\n".join(
+                f"{where} holds {reason}: {join_first(sorted(refused[kind]))}. {fix}"
+                for kind, (reason, fix) in _REFUSED.items()
+                if refused[kind]
+            )
+        )
+    return root, skipped
 
-    def _kind(self, entry: os.DirEntry[str], name: str, skip: str | None) -> str:
-        """`file`, `folder`, `skipped` or `refused`; links are followed, refused names recorded."""
-        if not _is_utf8(entry.name):
-            return self._refuse("name", name)
-        if entry.name == ".dvcignore":
-            return self._refuse("dvcignore", name)
-        if entry.is_dir(follow_symlinks=False):
-            return "folder"
-        if entry.is_symlink():
-            target = f"{name} -> {Path(entry).readlink()}"
-            try:
-                mode = Path(entry).stat().st_mode
-            except OSError:  # also a symlink loop
-                return self._refuse("nothing", target)
-            if stat.S_ISDIR(mode):
-                return "skipped" if skip else self._refuse("link", target)
-            regular = stat.S_ISREG(mode)
-        else:
-            regular = entry.is_file(follow_symlinks=False)
-        if not regular:
-            return self._refuse("special", name)
-        if not os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
-            return self._refuse("closed", name)
-        return "file"
 
-    def _refuse(self, kind: str, name: str) -> str:
-        self._refused[kind].append(name)
-        return "refused"
+def _require_folder(folder: Path) -> None:
+    wanted = "data.path must name the folder that holds one subfolder of images for every class."
+    shown = escape_name(str(folder))
+    try:
+        mode = folder.stat().st_mode
+    except FileNotFoundError:
+        link = " is a dangling link" if folder.is_symlink() else ": no such folder"
+        raise UserError(f"{shown}{link}. {wanted}") from None
+    except OSError as error:  # name too long, parent not accessible
+        raise UserError(f"{shown} cannot be read ({error.strerror}). {wanted}") from error
+    if not stat.S_ISDIR(mode):
+        raise UserError(f"{shown} is a file, not a folder. {wanted}")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """`file`, `folder` or a kind of `_REFUSED`; links are followed."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "name"
+    if entry.name == ".dvcignore":
+        return "dvcignore"
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    try:
+        mode = Path(entry).stat().st_mode
+    except OSError:  # also a symlink loop
+        return "nothing" if entry.is_symlink() else "closed"
+    if stat.S_ISDIR(mode):
+        return "link"
+    if not stat.S_ISREG(mode):
+        return "special"
+    readable = os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    return "file" if readable else "closed"
 
 
 def _why_skipped(name: str) -> str | None:
     if name.startswith("._"):
         return "._*"
     return name if name.startswith(".") or name.lower() in LEFT_BEHIND else None
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from data.errors import ImageError
+from core.errors import UserError
 
 Fit = Literal["crop", "pad"]
 UInt8 = npt.NDArray[np.uint8]
@@ -40,8 +40,6 @@ MAX_PIXELS = 89_478_485
 
 ALL_BITS = 16
 """Default number of significant bits of 16-bit images."""
-
-LEAST_BITS = 8
 
 _FEWEST_COLOUR_BITS = 13  # with fewer bits, 16-bit colour would keep less than 32 levels
 _DARK = 1 << 12  # 16-bit pixels below it become almost black in 8 bits
@@ -66,32 +64,29 @@ _UNREADABLE = (
 )
 
 
+class ImageError(UserError):
+    """An unreadable image file; the message names the file and the reason."""
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image file.
-
-    Attributes:
-        pixels_HW3: uint8.
-        peak: largest value before the reduction to 8 bits; None: the file has at most 8 bits.
-    """
+    """A decoded image file."""
 
     pixels_HW3: UInt8
     peak: int | None
+    """Largest value before the reduction to 8 bits; None: the file has at most 8 bits."""
 
 
 def load_image(
     path: Path, image_shape: tuple[int, int, int], fit: Fit = "crop", bits: int | None = None
 ) -> UInt8:
-    """Read one image file in the input shape of a network.
+    """Read one image file in the input shape of a network: uint8 (H, W, C).
 
     Args:
         path: the file, in one of `FORMATS`.
         image_shape: (C, H, W) with C 1 (grey) or 3 (RGB) and H = W.
         fit: how the aspect ratio is kept, as in the dataset.
         bits: significant bits of the dataset's 16-bit images; None: it has none.
-
-    Returns:
-        uint8 (H, W, C).
 
     Raises:
         ImageError: the file is missing, truncated, too large, not an image, or a dark 16-bit
@@ -127,22 +122,11 @@ def read_image_file(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def decode(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> UInt8:
-    """Decode an image file to pixels; see `decode_file`."""
-    return decode_file(content, name, size, fit, bits).pixels_HW3
-
-
 def decode_file(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_BITS) -> Decoded:
     """Decode one image file to RGB, uint8 (size, size, 3), as the module docstring describes.
 
-    A grey image has three equal channels.
-
-    Args:
-        content: bytes of the file.
-        name: file name for messages.
-        size: height and width of the result, in pixels.
-        fit: how the aspect ratio is kept.
-        bits: significant bits of 16-bit pixels; larger values become white.
+    A grey image has three equal channels. Of 16-bit pixels `bits` are significant; larger values
+    become white.
 
     Raises:
         ImageError: the file is truncated, too large, or not an image.
@@ -169,7 +153,7 @@ def decode_file(content: bytes, name: str, size: int, fit: Fit, bits: int = ALL_
 
 def used_bits(peak: int) -> int:
     """Significant bits of 16-bit pixels with maximum `peak`, at least 8."""
-    return max(LEAST_BITS, peak.bit_length())
+    return max(8, peak.bit_length())
 
 
 def is_grey(rgb_HW3: UInt8) -> bool:
@@ -181,11 +165,7 @@ def is_grey(rgb_HW3: UInt8) -> bool:
 def resize_all(
     images_NHWC: UInt8, size: int, on_done: Callable[[int, int], None] | None = None
 ) -> UInt8:
-    """Resize square images; returns the input if they already have the size.
-
-    Returns:
-        uint8 (N, size, size, C).
-    """
+    """Resize square images to (N, size, size, C); returns the input if they have the size."""
     count, height, width, channels = images_NHWC.shape
     if (height, width) == (size, size):
         return images_NHWC
@@ -234,9 +214,8 @@ def _has_coarse_colour(image: Image.Image) -> bool:
     first, *others = arguments if isinstance(arguments, tuple) else (arguments,)
     if image.format == "PPM":  # any other maximum is the file's full scale
         return others == [0xFFFF]
-    if (
-        image.mode == "CMYK" or image.format == "BMP"
-    ):  # CMYK is inverted; 16-bit BMP has 5 bits per channel
+    # CMYK is inverted; 16-bit BMP has 5 bits per channel.
+    if image.mode == "CMYK" or image.format == "BMP":
         return False
     return isinstance(first, str) and ";16" in first
 

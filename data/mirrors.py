@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import DataError
+from core.errors import UserError
 
 Files = Mapping[str, bytes]
 """Content by file name."""
@@ -22,32 +22,28 @@ _SERVER_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Place:
-    """One location of a dataset's files.
-
-    Attributes:
-        name: display name.
-        get: returns the files; raises DataError with the reason if it cannot.
-    """
+    """One location of a dataset's files."""
 
     name: str
     get: Callable[[], Files]
+    """Returns the files; raises UserError with the reason if it cannot."""
 
 
 def read_files(folder: Path, names: Sequence[str]) -> Files:
     """Read files of a folder by name.
 
     Raises:
-        DataError: the folder or a file is missing or unreadable.
+        UserError: the folder or a file is missing or unreadable.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder.")
+        raise UserError(f"{folder}: no such folder.")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{folder} lacks {', '.join(missing)}.")
+        raise UserError(f"{folder} lacks {', '.join(missing)}.")
     try:
         return {name: (folder / name).read_bytes() for name in names}
     except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error}).") from error
+        raise UserError(f"{folder} cannot be read ({error}).") from error
 
 
 def folder_place(folder: Path, names: Sequence[str]) -> Place:
@@ -58,16 +54,13 @@ def folder_place(folder: Path, names: Sequence[str]) -> Place:
 def debian_place(package: str, inside: str, names: Sequence[str]) -> Place:
     """A Debian package, downloaded and unpacked without installing it or root rights.
 
-    Args:
-        package: package name.
-        inside: folder of the files in the package, such as `usr/share/x`.
-        names: file names.
+    Its files `names` are in the folder `inside`, such as `usr/share/x`.
     """
 
     def get() -> Files:
         for program in ("apt-get", "dpkg"):
             if shutil.which(program) is None:
-                raise DataError(f"{program} is not installed: this is not a Debian system.")
+                raise UserError(f"{program} is not installed: this is not a Debian system.")
         with tempfile.TemporaryDirectory(prefix="netwright-apt-") as folder:
             return _unpack(package, Path(folder), inside, names)
 
@@ -75,13 +68,7 @@ def debian_place(package: str, inside: str, names: Sequence[str]) -> Place:
 
 
 def torchvision_place(dataset: str, raw: str, names: Sequence[str]) -> Place:
-    """The download of a torchvision dataset.
-
-    Args:
-        dataset: the class in `torchvision.datasets`.
-        raw: the folder in which it stores the files.
-        names: file names.
-    """
+    """The download of a class of `torchvision.datasets`, which stores its files in `raw`."""
 
     def get() -> Files:
         import torchvision.datasets
@@ -93,7 +80,7 @@ def torchvision_place(dataset: str, raw: str, names: Sequence[str]) -> Place:
                 getattr(torchvision.datasets, dataset)(folder, download=True)
                 return read_files(Path(folder, raw), names)
         except (OSError, RuntimeError) as error:
-            raise DataError(f"the download failed ({_last_line(str(error))}).") from error
+            raise UserError(f"the download failed ({_last_line(str(error))}).") from error
         finally:
             socket.setdefaulttimeout(before)
 
@@ -105,14 +92,14 @@ def _unpack(package: str, folder: Path, inside: str, names: Sequence[str]) -> Fi
     download = ["apt-get", *_APT_TIMEOUTS, "download", package]
     try:
         _run(download, folder)
-    except DataError:
+    except UserError:
         # The system's package list may be empty, and only root can refresh it.
         private = _private_state(folder)
         _run(["apt-get", *_APT_TIMEOUTS, *private, "update"], folder)
         _run([*download[:1], *private, *download[1:]], folder)
     packages = sorted(folder.glob(f"{package}_*.deb"))
     if not packages:
-        raise DataError("apt-get downloaded nothing.")
+        raise UserError("apt-get downloaded nothing.")
     _run(["dpkg", "-x", packages[0].name, "unpacked"], folder)
     return read_files(folder / "unpacked" / inside, names)
 
@@ -147,11 +134,9 @@ def _run(command: Sequence[str], folder: Path) -> None:
             errors="replace",
         )  # fmt: skip
     except subprocess.CalledProcessError as error:
-        raise DataError(f"{command[0]} failed: {_last_line(error.stdout)}") from error
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{command[0]} took more than {error.timeout:.0f} s.") from error
-    except OSError as error:
-        raise DataError(f"{command[0]} cannot be started ({error}).") from error
+        raise UserError(f"{command[0]} failed: {_last_line(error.stdout)}") from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise UserError(f"{command[0]} failed: {error}.") from error
 
 
 def _last_line(text: str) -> str:

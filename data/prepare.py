@@ -6,16 +6,16 @@ Axes: N images, H height, W width, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 from core.files import sha256_file, write_array
 from data.dataset import Augment, DatasetInfo, Split, SplitName, images_file, labels_file
-from data.errors import DataError
 from data.image_walk import join_first, pluralise
 from data.settings import DataParams
 from data.sources import SOURCES
@@ -27,13 +27,7 @@ _CHUNK = 4096  # images per histogram update
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to be written; `info.arrays` is still empty.
-
-    Attributes:
-        info: its description.
-        splits: its arrays.
-        notes: messages for the user, one sentence each.
-    """
+    """A data set ready to be written, and notes for the user; `info.arrays` is still empty."""
 
     info: DatasetInfo
     splits: Mapping[SplitName, Split]
@@ -41,49 +35,40 @@ class Prepared:
 
     def write(self, out: Path) -> None:
         """Write the arrays, then the description: a folder with it is complete."""
-        arrays = {}
         for name, part in self.splits.items():
-            for file, array in (
-                (images_file(name), part.images_NHWC),
-                (labels_file(name), part.labels_N),
-            ):
-                write_array(out / file, array)
-                arrays[file] = sha256_file(out / file)
-        replace(self.info, arrays=arrays).write(out)
+            write_array(out / images_file(name), part.images_NHWC)
+            write_array(out / labels_file(name), part.labels_N)
+        names = [file(name) for name in self.splits for file in (images_file, labels_file)]
+        arrays = {name: sha256_file(out / name) for name in names}
+        self.info.model_copy(update={"arrays": arrays}).write(out)
 
 
 def prepare(loaded: Loaded, params: DataParams) -> Prepared:
     """Split a data set and describe it.
 
     Raises:
-        DataError: too few classes, or too few images in one of them.
+        UserError: too few classes, or too few images in one of them.
     """
     if len(loaded.classes) < 2:
-        raise DataError(f"a classifier needs at least two classes; found {list(loaded.classes)}.")
+        raise UserError(f"a classifier needs at least two classes; found {list(loaded.classes)}.")
     duplicates = find_duplicates(loaded.images_NHWC, loaded.labels_N)
     indices = split(
         loaded.labels_N,
         duplicates.groups_N,
-        loaded.test_N,
+        loaded.given,
         loaded.classes,
-        params.val_fraction,
-        params.test_fraction,
+        {"test": params.test_fraction, "val": params.val_fraction},
         np.random.default_rng(params.seed),
-        loaded.val_N,
     )
-    parts: dict[SplitName, npt.NDArray[np.int64]] = {
-        "train": indices.train,
-        "val": indices.val,
-        "test": indices.test,
-    }
     splits = {
-        name: Split(loaded.images_NHWC[part], loaded.labels_N[part]) for name, part in parts.items()
+        name: Split(loaded.images_NHWC[part], loaded.labels_N[part])
+        for name, part in indices.parts.items()
     }
-    notes = (*loaded.notes, *duplicate_notes(loaded, duplicates, indices))
+    notes = (*loaded.notes, *_duplicate_notes(loaded, duplicates, indices))
     return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
 
 
-def duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
+def _duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
     """Notes on contradicting labels and on images dropped from splits."""
     notes = []
     if duplicates.conflicts:
@@ -143,12 +128,17 @@ def _describe(
     _, height, width, channels = loaded.images_NHWC.shape
     mean, std = channel_statistics(splits["train"].images_NHWC)
     flip = params.augment.flip
+    classes = len(loaded.classes)
+    counts = {
+        name: np.bincount(part.labels_N, minlength=classes).tolist()
+        for name, part in splits.items()
+    }
     source: dict[str, Any] = {
         "checksums": dict(loaded.checksums),
         "images": len(loaded.labels_N),
         "corrupt": {"count": len(loaded.corrupt), "files": list(loaded.corrupt)},
-        "own_test_split": loaded.test_N is not None,
-        "own_val_split": loaded.val_N is not None,
+        "own_test_split": "test" in loaded.given,
+        "own_val_split": "val" in loaded.given,
         "skipped": dict(loaded.skipped),
         "duplicates": {
             "copies": duplicates.copies,
@@ -162,17 +152,13 @@ def _describe(
         classes=loaded.classes,
         mean=mean,
         std=std,
-        counts={name: _counts(part, loaded.classes) for name, part in splits.items()},
+        counts={n: dict(zip(loaded.classes, c, strict=True)) for n, c in counts.items()},
         augment=Augment(
-            SOURCES[params.source].flips if flip is None else flip, params.augment.shift
+            flip=SOURCES[params.source].flips if flip is None else flip,
+            shift=params.augment.shift,
         ),
         fit=params.fit,
         source=source,
         arrays={},
         bits=loaded.bits,
     )
-
-
-def _counts(part: Split, classes: tuple[str, ...]) -> dict[str, int]:
-    counts = np.bincount(part.labels_N, minlength=len(classes))
-    return {name: int(count) for name, count in zip(classes, counts, strict=True)}

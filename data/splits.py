@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import DataError
+from core.errors import UserError
+from data.dataset import SPLITS, SplitName
 
 Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,12 @@ class Splits:
     """Indices into the dataset, sorted, disjoint.
 
     Attributes:
-        train: the training split.
-        val: the validation split, for selection.
-        test: the test split, for reported accuracy.
+        parts: the images of every split.
         dropped: duplicates across the source's predefined splits. They are removed from train
             first, then from val; test is unchanged.
     """
 
-    train: Indices
-    val: Indices
-    test: Indices
+    parts: Mapping[SplitName, Indices]
     dropped: Indices
 
 
@@ -74,96 +72,66 @@ def find_duplicates(images_NHWC: npt.NDArray[np.uint8], labels_N: Indices) -> Du
 def split(
     labels_N: Indices,
     groups_N: Indices,
-    test_N: npt.NDArray[np.bool_] | None,
+    given: Mapping[SplitName, Mask],
     classes: Sequence[str],
-    val_fraction: float,
-    test_fraction: float,
+    fractions: Mapping[SplitName, float],
     rng: np.random.Generator,
-    val_N: npt.NDArray[np.bool_] | None = None,
 ) -> Splits:
     """Split a dataset, stratified by class.
 
-    Images of one group stay together; a group belongs to the class of its first image. Every
-    split has at least one group of every class.
-
-    Args:
-        labels_N: class of every image.
-        groups_N: index of the first image with the same pixels, from `find_duplicates`.
-        test_N: mask of the predefined test split, kept unchanged; None: one is drawn.
-        classes: names, for messages.
-        val_fraction: fraction of the non-test images; used only if `val_N` is None.
-        test_fraction: fraction of all images to split; used only if `test_N` is None.
-        rng: random number generator of the order.
-        val_N: mask of the predefined validation split, kept except for duplicates of test
-            images; None: one is drawn.
+    Images of one group (see `Duplicates`) stay together; a group belongs to the class of its first
+    image. Every split has at least one group of every class. Splits are `given` by the source, or
+    drawn: `test` is a fraction of all images to split, `val` of those that are not for test.
 
     Raises:
-        DataError: a class has fewer distinct images than splits to fill.
+        UserError: a class has fewer distinct images than splits to fill.
     """
     nothing_N = np.zeros(len(labels_N), bool)
-    in_test_N = nothing_N if test_N is None else test_N
-    in_val_N = nothing_N if val_N is None else val_N
+    in_test_N, in_val_N = given.get("test", nothing_N), given.get("val", nothing_N)
     dropped_N = np.isin(groups_N, groups_N[in_test_N]) & ~in_test_N
     dropped_N |= np.isin(groups_N, groups_N[in_val_N]) & ~in_val_N & ~in_test_N
     free = np.flatnonzero(~in_test_N & ~in_val_N & ~dropped_N)
-    shares = {}
-    if test_N is None:
-        shares["test"] = test_fraction
-    if val_N is None:
-        shares["val"] = val_fraction if test_N is not None else (1 - test_fraction) * val_fraction
-    parts: dict[str, list[Indices]] = {"train": [], "val": [], "test": []}
-    # A group has the class of its first image, whatever the labels of its duplicates.
-    class_of_free = labels_N[groups_N[free]]
+    shares = {name: fractions[name] for name in ("test", "val") if name not in given}
+    if len(shares) == 2:
+        shares["val"] *= 1 - shares["test"]
+    parts: dict[str, list[Indices]] = {name: [] for name in SPLITS}
+    owners_N = labels_N[groups_N]
     for label, name in enumerate(classes):
-        members = free[class_of_free == label]
+        members = free[owners_N[free] == label]
+        mine_N = labels_N == label
         distinct = len(np.unique(groups_N[members]))
         if distinct <= len(shares):
-            raise _too_few(label, distinct, shares, labels_N, groups_N, dropped_N, classes)
+            raise UserError(
+                f"class '{name}' has {distinct} distinct images to split; "
+                f"{' and '.join([*shares, 'train'])} need at least one each. "
+                f"{_why_few(label, mine_N, owners_N, dropped_N, classes)}"
+            )
         _divide(members, groups_N[members], shares, rng, parts)
-        if val_N is not None:
-            kept = np.flatnonzero(val_N & ~dropped_N & (labels_N == label))
-            if len(kept) == 0:
-                raise DataError(
-                    f"class '{name}': every validation image is a copy of a test image. Add other "
-                    "images of the class to the validation split."
-                )
-            parts["val"].append(kept)
-    if test_N is not None:
-        parts["test"] = [np.flatnonzero(test_N)]
-    train, val, test = (np.sort(np.concatenate(parts[part])) for part in ("train", "val", "test"))
-    return Splits(train, val, test, np.flatnonzero(dropped_N))
+        if "val" in given and not (in_val_N & ~dropped_N & mine_N).any():
+            raise UserError(
+                f"class '{name}': every validation image is a copy of a test image. Add other "
+                "images of the class to the validation split."
+            )
+    for part, mask_N in given.items():
+        parts[part] = [np.flatnonzero(mask_N & ~dropped_N)]
+    joined = {name: np.sort(np.concatenate(parts[name])) for name in SPLITS}
+    return Splits(joined, np.flatnonzero(dropped_N))
 
 
-def _too_few(
-    label: int,
-    distinct: int,
-    shares: Mapping[str, float],
-    labels_N: Indices,
-    groups_N: Indices,
-    dropped_N: npt.NDArray[np.bool_],
-    classes: Sequence[str],
-) -> DataError:
-    """The error for a class with too few distinct images, with the reason."""
-    mine_N = labels_N == label
-    problem = (
-        f"class '{classes[label]}' has {distinct} distinct images to split; "
-        f"{' and '.join([*shares, 'train'])} need at least one each."
-    )
-    owners_N = labels_N[groups_N]
-    foreign_N = mine_N & (owners_N != label)
-    if foreign_N.any():
-        owners = [
-            name for other, name in enumerate(classes) if (owners_N[foreign_N] == other).any()
-        ]
-        return DataError(
-            f"{problem} {int(foreign_N.sum())} of its {int(mine_N.sum())} images are copies of "
-            f"images of {', '.join(repr(owner) for owner in owners)}: conflicting labels. Remove "
-            "the copies from the wrong class."
+def _why_few(
+    label: int, mine_N: Mask, owners_N: Indices, dropped_N: Mask, classes: Sequence[str]
+) -> str:
+    """Why a class has too few distinct images, and the fix."""
+    foreign = owners_N[mine_N & (owners_N != label)]
+    if len(foreign):
+        owners = ", ".join(repr(classes[owner]) for owner in np.unique(foreign))
+        return (
+            f"{len(foreign)} of its {int(mine_N.sum())} images are copies of images of {owners}: "
+            "conflicting labels. Remove the copies from the wrong class."
         )
     copies = int((mine_N & dropped_N).sum())
-    if copies:
-        problem += f" {copies} are copies of test or validation images, and are left out."
-    return DataError(f"{problem} Add images to the class, or leave it out.")
+    reason = f"{copies} are copies of test or validation images, and are left out. "
+    return f"{reason if copies else ''}Add images to the class, or leave it out."
 
 
 def _divide(

@@ -13,39 +13,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from data.dataset import Augment, DatasetInfo, Split
-from data.errors import DataError
 
 # Tags that separate the random generators of one seed.
 _ORDER, _AUGMENT = 0, 1
 
 
 class Batch(NamedTuple):
-    """A batch of a split.
-
-    Attributes:
-        images_NCHW: float32, normalised, in channels_last memory.
-        labels_N: int64.
-        indices_N: int64, indices into the split.
-        second_NCHW: a second augmented view of the images; None unless requested.
-    """
+    """A batch of a split: float32 normalised images in channels_last memory, int64 labels."""
 
     images_NCHW: Tensor
     labels_N: Tensor
     indices_N: Tensor
+    """int64, indices into the split."""
     second_NCHW: Tensor | None = None
+    """A second augmented view of the images; None unless requested."""
 
 
 def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
-    """Normalise pixels: (pixel / 255 - mean) / std, per channel.
-
-    Args:
-        images_NHWC: uint8.
-        info: the dataset with mean and std.
-
-    Returns:
-        float32 (N, C, H, W) in channels_last memory; a copy of the input.
-    """
+    """(pixel / 255 - mean) / std, per channel: float32 (N, C, H, W) in channels_last memory."""
     images = torch.tensor(np.ascontiguousarray(images_NHWC), dtype=torch.float32)
     images.div_(255.0).sub_(torch.tensor(info.mean)).div_(torch.tensor(info.std))
     return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
@@ -57,14 +44,8 @@ class TrainStream:
     A resumed run therefore sees the same batches as an uninterrupted one. Every epoch has its own
     order; its last incomplete batch is dropped.
 
-    Args:
-        split: the images.
-        info: metadata of the dataset.
-        batch: batch size, at most the size of the split.
-        seed: seed of order and augmentation.
-        augment: apply `info.augment`.
-        share: (rank, world size) for data-parallel training: return only the shard of this rank,
-            augmented as in the whole batch.
+    A batch has at most the size of the split. With `share` (rank, world size) only the shard of
+    this rank is returned, augmented as in the whole batch.
     """
 
     def __init__(
@@ -77,14 +58,14 @@ class TrainStream:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         if len(split) == 0 or batch < 1:
-            raise DataError(f"cannot draw batches of {batch} from {len(split)} images.")
+            raise UserError(f"cannot draw batches of {batch} from {len(split)} images.")
         self.split, self.info, self.seed = split, info, seed
         self.augment = info.augment if augment else None
         self.batch = min(batch, len(split))
         self.steps_per_epoch = len(split) // self.batch
         which, shares = share
         if self.batch % shares:
-            raise DataError(
+            raise UserError(
                 f"a batch of {self.batch} images cannot be split into {shares} equal shares."
             )
         size = self.batch // shares
@@ -93,11 +74,9 @@ class TrainStream:
         self._order = (-1, np.empty(0, np.int64))  # cache: epoch and its order
 
     def at(self, step: int, views: int = 1) -> Batch:
-        """The batch of one step.
+        """The batch of a step, counted from 0 over all epochs.
 
-        Args:
-            step: counted from 0 over all epochs.
-            views: 1, or 2 for a second, independently augmented view in `second_NCHW`.
+        With 2 `views` it has a second, independently augmented view in `second_NCHW`.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch
@@ -144,16 +123,7 @@ def draw_variation(count: int, augment: Augment, rng: np.random.Generator) -> Va
 def apply_variation(
     images_NHWC: npt.NDArray[np.uint8], augment: Augment, variation: Variation
 ) -> npt.NDArray[np.uint8]:
-    """Shift and flip images.
-
-    Args:
-        images_NHWC: uint8; not modified.
-        augment: enabled augmentations.
-        variation: one row per image.
-
-    Returns:
-        uint8, of the same shape; padded with 0.
-    """
+    """Shift and flip a copy of images, padded with 0; `variation` has a row per image."""
     count, height, width, channels = images_NHWC.shape
     reach = augment.shift
     padded = np.zeros((count, height + 2 * reach, width + 2 * reach, channels), np.uint8)

@@ -3,7 +3,7 @@
 import os
 from typing import NoReturn
 
-from core.terminal import show_any_text
+from core.system import show_any_text
 from pipelines.environment import remove_foreign_variables, reset_warnings
 from pipelines.run import interrupts
 

@@ -14,7 +14,7 @@ def fetch(data: DataParams, out: Path) -> Fetched:
     """Download the original files, unless they are read from a folder other than `out`.
 
     Raises:
-        DataError: the download failed, or `out` has files of the user in its place.
+        UserError: the download failed, or `out` has files of the user in its place.
     """
     remove_fetched(out)
     originals = Originals({}, f"read from {data.path}")

@@ -17,7 +17,7 @@ def prepare(data: DataParams, source: Path) -> Prepared:
     """Decode the images in the folder `source`, split and describe them.
 
     Raises:
-        DataError: too many unreadable images, too few classes, or too few images in one of them.
+        UserError: too many unreadable images, too few classes, or too few images in one of them.
     """
     prepared = prepare_dataset(load(data, source), data)
     for note in prepared.notes:

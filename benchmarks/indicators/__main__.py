@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.harness.flags import flags_of
@@ -26,7 +27,6 @@ from models.nets.evaluate import accuracy, recalibrate
 from models.nets.indicators import bn_indicator, bn_table
 from models.nets.shared_cells import SlicedNorm
 from models.nets.supernet import Supernet, extract
-from models.space.block_tables import sample_choices
 from models.space.costs import flops, parameters, peak_activation_bytes
 from models.space.space import SearchSpace
 
@@ -103,10 +103,16 @@ def world_of(effort: Effort, data: Path | None) -> World:
     return World(space, supernet, calibration, held_out, f"{len(split)} {images} ({shape})")
 
 
+def draw(space: SearchSpace, count: int) -> npt.NDArray[np.uint8]:
+    """Choices of uniformly random architectures, (N, G), contiguous per group."""
+    rng, sizes = np.random.default_rng(0), [len(group.candidates) for group in space.groups]
+    return np.array([rng.integers(size, size=count, dtype=np.uint8) for size in sizes]).T
+
+
 def measure(world: World, effort: Effort) -> str:
     """Every measurement, as Markdown."""
     space, supernet = world.space, world.supernet
-    choices_NG = sample_choices(space, effort.count, np.random.default_rng(0))
+    choices_NG = draw(space, effort.count)
     bn = bn_table(supernet, space)
     macs, weights = flops.table(space), parameters.table(space)
     memory = peak_activation_bytes.table(space)
@@ -123,9 +129,7 @@ def measure(world: World, effort: Effort) -> str:
             -bn.scores(choices_NG, per_layer=True)
         ),
         "reading the table from the supernet": lambda: bn_table(supernet, space),
-        "drawing the architectures": lambda: sample_choices(
-            space, effort.count, np.random.default_rng(0)
-        ),
+        "drawing the architectures": lambda: draw(space, effort.count),
         "multiply-accumulates": lambda: macs(choices_NG),
         "parameters": lambda: weights(choices_NG),
         "peak activation memory": lambda: memory(choices_NG),

@@ -6,7 +6,6 @@ import copy
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def batches(strategy: Strategy, images: Images, batch: int) -> Batches:
     A strategy that compares two views of an image has them mirrored and shifted, because the data
     set's own augmentation may be none: two equal views would differ by nothing but the paths.
     """
-    info = replace(images.info, augment=VIEWS) if strategy.views > 1 else images.info
+    info = images.info.model_copy(update={"augment": VIEWS}) if strategy.views > 1 else images.info
     stream = TrainStream(images.train, info, batch, 0, augment=True)
     return partial(stream.at, views=strategy.views)
 

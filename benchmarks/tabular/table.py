@@ -106,8 +106,7 @@ class Table:
 
     def accuracy(self, choices: Choices) -> float:
         """The true accuracy of an architecture, percent."""
-        sizes = tuple(len(group.candidates) for group in self.space.groups)
-        return float(self.true_accuracies[np.ravel_multi_index(choices, sizes)])
+        return float(self.true_accuracies[np.ravel_multi_index(choices, self._sizes)])
 
     def best(self, flops: float | None) -> float:
         """The highest true accuracy within a budget, percent."""
@@ -153,8 +152,13 @@ class Table:
 
     def _number_of(self, architecture: Architecture) -> int:
         if architecture not in self._known:
-            self._known[architecture] = self.space.index(architecture)
+            choices = self.space.choices(architecture)
+            self._known[architecture] = int(np.ravel_multi_index(choices, self._sizes))
         return self._known[architecture]
+
+    @cached_property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(len(group.candidates) for group in self.space.groups)
 
     @cached_property
     def _known(self) -> dict[Architecture, int]:

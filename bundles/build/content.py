@@ -24,7 +24,6 @@ from bundles.manifest import (
 )
 from bundles.settings import BundleParams
 from core.files import rounded, sha256_file
-from data.dataset import FILE as DATASET_FILE
 from devices.latency.budgets import peak_memory_mb, with_milliseconds
 from devices.latency.cost import predict_ms
 from devices.measure.fingerprint import IDENTITY
@@ -199,6 +198,6 @@ def _provenance(results: Results, params: BundleParams) -> Provenance:
     return Provenance(
         params_sha256=hashlib.sha256(canonical.encode()).hexdigest(),
         dataset=results.info.name,
-        dataset_sha256=sha256_file(results.folders.data / DATASET_FILE),
+        dataset_sha256=sha256_file(results.folders.data / results.info.FILE),
         inputs=dict(results.hashes),
     )

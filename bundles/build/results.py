@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundles.archive import BundleError
+from core.artifact import TRAIN
 from core.files import read_json, sha256_file
-from core.schemas import TRAIN
 from data.dataset import DatasetInfo
 from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
@@ -70,10 +70,10 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
         FileFormatError: a file is missing or of another version.
         BundleError: the stages' results belong to different networks.
     """
-    certificate = folders.rank / "certificate.json"
-    train, described = folders.train / "train.json", folders.train / "architecture.json"
-    trained = read_json(train, TRAIN)
-    architecture = Architecture.from_json(read_json(described, ARCHITECTURE))
+    trained = read_json(folders.train / "train.json", TRAIN)
+    architecture = Architecture.from_json(
+        read_json(folders.train / "architecture.json", ARCHITECTURE)
+    )
     choice = Choice.read(folders.choice)
     ids = {
         "choice": choice.architecture.id,
@@ -85,19 +85,6 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
     quantize, export = QuantizeResult.read(folders.quantize), ExportResult.read(folders.export)
     if export.built_from != quantize.file:
         raise BundleError("export and quantize have different candidates. Run export again.")
-    paths = [
-        folders.profile / DeviceProfile.FILE,
-        certificate,
-        train,
-        described,
-        folders.quantize / QuantizeResult.FILE,
-        folders.export / ExportResult.FILE,
-        folders.rank / "ranking.json",
-        folders.train / "model.safetensors",
-        folders.quantize / quantize.file,
-    ]
-    hashes = {path.name: sha256_file(path) for path in paths}
-    hashes["choice.json"] = sha256_file(folders.choice)  # its file name is the device's name
     return Results(
         name=name,
         device=device,
@@ -105,11 +92,29 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
         info=DatasetInfo.read(folders.data),
         architecture=architecture,
         choice=choice,
-        statement=read_json(certificate, CERTIFICATE).get("statement"),
+        statement=read_json(folders.rank / "certificate.json", CERTIFICATE).get("statement"),
         profile=DeviceProfile.read(folders.profile),
         slice_check=EquivalenceCheck.model_validate(trained["slice"]),
         val_accuracy=trained["accuracy"]["val"],
         quantize=quantize,
         export=export,
-        hashes=hashes,
+        hashes=_hashes(folders, quantize.file),
     )
+
+
+def _hashes(folders: Folders, onnx: str) -> dict[str, str]:
+    files = (
+        folders.profile / "latency.json",
+        folders.rank / "certificate.json",
+        folders.rank / "ranking.json",
+        folders.train / "train.json",
+        folders.train / "architecture.json",
+        folders.train / "model.safetensors",
+        folders.quantize / "quantize.json",
+        folders.quantize / onnx,
+        folders.export / "export.json",
+    )
+    # The choice's file name is the device's name.
+    return {file.name: sha256_file(file) for file in files} | {
+        "choice.json": sha256_file(folders.choice)
+    }

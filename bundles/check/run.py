@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bundles.archive import BundleError
-from bundles.golden import read_labels, read_preprocess
+from bundles.golden import Float32, read_labels, read_preprocess
 from bundles.read import Bundle, read_bundle
 from data.images import load_image
 from devices.runtimes.registry import backend, device_backend
@@ -33,20 +32,18 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
     shape = how.image_shape
     # All images are read first, so that an invalid one fails early.
     inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]
-    logits_NK, _ = run_here(content, inputs, len(labels))
+    logits_NK, _ = run_here(content, inputs)
     weights_NK = np.exp(logits_NK.astype(np.float64) - logits_NK.max(1, keepdims=True))
     shares_NK = weights_NK / weights_NK.sum(1, keepdims=True)
     return [(labels[row_K.argmax()], float(row_K.max())) for row_K in shares_NK]
 
 
-def run_here(
-    bundle: Bundle, images: Sequence[npt.NDArray[np.float32]], classes: int
-) -> tuple[npt.NDArray[np.float32], str]:
+def run_here(bundle: Bundle, images: Sequence[Float32]) -> tuple[Float32, str]:
     """Run the delivered file, or the portable file if its runtime is not available.
 
     Returns logits (N, K) of N images (1, C, H, W), and the name of the runtime.
     """
-    manifest = bundle.manifest
+    manifest, classes = bundle.manifest, len(read_labels(bundle))
     runtime = device_backend(manifest.device)
     entry, note = manifest.model.entry, ""
     if why_not_run := runtime.why_not_run(manifest.device):

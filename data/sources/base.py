@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from data.dataset import SplitName
 from data.images import Fit
 
 OnDone = Callable[[int, int], None]
@@ -19,13 +20,7 @@ OnDone = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Originals:
-    """Raw files of a dataset.
-
-    Attributes:
-        files: content by file name.
-        origin: display name of the location they were fetched from.
-        tried: locations that failed before, each with the reason.
-    """
+    """Raw files of a dataset: content by name, their origin, and what failed before and why."""
 
     files: Mapping[str, bytes]
     origin: str
@@ -34,13 +29,7 @@ class Originals:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How raw files are decoded.
-
-    Attributes:
-        size: height and width in pixels.
-        fit: how the aspect ratio is kept.
-        max_corrupt: more unreadable images than this are an error.
-    """
+    """How raw files are decoded: the keys of `DataParams`."""
 
     size: int
     fit: Fit
@@ -55,10 +44,9 @@ class Loaded:
         images_NHWC: uint8, C is 1 or 3.
         labels_N: int64, indices into `classes`.
         classes: class names.
-        test_N: mask of the source's own test split; None: it has none.
+        given: masks of the source's own test and validation split, where it has one.
         checksums: SHA-256 of the raw files, by name.
         corrupt: names of the unreadable images, sorted.
-        val_N: mask of the source's own validation split; None: it has none.
         files: file name per image, if each image is one file.
         bits: significant bits of the 16-bit images; None: there are none.
         skipped: number of ignored files, by the name that caused it.
@@ -68,10 +56,9 @@ class Loaded:
     images_NHWC: npt.NDArray[np.uint8]
     labels_N: npt.NDArray[np.int64]
     classes: tuple[str, ...]
-    test_N: npt.NDArray[np.bool_] | None
+    given: Mapping[SplitName, npt.NDArray[np.bool_]] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     corrupt: tuple[str, ...] = ()
-    val_N: npt.NDArray[np.bool_] | None = None
     files: tuple[str, ...] = ()
     bits: int | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -92,7 +79,7 @@ class Source(ABC):
         """Fetch the raw files.
 
         Raises:
-            DataError: every location failed; the message has the reasons.
+            UserError: every location failed; the message has the reasons.
         """
 
     @abstractmethod
@@ -100,7 +87,7 @@ class Source(ABC):
         """Check that `folder` holds this dataset, without decoding it.
 
         Raises:
-            DataError: it does not.
+            UserError: it does not.
         """
 
     @abstractmethod
@@ -108,5 +95,5 @@ class Source(ABC):
         """Decode the dataset in `folder`.
 
         Raises:
-            DataError: files are missing, or more than `options.max_corrupt` are damaged.
+            UserError: files are missing, or more than `options.max_corrupt` are damaged.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import DataError
+from core.errors import UserError
 from data.images import resize_all
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
@@ -36,7 +36,7 @@ class Digits(Source):
         """Check that both arrays exist."""
         for name in (IMAGES, LABELS):
             if not (folder / name).is_file():
-                raise DataError(
+                raise UserError(
                     f"{folder} holds no {name}: it is not a fetched copy of the digits. "
                     "Set data.path to the output folder of the fetch stage."
                 )
@@ -50,16 +50,15 @@ class Digits(Source):
                 np.load(io.BytesIO(contents[name]), allow_pickle=False) for name in (IMAGES, LABELS)
             )
         except (ValueError, EOFError) as error:
-            raise DataError(f"{folder} holds damaged arrays ({error}); fetch again.") from error
+            raise UserError(f"{folder} holds damaged arrays ({error}); fetch again.") from error
         if images_NHWC.shape[1:] != (8, 8, 1) or len(images_NHWC) != len(labels_N):
-            raise DataError(
+            raise UserError(
                 f"{folder} holds arrays whose shapes are not those of the digits; fetch again."
             )
         return Loaded(
             images_NHWC=resize_all(images_NHWC, options.size, on_done),
             labels_N=labels_N,
             classes=tuple("0123456789"),
-            test_N=None,
             checksums={
                 name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
             },

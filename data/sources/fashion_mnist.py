@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from data.errors import DataError
-from data.idx import parse_idx
+from core.errors import UserError
 from data.images import resize_all
-from data.mirrors import (
-    Files,
-    Place,
-    debian_place,
-    folder_place,
-    read_files,
-    torchvision_place,
-)
+from data.mirrors import Files, Place, debian_place, folder_place, read_files, torchvision_place
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
@@ -84,11 +78,11 @@ class FashionMnist(Source):
             try:
                 files = place.get()
                 self._unpack(files)
-            except (DataError, OSError) as error:  # OSError: disk full, no permission
+            except (UserError, OSError) as error:  # OSError: disk full, no permission
                 tried.append(f"{place.name}: {error}")
             else:
                 return Originals(files, place.name, tuple(tried))
-        raise DataError(
+        raise UserError(
             "Fashion-MNIST cannot be downloaded:\n"
             + "".join(f"  {reason}\n" for reason in tried)
             + f"Install Debian's {_PACKAGE}, or set data.path to a folder that holds "
@@ -102,14 +96,14 @@ class FashionMnist(Source):
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
         """Read the four files and resize the images if needed."""
         contents = self._unpack(read_files(folder, tuple(self.checksums)))
-        arrays = {name: parse_idx(content, name) for name, content in contents.items()}
+        arrays = {name: _read_idx(content) for name, content in contents.items()}
         images_NHW = np.concatenate([arrays[TRAIN_IMAGES], arrays[TEST_IMAGES]])
         labels_N = np.concatenate([arrays[TRAIN_LABELS], arrays[TEST_LABELS]]).astype(np.int64)
         return Loaded(
             images_NHWC=resize_all(images_NHW[..., None], options.size, on_done),
             labels_N=labels_N,
             classes=CLASSES,
-            test_N=np.arange(len(labels_N)) >= len(arrays[TRAIN_LABELS]),
+            given={"test": np.arange(len(labels_N)) >= len(arrays[TRAIN_LABELS])},
             checksums={
                 name.removesuffix(".gz"): checksum for name, checksum in self.checksums.items()
             },
@@ -122,11 +116,20 @@ class FashionMnist(Source):
             try:
                 contents[name] = gzip.decompress(files[name])
             except (OSError, EOFError, zlib.error) as error:
-                raise DataError(f"{name} is damaged ({error}); download it again.") from error
+                raise UserError(f"{name} is damaged ({error}); download it again.") from error
             found = hashlib.sha256(contents[name]).hexdigest()
             if found != checksum:
-                raise DataError(
+                raise UserError(
                     f"{name} does not match Fashion-MNIST: SHA-256 {found} instead of "
                     f"{checksum}; download it again."
                 )
         return contents
+
+
+def _read_idx(content: bytes) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes: a header with the shape, then the values."""
+    rank = content[3]
+    start = 4 + 4 * rank
+    return np.frombuffer(content, np.uint8, offset=start).reshape(
+        struct.unpack(f">{rank}I", content[4:start])
+    )

@@ -15,19 +15,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import SPLITS, SplitName
-from data.errors import DataError, ImageError
+from core.errors import UserError
+from data.dataset import SPLITS
 from data.image_tree import ImageTree, read_tree
 from data.image_walk import escape_name, join_first, pluralise
-from data.images import ALL_BITS, decode_file, is_grey, read_image_file, used_bits
+from data.images import (
+    ALL_BITS,
+    Decoded,
+    ImageError,
+    decode_file,
+    is_grey,
+    read_image_file,
+    used_bits,
+)
 from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
 
 _WORKERS = min(4, os.cpu_count() or 1)  # does not change the result
@@ -42,7 +51,7 @@ class ImageFolder(Source):
 
     def fetch(self) -> Originals:
         """Raise an error: the user must set data.path."""
-        raise DataError(
+        raise UserError(
             "data.source 'folder' reads your own images: set data.path to the folder that holds "
             "one subfolder of images for every class."
         )
@@ -71,10 +80,9 @@ class ImageFolder(Source):
             images_NHWC=np.ascontiguousarray(images_NHW3[..., :1]) if grey else images_NHW3,
             labels_N=labels_N[readable].astype(np.int64),
             classes=tree.names,
-            test_N=_mask(tree, splits_N[readable], "test"),
+            given={s: splits_N[readable] == s for s in tree.given if s != "train"},
             checksums={"folder": images.checksum()},
             corrupt=tuple(sorted(files[index] for index in images.corrupt)),
-            val_N=_mask(tree, splits_N[readable], "val"),
             files=tuple(files[index] for index in readable),
             bits=bits,
             skipped=tree.skipped,
@@ -86,11 +94,11 @@ def _read_usable_tree(folder: Path) -> ImageTree:
     """Read the classes of a folder and check that a classifier can be trained on them.
 
     Raises:
-        DataError: it cannot; the message has the fix.
+        UserError: it cannot; the message has the fix.
     """
     tree, shown = read_tree(folder), escape_name(str(folder))
     if not tree.classes:
-        raise DataError(
+        raise UserError(
             f"{shown} has no subfolders; put the images of each class in one subfolder."
         )
     if len(tree.names) == 1:
@@ -99,7 +107,7 @@ def _read_usable_tree(folder: Path) -> ImageTree:
             file.split("/")[1] for c in tree.classes for file in c.files if file.count("/") > 1
         }
         wrapped = f" If the folders in it are the classes, set data.path to {shown}/{only}."
-        raise DataError(
+        raise UserError(
             f"{shown} has one class only, '{only}'; a classifier needs at least two."
             f"{wrapped if len(inside) > 1 else ''}"
         )
@@ -109,61 +117,56 @@ def _read_usable_tree(folder: Path) -> ImageTree:
     if small:
         parts = [split for split in SPLITS if split == "train" or split not in tree.given]
         listed = join_first([f"'{c.name}' ({len(c.files)})" for c in small])
-        raise DataError(
+        raise UserError(
             f"{shown}: too few images for {_listed(parts)} in {listed}. "
             f"Every class needs at least {least}: add some, or remove the folder of the class."
         )
     return tree
 
 
-@dataclass(frozen=True)
-class _Read:
-    checksum: str
-    pixels_HW3: npt.NDArray[np.uint8] | None
-    peak: int | None = None
-    reason: str = ""
-
-
+@dataclass
 class _Images:
     """The decoded files of a dataset.
 
-    Args:
-        folder: the dataset folder.
-        files: paths relative to it.
-        options: how files are decoded.
-        images_NHW3: output buffer of the pixels.
-        on_done: called after every file.
-
     Attributes:
+        files: paths relative to the dataset folder.
+        images_NHW3: output buffer of the pixels.
         corrupt: reason why a file is unreadable, by index.
         peaks: largest value of a 16-bit file, by index.
+        checksums: of the files that can be opened, by index.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        files: Sequence[str],
-        options: LoadOptions,
-        images_NHW3: npt.NDArray[np.uint8],
-        on_done: OnDone,
-    ) -> None:
-        self.folder, self.files, self.options = folder, files, options
-        self.images_NHW3, self.on_done = images_NHW3, on_done
-        self.corrupt: dict[int, str] = {}
-        self.peaks: dict[int, int] = {}
-        self._checksums: dict[int, str] = {}
+    folder: Path
+    files: Sequence[str]
+    options: LoadOptions
+    images_NHW3: npt.NDArray[np.uint8]
+    on_done: OnDone
+    corrupt: dict[int, str] = field(default_factory=dict)
+    peaks: dict[int, int] = field(default_factory=dict)
+    checksums: dict[int, str] = field(default_factory=dict)
 
     def decode(self, indices: Sequence[int], bits: int) -> None:
         """Decode some of the files, with `bits` significant bits of 16-bit pixels."""
-        for index, read in zip(indices, self._read_all(indices, bits), strict=True):
-            self._checksums[index] = read.checksum
-            if read.pixels_HW3 is None:
-                self.corrupt[index] = read.reason
-            else:
-                self.images_NHW3[index] = read.pixels_HW3
-            if read.peak is not None:
-                self.peaks[index] = read.peak
-            self.on_done(index + 1, len(self.files))
+        with ThreadPoolExecutor(_WORKERS) as workers:  # Pillow releases the GIL
+            found = workers.map(partial(self._read, bits=bits), indices)
+            for index, read in zip(indices, found, strict=True):
+                if isinstance(read, str):
+                    self.corrupt[index] = read
+                else:
+                    self.images_NHW3[index] = read.pixels_HW3
+                    if read.peak is not None:
+                        self.peaks[index] = read.peak
+                self.on_done(index + 1, len(self.files))
+
+    def _read(self, index: int, bits: int) -> Decoded | str:
+        """A file's pixels, or the reason why it has none."""
+        name, options = self.files[index], self.options
+        try:
+            content = read_image_file(self.folder / name)
+            self.checksums[index] = hashlib.sha256(content).hexdigest()
+            return decode_file(content, escape_name(name), options.size, options.fit, bits)
+        except ImageError as error:
+            return str(error)
 
     def rescale(self, seen: Sequence[int]) -> int | None:
         """Decode 16-bit files again if those in `seen` use fewer bits; returns the bits."""
@@ -178,7 +181,7 @@ class _Images:
         """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for index, file in enumerate(self.files):
-            digest.update(f"{self._checksums[index]}  {file}\n".encode())
+            digest.update(f"{self.checksums.get(index, 'unreadable')}  {file}\n".encode())
         return digest.hexdigest()
 
     def notes(self, bits: int | None) -> list[str]:
@@ -192,34 +195,11 @@ class _Images:
             f"{max(self.peaks.values())}: {pluralise(len(self.peaks), 'image')}{mixed}."
         ]
 
-    def _read_all(self, indices: Sequence[int], bits: int) -> Iterator[_Read]:
-        """Decode in several threads (Pillow releases the GIL), in the order given."""
-        size, fit = self.options.size, self.options.fit
-
-        def read_one(index: int) -> _Read:
-            checksum, name = "unreadable", self.files[index]
-            try:
-                content = read_image_file(self.folder / name)
-                checksum = hashlib.sha256(content).hexdigest()
-                found = decode_file(content, escape_name(name), size, fit, bits)
-                return _Read(checksum, found.pixels_HW3, found.peak)
-            except ImageError as error:
-                return _Read(checksum, None, reason=str(error))
-
-        with ThreadPoolExecutor(_WORKERS) as workers:
-            yield from workers.map(read_one, indices)
-
-
-def _mask(
-    tree: ImageTree, splits_N: npt.NDArray[np.str_], split: SplitName
-) -> npt.NDArray[np.bool_] | None:
-    return splits_N == split if split in tree.given else None
-
 
 def _check_corrupt(reasons: Sequence[str], files: int, most: int) -> None:
     if len(reasons) > most:
         listed = join_first(reasons, "\n  ")
-        raise DataError(
+        raise UserError(
             f"{len(reasons)} of {files} images cannot be read, and data.max_corrupt allows "
             f"{most}:\n  {listed}\n"
             "Repair or remove them, or raise data.max_corrupt."

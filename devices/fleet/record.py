@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from core.artifact import Artifact, Record
-from core.schemas import FLEET
 from models.search.candidates import Costs
-from models.space.json_type import ArchitectureJson
+from models.space.architecture import ArchitectureJson
 
 
 class FleetNetwork(Record):
@@ -52,7 +51,7 @@ class LeastLoss(Record):
 class FleetRecord(Artifact):
     """Devices, their candidate networks, and the smallest set that serves all of them."""
 
-    SCHEMA: ClassVar[str] = FLEET
+    SCHEMA: ClassVar[str] = "netwright/fleet/1"
     FILE: ClassVar[str] = "fleet.json"
 
     most_lost: float

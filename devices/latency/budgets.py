@@ -8,10 +8,10 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.files import read_json, rounded
-from core.schemas import LATENCY
 from devices.device import Device, Precision
 from devices.latency.cost import latency_cost
 from devices.latency.table import LatencyTable
+from devices.measure.reference import LATENCY
 from devices.runtimes.registry import backend
 from models.space.architecture import Architecture
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from core.files import read_json, write_bytes, write_json
-from core.schemas import LATENCY
 from devices.latency.picture import draw_held_out
 from devices.latency.table import LatencyTable
-from devices.measure.reference import REFERENCE
+from devices.measure.reference import LATENCY, REFERENCE
 
 
 @dataclass(frozen=True)

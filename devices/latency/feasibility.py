@@ -15,8 +15,8 @@ from devices.measure.interleaved import Measurement, Protocol
 from devices.measure.target import open_target
 from devices.runtimes.registry import backend
 from models.space.architecture import Architecture
+from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError, require_feasible
-from models.space.operators import macs
 from models.space.space import SearchSpace
 
 _QUICK = Protocol(blocks=9, calls=20)
@@ -86,7 +86,7 @@ def measure_ends(
         raise DeviceError(target.why_not_measured)
     with tempfile.TemporaryDirectory() as folder:
         smallest, largest = (
-            _write(space.extreme(macs, largest=end), device, Path(folder), word)
+            _write(space.extreme(block_flops, largest=end), device, Path(folder), word)
             for end, word in ((False, "smallest"), (True, "largest"))
         )
         found = target.measure({"smallest": smallest}, largest, _QUICK)

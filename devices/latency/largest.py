@@ -12,7 +12,7 @@ from devices.latency.cost import predict_ms
 from devices.latency.networks import network_key
 from devices.latency.table import LatencyTable
 from devices.measure.interleaved import Measurement
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace
 
 
@@ -32,7 +32,7 @@ def with_largest(
             largest is missing (an imported table may contain only blocks), its latency is
             predicted, without an interval.
     """
-    largest, precision = space.extreme(macs, largest=True), search_precision(device)
+    largest, precision = space.extreme(block_flops, largest=True), search_precision(device)
     measured = found.get(network_key(largest, precision))
     if measured is None:
         return replace(table, largest_ms=rounded(predict_ms(table, largest, precision)))

@@ -15,7 +15,7 @@ from devices.runtimes.base import Backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import PlainBlock, Subnet
 from models.space.architecture import Architecture, Block
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace, SpaceError
 
 _CALIBRATION_IMAGES = 2
@@ -34,7 +34,7 @@ def draw_networks(
     Raises:
         SpaceError: the space does not contain that many.
     """
-    ends = [space.choices(space.extreme(macs, largest=largest)) for largest in (False, True)]
+    ends = [space.choices(space.extreme(block_flops, largest=largest)) for largest in (False, True)]
     found: dict[Architecture, float] = {}
     # The ends are drawn first, so that no other network biased towards them takes their place.
     for lean in sorted(np.linspace(-1, 1, count), key=lambda lean: -abs(lean)):

@@ -19,7 +19,7 @@ from devices.measure.agent.pack import build_zipapp
 from devices.measure.reference import REFERENCE
 from devices.measure.target import build_if_needed
 from devices.runtimes.base import Backend
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace
 
 TABLE, AGENT = "table.csv", "agent.pyz"
@@ -111,7 +111,7 @@ def import_table(
         measured = Plan(wanted.blocks, wanted.networks, imported.precisions, wanted.held_out)
         table = fit_table(name, runtime, space, measured, imported.found)
     else:
-        block_macs = {key: macs(block) for key, block in wanted.blocks.items()}
+        block_macs = {key: block_flops(block) for key, block in wanted.blocks.items()}
         table = build_additive_table(name, runtime.name, imported.found.blocks, block_macs)
     needed = search_precision(device)
     if needed not in table.precisions:

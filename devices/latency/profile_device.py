@@ -25,7 +25,7 @@ from devices.measure.reference import REFERENCE
 from devices.measure.target import Target
 from devices.runtimes.base import Backend
 from devices.runtimes.registry import backend
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace
 
 
@@ -98,7 +98,7 @@ def try_build(space: SearchSpace, device: Device, runtime: Backend) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         network = work / "largest.onnx"
-        write_network(space.extreme(macs, largest=True), network, seed=0)
+        write_network(space.extreme(block_flops, largest=True), network, seed=0)
         precision = FLOAT32 if device.precision == "auto" else device.precision
         if precision != FLOAT32:
             write_lower(network, work / f"{precision}.onnx", precision, runtime, seed=0)
@@ -129,7 +129,7 @@ def measure_device(
         table,
         machine=before,
         protocol=params.model_dump(mode="json"),
-        reference=space.extreme(macs).to_json(),
+        reference=space.extreme(block_flops).to_json(),
         reference_ms=rounded(reference_ms),
         measurements={key: measurement_json(row) for key, row in found.items()},
         reference_onnx=reference,

@@ -26,7 +26,7 @@ from devices.measure.reference import REFERENCE
 from devices.measure.target import Target
 from devices.runtimes.base import Backend
 from models.space.architecture import Architecture, Block
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
 
@@ -93,7 +93,7 @@ def write_models(
     Returns:
         Files of the blocks by key, and of the networks by `network_key`.
     """
-    write_network(space.extreme(macs), work / REFERENCE, params.seed)
+    write_network(space.extreme(block_flops), work / REFERENCE, params.seed)
     files: dict[str, Path] = {}
     for number, (key, block) in enumerate(plan.blocks.items()):
         files[key] = work / f"block{number}.onnx"
@@ -167,7 +167,7 @@ def fit_table(
         for part in split_networks(plan.networks, plan.held_out)
     )
     block_ms = {key: found.blocks[key] for key in plan.blocks}
-    block_macs = {key: macs(block) for key, block in plan.blocks.items()}
+    block_macs = {key: block_flops(block) for key, block in plan.blocks.items()}
     return fit(name, runtime.name, block_ms, block_macs, fitted, held_out, sizes)
 
 

@@ -15,7 +15,6 @@ from pydantic import Field
 from core.artifact import Artifact
 from core.files import rounded
 from core.progress import Progress, count_steps
-from core.schemas import EXPORT
 from data.dataset import DatasetInfo, Split, read_split
 from devices.device import Precision
 from devices.measure.inference import accuracy, reference_logits, single_images
@@ -30,7 +29,7 @@ from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 class ExportResult(Artifact):
     """The device's model files, their equivalence check and latency; None if not measured."""
 
-    SCHEMA = EXPORT
+    SCHEMA = "netwright/export/1"
     FILE = "export.json"
 
     precision: Precision

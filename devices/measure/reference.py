@@ -15,11 +15,11 @@ from typing import Any
 
 from core.errors import UserError
 from core.files import read_json
-from core.schemas import LATENCY
 from devices.measure.fingerprint import differences
 from devices.measure.interleaved import Measurement, OnDone, Protocol
 from devices.measure.target import Target
 
+LATENCY = "netwright/latency/1"
 REFERENCE = "reference.onnx"
 
 

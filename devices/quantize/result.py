@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field
 
 from core.artifact import Artifact, Record
-from core.schemas import QUANTIZE
 from devices.device import Precision, WeightBits
 from models.nets.equivalence import EquivalenceCheck, onnx_name
 
@@ -89,7 +88,7 @@ class FinetunedResult(Record):
 class QuantizeResult(Artifact):
     """Result of the stage `quantize`."""
 
-    SCHEMA = QUANTIZE
+    SCHEMA = "netwright/quantize/1"
     FILE = "quantize.json"
 
     precision: Precision = Field(alias="chosen")

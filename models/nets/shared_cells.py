@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.distributed import joint_statistics
-from models.space.operators.base import Cell, Conv, Linear, Pointwise
+from models.space.operators.base import Affine, Cell, Conv, Linear, Pointwise
 
 EPS, MOMENTUM = 1e-5, 0.1
 """Of batch norms; PyTorch's defaults."""
@@ -135,23 +135,17 @@ class SharedConvNorm(nn.Module):
 class SharedAffine(nn.Module):
     """Weight and bias of the largest shape; a cell uses the first rows and columns."""
 
-    def __init__(self, shapes: Sequence[Linear | Pointwise], *kernel: int) -> None:
+    def __init__(self, shapes: Sequence[Affine], *kernel: int) -> None:
         super().__init__()
-        outputs, inputs = (max(sizes) for sizes in zip(*map(_matrix, shapes), strict=True))
+        outputs = max(cell.out_channels for cell in shapes)
+        inputs = max(cell.in_channels for cell in shapes)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
 
-    def slices_of(self, cell: Linear | Pointwise) -> tuple[Tensor, Tensor]:
+    def slices_of(self, cell: Affine) -> tuple[Tensor, Tensor]:
         """Slices of weight and bias for `cell`."""
-        outputs, inputs = _matrix(cell)
-        return self.weight[:outputs, :inputs], self.bias[:outputs]
-
-
-def _matrix(cell: Linear | Pointwise) -> tuple[int, int]:
-    """Number of outputs and inputs."""
-    if isinstance(cell, Linear):
-        return cell.out_features, cell.in_features
-    return cell.out_channels, cell.in_channels
+        outputs = cell.out_channels
+        return self.weight[:outputs, : cell.in_channels], self.bias[:outputs]
 
 
 class SharedLinear(SharedAffine):
@@ -176,7 +170,7 @@ class SharedPointwise(SharedAffine):
 def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
     """Slices of a shared module for `cell`, by the names of the plain module's tensors."""
     if isinstance(shared, SharedAffine):
-        assert isinstance(cell, Linear | Pointwise)
+        assert isinstance(cell, Affine)
         return dict(zip(("weight", "bias"), shared.slices_of(cell), strict=True))
     assert isinstance(shared, SharedConvNorm)
     assert isinstance(cell, Conv)

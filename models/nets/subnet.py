@@ -45,7 +45,7 @@ def plain_cell(cell: Cell) -> nn.Module:
     if isinstance(cell, Conv):
         return ConvNorm(cell)
     if isinstance(cell, Linear):
-        return nn.Linear(cell.in_features, cell.out_features)
+        return nn.Linear(cell.in_channels, cell.out_channels)
     return nn.Conv2d(cell.in_channels, cell.out_channels, 1)
 
 

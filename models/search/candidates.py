@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from core.artifact import Artifact, Record
-from models.space.json_type import ArchitectureJson
+from models.space.architecture import ArchitectureJson
 
 Costs = dict[str, int | float | None]
 """Predicted costs by name; None if not known."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from core.files import read_json, rounded, write_json
-from core.schemas import CHOICE
 from models.space.architecture import Architecture
+
+SCHEMA = "netwright/choice/1"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Choice:
             FileFormatError: the file is missing or has another schema.
             UserError: its architecture is malformed.
         """
-        content = read_json(file, CHOICE)
+        content = read_json(file, SCHEMA)
         architecture = Architecture.from_json(content["architecture"])
         return cls(architecture, content["reason"], content["supernet_accuracy"])
 
@@ -54,4 +55,4 @@ class Choice:
             "reason": self.reason,
             "supernet_accuracy": rounded(self.supernet_accuracy),
         }
-        write_json(file, CHOICE, content)
+        write_json(file, SCHEMA, content)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.files import rounded, write_bytes, write_json
-from core.schemas import START
 from models.search.algorithms.base import Algorithm
 from models.search.candidates import Candidate, Candidates, Costs
 from models.search.history import history_csv
@@ -75,4 +74,6 @@ class FinishedSearch:
             write_bytes(out / name, content)
         picture = search_png(self.rows, self.space, algorithm, self.costs, self.limits)
         write_bytes(out / "search.png", picture)
-        write_json(out / "start.json", START, self.start.report(algorithm.start_weight))
+        write_json(
+            out / "start.json", "netwright/start/1", self.start.report(algorithm.start_weight)
+        )

@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
 
 from core.errors import UserError
 
@@ -17,27 +19,34 @@ SCHEMA = "netwright/architecture/1"
 SKIP = "skip"
 RESIZE = "resize"
 """The operator before the stem that resizes the image to its setting `to`."""
+_KEYS = ("operator", "in_channels", "out_channels", "size", "stride")
+
+
+@dataclass(frozen=True)
+class Option:
+    """The operator and settings of a block, without its shape."""
+
+    operator: str
+    settings: tuple[tuple[str, Setting], ...]
+
+    def block(self, channels: int, width: int, size: int, stride: int) -> Block:
+        """The block with `channels` inputs of `size` pixels and `width` outputs."""
+        return Block(self.operator, channels, width, size, stride, self.settings)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a network, with all that is needed to build, cost or measure it.
-
-    Attributes:
-        operator: name in the operator table.
-        in_channels: input channels.
-        out_channels: output channels.
-        size: height and width of the input, in pixels.
-        stride: 1 keeps the size, 2 halves it (rounded up).
-        settings: the operator's settings by name, sorted by name.
-    """
+    """One block of a network, with all that is needed to build, cost or measure it."""
 
     operator: str
     in_channels: int
     out_channels: int
     size: int
+    """Height and width of the input, in pixels."""
     stride: int
+    """1 keeps the size, 2 halves it (rounded up)."""
     settings: tuple[tuple[str, Setting], ...] = ()
+    """The operator's settings, sorted by name."""
 
     @cached_property
     def options(self) -> Mapping[str, Setting]:
@@ -61,7 +70,7 @@ class Block:
     @property
     def keeps_shape(self) -> bool:
         """Whether input and output shapes are equal, so that a residual can be added."""
-        same = self.in_channels == self.out_channels and self.size == self.out_size
+        same = (self.in_channels, self.size) == (self.out_channels, self.out_size)
         return same and self.stride == 1
 
     @property
@@ -73,14 +82,7 @@ class Block:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; the inverse of `from_json`."""
-        return {
-            "operator": self.operator,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "size": self.size,
-            "stride": self.stride,
-            "settings": dict(self.settings),
-        }
+        return {name: getattr(self, name) for name in _KEYS} | {"settings": dict(self.settings)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Block:
@@ -89,24 +91,15 @@ class Block:
         Raises:
             UserError: a key is missing, unknown, or of the wrong type.
         """
-        expected = {"operator", "in_channels", "out_channels", "size", "stride", "settings"}
-        if not isinstance(content, Mapping) or set(content) != expected:
-            raise UserError(f"a block needs exactly the keys {sorted(expected)}: {content}")
-        numbers = [content[key] for key in ("in_channels", "out_channels", "size", "stride")]
+        if not isinstance(content, Mapping) or set(content) != {*_KEYS, "settings"}:
+            raise UserError(f"a block needs exactly the keys {[*_KEYS, 'settings']}: {content}")
+        operator, *numbers = (content[name] for name in _KEYS)
         if any(type(number) is not int or number < 1 for number in numbers):
             raise UserError(f"channels, size and stride must be integers >= 1: {content}")
         settings = content["settings"]
-        if not isinstance(settings, Mapping) or not isinstance(content["operator"], str):
+        if not isinstance(settings, Mapping) or not isinstance(operator, str):
             raise UserError(f"a block needs an operator name and settings: {content}")
-        in_channels, out_channels, size, stride = numbers
-        return cls(
-            content["operator"],
-            in_channels,
-            out_channels,
-            size,
-            stride,
-            tuple(sorted(settings.items())),
-        )
+        return Option(operator, tuple(sorted(settings.items()))).block(*numbers)
 
 
 @dataclass(frozen=True)
@@ -186,11 +179,8 @@ class Architecture:
         blocks = content.get("blocks")
         if not isinstance(blocks, Sequence) or isinstance(blocks, str):
             raise UserError("an architecture needs a list of blocks.")
-        return cls(
-            tuple(
-                None if block == {"operator": SKIP} else Block.from_json(block) for block in blocks
-            )
-        )
+        skipped = {"operator": SKIP}
+        return cls(tuple(None if block == skipped else Block.from_json(block) for block in blocks))
 
     def short(self) -> str:
         """One line for tables: `20px | 16 k3e6 | 24/2 k5e3 - fused_mbconv:k3e3-silu | ...`.
@@ -224,3 +214,13 @@ def _short(block: Block) -> str:
 
 def _initials(name: str) -> str:
     return "".join(word[0] for word in name.split("_"))
+
+
+def _parse(value: Any) -> Architecture:
+    return value if isinstance(value, Architecture) else Architecture.from_json(value)
+
+
+ArchitectureJson = Annotated[
+    Architecture, PlainValidator(_parse), PlainSerializer(Architecture.to_json)
+]
+"""An architecture as a field of typed JSON."""

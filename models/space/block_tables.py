@@ -12,7 +12,7 @@ Axes: N architectures, G groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.space.architecture import Architecture, Block
+from models.space.architecture import Block
 from models.space.space import SearchSpace, SpaceError
 
 ChoicesNG = npt.NDArray[np.unsignedinteger[Any]]
@@ -32,64 +32,28 @@ CHUNK = 1 << 14
 """Architectures per chunk, so that intermediate arrays fit into the CPU cache."""
 
 
-def sample_choices(space: SearchSpace, count: int, rng: np.random.Generator) -> ChoicesNG:
-    """Choices of `count` uniformly random architectures, (N, G)."""
-    choices_NG = _empty(space, count)
-    for number, group in enumerate(space.groups):
-        choices_NG[:, number] = rng.integers(len(group.candidates), size=count, dtype=np.int32)
-    return choices_NG
-
-
-def choices_of(space: SearchSpace, architectures: Iterable[Architecture]) -> ChoicesNG:
-    """Choices of the given architectures, (N, G).
-
-    Raises:
-        SpaceError: one of them is not in the space.
-    """
-    rows = [space.choices(architecture) for architecture in architectures]
-    choices_NG = _empty(space, len(rows))
-    if rows:
-        choices_NG[:] = rows
-    return choices_NG
-
-
 def check_choices(space: SearchSpace, choices_NG: ChoicesNG) -> None:
     """Check that an array holds choices of this space.
 
     Raises:
         SpaceError: the shape, type or a candidate index is invalid.
     """
-    sizes = [len(group.candidates) for group in space.groups]
-    if (
-        choices_NG.ndim != 2
-        or choices_NG.shape[1] != len(sizes)
-        or choices_NG.dtype.kind not in "ui"
-    ):
+    sizes = np.array([len(group.candidates) for group in space.groups])
+    fits = choices_NG.dtype.kind in "ui" and choices_NG.shape == (len(choices_NG), len(sizes))
+    if not fits or (choices_NG < 0).any() or (choices_NG >= sizes).any():
         raise SpaceError(
-            f"choices of space '{space.name}' must be integers of shape (N, {len(sizes)}), not "
-            f"{choices_NG.dtype} of shape {choices_NG.shape}."
+            f"choices of space '{space.name}' must be integers (N, {len(sizes)}) below the groups' "
+            f"numbers of candidates, {sizes.tolist()}."
         )
-    for group, size in enumerate(sizes if len(choices_NG) else []):
-        column_N = choices_NG[:, group]
-        for choice in (int(column_N.min()), int(column_N.max())):
-            if not 0 <= choice < size:
-                raise SpaceError(
-                    f"group '{space.groups[group].name}' of space '{space.name}' has {size} "
-                    f"candidates and no number {choice}."
-                )
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A table of values that depend on the choices of a few groups.
-
-    Attributes:
-        groups: the groups that the value depends on; empty for a constant.
-        values: one axis per group.
-    """
+    """A table of values that depend on the choices of a few groups; of none for a constant."""
 
     groups: tuple[int, ...]
     values: Values
+    """One axis per group."""
 
     def read(self, choices_NG: ChoicesNG) -> Values:
         """The value of every architecture, (N,); a scalar if constant."""
@@ -105,30 +69,17 @@ class Lookup:
 
 @dataclass(frozen=True)
 class BlockTable:
-    """A cost for every possible block at every position of a space.
-
-    Attributes:
-        space: the search space.
-        positions: in the order of an architecture's blocks; a skipped layer has value 0.
-    """
+    """A cost for every possible block at every position of an architecture; 0 for a skipped one."""
 
     space: SearchSpace
     positions: tuple[Lookup, ...]
 
     def sums(self, choices_NG: ChoicesNG) -> Values:
-        """Sum over the blocks of each architecture, (N,).
-
-        Raises:
-            SpaceError: `choices_NG` is not of this space.
-        """
+        """Sum over the blocks of each architecture, (N,)."""
         return self._reduce(choices_NG, np.add)
 
     def largest(self, choices_NG: ChoicesNG) -> Values:
-        """Maximum over the blocks of each architecture, at least 0, (N,).
-
-        Raises:
-            SpaceError: `choices_NG` is not of this space.
-        """
+        """Maximum over the blocks of each architecture, at least 0, (N,)."""
         return self._reduce(choices_NG, np.maximum)
 
     def _reduce(self, choices_NG: ChoicesNG, join: np.ufunc) -> Values:
@@ -147,33 +98,37 @@ def chunks(count: int) -> Iterator[slice]:
 
 
 def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
-    """Evaluate `cost` for every possible block at every position.
-
-    Args:
-        space: the search space.
-        cost: of a block at a position; integers stay integers.
-    """
-    *possible, heads = space.possible()
-    front = possible[: -len(space.layers)]  # resize and stem depend on the resolution alone
-    fronts = [
-        lookup([(0, len(blocks))], [cost(position, block) for block in blocks])
-        for position, blocks in enumerate(front)
+    """Evaluate `cost` for every possible block at every position; integers stay integers."""
+    resolutions = (0, len(space.fronts))
+    positions = [
+        lookup([resolutions], [cost(position, block) for block in blocks])
+        for position, blocks in enumerate(zip(*space.fronts, strict=True))
     ]
-    sizes = [stem.out_size for stem in front[-1]]
-    layers, last = _layers(space, cost, len(front), sizes)
-    known = {(block.in_channels, block.size): block for block in heads}
+    for layer in space.layers:
+        costs = [
+            0 if option is None else cost(len(positions), option.block(*pair, size, layer.stride))
+            for size, pair in product(layer.sizes, layer.pairs)
+            for option in layer.menu.options
+        ]
+        axes = [
+            (group, len(space.groups[group].candidates))
+            for group in (layer.before, layer.width, layer.group)
+            if group is not None
+        ]
+        positions.append(lookup([resolutions, *axes], costs))
+    widths, last = space.spec.stages[-1].channels, space.layers[-1]
     costs = [
-        cost(len(possible), known[width, size]) for size in last.sizes for width in last.widths
+        cost(len(positions), space.head(width, size))
+        for size, width in product(last.out_sizes, widths)
     ]
-    return BlockTable(space, (*fronts, *layers, lookup([(0, len(sizes)), last.axis], costs)))
+    positions.append(lookup([resolutions, (last.width, len(widths))], costs))
+    return BlockTable(space, tuple(positions))
 
 
 def lookup(axes: Sequence[tuple[int, int]], values: Sequence[float]) -> Lookup:
     """Build a look-up table, dropping axes along which values are constant.
 
-    Args:
-        axes: per axis the group and its number of candidates.
-        values: in row-major order of the axes.
+    An axis is a group and its number of candidates; `values` are in row-major order.
     """
     table = np.array(values).reshape([size for _, size in axes])
     groups = [group for group, _ in axes]
@@ -183,43 +138,3 @@ def lookup(axes: Sequence[tuple[int, int]], values: Sequence[float]) -> Lookup:
             table = first.squeeze(axis)
             del groups[axis]
     return Lookup(tuple(groups), np.ascontiguousarray(table))
-
-
-@dataclass(frozen=True)
-class _Input:
-    """Possible inputs of a layer: sizes by resolution, widths by the choice of `axis`."""
-
-    sizes: Sequence[int]
-    widths: Sequence[int]
-    axis: tuple[int, int]
-
-
-def _layers(
-    space: SearchSpace, cost: PositionCost, first: int, sizes: Sequence[int]
-) -> tuple[list[Lookup], _Input]:
-    """Tables of the searched layers from position `first`, and the inputs of the head."""
-    found: list[Lookup] = []
-    numbers = {group.name: number for number, group in enumerate(space.groups)}
-    read = _Input(sizes, [space.spec.stem.channels], (0, 1))  # the stem's width is fixed
-    for position, layer in enumerate(space.layers, first):
-        widths = space.spec.stages[layer.stage].channels
-        width = numbers[f"stage{layer.stage + 1}.channels"], len(widths)
-        pairs = product(read.widths, widths) if layer.first else zip(widths, widths, strict=True)
-        shapes = [(*pair, size, layer.stride) for size, pair in product(read.sizes, [*pairs])]
-        costs = [
-            0 if option is None else cost(position, option.block(*shape))
-            for shape in shapes
-            for option in layer.menu.options
-        ]
-        before = [read.axis] if layer.first else []
-        own = layer.group, len(layer.menu.options)
-        found.append(lookup([(0, len(sizes)), *before, width, own], costs))
-        read = _Input([-(-size // layer.stride) for size in read.sizes], widths, width)
-    return found, read
-
-
-def _empty(space: SearchSpace, count: int) -> ChoicesNG:
-    """An array for choices: smallest integer type, column-major (contiguous per group)."""
-    most = max(len(group.candidates) for group in space.groups)
-    kind = np.min_scalar_type(most - 1)
-    return np.empty((count, len(space.groups)), dtype=kind, order="F")

@@ -46,12 +46,7 @@ def descend(
 ) -> Choices:
     """Reduce the excess of `start` by random improving changes until feasible or stuck.
 
-    Args:
-        groups: of the space.
-        start: initial choices.
-        excess: constraint violation.
-        rng: for the order of changes.
-        allowed: candidates per group that may be chosen; None allows all.
+    Of every group only the candidates in `allowed` may be chosen; None allows all.
     """
     here, over = start, excess(start)
     while over > 0:
@@ -143,6 +138,3 @@ def _changes(
 def _order(distribution: Distribution) -> Callable[[Choices], tuple[float, Choices]]:
     """Sort key: decreasing probability, deterministic for ties."""
     return lambda choices: (-distribution.log_prob(choices), choices)
-
-
-__all__ = ["Excess", "descend", "most_probable", "nearest_within"]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from models.space import operators
 from models.space.architecture import Architecture, Block
 from models.space.block_tables import ChoicesNG, Values, block_table
-from models.space.operators import cells
+from models.space.operators import OPERATORS, cells
+from models.space.operators.memory import activation_bytes
 from models.space.space import SearchSpace
 
 CostTable = Callable[[ChoicesNG], Values]
@@ -23,21 +23,17 @@ CostTable = Callable[[ChoicesNG], Values]
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost that is additive over blocks, or the peak of them; integers stay integers.
-
-    Attributes:
-        of_block: cost of one block.
-        peak: whether blocks are joined by the maximum instead of the sum.
-        scale: factor on the joined cost, such as bytes per parameter.
-        constant: cost of a network without blocks.
-        exact: whether the architecture with the smallest sum of block costs has the smallest cost.
-    """
+    """A cost that is additive over blocks, or the peak of them; integers stay integers."""
 
     of_block: Callable[[Block], Any]
     peak: bool = False
+    """Whether blocks are joined by the maximum instead of the sum."""
     scale: float = 1
+    """Factor on the joined cost, such as bytes per parameter."""
     constant: float = 0
+    """Cost of a network without blocks."""
     exact: bool = True
+    """Whether the architecture with the smallest sum of block costs has the smallest cost."""
 
     def __call__(self, architecture: Architecture) -> Any:
         """The cost of one architecture."""
@@ -50,11 +46,7 @@ class Cost:
         return share
 
     def table(self, space: SearchSpace) -> CostTable:
-        """The cost of many architectures of a space at once, equal to that of each one.
-
-        Raises (by the returned function):
-            SpaceError: its argument is not of this space.
-        """
+        """The cost of many architectures of a space at once, equal to that of each one."""
         table = block_table(space, lambda _, block: self.of_block(block))
         join = table.largest if self.peak else table.sums
         return lambda choices_NG: join(choices_NG) * self.scale + self.constant
@@ -63,20 +55,26 @@ class Cost:
 @lru_cache(maxsize=65536)
 def block_flops(block: Block) -> int:
     """Multiply-accumulate operations (MACs) of one block for one image."""
-    return operators.macs(block)
+    return sum(cell.macs for cell in cells(block).values())
 
 
 @lru_cache(maxsize=65536)
 def block_parameters(block: Block) -> int:
     """Trainable parameters of one block."""
-    return operators.parameters(block)
+    return sum(cell.parameters for cell in cells(block).values())
+
+
+@lru_cache(maxsize=65536)
+def block_activation_bytes(block: Block) -> int:
+    """Peak activation bytes of one block; see `models.space.operators.memory`."""
+    return activation_bytes(OPERATORS[block.operator], block, cells(block))
 
 
 flops = Cost(block_flops)
 """MACs for one image; the papers call them FLOPs."""
 parameters = Cost(block_parameters)
 """Trainable parameters of the network."""
-peak_activation_bytes = Cost(operators.activation_bytes, peak=True)
+peak_activation_bytes = Cost(block_activation_bytes, peak=True)
 """Peak bytes of simultaneously live activations: float32, one image, inference.
 
 Blocks run in sequence and pass on a single tensor, so this is the maximum of the blocks' peaks,

@@ -13,10 +13,11 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from core.errors import UserError
 from models.space.space import INACTIVE, Group
@@ -25,6 +26,7 @@ SCHEMA = "netwright/distribution/1"
 CANDIDATE = "candidate"
 
 Form = Literal["factorised", "joint"]
+_SAVED = TypeAdapter(dict[str, dict[str, dict[str, FiniteFloat]]])
 Vector = npt.NDArray[np.float64]
 Choices = tuple[int, ...]
 """Candidate index per group; identifies an architecture of a space."""
@@ -47,17 +49,13 @@ class Factor:
 
 @dataclass(frozen=True)
 class Matched:
-    """Which logits of a saved distribution matched another space by name.
-
-    Attributes:
-        found: `group/variable=option` of every logit that was loaded.
-        missing: logits of the new space that the file lacks.
-        unused: logits of the file that the new space lacks.
-    """
+    """Which logits of a saved distribution matched another space by `group/variable=option`."""
 
     found: tuple[str, ...]
     missing: tuple[str, ...]
+    """Logits of the new space that the file lacks."""
     unused: tuple[str, ...] = ()
+    """Logits of the file that the new space lacks."""
 
     def by_group(self) -> dict[str, dict[str, list[str]]]:
         """Per group of the new space the matched logits and those initialised as uniform."""
@@ -75,10 +73,7 @@ class Matched:
 class Distribution:
     """An immutable distribution over the architectures of a space's groups.
 
-    Args:
-        groups: the space's groups.
-        form: `factorised` or `joint`.
-        logits: shape (size,), float64; default zeros, i.e. uniform.
+    Without logits, shape (size,), it is uniform.
     """
 
     def __init__(self, groups: Sequence[Group], form: Form, logits: Vector | None = None) -> None:
@@ -86,8 +81,6 @@ class Distribution:
         self.factors = _factors(self.groups, form)
         size = self.factors[-1].part.stop
         self.logits = np.zeros(size) if logits is None else np.array(logits, dtype=np.float64)
-        if self.logits.shape != (size,):
-            raise UserError(f"logits must have shape ({size},), not {self.logits.shape}.")
         self.logits.setflags(write=False)
 
     @property
@@ -112,16 +105,15 @@ class Distribution:
     def _active(self) -> tuple[tuple[tuple[tuple[Factor, int], ...], ...], ...]:
         """Per group and candidate: the active factors with their chosen options."""
         by_group = [[f for f in self.factors if f.group == g] for g in range(len(self.groups))]
+        rows_of = [group.candidates for group in self.groups]
+        if self.form == "joint":
+            rows_of = [tuple((number,) for number in range(len(rows))) for rows in rows_of]
         return tuple(
             tuple(
                 tuple((f, o) for f, o in zip(factors, row, strict=True) if o != INACTIVE)
-                for row in (
-                    group.candidates
-                    if self.form == "factorised"
-                    else ((candidate,) for candidate in range(len(group.candidates)))
-                )
+                for row in rows
             )
-            for group, factors in zip(self.groups, by_group, strict=True)
+            for rows, factors in zip(rows_of, by_group, strict=True)
         )
 
     @cached_property
@@ -150,13 +142,6 @@ class Distribution:
                 out[factor.start + option] += 1.0
         return out
 
-    def indicators(self, group: int) -> Vector:
-        """1 where a candidate of the group uses a logit's option, else 0: (candidates, size)."""
-        out = np.zeros((len(self._active[group]), self.size))
-        for candidate, active in enumerate(self._active[group]):
-            out[candidate, [factor.start + option for factor, option in active]] = 1.0
-        return out
-
     def entropy(self) -> float:
         """Exact entropy in nats: the sum over the independent groups."""
         return float(-sum((np.exp(group) * group).sum() for group in self.log_probabilities))
@@ -179,10 +164,12 @@ class Distribution:
         It is exact if the joint form factorises.
         """
         fresh = Distribution(self.groups, "factorised")
-        weights = np.concatenate(self.log_probabilities)
-        taken = np.concatenate([fresh.indicators(g) for g in range(len(self.groups))])
-        with np.errstate(divide="ignore"):
-            logits = np.logaddexp.reduce(np.log(taken) + weights[:, None], axis=0)
+        logits = np.full(fresh.size, -np.inf)
+        for candidates, weights in zip(fresh._active, self.log_probabilities, strict=True):
+            for active, weight in zip(candidates, weights, strict=True):
+                for factor, option in active:
+                    at = factor.start + option
+                    logits[at] = np.logaddexp(logits[at], weight)
         return fresh.with_logits(logits)
 
     def as_form(self, form: Form) -> Distribution:
@@ -231,27 +218,33 @@ class Distribution:
         Raises:
             UserError: the form is unknown, or the content is malformed.
         """
-        form, saved = content.get("form"), content.get("groups")
-        if form not in ("factorised", "joint") or not isinstance(saved, Mapping):
-            raise UserError(
-                f"a distribution has a form (factorised or joint) and groups; found form {form!r}."
-            )
+        form: Form | None = content.get("form")
+        if form is None or form not in get_args(Form):
+            raise UserError(f"a distribution's form is factorised or joint; found {form!r}.")
+        try:
+            groups_saved = _SAVED.validate_python(content.get("groups"), strict=True)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            raise UserError(f"a distribution maps options to finite logits: {place!r}.") from error
+        saved = {
+            f"{group}/{variable}={option}": logit
+            for group, variables in groups_saved.items()
+            for variable, options in variables.items()
+            for option, logit in options.items()
+        }
         fresh = cls(groups, form)
-        logits = np.zeros(fresh.size)
-        found: list[str] = []
-        missing: list[str] = []
+        logits, wanted = np.zeros(fresh.size), dict[str, None]()
         for factor in fresh.factors:
-            name = f"{fresh.groups[factor.group].name}/{factor.variable}"
-            options = _options(saved, fresh.groups[factor.group].name, factor.variable)
-            known = [options[option] for option in factor.options if option in options]
+            place = f"{fresh.groups[factor.group].name}/{factor.variable}"
+            names = [f"{place}={option}" for option in factor.options]
+            known = [saved[name] for name in names if name in saved]
             centre = float(np.mean(known)) if known else 0.0
-            for number, option in enumerate(factor.options):
-                if option in options:
-                    logits[factor.start + number] = options[option] - centre
-                (found if option in options else missing).append(f"{name}={option}")
-        taken = set(found)
-        unused = tuple(name for name in _names(saved) if name not in taken)
-        return fresh.with_logits(logits), Matched(tuple(found), tuple(missing), unused)
+            logits[factor.part] = [saved.get(name, centre) - centre for name in names]
+            wanted |= dict.fromkeys(names)
+        found = tuple(name for name in wanted if name in saved)
+        missing = tuple(name for name in wanted if name not in saved)
+        unused = tuple(name for name in saved if name not in wanted)
+        return fresh.with_logits(logits), Matched(found, missing, unused)
 
 
 def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
@@ -267,22 +260,3 @@ def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
             factors.append(Factor(number, name, options, start))
             start += len(options)
     return tuple(factors)
-
-
-def _names(saved: Mapping[str, Any]) -> Iterator[str]:
-    """`group/variable=option` of every logit in a file."""
-    for group, variables in saved.items():
-        for variable in variables if isinstance(variables, Mapping) else ():
-            for option in _options(saved, group, variable):
-                yield f"{group}/{variable}={option}"
-
-
-def _options(saved: Mapping[str, Any], group: str, variable: str) -> dict[str, float]:
-    """Saved logits of one categorical by option name; empty if absent."""
-    variables = saved.get(group, {})
-    options = variables.get(variable, {}) if isinstance(variables, Mapping) else None
-    if not isinstance(options, Mapping) or not all(
-        isinstance(value, int | float) and np.isfinite(value) for value in options.values()
-    ):
-        raise UserError(f"{group}/{variable}: must map option names to finite logits.")
-    return {str(name): float(value) for name, value in options.items()}

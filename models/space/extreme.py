@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 
 from models.space.architecture import Block
@@ -18,17 +19,12 @@ class Extreme:
 
     Layers depend on each other only through channels and size, so the optimum for each width of a
     stage combines the optimum for a width of the previous stage with the best candidate of every
-    layer. This is exact for sums and maxima over blocks.
-
-    Args:
-        cost: of one block.
-        largest: maximise instead of minimise.
-        peak: a network's cost is the maximum over its blocks instead of the sum.
+    layer. This is exact for sums and, with `peak`, maxima over blocks.
     """
 
     def __init__(self, cost: BlockCost, largest: bool, peak: bool) -> None:
         self._cost, self._sign = cost, -1.0 if largest else 1.0
-        self._join: Callable[[float, float], float] = _add
+        self._join: Callable[[float, float], float] = operator.add
         self._nothing = 0.0
         if peak:
             # Costs are negated to maximise, so that the smallest value is always the best.
@@ -43,22 +39,21 @@ class Extreme:
         return total
 
     def stage(
-        self, best: Best, layers: Sequence[Layer], widths: Sequence[int], size: int
-    ) -> tuple[Best, int]:
-        """Extend `best` by a stage with input size `size`; also returns the output size."""
+        self, best: Best, layers: Sequence[Layer], widths: Sequence[int], resolution: int
+    ) -> Best:
+        """Extend `best` by a stage, for the resolution with this index."""
         after: Best = {}
         for number, width in enumerate(widths):
             for before, (total, taken) in best.items():
-                channels, layer_size, picked = before, size, []
+                channels, picked = before, []
                 for layer in layers:
-                    cost, choice = self._layer(layer, channels, width, layer_size)
+                    cost, choice = self._layer(layer, channels, width, layer.sizes[resolution])
                     total, channels = self._join(total, cost), width
-                    layer_size = -(-layer_size // layer.stride)
                     picked.append(choice)
                 row = (total, (*taken, number, *picked))
                 if width not in after or row < after[width]:
                     after[width] = row
-        return after, -(-size // layers[0].stride)
+        return after
 
     def _layer(self, layer: Layer, channels: int, width: int, size: int) -> tuple[float, int]:
         """The best candidate of a layer and its signed cost; ties go to the first."""
@@ -74,7 +69,3 @@ class Extreme:
                 for choice, option in enumerate(layer.menu.options)
             )
         return self._known[key]
-
-
-def _add(total: float, cost: float) -> float:
-    return total + cost

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from models.space.messages import Place
-from models.space.rules import problems
-from models.space.spec import SpaceError, SpaceSpec
+from core.settings import explain
+from models.space.spec import Place, SpaceError, SpaceSpec
 
 PRESETS = Path(__file__).parents[1] / "spaces"
 
@@ -22,8 +22,8 @@ def read_spec(path: Path) -> SpaceSpec:
 
     Raises:
         SpaceError: the file is missing, not YAML, or invalid: then there is one line per error,
-            such as `my-space.yaml, line 12, stages.1.layers: must be at least
-            1, not 0.`
+            such as `my-space.yaml, line 12, stages.1.operators.mbconv.kernel: 4 is not allowed;
+            use one of 3, 5, 7.`
     """
     if not path.is_file():
         raise SpaceError(f"{path}: no such search space. Presets are in models/spaces/.")
@@ -32,21 +32,22 @@ def read_spec(path: Path) -> SpaceSpec:
         content = _plain(document)
     # YAML errors, and those of unhashable keys, invalid dates and recursive anchors.
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise SpaceError(_not_yaml(path, error)) from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        why = problem or " ".join(str(error).split())
+        raise SpaceError(f"{path}{line}: not valid YAML: {why}.") from error
     if not isinstance(content, dict):
         raise SpaceError(f"{path}, line 1: a search space must be a mapping, not {content!r}.")
-    found = sorted(
-        (_line(document, p.place), number, p) for number, p in enumerate(problems(content))
-    )
-    if found:
-        raise SpaceError("\n".join(f"{path}, line {line}, {problem}" for line, _, problem in found))
-    return SpaceSpec.model_validate(content)
-
-
-def _not_yaml(path: Path, error: Exception) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    line = f", line {mark.line + 1}" if mark is not None else ""
-    return f"{path}{line}: not valid YAML: {problem or ' '.join(str(error).split())}."
+    try:
+        return SpaceSpec.model_validate(content)
+    except ValidationError as error:
+        lines = sorted(
+            (_line(document, detail["loc"]), explain(detail, "", SpaceSpec))
+            for detail in error.errors()
+        )
+        raise SpaceError(
+            "\n".join(f"{path}, line {line}, {text}" for line, text in lines)
+        ) from error
 
 
 def _line(document: Any, place: Place) -> int:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from operator import itemgetter
 
-from models.space.architecture import SKIP, Block, Setting
-from models.space.operators import canonical
+from models.space.architecture import SKIP, Block, Option, Setting
 from models.space.spec import StageSpec
 
 INACTIVE = -1
-RESOLUTION = "resolution"
+Row = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Group:
 
     name: str
     variables: tuple[Variable, ...]
-    candidates: tuple[tuple[int, ...], ...]
+    candidates: tuple[Row, ...]
 
     def values(self, candidate: int) -> dict[str, Setting]:
         """Values of the active variables of one candidate."""
@@ -51,18 +52,6 @@ class Group:
     def label(self, candidate: int) -> str:
         """Stable name of a candidate, used to match distributions between spaces."""
         return ",".join(f"{name}={value}" for name, value in self.values(candidate).items())
-
-
-@dataclass(frozen=True)
-class Option:
-    """The operator and settings of a layer's candidate, as stored in a Block."""
-
-    operator: str
-    settings: tuple[tuple[str, Setting], ...]
-
-    def block(self, channels: int, width: int, size: int, stride: int) -> Block:
-        """The block with `channels` inputs of `size` pixels and `width` outputs."""
-        return Block(self.operator, channels, width, size, stride, self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +71,39 @@ class Layer:
 
     Attributes:
         stage: index of its stage.
-        first: whether it is the first of the stage, which changes width and size.
         stride: 1 or 2.
-        group: index of its group.
         menu: options of its group's candidates.
+        group: index of its group.
+        width: index of the group of its output's width.
+        before: index of the group of its input's width if it is another one that is searched.
+        pairs: (input, output) widths by the choices in `before` and `width`.
+        sizes: of its input, in pixels, by resolution.
     """
 
     stage: int
-    first: bool
     stride: int
-    group: int
     menu: Menu
+    group: int
+    width: int
+    before: int | None
+    pairs: tuple[tuple[int, int], ...]
+    sizes: tuple[int, ...]
+
+    @cached_property
+    def out_sizes(self) -> tuple[int, ...]:
+        """Sizes of its output, in pixels, by resolution."""
+        return tuple(-(-size // self.stride) for size in self.sizes)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks that it may be."""
+        pairs = self.pairs if self.before is None else sorted(self.pairs, key=itemgetter(0))
+        return tuple(
+            option.block(*pair, size, self.stride)
+            for option in self.menu.options
+            if option is not None
+            for pair in pairs
+            for size in dict.fromkeys(self.sizes)
+        )
 
 
 def single(name: str, variable: str, options: tuple[Setting, ...]) -> Group:
@@ -106,7 +117,7 @@ def layer_group(name: str, stage: StageSpec, optional: bool) -> Group:
     variables = [Variable("operator", tuple(names))]
     for operator, spec in stage.operators.items():
         variables += [Variable(f"{operator}.{k}", tuple(v)) for k, v in spec.settings.items()]
-    candidates: list[tuple[int, ...]] = []
+    candidates: list[Row] = []
     for number, operator in enumerate(names):
         axes = [
             range(len(v.options)) if v.name.startswith(f"{operator}.") else (INACTIVE,)
@@ -116,16 +127,59 @@ def layer_group(name: str, stage: StageSpec, optional: bool) -> Group:
     return Group(name, tuple(variables), tuple(candidates))
 
 
-def menu(group: Group, stage: StageSpec) -> Menu:
-    """The menu of a layer's group in a stage."""
-    options: list[Option | None] = []
-    for candidate in range(len(group.candidates)):
-        values = group.values(candidate)
-        name = str(values.pop("operator"))
-        if name == SKIP:
-            options.append(None)
-            continue
-        operator = stage.operators[name].operator or name
-        settings = {key.removeprefix(f"{name}."): value for key, value in values.items()}
-        options.append(Option(operator, canonical(operator, settings)))
+def menu(stage: StageSpec, optional: bool) -> Menu:
+    """The menu of a `layer_group` of a stage, in the order of its candidates."""
+    options: list[Option | None] = [o for name in stage.operators for o in stage.options(name)]
+    options += [None] if optional else []
     return Menu(tuple(options), {option: number for number, option in enumerate(options)})
+
+
+def single_steps(group: Group) -> tuple[tuple[int, ...], ...]:
+    """Neighbours of every candidate of a group: candidates one step of one variable away.
+
+    A numeric variable moves to an adjacent option, a categorical one (operator, activation) to any
+    other. A new operator keeps the values of settings with the same name where possible; its
+    other settings take their first option.
+    """
+    numbers = {row: number for number, row in enumerate(group.candidates)}
+    near = (
+        {numbers[there] for at in range(len(row)) for there in _steps(group, row, at)}
+        for row in group.candidates
+    )
+    return tuple(tuple(sorted(found)) for found in near)
+
+
+def _steps(group: Group, row: Row, at: int) -> list[Row]:
+    """The rows reached by a step of variable `at`."""
+    options, current = group.variables[at].options, row[at]
+    if current == INACTIVE:
+        return []
+    if group.variables[at].name == "operator":
+        others = [option for option in range(len(options)) if option != current]
+        return [_with_operator(group, row, at, option) for option in others]
+    if any(isinstance(option, str) for option in options):
+        moved = [option for option in range(len(options)) if option != current]
+    else:
+        moved = [option for option in (current - 1, current + 1) if 0 <= option < len(options)]
+    return [(*row[:at], option, *row[at + 1 :]) for option in moved]
+
+
+def _with_operator(group: Group, row: Row, at: int, option: int) -> Row:
+    """The row after changing variable `at` to another operator, with valid settings."""
+    operator = str(group.variables[at].options[option])
+    kept = {
+        variable.name.partition(".")[2]: variable.options[chosen]
+        for variable, chosen in zip(group.variables, row, strict=True)
+        if chosen != INACTIVE
+    }
+    found = []
+    for number, variable in enumerate(group.variables):
+        owner, _, setting = variable.name.partition(".")
+        if number == at:
+            found.append(option)
+        elif owner != operator or not setting:
+            found.append(INACTIVE)
+        else:
+            value = kept.get(setting)
+            found.append(variable.options.index(value) if value in variable.options else 0)
+    return tuple(found)

@@ -31,22 +31,19 @@ class InfeasibleBudgetError(ValueError):
 
 @dataclass(frozen=True)
 class Limit:
-    """One budget of a device.
-
-    Attributes:
-        key: its name under `devices.NAME.budget`, such as `latency_ms`.
-        budget: the largest cost allowed, in the key's unit.
-        cost: of architectures, in that unit. Where it is not `exact` (a latency regression), the
-            architecture with the smallest block costs only gives an upper bound of the least cost.
-        setting: its name in the params if it differs from `key`: `latency_share`.
-        per_setting: the cost's unit per unit of that setting; 1 where it is the same.
-    """
+    """One budget of a device."""
 
     key: str
+    """Its name under `devices.NAME.budget`, such as `latency_ms`."""
     budget: float
+    """The largest cost allowed, in the key's unit."""
     cost: Cost
+    """Of architectures, in that unit. Where it is not `exact` (a latency regression), the
+    architecture with the smallest block costs only gives an upper bound of the least cost."""
     setting: str | None = None
+    """Its name in the params if it differs from `key`: `latency_share`."""
     per_setting: float = 1.0
+    """The cost's unit per unit of that setting."""
 
     @property
     def named(self) -> str:
@@ -91,11 +88,6 @@ def require_feasible(space: SearchSpace, name: str, limits: Sequence[Limit]) -> 
 
     A single budget with an `exact` cost is decided by the architecture with the smallest cost.
     Other budgets, and combinations, are checked by a local search from many random starts.
-
-    Args:
-        space: the search space.
-        name: the device's name, for the message.
-        limits: its budgets.
 
     Raises:
         InfeasibleBudgetError: a budget, or all of them together, cannot be met.

@@ -1,31 +1,37 @@
-"""Restricting a search space to what is suitable for a device."""
+"""Restricting a search space to what keeps its accuracy and speed in int8.
+
+FOX-NAS (section on quantisation) excludes hard-swish and squeeze-excite for int8 devices; the same
+is applied to SiLU and split attention. What is unsuited is named by the operator if it always has a
+gate (`split_attention_mbconv`), by the setting (`squeeze_excite`) or by the value (`hard_swish`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from itertools import product
+from typing import NamedTuple
 
-from models.space.architecture import Setting
-from models.space.groups import Option
-from models.space.operators import OPERATORS, canonical
-from models.space.operators import quantization_friendly as suits_int8
+from models.space.architecture import Option, Setting
+from models.space.operators import OPERATORS, canonical, has_gate
 from models.space.operators.parts import UNFRIENDLY_ACTIVATIONS
 from models.space.spec import OperatorSpec, SpaceError, SpaceSpec, StageSpec
 
 _CHANNELS, _SIZE = 16, 8  # of the probe block; the result depends on neither
 
 
+class Unsuited(NamedTuple):
+    """A key and value of an operator that is unsuited to int8, and the name that allows it."""
+
+    name: str
+    key: str
+    value: Setting
+
+
 def quantization_friendly(spec: SpaceSpec, allow: Collection[str] = ()) -> SpaceSpec:
-    """Remove operators and setting values that lose accuracy or speed in int8.
+    """Remove operators and setting values that are unsuited, except those named in `allow`.
 
-    Suitability is defined by `operators.quantization_friendly`. Values are removed from the lists
-    of choices; operators without remaining values are removed. Stem and head are kept, so every
-    network of the result is in the space and a slice of its supernet; see `unfriendly_ends`.
-
-    Args:
-        spec: the space.
-        allow: names to keep regardless; see `allowable`.
+    Operators without remaining values are removed. Stem and head are kept, so every network of the
+    result is in the space and a slice of its supernet; see `unfriendly_ends`.
 
     Raises:
         SpaceError: a stage would keep no operator.
@@ -36,55 +42,29 @@ def quantization_friendly(spec: SpaceSpec, allow: Collection[str] = ()) -> Space
 
 @cache
 def allowable() -> tuple[str, ...]:
-    """Names of int8-unfriendly operators, settings and values, valid for `allow`.
-
-    An operator that is unfriendly with all settings (`split_attention_mbconv`), a numeric setting
-    (`squeeze_excite`), or a string value (`hard_swish`).
-    """
-    found: set[str] = set()
-    for name, operator in OPERATORS.items():
-        if operator.place != "layer":
-            continue
-        needed = {k: v[0] for k, v in operator.settings.items() if k not in operator.defaults}
-        if not _suits(name, needed, ()):
-            found.add(name)
-            continue
-        for setting, values in operator.settings.items():
-            found |= {
-                value if isinstance(value, str) else setting
-                for value in values
-                if not _suits(name, {**needed, setting: value}, ())
-            }
-    return tuple(sorted(found))
+    """All names of what is unsuited in layers, valid for `allow`."""
+    layers = {n: kind.settings for n, kind in OPERATORS.items() if kind.place == "layer"}
+    return _names(one for name, settings in layers.items() for one in _unsuited(name, settings))
 
 
 def unfriendly_names(spec: SpaceSpec) -> tuple[str, ...]:
-    """The names of `allowable` that occur in the searched layers of a space."""
-    words: set[str] = set()
-    for stage in spec.stages:
-        for name, given in stage.operators.items():
-            operator = given.operator or name
-            defaults = OPERATORS[operator].defaults
-            words.add(operator)
-            for setting, values in given.settings.items():
-                words |= {str(value) for value in values}
-                if any(value != defaults.get(setting) for value in values):
-                    words.add(setting)
-    return tuple(name for name in allowable() if name in words)
+    """The names of what is unsuited in the searched layers of a space."""
+    return _names(
+        one
+        for stage in spec.stages
+        for name, given in stage.operators.items()
+        for one in _unsuited(given.operator or name, given.settings)
+    )
 
 
 def unfriendly_ends(spec: SpaceSpec, allow: Collection[str] = ()) -> tuple[str, ...]:
-    """Int8-unfriendly operators and settings of stem and head, which are not removed."""
-    unfriendly, found = {*allowable()} - {*allow}, []
-    for part, end in (("stem", spec.stem), ("head", spec.head)):
-        if not _suits(end.operator, end.settings, allow):
-            named = {"operator": end.operator, **end.settings}
-            found += [
-                f"{part}: {name} {value}"
-                for name, value in named.items()
-                if {name, str(value)} & unfriendly
-            ]
-    return tuple(found)
+    """What is unsuited in stem and head, which are not changed."""
+    return tuple(
+        f"{part}: {found.key} {found.value}"
+        for part, end in (("stem", spec.stem), ("head", spec.head))
+        for found in _unsuited(end.operator, {k: (v,) for k, v in end.settings.items()})
+        if found.name not in allow
+    )
 
 
 def removed_values(spec: SpaceSpec, narrowed: SpaceSpec) -> tuple[str, ...]:
@@ -106,11 +86,23 @@ def removed_values(spec: SpaceSpec, narrowed: SpaceSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _names(found: Iterator[Unsuited]) -> tuple[str, ...]:
+    return tuple(sorted({one.name for one in found}))
+
+
 def _stage(space: str, number: int, stage: StageSpec, allow: Collection[str]) -> StageSpec:
     kept = {}
     for name, given in stage.operators.items():
-        settings = _friendly(given.operator or name, given.settings, allow)
-        if settings is not None:
+        out = {
+            (found.key, found.value)
+            for found in _unsuited(given.operator or name, given.settings)
+            if found.name not in allow
+        }
+        settings = {
+            key: [value for value in values if (key, value) not in out]
+            for key, values in given.settings.items()
+        }
+        if all(settings.values()) and ("operator", given.operator or name) not in out:
             kept[name] = OperatorSpec.model_validate({**given.model_dump(), **settings})
     if not kept:
         raise SpaceError(
@@ -120,39 +112,20 @@ def _stage(space: str, number: int, stage: StageSpec, allow: Collection[str]) ->
     return stage.model_copy(update={"operators": kept})
 
 
-def _friendly(
-    operator: str, settings: Mapping[str, list[Setting]], allow: Collection[str]
-) -> dict[str, list[Setting]] | None:
-    """Lists of choices without unfriendly values; None if no combination is friendly.
+def _unsuited(operator: str, settings: Mapping[str, Collection[Setting]]) -> Iterator[Unsuited]:
+    """What is unsuited of an operator with some choices of its settings."""
+    kind = OPERATORS[operator]
+    least = {k: values[0] for k, values in kind.settings.items() if k not in kind.defaults}
 
-    A value is removed if it is unfriendly in all combinations. The remaining values must then be
-    friendly in all combinations; otherwise the operator is rejected.
-    """
-    points = [dict(zip(settings, point, strict=True)) for point in product(*settings.values())]
-    friendly = [point for point in points if _suits(operator, point, allow)]
-    kept = {
-        name: [value for value in values if any(point[name] == value for point in friendly)]
-        for name, values in settings.items()
-    }
-    if not friendly:
-        return None
-    if len(friendly) != len(list(product(*kept.values()))):
-        raise SpaceError(
-            f"{operator}: suitability for int8 depends on combinations of settings. List suitable "
-            "combinations in the space as operators with separate names."
-        )
-    return kept
+    def gated(**changed: Setting) -> bool:
+        option = Option(operator, canonical(operator, least | changed))
+        return has_gate(option.block(_CHANNELS, _CHANNELS, _SIZE, 1))
 
-
-def _suits(operator: str, settings: Mapping[str, Setting], allow: Collection[str]) -> bool:
-    defaults = OPERATORS[operator].defaults
-    # Allowed settings are checked at their default.
-    checked = {
-        name: value
-        for name, value in settings.items()
-        if name not in defaults or not {name, str(value)} & {*allow}
-    }
-    if operator in allow:  # allows the operator, not its activations
-        return not UNFRIENDLY_ACTIVATIONS.intersection(map(str, checked.values()))
-    option = Option(operator, canonical(operator, checked))
-    return suits_int8(option.block(_CHANNELS, _CHANNELS, _SIZE, 1))
+    if always := gated():
+        yield Unsuited(operator, "operator", operator)
+    for key, values in settings.items():
+        for value in values:
+            if value in UNFRIENDLY_ACTIVATIONS:
+                yield Unsuited(str(value), key, value)
+            elif not always and gated(**{key: value}):
+                yield Unsuited(key, key, value)

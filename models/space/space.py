@@ -1,38 +1,27 @@
 """A search space, read from YAML.
 
-A space is a sequence of GROUPS; an architecture selects one CANDIDATE in each (`space_groups`): the
-input resolution if searchable, a stage's channels, or a layer's operator with its settings.
+A space is a sequence of GROUPS; an architecture selects one CANDIDATE in each (`groups`): the input
+resolution if searchable, a stage's channels, or a layer's operator with its settings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from models.space.architecture import RESIZE, Architecture, Block
+from models.space.architecture import RESIZE, Architecture, Block, Option
 from models.space.extreme import Best, BlockCost, Extreme
 from models.space.file import read_spec
-from models.space.groups import (
-    INACTIVE,
-    RESOLUTION,
-    Group,
-    Layer,
-    Option,
-    Variable,
-    layer_group,
-    menu,
-    single,
-)
-from models.space.operators import canonical
-from models.space.rules import check_images, check_spec
-from models.space.spec import SpaceError, SpaceSpec
+from models.space.groups import INACTIVE, Group, Layer, Variable, layer_group, menu, single
+from models.space.operators import OperatorError, canonical, cells
+from models.space.spec import SpaceError, SpaceSpec, StageSpec
 
 __all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
 
@@ -50,47 +39,59 @@ class Dataset(Protocol):
 
 
 class SearchSpace:
-    """A search space for one image shape and number of classes.
+    """A search space for images of a shape (channels, height, width) and a number of classes.
 
-    Args:
-        spec: content of the space's file.
-        image_shape: (channels, height, width) of the square images.
-        classes: number of classes.
+    Attributes:
+        groups: the decisions of an architecture.
+        layers: the searched layers, ordered as `Architecture.layers`.
+        fronts: by resolution the blocks before the first layer: optional resize, and stem.
 
     Raises:
-        SpaceError: the spec is invalid, or the space does not support the images.
+        SpaceError: the space does not support the images.
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
-        check_spec(spec)
-        check_images(spec, image_shape)
+        _check_images(spec, image_shape)
         self.spec, self.name = spec, spec.name
         self.image_shape, self.classes = image_shape, classes
         self.private_weights = spec.weights == "private"
-        self._resolutions = tuple(spec.resolutions or ())
-        self._fronts = [self._front(resolution) for resolution in self._resolutions or (None,)]
-        self._head_settings = canonical(spec.head.operator, spec.head.settings)
-        groups: list[Group] = []
-        if self._resolutions:
-            groups.append(single(RESOLUTION, RESOLUTION, self._resolutions))
-        self._channel_groups: list[int] = []
-        self._layers: list[Layer] = []
+        resolutions = tuple(spec.resolutions or ())
+        self._head = spec.head.option
+        self.fronts = [self._front(resolution) for resolution in resolutions or (None,)]
+        self.groups: tuple[Group, ...] = ()
+        self.layers: tuple[Layer, ...] = ()
+        if resolutions:
+            self.groups = (single("resolution", "resolution", resolutions),)
         for number, stage in enumerate(spec.stages):
-            name = f"stage{number + 1}"
-            self._channel_groups.append(len(groups))
-            groups.append(single(f"{name}.channels", "channels", tuple(stage.channels)))
-            menus = {}  # one for optional layers, one for the others
-            for at in range(stage.layers):
-                optional = at >= stage.fixed_layers
-                group = layer_group(f"{name}.layer{at + 1}", stage, optional)
-                if optional not in menus:
-                    menus[optional] = menu(group, stage)
-                stride = stage.stride if at == 0 else 1
-                self._layers.append(Layer(number, at == 0, stride, len(groups), menus[optional]))
-                groups.append(group)
-        self.groups: tuple[Group, ...] = tuple(groups)
-        self._widths = [tuple(stage.channels) for stage in spec.stages]
-        self._numbers = [{width: i for i, width in enumerate(widths)} for widths in self._widths]
+            self._add(number, stage)
+
+    def _add(self, number: int, stage: StageSpec) -> None:
+        """Add the groups and layers of the next stage."""
+        last = self.layers[-1] if self.layers else None
+        before = self.spec.stages[number - 1].channels if last else [self.spec.stem.channels]
+        sizes = last.out_sizes if last else tuple(front[-1].out_size for front in self.fronts)
+        name, width = f"stage{number + 1}", len(self.groups)
+        groups = [single(f"{name}.channels", "channels", tuple(stage.channels))]
+        kinds = {o: (layer_group("", stage, o), menu(stage, o)) for o in (False, True)}
+        layers: list[Layer] = []
+        for at in range(stage.layers):
+            group, options = kinds[at >= stage.fixed_layers]
+            groups.append(replace(group, name=f"{name}.layer{at + 1}"))
+            pairs = product(before, stage.channels) if at == 0 else ((w, w) for w in stage.channels)
+            layers.append(
+                Layer(
+                    stage=number,
+                    stride=stage.stride if at == 0 else 1,
+                    menu=options,
+                    group=width + 1 + at,
+                    width=width,
+                    before=last.width if at == 0 and last else None,
+                    pairs=tuple(pairs),
+                    sizes=layers[-1].out_sizes if layers else sizes,
+                )
+            )
+        self.groups += tuple(groups)
+        self.layers += tuple(layers)
 
     @classmethod
     def load(cls, path: Path, image_shape: tuple[int, int, int], classes: int) -> SearchSpace:
@@ -110,30 +111,25 @@ class SearchSpace:
         """
         return cls.load(path, data.image_shape, len(data.classes))
 
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The searched layers, ordered as `Architecture.layers`."""
-        return tuple(self._layers)
-
     def count(self) -> int:
         """Exact number of distinct architectures."""
         return math.prod(len(group.candidates) for group in self.groups)
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
         """The architecture with candidate `choices[g]` in every group `g`."""
-        front = self._fronts[choices[0] if self._resolutions else 0]
+        front = self.fronts[choices[0] if self.spec.resolutions else 0]
         blocks: list[Block | None] = [*front]
         channels, size = front[-1].out_channels, front[-1].out_size
-        for layer in self._layers:
+        for layer in self.layers:
             option = layer.menu.options[choices[layer.group]]
             if option is None:
                 blocks.append(None)
                 continue
-            width = self._widths[layer.stage][choices[self._channel_groups[layer.stage]]]
+            width = self.spec.stages[layer.stage].channels[choices[layer.width]]
             block = option.block(channels, width, size, layer.stride)
             blocks.append(block)
             channels, size = width, block.out_size
-        blocks.append(self._head(channels, size))
+        blocks.append(self.head(channels, size))
         return Architecture(tuple(blocks))
 
     def choices(self, architecture: Architecture) -> tuple[int, ...]:
@@ -142,58 +138,37 @@ class SearchSpace:
         Raises:
             SpaceError: the architecture is not in this space.
         """
-        found = self._find(architecture)
+        try:
+            found = self._find(architecture)
+        except (KeyError, ValueError):  # a block that is no candidate, or another number of blocks
+            found = None
         if found is None or self.architecture(found) != architecture:
             raise SpaceError(f"architecture {architecture.id} is not in space '{self.name}'.")
         return found
 
-    def index(self, architecture: Architecture) -> int:
-        """Index of the architecture, from 0 to `count() - 1`."""
-        number = 0
-        for group, choice in zip(self.groups, self.choices(architecture), strict=True):
-            number = number * len(group.candidates) + choice
-        return number
-
-    def from_index(self, number: int) -> Architecture:
-        """The architecture with this index.
-
-        Raises:
-            SpaceError: the index is out of range.
-        """
-        if not 0 <= number < self.count():
-            raise SpaceError(f"space '{self.name}' has no architecture number {number}.")
-        choices: list[int] = []
-        for group in reversed(self.groups):
-            number, choice = divmod(number, len(group.candidates))
-            choices.append(choice)
-        return self.architecture(choices[::-1])
-
-    def encode(self, architecture: Architecture) -> npt.NDArray[np.float32]:
-        """Concatenated one-hot encoding of the candidates of all groups."""
-        starts = np.cumsum([0, *(len(group.candidates) for group in self.groups)])
-        code = np.zeros(starts[-1], dtype=np.float32)
-        code[starts[:-1] + np.array(self.choices(architecture))] = 1.0
-        return code
-
-    def decode(self, code: npt.NDArray[np.float32]) -> Architecture:
-        """The inverse of `encode`."""
-        ends = np.cumsum([len(group.candidates) for group in self.groups])[:-1]
-        return self.architecture([int(part.argmax()) for part in np.split(code, ends)])
+    def _find(self, architecture: Architecture) -> tuple[int, ...]:
+        """Choices that may match the architecture."""
+        found = [0] * len(self.groups)
+        if self.spec.resolutions:
+            found[0] = self.spec.resolutions.index(architecture.present[0].out_size)
+        blocks = architecture.blocks[len(self.fronts[0]) : -1]
+        for layer, block in zip(self.layers, blocks, strict=True):
+            option = None if block is None else Option(block.operator, block.settings)
+            found[layer.group] = layer.menu.numbers[option]
+            if block is not None:
+                widths = self.spec.stages[layer.stage].channels
+                found[layer.width] = widths.index(block.out_channels)
+        return tuple(found)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw a uniformly random candidate in every group."""
         return self.architecture([int(rng.integers(len(g.candidates))) for g in self.groups])
 
-    def enumerate(self) -> Iterator[Architecture]:
-        """Iterate over all architectures in the order of `index`. Only for small spaces."""
-        for choices in product(*(range(len(group.candidates)) for group in self.groups)):
-            yield self.architecture(choices)
-
     def possible(self) -> tuple[tuple[Block, ...], ...]:
         """All possible blocks per position (resize, stem, layers, head).
 
-        Positions with equal blocks share one tuple, so the memory of a stage does not grow with
-        its depth.
+        Layers with equal blocks share one tuple, so the memory of a stage does not grow with its
+        depth.
         """
         return self._possible
 
@@ -212,63 +187,32 @@ class SearchSpace:
         """
         programme = Extreme(cost, largest, peak)
         ends: list[tuple[float, tuple[int, ...]]] = []
-        for number, front in enumerate(self._fronts):
-            size, taken = front[-1].out_size, (number,) if self._resolutions else ()
+        for number, front in enumerate(self.fronts):
+            taken = (number,) if self.spec.resolutions else ()
             best: Best = {front[-1].out_channels: (programme.total(front), taken)}
-            for stage, widths in enumerate(self._widths):
-                layers = [layer for layer in self._layers if layer.stage == stage]
-                best, size = programme.stage(best, layers, widths, size)
+            for stage, layers in groupby(self.layers, key=lambda layer: layer.stage):
+                widths = self.spec.stages[stage].channels
+                best = programme.stage(best, list(layers), widths, number)
+            size = self.layers[-1].out_sizes[number]
             ends += [
-                (programme.total([self._head(channels, size)], total), choices)
+                (programme.total([self.head(channels, size)], total), choices)
                 for channels, (total, choices) in best.items()
             ]
         return self.architecture(min(ends)[1])
 
     @cached_property
     def _possible(self) -> tuple[tuple[Block, ...], ...]:
-        positions = [tuple(dict.fromkeys(at)) for at in zip(*self._fronts, strict=True)]
-        channels: Sequence[int] = [self.spec.stem.channels]
-        sizes = list(dict.fromkeys(stem.out_size for stem in positions[-1]))
-        later: tuple[Block, ...] = ()
-        for number, layer in enumerate(self._layers):
-            widths = self._widths[layer.stage]
-            again = number > 1 and self._layers[number - 2].stage == layer.stage
-            if not again:  # from the third layer of a stage on, blocks repeat
-                pairs = (
-                    product(channels, widths) if layer.first else zip(widths, widths, strict=True)
-                )
-                later = _blocks_of(layer, list(pairs), sizes)
-            positions.append(later)
-            channels, sizes = (
-                sorted(widths),
-                list(dict.fromkeys(-(-s // layer.stride) for s in sizes)),
-            )
-        positions.append(tuple(self._head(w, size) for w in channels for size in sizes))
+        positions = [tuple(dict.fromkeys(at)) for at in zip(*self.fronts, strict=True)]
+        known: dict[tuple[object, ...], tuple[Block, ...]] = {}
+        for layer in self.layers:
+            alike = (layer.menu, layer.stride, layer.pairs, layer.sizes)
+            if alike not in known:
+                known[alike] = layer.blocks()
+            positions.append(known[alike])
+        sizes = dict.fromkeys(self.layers[-1].out_sizes)
+        widths = sorted(self.spec.stages[-1].channels)
+        positions.append(tuple(self.head(width, size) for width in widths for size in sizes))
         return tuple(positions)
-
-    def _find(self, architecture: Architecture) -> tuple[int, ...] | None:
-        """Choices that may match the architecture; None if a block matches no candidate."""
-        front = 2 if self._resolutions else 1
-        blocks = architecture.blocks[front:-1]
-        if len(blocks) != len(self._layers):
-            return None
-        found = [0] * len(self.groups)
-        if self._resolutions:
-            resize = architecture.blocks[0]
-            if resize is None or resize.out_size not in self._resolutions:
-                return None
-            found[0] = self._resolutions.index(resize.out_size)
-        for layer, block in zip(self._layers, blocks, strict=True):
-            option = None if block is None else Option(block.operator, block.settings)
-            if option not in layer.menu.numbers:
-                return None
-            found[layer.group] = layer.menu.numbers[option]
-            if block is not None:
-                if block.out_channels not in self._numbers[layer.stage]:
-                    return None
-                width = self._numbers[layer.stage][block.out_channels]
-                found[self._channel_groups[layer.stage]] = width
-        return tuple(found)
 
     def _front(self, resolution: int | None) -> tuple[Block, ...]:
         """The blocks before the first layer: optional resize, and stem."""
@@ -277,21 +221,29 @@ class SearchSpace:
         if resolution is not None:
             settings = canonical(RESIZE, {"to": resolution})
             resize, size = [Block(RESIZE, channels, channels, size, 1, settings)], resolution
-        settings = canonical(stem.operator, stem.settings)
-        return *resize, Block(stem.operator, channels, stem.channels, size, stem.stride, settings)
+        return *resize, stem.option.block(channels, stem.channels, size, stem.stride)
 
-    def _head(self, channels: int, size: int) -> Block:
-        return Block(self.spec.head.operator, channels, self.classes, size, 1, self._head_settings)
+    def head(self, channels: int, size: int) -> Block:
+        """The last block, for the channels and size of its input."""
+        return self._head.block(channels, self.classes, size, 1)
 
 
-def _blocks_of(
-    layer: Layer, pairs: Sequence[tuple[int, int]], sizes: Sequence[int]
-) -> tuple[Block, ...]:
-    """All blocks of a layer, over pairs of (input, output) channels and input sizes."""
-    return tuple(
-        option.block(channels, width, size, layer.stride)
-        for option in layer.menu.options
-        if option is not None
-        for channels, width in pairs
-        for size in sizes
-    )
+def _check_images(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
+    channels, height, width = image_shape
+    smallest, largest = spec.sizes
+    if height != width or not smallest <= height <= largest:
+        raise SpaceError(
+            f"space '{spec.name}' is for square images of {smallest} to {largest} pixels, "
+            f"not {height}x{width}. Change data.size or choose another space."
+        )
+    above = [resolution for resolution in spec.resolutions or () if resolution > height]
+    if above:
+        raise SpaceError(
+            f"space '{spec.name}' searches resolutions up to {max(above)} pixels, and images of "
+            f"{height} are never enlarged. Raise data.size to {max(above)}, or remove "
+            f"{', '.join(map(str, above))} from the space's resolutions."
+        )
+    try:
+        cells(spec.stem.option.block(channels, spec.stem.channels, height, spec.stem.stride))
+    except OperatorError as error:
+        raise SpaceError(f"space '{spec.name}', stem: {error} Use another stem.") from error

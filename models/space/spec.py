@@ -1,24 +1,107 @@
-"""Schema of a search space's YAML file.
+"""Schema and rules of a search space's YAML file.
 
-Rules across fields or on operators are in `space_rules`; reading the file, with line numbers of
-errors, is in `space_file`.
+A part checks its own values; rules between parts are checked once every part is valid.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterable
+from itertools import product
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.settings import Params
-from models.space.architecture import Setting
+from core.settings import SENTENCE, Params
+from models.space.architecture import RESIZE, SKIP, Option, Setting
+from models.space.operators import (
+    OPERATORS,
+    OperatorError,
+    canonical,
+    cells,
+    operator_problem,
+    setting_problems,
+)
 
-# A YAML list is accepted as a tuple; its items stay strict.
-Pair = Annotated[tuple[int, int], Field(strict=False)]
+Place = tuple[str | int, ...]
+"""Path of keys and list indices to a value."""
+Error = tuple[Place, str]
+_PIXELS = [int(pixels) for pixels in OPERATORS[RESIZE].settings["to"]]
+Width = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=_PIXELS[0], le=_PIXELS[-1])]
+_PROBE_SIZE = 8  # operators restrict channels, not sizes
+T = TypeVar("T")
 
 
 class SpaceError(ValueError):
     """An invalid space, or an architecture that is not in the space."""
+
+
+def _refuse(found: Iterable[Error]) -> None:
+    """Raise errors at places below the validated value."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(SENTENCE, "{text}", {"text": text}), loc=place, input=None
+        )
+        for place, text in found
+    ]
+    if details:
+        raise ValidationError.from_exception_data(SENTENCE, details)
+
+
+def _distinct(values: list[T]) -> list[T]:
+    twice = [value for number, value in enumerate(values) if value in values[:number]]
+    if twice:
+        raise ValueError(f"{twice[0]} is listed twice")
+    return values
+
+
+def _setting(value: Any) -> Setting:
+    if type(value) not in (int, float, str):
+        raise ValueError("must be a number or a string")
+    return value  # type: ignore[no-any-return]
+
+
+def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= pair[0] <= pair[1]:
+        raise ValueError("must be [smallest, largest], both at least 1")
+    return pair
+
+
+def _check_operators(given: Any) -> Any:
+    """Check names and settings of a stage's operators as plain values, to find every error."""
+    found: list[Error] = []
+    for name, content in given.items() if isinstance(given, dict) else ():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
+            found.append(((name,), "a name must be a string of letters, digits, - and _."))
+        elif name == SKIP:
+            found.append(((name,), "not an operator: set skip: true or min_layers."))
+        elif not isinstance(content, dict):
+            found.append(((name,), f"must be a mapping of settings, not {content!r}."))
+        else:
+            settings = dict(content)
+            operator = settings.pop("operator", None) or name
+            if problem := operator_problem(operator, "layer"):
+                found.append(((name, "operator") if "operator" in content else (name,), problem))
+            else:
+                found += [
+                    ((name, setting), problem)
+                    for setting, problem in setting_problems(operator, settings)
+                ]
+    _refuse(found)
+    return given
+
+
+Resolutions = Annotated[list[Pixels], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class ImagesSpec(Params):
@@ -29,27 +112,44 @@ class ImagesSpec(Params):
     classes: int = Field(10, ge=2)
 
 
-class StemSpec(Params):
-    """The fixed first block."""
+class HeadSpec(Params):
+    """The fixed last block."""
 
     operator: str
+    settings: dict[str, Annotated[Setting, PlainValidator(_setting)]] = Field({})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        place = "head" if type(self) is HeadSpec else "layer"
+        if problem := operator_problem(self.operator, place):
+            _refuse([(("operator",), problem)])
+        lists = {name: [value] for name, value in self.settings.items()}
+        problems = setting_problems(self.operator, lists)
+        _refuse((("settings", name), problem) for name, problem in problems)
+        return self
+
+    @property
+    def option(self) -> Option:
+        """The operator with its settings."""
+        return Option(self.operator, canonical(self.operator, self.settings))
+
+
+class StemSpec(HeadSpec):
+    """The fixed first block."""
+
     channels: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)
-    settings: dict[str, Setting] = Field({})
 
 
 class OperatorSpec(Params):
-    """One operator of a layer, with a list of choices for each setting.
-
-    Attributes:
-        operator: name in the operator table if it differs from the key, so that a layer can list
-            one operator several times with different settings.
-    """
+    """One operator of a layer, with a list of choices for each setting."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     __pydantic_extra__: dict[str, list[Setting]] = Field(init=False)
 
     operator: str | None = None
+    """Name in the operator table if it differs from the key, so that a layer can list one operator
+    several times with different settings."""
 
     @property
     def settings(self) -> dict[str, list[Setting]]:
@@ -58,23 +158,40 @@ class OperatorSpec(Params):
 
 
 class StageSpec(Params):
-    """A sequence of layers of equal width; the first one changes size and channels.
-
-    Attributes:
-        layers: maximum number of layers.
-        stride: of the first layer.
-        channels: choices of the width.
-        skip: whether all layers but the first can be skipped; equivalent to `min_layers` 1.
-        min_layers: number of layers that cannot be skipped.
-        operators: choices of the operator, by name.
-    """
+    """A sequence of layers of equal width; the first one changes size and channels."""
 
     layers: int = Field(ge=1)
+    """Maximum number of layers."""
     stride: int = Field(ge=1, le=2)
-    channels: list[int] = Field(min_length=1)
+    """Of the first layer."""
+    channels: Annotated[list[Width], Field(min_length=1), AfterValidator(_distinct)]
+    """Choices of the width."""
     skip: bool = False
+    """Whether all layers but the first can be skipped; equivalent to `min_layers` 1."""
     min_layers: int | None = Field(None, ge=1)
-    operators: dict[str, OperatorSpec] = Field(min_length=1)
+    """Number of layers that cannot be skipped."""
+    operators: Annotated[
+        dict[str, OperatorSpec], Field(min_length=1), BeforeValidator(_check_operators)
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        found: list[Error] = []
+        if self.min_layers is not None and self.min_layers > self.layers:
+            text = f"{self.min_layers} is more than the stage's {self.layers}."
+            found.append((("min_layers",), text))
+        if self.min_layers is not None and self.skip:
+            found.append((("skip",), "skip means min_layers: 1; use only one of them."))
+        taken: dict[Option, str] = {}
+        for name in self.operators:
+            same = [o for o in self.options(name) if taken.setdefault(o, name) != name]
+            if same:
+                shown = ", ".join(f"{key} {value}" for key, value in same[0].settings)
+                text = f"{same[0].operator} with {shown or 'no settings'} is also in "
+                text += f"{taken[same[0]]}, which would count networks twice. Remove one of them."
+                found.append((("operators", name), text))
+        _refuse(found)
+        return self
 
     @property
     def fixed_layers(self) -> int:
@@ -83,33 +200,27 @@ class StageSpec(Params):
             return self.min_layers
         return 1 if self.skip else self.layers
 
-
-class HeadSpec(Params):
-    """The fixed last block."""
-
-    operator: str
-    settings: dict[str, Setting] = Field({})
+    def options(self, name: str) -> list[Option]:
+        """All combinations of settings of one of the operators."""
+        spec = self.operators[name]
+        operator, settings = spec.operator or name, spec.settings
+        points = (zip(settings, point, strict=True) for point in product(*settings.values()))
+        return [Option(operator, canonical(operator, dict(point))) for point in points]
 
 
 class SpaceSpec(Params):
-    """Content of a space's YAML file.
-
-    Attributes:
-        name: used in messages.
-        sizes: smallest and largest supported image height, in pixels.
-        images: default images.
-        resolutions: choices of the input resolution in pixels; None uses images at their size.
-        weights: whether the candidates of a layer share weights in the supernet.
-        stem: the first block.
-        stages: the searched layers.
-        head: the last block.
-    """
+    """Content of a space's YAML file."""
 
     name: str = Field(min_length=1)
-    sizes: Pair
+    """Used in messages."""
+    # A YAML list is accepted as a tuple; its items stay strict.
+    sizes: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_sizes)]
+    """Smallest and largest supported image height, in pixels."""
     images: ImagesSpec | None = None
-    resolutions: list[int] | None = Field(None, min_length=1)
+    resolutions: Resolutions | None = None
+    """Choices of the input resolution; None uses images at their size."""
     weights: Literal["shared", "private"] = "shared"
+    """Whether the candidates of a layer share weights in the supernet."""
     stem: StemSpec
     stages: list[StageSpec] = Field(min_length=1)
     head: HeadSpec
@@ -118,3 +229,40 @@ class SpaceSpec(Params):
     def shown_images(self) -> ImagesSpec:
         """`images`, or 10 classes of colour images of the smallest supported size."""
         return self.images or ImagesSpec(size=max(self.sizes[0], *(self.resolutions or [1])))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        smallest, largest = self.sizes
+        pixels: dict[Place, int] = {
+            ("resolutions", number): size for number, size in enumerate(self.resolutions or ())
+        }
+        above = max(self.resolutions or [0])
+        if self.images:
+            pixels["images", "size"] = self.images.size
+        found: list[Error] = [
+            (place, f"{size} is outside sizes, {smallest} to {largest}.")
+            for place, size in pixels.items()
+            if not smallest <= size <= largest
+        ]
+        if not found and self.images and self.images.size < above:
+            found.append((("images", "size"), f"{self.images.size} is below resolution {above}."))
+        narrowest = self.stem.channels
+        for number, stage in enumerate(self.stages):
+            width = min(stage.channels)
+            for name in stage.operators:
+                if problem := _shape_problem(stage, name, narrowest, width):
+                    found.append((("stages", number, "operators", name), problem))
+            narrowest = width
+        _refuse(found)
+        return self
+
+
+def _shape_problem(stage: StageSpec, name: str, before: int, width: int) -> str | None:
+    """Why an operator does not support the narrowest layers of a stage."""
+    for option in stage.options(name):
+        for channels, stride in ((before, stage.stride), (width, 1)):
+            try:
+                cells(option.block(channels, width, _PROBE_SIZE, stride))
+            except OperatorError as error:
+                return str(error)
+    return None

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.space.architecture import Architecture, Block
+from models.space.architecture import Architecture, Block, Option
 from models.space.block_tables import ChoicesNG, Lookup, block_table, check_choices, lookup
 from models.space.costs import block_flops
-from models.space.groups import Layer, Option
+from models.space.groups import Layer
 from models.space.space import Group, SearchSpace
 
 Columns = dict[str, npt.NDArray[np.float64]]
@@ -40,19 +40,14 @@ class _Layer:
 
 
 def stage_sizes(groups: Iterable[Group]) -> tuple[int, ...]:
-    """Number of layers per stage, from the groups' names (`stage2.layer1`)."""
+    """Layers per stage with optional ones, from the groups' names (`stage2.layer1`)."""
     words = [group.name.split(".") for group in groups]
     stages = [stage for stage, *rest in words if rest and rest[0].startswith("layer")]
     return tuple(len(list(layers)) for _, layers in groupby(stages))
 
 
 def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str, float]:
-    """Features of one network by name, such as `stage2.depth`.
-
-    Args:
-        architecture: the network.
-        sizes: layers per stage including skipped ones; see `stage_sizes`.
-    """
+    """Features of one network by name, such as `stage2.depth`; `sizes` as of `stage_sizes`."""
     layers = list(architecture.layers)
     found: dict[str, Any] = {"size": architecture.present[0].out_size}
     for number, size in enumerate(sizes, 1):
@@ -65,33 +60,23 @@ def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str
 
 
 class StageFeatureTables:
-    """Look-up tables for `stage_features` of a space.
-
-    Args:
-        space: the search space.
-    """
+    """Look-up tables for `stage_features` of a space."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        stems = [block.out_size for block in space.possible()[0]]
-        self._size = lookup([(0, len(stems))], stems)
+        sizes = [front[0].out_size for front in space.fronts]
+        self._size = lookup([(0, len(sizes))], sizes)
         flops = block_table(space, lambda _, block: block_flops(block)).positions
         flops = flops[-len(space.layers) - 1 : -1]
-        groups = {group.name: place for place, group in enumerate(space.groups)}
         self._stages: list[tuple[str, Lookup, list[_Layer]]] = []
-        for number, stage in enumerate(space.spec.stages):
-            name = f"stage{number + 1}"
-            width = lookup([(groups[f"{name}.channels"], len(stage.channels))], stage.channels)
-            pairs = zip(space.layers, flops, strict=True)
-            layers = [_lookups(layer, macs) for layer, macs in pairs if layer.stage == number]
-            self._stages.append((name, width, layers))
+        pairs = zip(space.layers, flops, strict=True)
+        for number, same in groupby(pairs, key=lambda pair: pair[0].stage):
+            layers, widths = list(same), space.spec.stages[number].channels
+            width = lookup([(layers[0][0].width, len(widths))], widths)
+            self._stages.append((f"stage{number + 1}", width, [_lookups(*pair) for pair in layers]))
 
     def features(self, choices_NG: ChoicesNG) -> Columns:
-        """Every feature by name, (N,), equal to `stage_features` of each architecture.
-
-        Raises:
-            SpaceError: `choices_NG` is not of this space.
-        """
+        """Every feature by name, (N,), equal to `stage_features` of each architecture."""
         check_choices(self.space, choices_NG)
         found: dict[str, Any] = {"size": self._size.read(choices_NG)}
         for name, width, layers in self._stages:

@@ -95,7 +95,7 @@ class Images:
         """Open the folder written by the prepare stage.
 
         Raises:
-            DataError: something is missing or corrupt.
+            UserError: something is missing or corrupt.
         """
         info = DatasetInfo.read(folder)
         train, val, test = (read_split(folder, name) for name in ("train", "val", "test"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.artifact import TRAIN
 from core.files import rounded, write_bytes, write_json
-from core.schemas import TRAIN
 from models.nets.equivalence import EquivalenceCheck
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from core.launch import check_parts
+from core.distributed import check_parts
 from models.nets.equivalence import Limits
 from models.training.learning import Images, NetworkParams
 

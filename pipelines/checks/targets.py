@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from core.files import read_json
-from core.schemas import LATENCY
 from devices.device import CPU, Device, DeviceError
 from devices.latency.offline import check_unchanged
 from devices.measure.client import Timeouts
 from devices.measure.fingerprint import differences
-from devices.measure.reference import stale_message
+from devices.measure.reference import LATENCY, stale_message
 from devices.measure.target import open_target
 from pipelines.checks.params import problems_of
 from pipelines.plan import Plan

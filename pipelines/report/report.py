@@ -10,7 +10,7 @@ from typing import Any
 from bundles.read import read_bundle
 from bundles.summary import BundleSummary
 from core.files import read_json, write_bytes
-from core.schemas import FLEET
+from devices.fleet.record import FleetRecord
 from devices.latency.device_profile import DeviceProfile
 from models.predict.ranking import SCHEMA as CERTIFICATE
 from pipelines.graph import Graph
@@ -86,7 +86,7 @@ def _read_fleet(folder: Path) -> dict[str, Any] | None:
     file = folder / "fleet.json"
     if not file.is_file():
         return None
-    found = read_json(file, FLEET)
+    found = read_json(file, FleetRecord.SCHEMA)
     known = {row["architecture_id"]: row for row in found["networks"]}
     return found | {"known": known, "picture": data_uri(folder / "fleet.png")}
 

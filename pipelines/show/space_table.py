@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from core.errors import UserError
 from core.settings import nearest
-from models.space import costs, operators
+from models.space import costs
 from models.space.architecture import RESIZE, Architecture, Block, Setting
 from models.space.distribution import Distribution
 from models.space.file import PRESETS, read_spec
@@ -175,7 +175,7 @@ def cost_table(space: SearchSpace) -> Table:
         ends = (space.extreme(of_block, largest, peak) for largest in (False, True))
         table.add_row(name, *(f"{of_network(architecture):,}" for architecture in ends))
 
-    memory = operators.activation_bytes, costs.peak_activation_bytes
+    memory = costs.block_activation_bytes, costs.peak_activation_bytes
     with _one_thread():
         add("multiply-accumulates", costs.block_flops, costs.flops)
         add("parameters", costs.block_parameters, costs.parameters)

@@ -11,13 +11,14 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from core.files import write_array, write_bytes, write_json
-from core.schemas import LATENCY
-from data.dataset import FILE, SCHEMA, Augment, DatasetInfo, images_file, labels_file
+from data.dataset import Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
+from devices.measure.reference import LATENCY
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
+from tests.spaces import architecture_at
 from tests.support import ROOT, merged
 from tests.worlds import candidates_of, ranking_of
 
@@ -59,8 +60,8 @@ def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (artifacts / "teacher" / "teacher.json").write_text('{"accuracy": {"test": 0.5}}')
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
     write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
-    ranking_of(candidates_of([space.from_index(7)])).write(artifacts / "rank" / "gpu")
-    trained = Subnet(space.from_index(7), torch.Generator().manual_seed(1))
+    ranking_of(candidates_of([architecture_at(space, 7)])).write(artifacts / "rank" / "gpu")
+    trained = Subnet(architecture_at(space, 7), torch.Generator().manual_seed(1))
     write_bytes(artifacts / "train" / "gpu" / "model.safetensors", to_bytes(trained))
     text = json.dumps(trained.architecture.to_json())
     (artifacts / "train" / "gpu" / "architecture.json").write_text(text)
@@ -80,7 +81,13 @@ def write_digits(folder: Path, size: int = 2) -> None:
         write_array(folder / labels_file(name), labels_N)  # type: ignore[arg-type]
     names, augment = tuple(map(str, range(10))), Augment(flip=False, shift=0)
     sizes: dict[str, Any] = {"counts": {}, "source": {}, "arrays": {}, "fit": "pad"}
-    info = DatasetInfo(
-        "digits", (1, 8 * size, 8 * size), names, (0.3,), (0.35,), augment=augment, **sizes
-    )
-    write_json(folder / FILE, SCHEMA, info.to_json())
+    shape = (1, 8 * size, 8 * size)
+    DatasetInfo(
+        name="digits",
+        image_shape=shape,
+        classes=names,
+        mean=(0.3,),
+        std=(0.35,),
+        augment=augment,
+        **sizes,
+    ).write(folder)

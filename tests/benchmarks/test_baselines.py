@@ -14,9 +14,10 @@ from benchmarks.harness.presets import COMPACT
 from devices.measure.interleaved import MeasurementError
 from models.space.architecture import Architecture
 from models.space.costs import flops
+from tests.spaces import architecture_at
 
 SPACE = COMPACT.load()
-ONE, OTHER = SPACE.from_index(0), SPACE.from_index(1)
+ONE, OTHER = architecture_at(SPACE, 0), architecture_at(SPACE, 1)
 
 
 def draw_networks(count: int) -> Iterator[Architecture]:

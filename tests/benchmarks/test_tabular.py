@@ -17,6 +17,7 @@ from models.search.algorithms import ALGORITHMS
 from models.space.costs import flops
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
+from tests.spaces import all_architectures
 
 TABLE = "NETWRIGHT_NAS_BENCH_MACRO"
 BATCH = search_settings(PARAMS, "fp_nas", 0).batch
@@ -30,7 +31,7 @@ def invented(tmp_path_factory: pytest.TempPathFactory) -> Table:
     file = tmp_path_factory.mktemp("table") / "table.json"
     space = SearchSpace.load(PRESETS / "macro.yaml", (3, 32, 32), 10)
     rows = {}
-    for number, architecture in enumerate(space.enumerate()):  # as the digits count
+    for number, architecture in enumerate(all_architectures(space)):  # as the digits count
         name = np.base_repr(number, 3).zfill(8)
         worth = 70.0 + sum(map(int, name))
         accuracies = [worth - 0.3, worth, worth + 0.3]

@@ -194,7 +194,7 @@ def write_digits(folder: Path) -> tuple[DatasetInfo, Split]:
         source={},
         arrays={f.name: sha256_file(f) for f in sorted(folder.glob("*.npy"))},
     )
-    write_json(folder / "dataset.json", "netwright/dataset/1", info.to_json())
+    info.write(folder)
     return info, Split(images_NHWC[starts["train"]], labels_N[starts["train"]])
 
 

@@ -56,8 +56,17 @@ def info():
 
     def make(**changes):
         return DatasetInfo(
-            "x", (1, 2, 2), ("a", "b"), (0.5,), (0.25,), {}, Augment(False, 0), "crop", {}, {},
+            name="x",
+            image_shape=(1, 2, 2),
+            classes=("a", "b"),
+            mean=(0.5,),
+            std=(0.25,),
+            counts={},
+            augment=Augment(flip=False, shift=0),
+            fit="crop",
+            source={},
+            arrays={},
             **changes,
-        )  # fmt: skip
+        )
 
     return make

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from core.files import sha256_file
 from core.stage import run_stage
-from data.errors import DataError
 from data.settings import DataParams
 from stages.fetch import fetch
 
@@ -56,7 +56,7 @@ def test_data_of_the_users_own_are_only_recorded(tmp_path, source):
 
 
 def test_a_folder_source_cannot_be_fetched(tmp_path):
-    with pytest.raises(DataError, match=r"set data\.path"):
+    with pytest.raises(UserError, match=r"set data\.path"):
         fetch(data_params(source="folder", path=str(tmp_path)), tmp_path)
 
 
@@ -75,10 +75,10 @@ def test_fetch_writes_over_no_file_of_the_users(tmp_path):
     out = tmp_path / "raw"
     out.mkdir()
     (out / "labels.npy").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"labels\.npy already exists"):
+    with pytest.raises(UserError, match=r"labels\.npy already exists"):
         run(tmp_path, out, path=str(out))
     assert [file.name for file in out.iterdir()] == ["labels.npy"]
     (out / "labels.npy").unlink()
     (out / "source.json").write_text("{}")
-    with pytest.raises(DataError, match=r"source\.json was not written by fetch"):
+    with pytest.raises(UserError, match=r"source\.json was not written by fetch"):
         run(tmp_path, out, path=str(out))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
+from core.errors import UserError
 from data.image_tree import read_tree
 from data.image_walk import escape_name
 
@@ -92,14 +92,14 @@ def test_a_class_that_is_missing_in_one_split_is_named(tmp_path, empty):
     classes(tmp_path / "test")
     if empty:
         (tmp_path / "test" / "gamma").mkdir()
-    with pytest.raises(DataError, match="none of 'gamma' in test"):
+    with pytest.raises(UserError, match="none of 'gamma' in test"):
         read_tree(tmp_path)
 
 
 def test_a_class_that_is_in_the_test_split_alone_is_named(tmp_path):
     classes(tmp_path / "train")
     classes(tmp_path / "test", of=("alpha", "beta", "gamma"))
-    with pytest.raises(DataError, match="none of 'gamma' in train"):
+    with pytest.raises(UserError, match="none of 'gamma' in train"):
         read_tree(tmp_path)
 
 
@@ -117,14 +117,14 @@ def test_a_class_called_train_alone_needs_no_words(tmp_path):
 
 def test_splits_without_class_folders_are_refused(tmp_path):
     classes(tmp_path, of=("train", "test"))
-    with pytest.raises(DataError, match=r"hold no class folders.*if these are classes, rename"):
+    with pytest.raises(UserError, match=r"hold no class folders.*if these are classes, rename"):
         read_tree(tmp_path)
 
 
 def test_one_split_without_class_folders_is_named(tmp_path):
     classes(tmp_path / "train")
     touch(tmp_path, "test/0.png", "test/1.png")
-    with pytest.raises(DataError, match="no class folders in test"):
+    with pytest.raises(UserError, match="no class folders in test"):
         read_tree(tmp_path)
 
 
@@ -132,17 +132,17 @@ def test_a_folder_beside_splits_is_named(tmp_path):
     for name in ("train", "test"):
         classes(tmp_path / name)
     touch(tmp_path, "sample/0.png")
-    with pytest.raises(DataError, match="look like splits, but sample does not"):
+    with pytest.raises(UserError, match="look like splits, but sample does not"):
         read_tree(tmp_path)
 
 
 def test_two_names_of_one_split_and_no_train_are_refused(tmp_path):
     for name in ("val", "valid", "test"):
         classes(tmp_path / name)
-    with pytest.raises(DataError, match="val, valid are the same split"):
+    with pytest.raises(UserError, match="val, valid are the same split"):
         read_tree(tmp_path)
     (tmp_path / "valid").rename(tmp_path / ".valid")
-    with pytest.raises(DataError, match="none called train"):
+    with pytest.raises(UserError, match="none called train"):
         read_tree(tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_two_names_of_one_split_and_no_train_are_refused(tmp_path):
 
 
 def refused(folder, *words):
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         read_tree(folder)
     for word in words:
         assert word in str(caught.value)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from core.errors import UserError
 from core.files import sha256_file, write_bytes
 from core.settings import ParamsError, bind
 from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
-from data.errors import DataError
 from data.prepare import channel_statistics
 from data.prepare import prepare as prepare_dataset
 from data.settings import DataParams
@@ -101,7 +101,7 @@ def test_a_folder_of_images_becomes_a_data_set(tmp_path):
     assert info.classes == ("cat", "dog")
     assert info.image_shape == (3, 12, 12)
     assert info.source["corrupt"] == {"count": 1, "files": ["cat/broken.jpg"]}
-    with pytest.raises(DataError, match=r"cat/broken\.jpg"):
+    with pytest.raises(UserError, match=r"cat/broken\.jpg"):
         run(tmp_path / "mine", tmp_path / "data2", **changes)
     assert not (tmp_path / "data2").exists()
 
@@ -111,7 +111,7 @@ def test_copies_of_test_images_are_dropped_and_counted():
     images_NHWC = rng.integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
     images_NHWC[3], images_NHWC[8] = images_NHWC[50], images_NHWC[7]
     labels_N = np.arange(60, dtype=np.int64) % 2
-    loaded = Loaded(images_NHWC, labels_N, ("a", "b"), np.arange(60) >= 40)
+    loaded = Loaded(images_NHWC, labels_N, ("a", "b"), {"test": np.arange(60) >= 40})
     prepared = prepare_dataset(loaded, DataParams(**VALUES))
     assert prepared.info.source["duplicates"] == {
         "copies": 2,
@@ -195,7 +195,7 @@ def test_labels_that_contradict_each_other_are_said_by_name(tmp_path, capsys):
 def test_a_class_of_copies_of_another_is_refused_with_both_names(tmp_path):
     folder = made(tmp_path / "mine", ("alpha", "beta"), 12)
     shutil.copytree(folder / "alpha", folder / "gamma")
-    with pytest.raises(DataError, match=r"'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
+    with pytest.raises(UserError, match=r"'gamma' .* 12 of its 12 images are copies .* 'alpha'"):
         run(folder, tmp_path / "data", source="folder")
 
 
@@ -234,7 +234,7 @@ def test_ten_thousand_images_are_looked_at_in_no_time(tmp_path):
     labels_N = np.arange(10_000, dtype=np.int64) % 2
     images_NHWC = np.zeros((10_000, 2, 2, 1), np.uint8)
     images_NHWC[:, 0, 0, 0], images_NHWC[:, 0, 1, 0] = labels_N * 99, np.arange(10_000) % 251
-    prepare_dataset(Loaded(images_NHWC, labels_N, ("a", "b"), None), DataParams(**VALUES))
+    prepare_dataset(Loaded(images_NHWC, labels_N, ("a", "b")), DataParams(**VALUES))
     assert time.process_time() - began < 20
 
 

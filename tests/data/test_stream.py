@@ -1,13 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import UserError
 from data.dataset import Augment, Split
-from data.errors import DataError
 from data.stream import TrainStream, apply_variation, draw_variation, eval_batches, normalise
 
 
@@ -79,7 +77,7 @@ def test_shares_of_a_batch_make_up_the_whole(info, train, shares):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(info, train):
-    with pytest.raises(DataError, match="16 images cannot be split into 3 equal shares"):
+    with pytest.raises(UserError, match="16 images cannot be split into 3 equal shares"):
         TrainStream(train, info, 16, 3, True, (0, 3))
 
 
@@ -96,7 +94,7 @@ def test_a_second_view_varies_the_same_images_anew(info, train):
 
 def test_an_empty_split_is_refused(info, train):
     empty = Split(train.images_NHWC[:0], train.labels_N[:0])
-    with pytest.raises(DataError, match="0 images"):
+    with pytest.raises(UserError, match="0 images"):
         TrainStream(empty, info, 16, seed=0, augment=True)
 
 
@@ -109,7 +107,7 @@ def test_changing_a_batch_changes_no_later_batch(info, train):
 
 
 def test_augmentation_is_what_the_data_set_says(info, train):
-    still = dataclasses.replace(info, augment=Augment(flip=False, shift=0))
+    still = info.model_copy(update={"augment": Augment(flip=False, shift=0)})
     plain = TrainStream(train, info, 16, seed=0, augment=False).at(0)
     assert equal(TrainStream(train, still, 16, seed=0, augment=True).at(0), plain)
     assert not equal(TrainStream(train, info, 16, seed=0, augment=True).at(0), plain)
@@ -119,7 +117,7 @@ def test_augmentation_is_what_the_data_set_says(info, train):
 def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
     rng = np.random.default_rng(seed)
     images_NHWC = rng.integers(1, 256, (6, 5, 7, 2), dtype=np.uint8)
-    augment = Augment(flip, shift)
+    augment = Augment(flip=flip, shift=shift)
     varied_NHWC = apply_variation(images_NHWC, augment, draw_variation(6, augment, rng))
     moves = range(-shift, shift + 1)
     for image_HWC, varied_HWC in zip(images_NHWC, varied_NHWC, strict=True):
@@ -140,7 +138,7 @@ def moved(image_HWC, down, right):
 
 def test_about_half_of_the_images_are_mirrored(train):
     many_NHWC = np.repeat(train.images_NHWC[:1], 1000, axis=0)
-    augment = Augment(True, 0)
+    augment = Augment(flip=True, shift=0)
     variation = draw_variation(1000, augment, np.random.default_rng(0))
     varied_NHWC = apply_variation(many_NHWC, augment, variation)
     mirrored = (varied_NHWC == many_NHWC[0, :, ::-1]).all(axis=(1, 2, 3)).mean()

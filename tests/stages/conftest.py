@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from core.stage import run_stage
 from models.search.choice import Choice
 from models.space.space import SearchSpace
+from tests.spaces import architecture_at
 from tests.worlds import write_digits
 
 SPACE = """
@@ -85,11 +86,7 @@ class World:
         if stage == "teacher":
             paths["file"] = self.root / "params.yaml"
         if stage == "train":
-            paths |= {
-                "teacher": self.root / "teacher",
-                "search": self.root / "search",
-                "choice": self.root / "choice.json",
-            }
+            paths |= {"teacher": self.root / "teacher", "choice": self.root / "choice.json"}
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
     def run(self, stage: str, out: Path, **changes: Path) -> Path:
@@ -126,5 +123,5 @@ def teacher(world: World, supernet: Path) -> Path:
 def chosen(world: World) -> Path:
     """A choice of one architecture."""
     file = world.root / "choice.json"
-    Choice(world.space.from_index(3), "the best of 1 candidate", None).write(file)
+    Choice(architecture_at(world.space, 3), "the best of 1 candidate", None).write(file)
     return file

@@ -9,17 +9,17 @@ from models.nets.evaluate import logits
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into
 from models.space.architecture import Architecture
-from models.space.operators import macs
+from models.space.costs import block_flops
 
 
 def test_the_teacher_is_the_largest_network_and_better_than_the_supernet(
     world, teacher: Path
 ) -> None:
     architecture = Architecture.from_json(json.loads((teacher / "architecture.json").read_text()))
-    assert architecture == world.space.extreme(macs, largest=True)
+    assert architecture == world.space.extreme(block_flops, largest=True)
     summary = json.loads((teacher / "teacher.json").read_text())
     assert summary["accuracy"]["test"] > 0.85
-    assert summary["flops"] == sum(map(macs, architecture.present))
+    assert summary["flops"] == sum(map(block_flops, architecture.present))
 
 
 def test_its_logits_are_of_the_plain_images_in_order(world, teacher: Path) -> None:

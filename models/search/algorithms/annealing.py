@@ -36,7 +36,7 @@ from models.search.algorithms.predictor import fit_seen
 from models.search.problem import Features, Problem, Scores, as_choices
 from models.space.block_tables import ChoicesNG
 from models.space.distribution import Choices, Vector
-from models.space.single_steps import single_steps
+from models.space.groups import single_steps
 
 _SCALED_BY = 256  # random architectures
 _RIDGE = 1.0  # of the leverage: as one evaluated architecture in every direction

@@ -20,8 +20,8 @@ from models.search.candidates import Costs
 from models.search.choice import Choice
 from models.search.rank.scores import Ranked
 from models.search.rank.settings import RankParams
+from models.space.architecture import ArchitectureJson
 from models.space.costs import depth, flops, parameters
-from models.space.json_type import ArchitectureJson
 
 # Separate random streams of one seed.
 _RANDOM_BASELINE, _BOOTSTRAP = 0, 1

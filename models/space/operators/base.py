@@ -38,55 +38,27 @@ class Conv:
         return (self.out_channels, out_size, out_size)
 
     @property
+    def fan_in(self) -> int:
+        """Weights per output channel."""
+        return self.kernel**2 * (1 if self.depthwise else self.in_channels)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulate operations for one image."""
-        fan_in = self.kernel**2 * (1 if self.depthwise else self.in_channels)
-        return math.prod(self.out_shape) * fan_in
+        return math.prod(self.out_shape) * self.fan_in
 
     @property
     def parameters(self) -> int:
         """Trainable parameters: kernel, and scale and shift of the batch norm."""
-        fan_in = self.kernel**2 * (1 if self.depthwise else self.in_channels)
-        return self.out_channels * (fan_in + 2)
+        return self.out_channels * (self.fan_in + 2)
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A fully connected layer with bias, on features of shape (N, C)."""
-
-    in_features: int
-    out_features: int
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Output shape for one image, (C,)."""
-        return (self.out_features,)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulate operations for one image."""
-        return self.in_features * self.out_features
-
-    @property
-    def parameters(self) -> int:
-        """Trainable parameters: weight and bias."""
-        return self.out_features * (self.in_features + 1)
-
-
-@dataclass(frozen=True)
-class Pointwise:
-    """A 1x1 convolution with bias and without norm, on pooled features (N, C, 1, 1).
-
-    Used by gates: squeeze-excite and split attention.
-    """
+class Affine:
+    """A weight matrix and a bias, without norm."""
 
     in_channels: int
     out_channels: int
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Output shape for one image, (C, 1, 1)."""
-        return (self.out_channels, 1, 1)
 
     @property
     def macs(self) -> int:
@@ -95,8 +67,26 @@ class Pointwise:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters: kernel and bias."""
+        """Trainable parameters: weight and bias."""
         return self.out_channels * (self.in_channels + 1)
+
+
+class Linear(Affine):
+    """A fully connected layer, on features of shape (N, C)."""
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Output shape for one image, (C,)."""
+        return (self.out_channels,)
+
+
+class Pointwise(Affine):
+    """A 1x1 convolution of a gate (squeeze-excite, split attention), on features (N, C, 1, 1)."""
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Output shape for one image, (C, 1, 1)."""
+        return (self.out_channels, 1, 1)
 
 
 Cell = Conv | Linear | Pointwise
@@ -106,6 +96,16 @@ Run = Callable[[str, Tensor], Tensor]
 
 class OperatorError(ValueError):
     """A setting or shape that an operator does not support."""
+
+
+def choices(**settings: tuple[Setting, ...]) -> Mapping[str, tuple[Setting, ...]]:
+    """Settings of an operator with their allowed values."""
+    return settings
+
+
+def values(**settings: Setting) -> Mapping[str, Setting]:
+    """A value for each of some settings."""
+    return settings
 
 
 class Operator(ABC):
@@ -118,8 +118,6 @@ class Operator(ABC):
     """All settings and their allowed values."""
     defaults: ClassVar[Mapping[str, Setting]] = {}
     """Defaults of optional settings. A block never stores a default value."""
-    unsupported: ClassVar[Mapping[str, str]] = {}
-    """Backends that do not support this operator, with the observed reason."""
 
     def setting(self, block: Block, name: str) -> Setting:
         """The block's value of a setting, stored or default."""
@@ -129,13 +127,6 @@ class Operator(ABC):
     def number(self, block: Block, name: str) -> int:
         """The block's value of an integer setting."""
         return int(self.setting(block, name))
-
-    def unsupported_reason(self, block: Block, backend: str) -> str:
-        """Why a backend does not support `block`; empty if it does.
-
-        Override this where support depends on the settings.
-        """
-        return self.unsupported.get(backend, "")
 
     @abstractmethod
     def cells(self, block: Block) -> dict[str, Cell]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Linear, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Linear, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate
 
 
@@ -20,11 +17,8 @@ class Classifier(Operator):
 
     name = "classifier"
     place = "head"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "width": tuple(range(8, 4097)),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
+    settings = choices(width=tuple(range(8, 4097)), activation=ACTIVATIONS)
+    defaults = values(activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The 1x1 convolution and the fully connected layer."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate
 
 
@@ -16,11 +13,8 @@ class PlainConv(Operator):
     """Convolution, batch norm, activation."""
 
     name = "conv"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (1, 3, 5, 7),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
+    settings = choices(kernel=(1, 3, 5, 7), activation=ACTIVATIONS)
+    defaults = values(activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """One convolution."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_excite
 
 
@@ -16,12 +13,8 @@ class DepthwiseSeparable(Operator):
     """Depthwise, then pointwise convolution; both activated, no residual."""
 
     name = "depthwise_separable"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5, 7),
-        "squeeze_excite": (0, 1),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"squeeze_excite": 0, "activation": "relu"}
+    settings = choices(kernel=(3, 5, 7), squeeze_excite=(0, 1), activation=ACTIVATIONS)
+    defaults = values(squeeze_excite=0, activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Depthwise convolution, gate, 1x1 convolution."""

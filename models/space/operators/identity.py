@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices
 
 
 class Identity(Operator):
@@ -18,7 +15,7 @@ class Identity(Operator):
     """
 
     name = "identity"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
+    settings = choices()
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Empty, or the convolution."""

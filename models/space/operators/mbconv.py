@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate, gate_cells, squeeze_excite
 
 
@@ -19,13 +16,13 @@ class MBConv(Operator):
     """
 
     name = "mbconv"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5, 7),
-        "expansion": (1, 2, 3, 4, 5, 6),
-        "squeeze_excite": (0, 1),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"squeeze_excite": 0, "activation": "relu"}
+    settings = choices(
+        kernel=(3, 5, 7),
+        expansion=(1, 2, 3, 4, 5, 6),
+        squeeze_excite=(0, 1),
+        activation=ACTIVATIONS,
+    )
+    defaults = values(squeeze_excite=0, activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Expansion (omitted at 1), depthwise convolution, gate, projection."""

@@ -64,7 +64,7 @@ def activation_bytes(operator: Operator, block: Block, cells: dict[str, Cell]) -
     the op that allocates it to the last op that reads it; the block's input from the start, its
     output to the end. Weights and scratch memory of a runtime are not counted.
 
-    Tracing uses small heights and widths, on which liveness does not depend. The meta device would
+    Tracing uses small heights and widths, on which liveness does not depend; the meta device would
     be ten times slower.
     """
     free = (number for number in _STAND_INS if number not in (block.size, block.out_size))

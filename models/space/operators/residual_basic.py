@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate
 
 
@@ -16,11 +13,8 @@ class ResidualBasic(Operator):
     """Two k x k convolutions and a shortcut; a 1x1 convolution where the shape changes."""
 
     name = "residual_basic"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
+    settings = choices(kernel=(3, 5), activation=ACTIVATIONS)
+    defaults = values(activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The shortcut if it has weights, then the two convolutions."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, OperatorError, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, OperatorError, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate
 
 
@@ -19,12 +16,8 @@ class ResidualBottleneck(Operator):
     """
 
     name = "residual_bottleneck"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5),
-        "reduction": (2, 4),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
+    settings = choices(kernel=(3, 5), reduction=(2, 4), activation=ACTIVATIONS)
+    defaults = values(activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The shortcut if it has weights, then the three convolutions."""

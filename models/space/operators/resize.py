@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn import functional
 
-from models.space.architecture import RESIZE, Block, Setting
-from models.space.operators.base import Cell, Operator, OperatorError, Run
+from models.space.architecture import RESIZE, Block
+from models.space.operators.base import Cell, Operator, OperatorError, Run, choices
 
 
 class Resize(Operator):
@@ -17,7 +14,7 @@ class Resize(Operator):
 
     name = RESIZE
     place = "front"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {"to": tuple(range(8, 513))}
+    settings = choices(to=tuple(range(8, 513)))
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Empty: no weights."""

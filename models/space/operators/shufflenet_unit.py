@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, OperatorError, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, OperatorError, Run, choices, values
 from models.space.operators.parts import activate
 
 
@@ -23,11 +20,8 @@ class ShuffleNetUnit(Operator):
     """
 
     name = "shufflenet_unit"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5, 7),
-        "xception": (0, 1),
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"xception": 0}
+    settings = choices(kernel=(3, 5, 7), xception=(0, 1))
+    defaults = values(xception=0)
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """The cells of the bypass, if any, then those of the main branch."""

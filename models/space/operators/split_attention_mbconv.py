@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor
 
-from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Conv, Operator, Run
+from models.space.architecture import Block
+from models.space.operators.base import Cell, Conv, Operator, Run, choices, values
 from models.space.operators.parts import ACTIVATIONS, activate, gate_cells, split_attention
 
 
@@ -20,13 +17,10 @@ class SplitAttentionMBConv(Operator):
     """
 
     name = "split_attention_mbconv"
-    settings: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
-        "kernel": (3, 5, 7),
-        "expansion": (1, 2, 3, 4, 5, 6),
-        "splits": (1, 2, 4),
-        "activation": ACTIVATIONS,
-    }
-    defaults: ClassVar[Mapping[str, Setting]] = {"activation": "relu"}
+    settings = choices(
+        kernel=(3, 5, 7), expansion=(1, 2, 3, 4, 5, 6), splits=(1, 2, 4), activation=ACTIVATIONS
+    )
+    defaults = values(activation="relu")
 
     def cells(self, block: Block) -> dict[str, Cell]:
         """Expansion (omitted at 1), one depthwise convolution per split, gate, projection."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
-from core.launch import check_parts
+from core.distributed import check_parts
 from core.settings import Named, OneOf
 from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe

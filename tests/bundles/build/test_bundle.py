@@ -16,6 +16,7 @@ from models.space.architecture import Architecture
 from models.space.costs import peak_activation_bytes
 from models.space.space import SearchSpace
 from tests.bundles.forging import unpack
+from tests.spaces import architecture_at
 from tests.support import ROOT
 
 DEVICES = ["cpu", "edge", "gpu", "dsp", "phone"]
@@ -221,6 +222,6 @@ def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
     shutil.copytree(world.root, root)
     file = root / "rank" / "choice.json"
     space = SearchSpace.load(ROOT / "models" / "spaces" / "compact.yaml", (1, 28, 28), 10)
-    Choice(space.from_index(0), "another", None).write(file)
+    Choice(architecture_at(space, 0), "another", None).write(file)
     with pytest.raises(BundleError, match="different networks"):
         type(world)(root).bundle("cpu", tmp_path / "out")

@@ -14,9 +14,11 @@ import pytest
 from bundles.check.verify import verify
 from core.files import write_bytes, write_json
 from core.process import run_main
-from core.schemas import EXPORT, LATENCY, QUANTIZE
 from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
+from devices.measure.delivered import ExportResult
+from devices.measure.reference import LATENCY
+from devices.quantize.result import QuantizeResult
 from pipelines.cli.bundles import target_finder
 from tests.agents import TOKEN, Agent
 
@@ -88,11 +90,11 @@ def test_quantised_exported_bundled_and_verified_on_the_device_though_its_agent_
 
     agent.start(agent.port)  # same port
     quantized = json.loads((camera.quantize("camera") / "quantize.json").read_text())
-    assert quantized["schema"] == QUANTIZE
+    assert quantized["schema"] == QuantizeResult.SCHEMA
     assert len(quantized["candidates"]) >= 2
     assert all(row["latency_ms"] > 0 or row["rejected"] for row in quantized["candidates"])
     exported = json.loads((camera.export("camera") / "export.json").read_text())
-    assert exported["schema"] == EXPORT
+    assert exported["schema"] == ExportResult.SCHEMA
     assert exported["files"] == ["model.xml", "model.bin"]
     assert exported["measured_ms"] > 0
     assert exported["accuracy"] > 0.5

@@ -13,9 +13,9 @@ import pytest
 from bundles.check.verify import verify
 from bundles.read import read_bundle
 from core.files import write_json
-from core.schemas import LATENCY
 from core.yaml_file import read_yaml
 from devices.latency.table import LatencyTable
+from devices.measure.reference import LATENCY
 from devices.runtimes.openvino.session import why_absent
 from tests.bundles.forging import unpack
 

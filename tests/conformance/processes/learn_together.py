@@ -56,6 +56,6 @@ def learn(name: str, processes: Processes = ALONE) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    joined = join(torch.device("cpu"))
+    joined = join("supernet", 2, torch.device("cpu"))
     torch.save({name: learn(name, joined) for name in sys.argv[2:]}, f"{sys.argv[1]}.{joined.rank}")
     joined.leave()

@@ -15,9 +15,10 @@ from devices.latency.largest import with_largest
 from devices.latency.networks import network_key
 from devices.latency.table import Correction, LatencyTable
 from devices.measure.interleaved import Measurement
+from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError, require_feasible
-from models.space.operators import macs
 from models.space.space import SearchSpace
+from tests.spaces import all_architectures
 
 SPACE = Path(__file__).parents[3] / "tests/pipelines/space.yaml"
 
@@ -34,8 +35,8 @@ def table(space: SearchSpace) -> LatencyTable:
     return LatencyTable(
         "here",
         "onnxruntime",
-        {key: macs(block) / 1e6 for key, block in blocks.items()},
-        {key: macs(block) for key, block in blocks.items()},
+        {key: block_flops(block) / 1e6 for key, block in blocks.items()},
+        {key: block_flops(block) for key, block in blocks.items()},
         {"float32": Correction(1.0, 0.0, 0.0, 0.5)},
         {},
     )
@@ -48,7 +49,7 @@ def device(**budget: float) -> Device:
 def test_a_share_is_of_the_largest_networks_measured_latency(
     space: SearchSpace, table: LatencyTable
 ) -> None:
-    key = network_key(space.extreme(macs, largest=True), "float32")
+    key = network_key(space.extreme(block_flops, largest=True), "float32")
     measured = with_largest(table, space, device(flops=1), {key: Measurement(
         0.8, 4.0, 0.1, (0.7, 0.9)
     )})  # fmt: skip
@@ -68,7 +69,7 @@ def test_in_an_imported_table_of_blocks_alone_the_largest_network_is_predicted(
     space: SearchSpace, table: LatencyTable
 ) -> None:
     known = with_largest(table, space, device(latency_share=0.5), {})
-    largest = space.extreme(macs, largest=True)
+    largest = space.extreme(block_flops, largest=True)
     assert known.largest_ms == pytest.approx(predict_ms(table, largest, "float32"), abs=1e-6)
     assert known.largest_interval is None
 
@@ -91,7 +92,10 @@ def test_a_share_below_the_smallest_network_is_infeasible_and_told_as_a_share(
 ) -> None:
     known = with_largest(table, space, device(flops=1), {})
     assert known.largest_ms is not None
-    least = min(predict_ms(table, one, "float32") for one in space.enumerate()) / known.largest_ms
+    least = (
+        min(predict_ms(table, one, "float32") for one in all_architectures(space))
+        / known.largest_ms
+    )
     for factor, feasible in ((1.001, True), (0.999, False)):
         found = limits(device(latency_share=least * factor), known)
         if feasible:

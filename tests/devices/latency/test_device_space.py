@@ -8,13 +8,13 @@ from devices.device import Budget, Device, DeviceError
 from devices.latency.device_space import check_allowed, device_space
 from models.space.file import PRESETS, read_spec
 from models.space.limits import InfeasibleBudgetError
-from models.space.operators import quantization_friendly
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
 from pipelines.checks.budgets import Setting, check_budget
 from pipelines.checks.preflight import check_device
 from pipelines.show.budget_table import budget_rows
 from pipelines.show.doctor_table import devices_table, space_notes
+from tests.spaces import suits_int8
 
 FBNET = read_spec(PRESETS / "fbnet.yaml")
 GATE = {"operator": "mbconv", "kernel": [3], "expansion": [1], "squeeze_excite": [1]}
@@ -43,7 +43,7 @@ def test_a_device_that_runs_int8_is_searched_without_what_int8_does_badly() -> N
     own = device_space(whole, "dsp", device())
     assert own.space.name == "fbnet for int8"
     searched = [block for position in own.space.possible()[2:-1] for block in position]
-    assert all(quantization_friendly(block) for block in searched)
+    assert all(suits_int8(block) for block in searched)
     for wide, narrow in zip(whole.possible(), own.space.possible(), strict=True):
         assert set(narrow) <= set(wide)
     assert "stages.3.operators.split_attention_mbconv" in own.left_out

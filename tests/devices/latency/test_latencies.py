@@ -11,10 +11,10 @@ from core.errors import UserError
 from devices.latency.cost import latency_cost, predict_ms
 from devices.latency.regression import fit_regression
 from devices.latency.table import Choice, Correction, LatencyTable
-from models.space.block_tables import sample_choices
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
+from tests.spaces import sample_choices
 
 SPACES = {"compact": (1, 28, 28), "fox": (3, 224, 224), "macro": (3, 32, 32)}
 

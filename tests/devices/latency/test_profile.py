@@ -19,11 +19,12 @@ from devices.latency.regression import Coefficient, Regression
 from devices.latency.settings import ProfileParams
 from devices.latency.table import Choice, Correction, LatencyTable
 from devices.runtimes.registry import backend
+from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError
-from models.space.operators import macs
 from models.space.space import SearchSpace, SpaceError
 from models.space.stage_features import stage_features, stage_sizes
 from stages.profile import profile
+from tests.spaces import all_architectures
 
 SPACE = """
 name: tiny
@@ -103,12 +104,12 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     assert set(table.block_ms) == {block.key for block in space.blocks()}
     assert table.precisions == ("float32", "int8")
     assert len(table.error["int8"].pairs) == 2
-    for architecture in space.enumerate():
+    for architecture in all_architectures(space):
         assert np.isfinite(predict_ms(table, architecture, "int8"))
     content = json.loads((out / "latency.json").read_text())
     assert content["why_not_measured"] is None
     assert content["machine"]["runtime"] == "ONNX Runtime"
-    assert content["reference"] == space.extreme(macs).to_json()
+    assert content["reference"] == space.extreme(block_flops).to_json()
     assert content["budget_ms"] == 50.0
     said = capsys.readouterr().out
     assert "held-out networks" in said
@@ -172,8 +173,8 @@ def test_a_latency_budget_below_the_fastest_network_is_infeasible(space: SearchS
     table = LatencyTable(
         "here",
         "onnxruntime",
-        {block.key: macs(block) / 1e6 for block in space.blocks()},
-        {block.key: macs(block) for block in space.blocks()},
+        {block.key: block_flops(block) / 1e6 for block in space.blocks()},
+        {block.key: block_flops(block) for block in space.blocks()},
         {"float32": Correction(1.0, 0.0, -0.001, 0.5)},
         {},
     )
@@ -181,7 +182,7 @@ def test_a_latency_budget_below_the_fastest_network_is_infeasible(space: SearchS
     def predict(architecture) -> float:
         return table.predict([block.key for block in architecture.present])
 
-    fastest = min(map(predict, space.enumerate()))
+    fastest = min(map(predict, all_architectures(space)))
     for factor, feasible in ((1.001, True), (0.999, False)):
         budget = Budget(latency_ms=fastest * factor)
         device = Device(backend="onnxruntime", budget=budget, min_accuracy=0)
@@ -203,7 +204,7 @@ def entangled(space: SearchSpace, seed: int) -> LatencyTable:
         "here",
         "onnxruntime",
         {block.key: 1.0 for block in space.blocks()},
-        {block.key: macs(block) for block in space.blocks()},
+        {block.key: block_flops(block) for block in space.blocks()},
         {"float32": Correction(1.0, 0.0, 0.0, 0.0)},
         {},
         {"float32": Regression(1000.0, 1.0, signs)},
@@ -225,7 +226,7 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
     architecture = space.sample(np.random.default_rng(seed))
     features = stage_features(architecture, table.stages)
     assert predict(architecture) == table.regressions["float32"].predict(features)
-    fastest = min(map(predict, space.enumerate()))
+    fastest = min(map(predict, all_architectures(space)))
     for budget_ms, feasible in ((fastest + 0.5, True), (fastest - 0.5, False)):
         budget = Budget(latency_ms=budget_ms)
         device = Device(backend="onnxruntime", budget=budget, min_accuracy=0)
@@ -242,8 +243,8 @@ def test_a_latency_that_is_no_sum_of_blocks_is_searched_for_and_never_called_exa
 def test_networks_differ_and_reach_from_the_smallest_to_the_largest(space: SearchSpace) -> None:
     networks = draw_networks(space, 10, np.random.default_rng(0))
     assert len({network.id for network in networks}) == 10
-    assert networks[0] == space.extreme(macs)
-    assert networks[-1] == space.extreme(macs, largest=True)
+    assert networks[0] == space.extreme(block_flops)
+    assert networks[-1] == space.extreme(block_flops, largest=True)
     fitted, judged = split_networks(networks, 3)
     assert (len(fitted), len(judged)) == (7, 3)
     assert set(fitted).isdisjoint(judged)

@@ -9,8 +9,9 @@ from core.errors import UserError
 from models.nets.shared_cells import SharedConvNorm
 from models.nets.supernet import Supernet, extract
 from models.space.architecture import Architecture, Block
-from models.space.operators import macs
+from models.space.costs import block_flops
 from models.space.space import SearchSpace
+from tests.spaces import architecture_at
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -50,7 +51,7 @@ def test_a_subnets_logits_equal_the_supernets(trained: Supernet, small: SearchSp
     rng = np.random.default_rng(1)
     images = torch.randn(8, 1, 12, 12, generator=seeded(99))
     everything = [small.sample(rng) for _ in range(25)]
-    everything += [small.extreme(macs), small.extreme(macs, largest=True)]
+    everything += [small.extreme(block_flops), small.extreme(block_flops, largest=True)]
     for architecture in everything:
         with torch.no_grad():
             shared, plain = trained(images, architecture), extract(trained, architecture)(images)
@@ -113,7 +114,7 @@ def test_statistics_are_updated_only_on_request(small: SearchSpace) -> None:
 def test_extracting_copies_and_leaves_the_supernet_alone(small: SearchSpace) -> None:
     supernet = Supernet(small, seeded())
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    subnet = extract(supernet, small.extreme(macs, largest=True))
+    subnet = extract(supernet, small.extreme(block_flops, largest=True))
     with torch.no_grad():
         for parameter in subnet.parameters():
             parameter.add_(1)
@@ -130,7 +131,7 @@ def test_the_generator_alone_decides_the_initial_weights(small: SearchSpace) -> 
 
 def test_an_architecture_of_another_space_is_refused(small: SearchSpace, tiny: SearchSpace) -> None:
     supernet = Supernet(small, seeded())
-    stranger = tiny.from_index(0)
+    stranger = architecture_at(tiny, 0)
     with pytest.raises(UserError, match="not in the supernet of space 'small'"):
         supernet(torch.zeros(2, 1, 12, 12), stranger)
     with pytest.raises(UserError, match="not in the supernet of space 'small'"):

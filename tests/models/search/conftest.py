@@ -9,8 +9,8 @@ import torch
 from ruamel.yaml import YAML
 
 from core.files import write_bytes, write_json
-from core.schemas import LATENCY
 from devices.latency.table import Correction, HeldOut, LatencyTable
+from devices.measure.reference import LATENCY
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.search.settings import SearchParams

@@ -16,8 +16,7 @@ from models.search.algorithms.predictor import fit, fit_seen
 from models.search.problem import Problem, as_choices, candidate_features
 from models.search.settings import SearchParams
 from models.space.distribution import Choices
-from models.space.groups import single
-from models.space.single_steps import single_steps
+from models.space.groups import single, single_steps
 
 GROUPS = tuple(single(f"g{i}", "v", tuple(range(2 + i % 4))) for i in range(7))
 STEPS = tuple(single_steps(group) for group in GROUPS)

@@ -19,12 +19,12 @@ from models.nets.supernet import Supernet
 from models.nets.weights import load_into
 from models.search.choice import Choice
 from models.space.architecture import Architecture
-from models.space.block_tables import sample_choices
 from models.space.costs import flops
 from models.space.distribution import SCHEMA as DISTRIBUTION
 from models.space.distribution import Distribution
 from models.training.learning import Images, spread
 from stages.fleet import fleet as stage
+from tests.spaces import sample_choices
 from tests.worlds import candidates_of, ranking_of
 
 BUDGETS = {"large": 10**9, "middle": 120_000, "small": 80_000}

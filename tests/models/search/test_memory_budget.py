@@ -11,9 +11,9 @@ from devices.latency.table import LatencyTable
 from models.search.algorithms.fp_nas import FpNas
 from models.search.evaluation import Evaluation
 from models.search.loop import answer, problem_of, search
-from models.space.block_tables import sample_choices
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
+from tests.spaces import sample_choices
 
 UNMEASURED = LatencyTable.unmeasured("gpu", "tensorrt")
 

@@ -32,12 +32,12 @@ from models.search.rank.scores import Ranked, sort_by
 from models.search.rank.settings import RankParams
 from models.search.rank.truth import evenly_spaced
 from models.space.architecture import Architecture
-from models.space.block_tables import sample_choices
 from models.space.costs import depth
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
 from models.training.learning import Images
 from stages.rank import rank
+from tests.spaces import architecture_at, sample_choices
 from tests.worlds import candidates_of
 
 VALUES: dict[str, object] = {
@@ -53,7 +53,7 @@ def found(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search's output: the space's first architectures at even distances."""
     folder = tmp_path_factory.mktemp("search")
     numbers = range(0, world.space.count(), world.space.count() // 4)
-    architectures = [world.space.from_index(number) for number in numbers]
+    architectures = [architecture_at(world.space, number) for number in numbers]
     candidates_of(architectures).write(folder)
     return folder
 
@@ -122,7 +122,7 @@ def test_without_ground_truth_the_certificate_is_empty_and_says_so(
 
 
 def test_ties_keep_the_searchs_order(world: Any) -> None:
-    candidates = candidates_of([world.space.from_index(n) for n in (5, 3, 9)]).candidates
+    candidates = candidates_of([architecture_at(world.space, n) for n in (5, 3, 9)]).candidates
     scores = [0.5, 0.7, 0.5]
     ranked = [Ranked(c, {"any": s}) for c, s in zip(candidates, scores, strict=True)]
     assert sort_by(ranked, "any") == [ranked[1], ranked[0], ranked[2]]
@@ -173,9 +173,9 @@ def test_a_searchs_history_predicts_through_batches_that_differ(
     rows = read_json(tmp_path / "out" / "ranking.json", Ranking.SCHEMA)["ranked"]
     joined = [row["scores"][AGGREGATE] for row in rows]
     assert joined == sorted(joined, reverse=True)
-    ids = {world.space.from_index(n).id: n for n in range(world.space.count())}
+    ids = {architecture_at(world.space, n).id: n for n in range(world.space.count())}
     for row in rows:
-        network = world.space.from_index(ids[row["architecture_id"]])
+        network = architecture_at(world.space, ids[row["architecture_id"]])
         features = stage_features(network, stage_sizes(world.space.groups))
         assert row["scores"][PREDICTED] == pytest.approx(-predictor.predict(features), abs=1e-5)
     certificate = read_json(tmp_path / "out" / "certificate.json", CERTIFICATE_SCHEMA)
@@ -213,7 +213,7 @@ def test_scoring_with_recalibrated_batch_norms_leaves_the_supernet_to_the_byte(w
     evidence = Evidence(
         supernet, images.calibration(2, 64, 0), list(eval_batches(images.val, images.info, 100))
     )
-    network = world.space.from_index(17)
+    network = architecture_at(world.space, 17)
     once = supernet_accuracy(evidence, network)
     assert supernet_accuracy(evidence, network) == once
     assert hashlib.sha256(to_bytes(supernet)).hexdigest() == before

@@ -312,4 +312,4 @@ def test_a_device_that_runs_int8_is_searched_in_slices_of_the_whole_spaces_super
     assert not any("squeeze_excite" in b.options for a in networks["int8"] for b in a.present)
     assert any("squeeze_excite" in b.options for a in networks["float32"] for b in a.present)
     for architecture in networks["int8"]:
-        assert whole.from_index(whole.index(architecture)) == architecture
+        assert whole.architecture(whole.choices(architecture)) == architecture

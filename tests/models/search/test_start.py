@@ -10,7 +10,6 @@ import pytest
 
 from core.errors import UserError
 from core.files import FileFormatError, read_json, write_json
-from core.schemas import START
 from core.stage import run_stage
 from models.search.algorithms import ALGORITHMS
 from models.search.algorithms.parsec import Parsec
@@ -33,7 +32,7 @@ def saved(file: Path, space: SearchSpace, form: Form = "joint", scale: float = 2
 
 def searched(flags: list[str], out: Path) -> dict[str, Any]:
     run_stage(search, flags)
-    return read_json(out / "start.json", START)
+    return read_json(out / "start.json", "netwright/start/1")
 
 
 def test_an_empty_folder_is_the_uniform_start(world: Any) -> None:

@@ -14,18 +14,13 @@ from torch import Tensor, nn
 from models.nets.evaluate import fold_batch_norms
 from models.nets.subnet import PlainBlock, Subnet, initialise
 from models.space.architecture import Architecture, Block
-from models.space.operators import (
-    OPERATORS,
-    OperatorError,
-    activation_bytes,
-    canonical,
-    macs,
-    parameters,
-    quantization_friendly,
-    setting,
-    unsupported_reason,
-)
-from models.space.operators.mbconv import MBConv
+from models.space.costs import block_activation_bytes, block_flops, block_parameters
+from models.space.operators import OPERATORS, OperatorError, canonical, has_gate
+
+
+def setting(block: Block, name: str) -> int | float | str:
+    return OPERATORS[block.operator].setting(block, name)
+
 
 LAYERS = [name for name, operator in OPERATORS.items() if operator.place == "layer"]
 FLOAT32 = 4
@@ -95,8 +90,8 @@ def test_costs_are_those_of_an_independent_count(block: Block) -> None:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     out = module(images(block, 1))
-    assert macs(block) == counted
-    assert parameters(block) == sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert block_flops(block) == counted
+    assert block_parameters(block) == sum(p.numel() for p in module.parameters() if p.requires_grad)
     expected = (1, block.out_channels, block.out_size, block.out_size)
     assert out.shape == (expected[:2] if block.operator == "classifier" else expected)
 
@@ -164,7 +159,7 @@ BY_HAND = ("conv", "identity", "depthwise_separable", "residual_basic", "residua
 @settings(deadline=None, max_examples=100)
 def test_the_peak_of_live_tensors_is_that_written_out_by_hand(block: Block) -> None:
     if not setting_or(block, "squeeze_excite", 0):
-        assert activation_bytes(block) == FLOAT32 * peak_by_hand(block)
+        assert block_activation_bytes(block) == FLOAT32 * peak_by_hand(block)
 
 
 def setting_or(block: Block, name: str, otherwise: int) -> object:
@@ -176,12 +171,12 @@ def test_a_gate_and_its_splits_are_part_of_the_peak() -> None:
     hidden = 4 * 8 * 10**2
     gated = block("mbconv", (8, 8, 10, 1), kernel=3, expansion=4, squeeze_excite=1)
     # Input, hidden map, gate values, gated map.
-    assert activation_bytes(gated) == FLOAT32 * (8 * 10**2 + 2 * hidden + 4 * 8)
+    assert block_activation_bytes(gated) == FLOAT32 * (8 * 10**2 + 2 * hidden + 4 * 8)
     for splits in (2, 4):
         split = block("split_attention_mbconv", (8, 8, 10, 1), kernel=3, expansion=4, splits=splits)
         # Input, maps of all splits, weights of all splits, weighted sum.
         expected = 8 * 10**2 + (splits + 1) * hidden + splits * 4 * 8
-        assert activation_bytes(split) == FLOAT32 * expected
+        assert block_activation_bytes(split) == FLOAT32 * expected
 
 
 @given(blocks())
@@ -189,18 +184,21 @@ def test_a_gate_and_its_splits_are_part_of_the_peak() -> None:
 def test_the_peak_holds_the_input_and_the_output_at_their_real_sizes(block: Block) -> None:
     source = block.in_channels * block.size**2
     result = block.out_channels * (1 if block.operator == "classifier" else block.out_size**2)
-    assert activation_bytes(block) >= FLOAT32 * max(source, result)
+    assert block_activation_bytes(block) >= FLOAT32 * max(source, result)
     # Only heights and widths scale with the image size.
     if block.operator != "resize":
         larger, largest = (
-            activation_bytes(replace(block, size=block.size * 2 * factor)) for factor in (2, 4)
+            block_activation_bytes(replace(block, size=block.size * 2 * factor))
+            for factor in (2, 4)
         )
         assert 3 * larger < largest <= 4 * larger
 
 
 def test_the_peak_of_a_resize_is_both_images() -> None:
-    assert activation_bytes(block("resize", (3, 3, 20, 1), to=12)) == FLOAT32 * 3 * (400 + 144)
-    assert activation_bytes(block("resize", (3, 3, 20, 1), to=20)) == FLOAT32 * 3 * 400
+    assert block_activation_bytes(block("resize", (3, 3, 20, 1), to=12)) == FLOAT32 * 3 * (
+        400 + 144
+    )
+    assert block_activation_bytes(block("resize", (3, 3, 20, 1), to=20)) == FLOAT32 * 3 * 400
 
 
 @given(blocks(("mbconv",)))
@@ -246,7 +244,7 @@ def test_a_shufflenet_unit_lets_every_second_channel_pass(channels: int, xceptio
 
 def test_an_identity_is_nothing_or_a_linear_map() -> None:
     keeps = block("identity", (6, 6, 5, 1))
-    assert (macs(keeps), parameters(keeps)) == (0, 0)
+    assert (block_flops(keeps), block_parameters(keeps)) == (0, 0)
     x_NCHW = images(keeps)
     assert torch.equal(plain(keeps)(x_NCHW), x_NCHW)
     changes = plain(block("identity", (6, 9, 5, 2))).eval()
@@ -273,7 +271,7 @@ def test_shapes_that_an_operator_cannot_take_are_named() -> None:
         (block("resize", (1, 2, 8, 1), to=9), "needs equal channels"),
     ):
         with pytest.raises(OperatorError, match=match):
-            macs(wrong)
+            block_flops(wrong)
 
 
 def test_a_block_never_stores_a_default() -> None:
@@ -282,23 +280,10 @@ def test_a_block_never_stores_a_default() -> None:
     assert canonical("mbconv", full) == canonical("mbconv", plainest)
     assert canonical("mbconv", plainest) == (("expansion", 6), ("kernel", 3))
     block = _block("mbconv", (4, 4, 8, 1), full)
-    assert (setting(block, "activation"), setting(block, "expansion")) == ("relu", 6)
-
-
-@pytest.mark.parametrize(
-    ("operator", "given", "named"),
-    [
-        ("mbconf", {}, "no operator 'mbconf'"),
-        ("mbconv", {"kernel": 3}, "mbconv: needs expansion"),
-        ("mbconv", {"kernel": 3, "expansion": 2, "splits": 2}, "no setting splits"),
-        ("mbconv", {"kernel": 4, "expansion": 2}, "mbconv.kernel: 4 is not one of 3, 5, 7"),
-        ("mbconv", {"kernel": 3, "expansion": True}, "expansion: True is not"),
-        ("resize", {"to": 7}, r"not one of 8, \.\.\., 512"),
-    ],
-)
-def test_wrong_settings_are_named(operator: str, given: dict[str, int], named: str) -> None:
-    with pytest.raises(OperatorError, match=named):
-        canonical(operator, given)  # type: ignore[arg-type]
+    assert (
+        setting(block, "activation"),
+        setting(block, "expansion"),
+    ) == ("relu", 6)
 
 
 def test_short_names_of_operators_and_settings_are_unique() -> None:
@@ -323,23 +308,9 @@ def test_short_names_of_operators_and_settings_are_unique() -> None:
         assert text in shown
 
 
-def test_hard_swish_gates_and_splits_are_not_friendly_to_int8() -> None:
+def test_gates_are_found_whatever_their_operator() -> None:
     shape = (8, 8, 6, 1)
-    assert quantization_friendly(block("mbconv", shape, kernel=3, expansion=2))
-    assert quantization_friendly(block("shufflenet_unit", shape, kernel=3))
-    for unfriendly in (
-        block("mbconv", shape, kernel=3, expansion=2, squeeze_excite=1),
-        block("mbconv", shape, kernel=3, expansion=2, activation="hard_swish"),
-        block("conv", shape, kernel=3, activation="silu"),
-        block("split_attention_mbconv", shape, kernel=3, expansion=2, splits=1),
-    ):
-        assert not quantization_friendly(unfriendly)
-
-
-def test_a_backend_suits_unless_the_operator_declares_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    layer = block("mbconv", (4, 4, 8, 1), kernel=3, expansion=2)
-    monkeypatch.setattr(MBConv, "unsupported", {"abacus": "it cannot multiply"})
-    assert unsupported_reason(layer, "abacus") == "it cannot multiply"
-    assert not unsupported_reason(layer, "onnxruntime")
+    assert not has_gate(block("mbconv", shape, kernel=3, expansion=2))
+    assert not has_gate(block("shufflenet_unit", shape, kernel=3))
+    assert has_gate(block("mbconv", shape, kernel=3, expansion=2, squeeze_excite=1))
+    assert has_gate(block("split_attention_mbconv", shape, kernel=3, expansion=2, splits=1))

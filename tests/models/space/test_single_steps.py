@@ -1,7 +1,6 @@
 import pytest
 
-from models.space.groups import INACTIVE, Group, layer_group, single
-from models.space.single_steps import single_steps
+from models.space.groups import INACTIVE, Group, layer_group, single, single_steps
 from models.space.spec import SpaceSpec
 
 STAGE = {

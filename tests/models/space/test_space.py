@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from core.errors import UserError
 from models.nets.subnet import Subnet
-from models.space import costs, operators
+from models.space import costs
 from models.space.architecture import Architecture, Block
+from models.space.costs import block_flops, block_parameters
 from models.space.file import PRESETS, read_spec
-from models.space.operators import cells, macs, parameters
+from models.space.operators import cells
 from models.space.space import SearchSpace, SpaceError
 from models.space.spec import SpaceSpec
+from tests.spaces import all_architectures, architecture_at
 
 
 def shown(spec: SpaceSpec) -> SearchSpace:
@@ -66,25 +68,11 @@ def elastic() -> SearchSpace:
 @each_preset
 @draws
 @given(data=st.data())
-def test_every_architecture_round_trips_through_its_index_and_encoding(
+def test_every_architecture_round_trips_through_choices_and_json(
     space: SearchSpace, data: st.DataObject
 ) -> None:
-    number = data.draw(st.integers(0, space.count() - 1))
-    architecture = space.from_index(number)
-    assert space.index(architecture) == number
+    architecture = architecture_at(space, data.draw(st.integers(0, space.count() - 1)))
     assert space.architecture(space.choices(architecture)) == architecture
-    code = space.encode(architecture)
-    assert code.sum() == len(space.groups)
-    assert space.decode(code) == architecture
-
-
-@each_preset
-@draws
-@given(data=st.data())
-def test_every_architecture_round_trips_through_json(
-    space: SearchSpace, data: st.DataObject
-) -> None:
-    architecture = space.from_index(data.draw(st.integers(0, space.count() - 1)))
     again = Architecture.from_json(architecture.to_json())
     assert again == architecture
     assert again.id == architecture.id
@@ -94,20 +82,11 @@ def test_every_architecture_round_trips_through_json(
 
 @each_preset
 @draws
-@given(seed=st.integers(0, 2**32))
-def test_samples_are_in_the_space(space: SearchSpace, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    architecture = space.sample(rng)
-    assert 0 <= space.index(architecture) < space.count()
-
-
-@each_preset
-@draws
 @given(data=st.data())
 def test_possible_blocks_hold_every_block_of_every_architecture(
     space: SearchSpace, data: st.DataObject
 ) -> None:
-    architecture = space.from_index(data.draw(st.integers(0, space.count() - 1)))
+    architecture = architecture_at(space, data.draw(st.integers(0, space.count() - 1)))
     pairs = zip(architecture.blocks, space.possible(), strict=True)
     assert all(block is None or block in possible for block, possible in pairs)
 
@@ -138,8 +117,8 @@ def around(space: SearchSpace, position: int) -> Iterator[Architecture]:
 
 
 COSTS: dict[str, tuple[Callable[[Block], float], Callable[[Architecture], float]]] = {
-    "flops": (macs, costs.flops),
-    "parameters": (parameters, costs.parameters),
+    "flops": (block_flops, costs.flops),
+    "parameters": (block_parameters, costs.parameters),
 }
 
 
@@ -154,7 +133,7 @@ def bounds(space: SearchSpace, name: str) -> tuple[float, float]:
 @draws
 @given(data=st.data())
 def test_costs_lie_between_the_extremes(space: SearchSpace, data: st.DataObject) -> None:
-    architecture = space.from_index(data.draw(st.integers(0, space.count() - 1)))
+    architecture = architecture_at(space, data.draw(st.integers(0, space.count() - 1)))
     for name, (_, of_network) in COSTS.items():
         least, most = bounds(space, name)
         assert least <= of_network(architecture) <= most
@@ -164,37 +143,38 @@ def test_count_is_the_number_of_distinct_identifiers(
     tiny: SearchSpace, elastic: SearchSpace
 ) -> None:
     for space in (tiny, elastic):
-        everything = list(space.enumerate())
+        everything = list(all_architectures(space))
         assert len(everything) == space.count() == len({a.id for a in everything})
-        assert [space.index(a) for a in everything] == list(range(space.count()))
 
 
 def test_possible_blocks_are_exactly_those_of_all_architectures(
     tiny: SearchSpace, elastic: SearchSpace
 ) -> None:
     for space in (tiny, elastic):
-        positions = zip(*(a.blocks for a in space.enumerate()), strict=True)
+        positions = zip(*(a.blocks for a in all_architectures(space)), strict=True)
         assert [set(blocks) - {None} for blocks in positions] == list(map(set, space.possible()))
         assert all(len(set(blocks)) == len(blocks) for blocks in space.possible())
-        assert set(space.blocks()) == {b for a in space.enumerate() for b in a.present}
+        assert set(space.blocks()) == {b for a in all_architectures(space) for b in a.present}
         assert len(set(space.blocks())) == len(space.blocks())
 
 
 @pytest.mark.parametrize("largest", [False, True])
-@pytest.mark.parametrize("cost", [macs, parameters, lambda block: block.size * block.out_channels])
+@pytest.mark.parametrize(
+    "cost", [block_flops, block_parameters, lambda block: block.size * block.out_channels]
+)
 def test_extreme_agrees_with_brute_force(
     tiny: SearchSpace, elastic: SearchSpace, largest: bool, cost
 ) -> None:
     for space in (tiny, elastic):
-        totals = [sum(map(cost, a.present)) for a in space.enumerate()]
+        totals = [sum(map(cost, a.present)) for a in all_architectures(space)]
         best = max(totals) if largest else min(totals)
         assert sum(map(cost, space.extreme(cost, largest).present)) == best
 
 
 @pytest.mark.parametrize("largest", [False, True])
 def test_the_extreme_peak_agrees_with_brute_force(elastic: SearchSpace, largest: bool) -> None:
-    cost = cache(operators.activation_bytes)
-    peaks = [max(map(cost, a.present)) for a in elastic.enumerate()]
+    cost = costs.block_activation_bytes
+    peaks = [max(map(cost, a.present)) for a in all_architectures(elastic)]
     best = max(peaks) if largest else min(peaks)
     found = elastic.extreme(cost, largest, peak=True)
     assert costs.peak_activation_bytes(found) == best
@@ -213,11 +193,11 @@ def test_resolution_is_the_first_choice_and_a_resize_before_the_stem(elastic: Se
 
 def test_a_space_without_resolutions_has_neither_group_nor_block_for_it() -> None:
     assert COMPACT.groups[0].name == "stage1.channels"
-    assert COMPACT.from_index(0).blocks[0].operator == "conv"
+    assert architecture_at(COMPACT, 0).blocks[0].operator == "conv"
 
 
 def test_only_layers_after_the_least_number_may_be_left_out(elastic: SearchSpace) -> None:
-    left_out = [{a.layers[n] is None for a in elastic.enumerate()} for n in range(4)]
+    left_out = [{a.layers[n] is None for a in all_architectures(elastic)} for n in range(4)]
     assert left_out == [{False}, {False}, {True, False}, {False}]
 
 
@@ -235,9 +215,9 @@ def test_weights_are_shared_unless_the_space_says_private() -> None:
 
 
 def test_costs_count_what_the_plain_module_has(small: SearchSpace) -> None:
-    architecture = small.extreme(macs, largest=True)
+    architecture = small.extreme(block_flops, largest=True)
     trainable = sum(p.numel() for p in Subnet(architecture).parameters())
-    assert sum(map(parameters, architecture.present)) == trainable
+    assert sum(map(block_parameters, architecture.present)) == trainable
     assert all(cells(block) for block in architecture.present)
 
 
@@ -245,15 +225,13 @@ def test_an_architecture_of_another_space_is_refused(
     tiny: SearchSpace, elastic: SearchSpace
 ) -> None:
     for space in (tiny, elastic):
-        for stranger in (COMPACT.from_index(0), SPACES["fbnet"].from_index(0)):
+        for stranger in (architecture_at(COMPACT, 0), architecture_at(SPACES["fbnet"], 0)):
             with pytest.raises(SpaceError, match=f"{stranger.id} is not in space '{space.name}'"):
                 space.choices(stranger)
-    with pytest.raises(SpaceError, match="no architecture number"):
-        tiny.from_index(tiny.count())
 
 
 def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace) -> None:
-    architecture = elastic.extreme(macs, largest=True)
+    architecture = elastic.extreme(block_flops, largest=True)
     for position, block in enumerate(architecture.blocks):
         wrong = Block(
             "mbconv" if position else "resize",
@@ -276,8 +254,8 @@ def test_an_architecture_with_one_block_changed_is_refused(elastic: SearchSpace)
 
 
 def test_blocks_that_do_not_fit_are_refused() -> None:
-    blocks = COMPACT.from_index(0).blocks
+    blocks = architecture_at(COMPACT, 0).blocks
     with pytest.raises(UserError, match="cannot follow"):
-        Architecture((*blocks[:-1], COMPACT.from_index(COMPACT.count() - 1).blocks[-1]))
+        Architecture((*blocks[:-1], architecture_at(COMPACT, COMPACT.count() - 1).blocks[-1]))
     with pytest.raises(UserError, match="schema"):
         Architecture.from_json({"blocks": []})

@@ -11,9 +11,9 @@ from models.space.narrow import (
     unfriendly_ends,
     unfriendly_names,
 )
-from models.space.operators import quantization_friendly as suits_int8
 from models.space.space import SearchSpace, SpaceError
 from models.space.spec import SpaceSpec
+from tests.spaces import suits_int8
 
 FBNET = read_spec(PRESETS / "fbnet.yaml")
 FOX = read_spec(PRESETS / "fox.yaml")
@@ -57,7 +57,7 @@ def test_networks_of_a_narrowed_space_are_networks_of_the_space() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         architecture = narrow.sample(rng)
-        assert wide.from_index(wide.index(architecture)).id == architecture.id
+        assert wide.architecture(wide.choices(architecture)) == architecture
 
 
 def test_stem_and_head_are_kept_and_reported() -> None:

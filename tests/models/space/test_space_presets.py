@@ -10,6 +10,7 @@ from models.space.architecture import Architecture
 from models.space.costs import depth, flops, parameters
 from models.space.file import PRESETS, read_spec
 from models.space.space import SearchSpace
+from tests.spaces import architecture_at
 
 TABLE = "NETWRIGHT_NAS_BENCH_MACRO"
 
@@ -37,7 +38,7 @@ ANCHORS = """
 
 def macro(digits: str) -> Architecture:
     """The network that NAS-Bench-Macro names by eight digits."""
-    return MACRO.from_index(int(digits, 3))
+    return architecture_at(MACRO, int(digits, 3))
 
 
 def test_macro_is_the_space_of_nas_bench_macro() -> None:
@@ -132,7 +133,7 @@ def test_compact_keeps_its_networks() -> None:
     """Ids and latency-table keys of existing releases."""
     space = preset("compact")
     assert space.count() == 291_600_000
-    ids = [space.from_index(n).id for n in (0, 1, 12_345_678, space.count() - 1)]
+    ids = [architecture_at(space, n).id for n in (0, 1, 12_345_678, space.count() - 1)]
     assert ids == ["67572f99ca1d", "dbf2079a2ded", "7718e680883b", "2f30cdbc452e"]
     assert len(space.blocks()) == 116
     assert space.blocks()[1].key == "mbconv 16->12 14px /1 expansion=3 kernel=3"

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from models.space.costs import block_flops
 from models.space.distribution import Distribution
-from models.space.operators import OPERATORS, macs
+from models.space.operators import OPERATORS
 from models.space.operators.mbconv import MBConv
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
@@ -77,16 +78,15 @@ def test_a_layer_of_a_thousand_candidates_is_right() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         architecture = space.sample(rng)
-        assert space.from_index(space.index(architecture)) == architecture
-        assert space.decode(space.encode(architecture)) == architecture
+        assert space.architecture(space.choices(architecture)) == architecture
     assert Distribution(space.groups, "joint").size == 2 * (2 + 1000 + 3 * 1001)
-    least, most = (space.extreme(macs, largest) for largest in (False, True))
-    assert sum(map(macs, least.present)) < sum(map(macs, most.present))
+    least, most = (space.extreme(block_flops, largest) for largest in (False, True))
+    assert sum(map(block_flops, least.present)) < sum(map(block_flops, most.present))
     # Eight layers, but four pairs of widths: equal blocks are one row of a latency table.
     assert len(space.blocks()) == 1 + 1000 * 4 + 2
 
 
-@pytest.mark.parametrize("what", ["sample", "choices", "index"])
+@pytest.mark.parametrize("what", ["sample", "choices"])
 def test_the_work_per_architecture_does_not_grow_with_the_candidates(what: str) -> None:
     def work(candidates: int) -> int:
         space = wide(candidates)
@@ -94,7 +94,6 @@ def test_the_work_per_architecture_does_not_grow_with_the_candidates(what: str) 
         actions: dict[str, Callable[[], Any]] = {
             "sample": lambda: space.sample(np.random.default_rng(3)),
             "choices": lambda: space.choices(deep),
-            "index": lambda: space.index(deep),
         }
         return steps(actions[what])
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from core.schemas import LATENCY
 from devices.latency.table import Correction, HeldOut, LatencyTable
+from devices.measure.reference import LATENCY
 from pipelines.plan import make_plan
 from pipelines.run.execute import RunFailedError
 from pipelines.run.measure import remeasure

@@ -12,6 +12,7 @@ from models.space import costs
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
 from pipelines.show.space_table import build_rows, format_count, format_values, open_space
+from tests.spaces import all_architectures, architecture_at
 from tests.support import Netwright
 
 OWN = """\
@@ -74,7 +75,7 @@ def test_a_users_space_is_shown_by_its_path(run: Run) -> None:
 
 def test_the_costs_shown_are_the_smallest_and_the_largest(run: Run, tmp_path: Path) -> None:
     _, output = run("own.yaml")
-    everything = list(open_space(str(tmp_path / "own.yaml"), None, None, None).enumerate())
+    everything = list(all_architectures(open_space(str(tmp_path / "own.yaml"), None, None, None)))
     for first, cost in (
         ("multiply-accumulates", costs.flops),
         ("parameters", costs.parameters),
@@ -144,7 +145,7 @@ def test_counts_are_exact_while_they_can_be_read() -> None:
     [
         (["compct"], "no search space 'compct'. Did you mean 'compact'?"),
         (["no/such.yaml"], "no/such.yaml: no such search space"),
-        (["broken.yaml"], "broken.yaml, line 11, stages.0.channels: must not be empty"),
+        (["broken.yaml"], "broken.yaml, line 11, stages.0.channels: list should have at least 1"),
         (["own.yaml", "--size", "65"], "square images of 8 to 64 pixels, not 65x65"),
         (["own.yaml", "--size", "15"], "images of 15 are never enlarged"),
         (["own.yaml", "--size", "0"], "--size"),
@@ -170,4 +171,4 @@ def test_a_space_opened_by_the_command_is_the_space_of_the_file() -> None:
     opened = open_space("compact", None, None, None)
     loaded = SearchSpace.load(PRESETS / "compact.yaml", (1, 28, 28), 10)
     assert opened.groups == loaded.groups
-    assert opened.from_index(123).id == loaded.from_index(123).id
+    assert architecture_at(opened, 123).id == architecture_at(loaded, 123).id
