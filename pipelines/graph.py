@@ -6,6 +6,7 @@ it; DVC's version is pinned.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -185,14 +186,8 @@ def _params_read_once() -> Iterator[None]:
     """Make DVC parse a params file once, not once per stage (a third of the time of status)."""
     from dvc.dependency import param
 
-    parse, parsed = param.load_path, {}
-
-    def load_path(path: str, fs: Any, **options: Any) -> Any:
-        if path not in parsed:
-            parsed[path] = parse(path, fs, **options)
-        return parsed[path]
-
-    param.load_path = load_path
+    parse = param.load_path
+    param.load_path = functools.cache(parse)
     try:
         yield
     finally:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from core.errors import UserError
 from pipelines.environment import prefect_settings
 
@@ -115,7 +117,7 @@ class Workspace:
                 return
             except BlockingIOError:
                 holder = _read_pid(handle)
-            alive = _is_alive(holder)
+            alive = holder.isdigit() and psutil.pid_exists(int(holder))
             if alive or time.monotonic() > until:
                 left = "" if alive else ", or its remaining stages"
                 raise UserError(
@@ -136,13 +138,3 @@ _held: dict[Path, int] = {}
 
 def _read_pid(handle: int) -> str:
     return os.pread(handle, 32, 0).decode() or "unknown"
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ValueError, ProcessLookupError):
-        return False
-    return True

@@ -17,7 +17,7 @@ from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
 from pipelines.report.provenance import SCHEMA as PROVENANCE
 from pipelines.report.provenance import SUFFIX
-from pipelines.report.summary import read_summaries
+from pipelines.report.summary import interval, number, read_summaries
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -59,19 +59,9 @@ def render(**content: Any) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with this many decimals; a dash for None."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
 def percent(value: float | None) -> str:
     """A signed percentage, such as an error."""
     return "-" if value is None else f"{value:+.1%}"
-
-
-def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval with this many decimals; a dash for None."""
-    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def data_uri(file: Path) -> str | None:

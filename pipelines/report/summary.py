@@ -41,10 +41,10 @@ def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
     """
     found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
-        measured, interval = row.latency_ms.measured, row.latency_ms.interval
-        if name in found or measured is None or interval is None:
+        measured, ends = row.latency_ms.measured, row.latency_ms.interval
+        if name in found or measured is None or ends is None:
             continue
-        half = (interval[1] - interval[0]) / 2 / measured
+        half = (ends[1] - ends[0]) / 2 / measured
         if half > limit:
             found[name] = (
                 f"latency {measured:.4g} ms has an interval half-width of {half:.1%}, above "
@@ -75,22 +75,17 @@ def summary_table(summaries: Summaries) -> Table:
             escape(name),
             escape(row.architecture_short),
             row.precision,
-            _number(accuracy.float32, 4),
-            _number(accuracy.delivered, 4),
-            _number(latency.predicted, 3),
-            _number(latency.measured, 3),
-            _interval(latency.interval),
+            number(accuracy.float32, 4),
+            number(accuracy.delivered, 4),
+            number(latency.predicted),
+            number(latency.measured),
+            interval(latency.interval),
             _budget(latency),
-            _number(row.size_bytes / 1e6, 2),
+            number(row.size_bytes / 1e6, 2),
             f"[{COLOURS[row.verdict]}]{row.verdict}[/]",
             escape(row.bundle),
         )
     return table
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    """An interval in milliseconds; a dash for None."""
-    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def print_summary(console: Console, summaries: Summaries) -> None:
@@ -105,9 +100,15 @@ def print_summary(console: Console, summaries: Summaries) -> None:
 
 def _budget(latency: Latency) -> str:
     """The latency budget in milliseconds, with its share if it was given as one."""
-    text, share = _number(latency.budget, 3), latency.share
+    text, share = number(latency.budget), latency.share
     return text if share is None else f"{text} ({share:g})"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with this many decimals; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval with this many decimals; a dash for None."""
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from ruamel.yaml import YAML
 
 from core.errors import UserError
@@ -188,10 +188,10 @@ def _print_model_error(console: Console, folder: Path) -> None:
     if not table.error:
         console.print(f"{table.device}: no whole network was measured; the error is unknown.")
         return
-    report = Table(title=f"{table.device}: the latency model on held-out networks")
-    for heading in ("precision", "model", "networks", "mean error", "within 5%", "within 10%"):
-        left = heading in {"precision", "model"}
-        report.add_column(heading, justify="left" if left else "right")
+    names = ("networks", "mean error", "within 5%", "within 10%")
+    numbers = (Column(name, justify="right") for name in names)
+    title = f"{table.device}: the latency model on held-out networks"
+    report = Table("precision", "model", *numbers, title=title)
     for precision, error in table.error.items():
         report.add_row(
             precision,

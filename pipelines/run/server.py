@@ -53,8 +53,7 @@ def serve_schedule(console: Console, root: Path, cron: str, port: int, jobs: int
     with run_server(workspace, port) as url:
         from prefect.types.entrypoint import EntrypointType
 
-        from pipelines.run.flow import release_flow
-        from pipelines.run.history import import_history, mark_crashed
+        from pipelines.run.flow import import_history, mark_crashed, release_flow
 
         mark_crashed(workspace)
         import_history(workspace)

@@ -11,7 +11,7 @@ import psutil
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.settings import ParamsError
 from devices.device import Device, DeviceError
@@ -107,21 +107,15 @@ def space_notes(devices: dict[str, Device], setting: Setting) -> list[str]:
 
 def runtimes_table() -> Table:
     """One row per backend: what it can do on this machine, and what to install for the rest."""
-    table = Table(title="Runtimes on this machine", title_justify="left")
-    for heading in ("backend", "runtime", "version", "builds", "runs", "measures", "precisions"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("missing", overflow="fold")
+    headings = ("backend", "runtime", "version", "builds", "runs", "measures", "precisions")
+    missing = Column("missing", overflow="fold")
+    table = Table(*headings, missing, title="Runtimes on this machine", title_justify="left")
     for name, runtime in BACKENDS.items():
         able = runtime.capabilities()
         table.add_row(
-            name,
-            runtime.runtime,
-            runtime.version(),
-            GOOD if able.can_build else BAD,
-            GOOD if able.can_run else BAD,
-            GOOD if able.can_measure else BAD,
-            ", ".join(runtime.native_precisions),
-            escape(able.reason),
+            *(name, runtime.runtime, runtime.version()),
+            *(GOOD if can else BAD for can in (able.can_build, able.can_run, able.can_measure)),
+            *(", ".join(runtime.native_precisions), escape(able.reason)),
         )
     return table
 
@@ -130,9 +124,8 @@ def devices_table(
     devices: dict[str, Device], found: dict[str, tuple[list[BudgetRow], list[str]]]
 ) -> Table:
     """One row per budget, from `budget_rows` of each device."""
-    table = Table(title="Devices and budgets", title_justify="left")
-    for heading in ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible"):
-        table.add_column(heading)
+    headings = ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible")
+    table = Table(*headings, title="Devices and budgets", title_justify="left")
     for name, device in devices.items():
         rows, wrong = found[name]
         if not rows:

@@ -76,7 +76,7 @@ from pathlib import Path
 from pipelines.workspace import Workspace
 workspace = Workspace(Path.cwd())
 workspace.configure_prefect(os.environ, "CRITICAL")
-from pipelines.run.history import import_history, mark_crashed
+from pipelines.run.flow import import_history, mark_crashed
 mark_crashed(workspace)
 import_history(workspace)
 """

@@ -7,7 +7,7 @@ from dvc.lock import make_lock
 
 from pipelines.graph import GraphError, find_root, read_graph
 from pipelines.plan import NEVER, make_plan, restrict_to_devices
-from tests.support import Repository
+from tests.support import ROOT, Repository
 
 
 def test_the_graph_is_read_from_dvc(toy: Repository):
@@ -119,3 +119,11 @@ def test_the_graph_is_read_while_dvc_runs_and_without_its_locks(finished_toy: Re
     assert "train" not in plan.stale
     assert plan.graph["train"].outs == ("out/train",)
     assert rwlock.read_bytes() == before
+
+
+def test_a_budget_is_checked_by_a_measurement_that_needs_no_training():
+    graph = read_graph(ROOT)
+    for device in graph.devices:
+        profile = graph[f"profile@{device}"]
+        assert profile.meta.first
+        assert graph.with_ancestors([profile.name]) == {"fetch", "prepare", profile.name}
