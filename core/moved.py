@@ -26,6 +26,8 @@ MOVED = {
     "search.stop_when_sharp": "removed: the search runs all steps.",
     "search.control_variate": "removed: it is always subtracted.",
     "search.weights": "removed: the search does not change the supernet.",
+    "teacher.torchvision": "moved to teacher.source: {name: torchvision, network: NAME, ...}.",
+    "teacher.input": "moved to teacher.source: {name: ..., input: {pixels: ..., ...}}.",
     "train.slice_images": "moved to train.slice.images.",
     "train.slice_difference": "moved to train.slice.difference.",
     "train.slice_agreement": "moved to train.slice.agreement.",

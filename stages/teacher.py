@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.checkpoint import Checkpoint
@@ -10,17 +9,9 @@ from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images
-from models.training.teachers.external import from_onnx, from_torchvision
+from models.training.teachers.base import Inputs
 from models.training.teachers.result import EvaluatedTeacher, evaluate_teacher
 from models.training.teachers.settings import TeacherParams
-from models.training.teachers.source import Inputs, Result
-from models.training.teachers.space import from_space
-
-SOURCES: Mapping[str, Callable[[Inputs, TeacherParams, Checkpoint], Result]] = {
-    "space": from_space,
-    "torchvision": from_torchvision,
-    "onnx": from_onnx,
-}
 
 
 def teacher(
@@ -38,4 +29,4 @@ def teacher(
         UserError: it does not fit the data set.
     """
     inputs = Inputs(data, space, supernet, file, OnnxRuntimeSession)
-    return evaluate_teacher(SOURCES[settings.source](inputs, settings, checkpoint), data)
+    return evaluate_teacher(settings.source.teach(inputs, settings, checkpoint), data)

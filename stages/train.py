@@ -15,10 +15,11 @@ from models.search.choice import Choice
 from models.space.space import SearchSpace
 from models.training.history import History, recorded_steps
 from models.training.learning import Images
-from models.training.network import build_objective, compare_slice, train_network
+from models.training.network import compare_slice, train_network
 from models.training.result import TrainedNetwork
 from models.training.reuse import reuse_or_train
 from models.training.settings import TrainParams
+from models.training.teachers.result import StoredTeacher
 
 
 def train(
@@ -26,7 +27,7 @@ def train(
     data: Images,
     space: SearchSpace,
     supernet: Supernet,
-    teacher: Path,
+    teacher: StoredTeacher,
     choice: Choice,
     out: Path,
     processes: Processes,
@@ -41,7 +42,7 @@ def train(
     """
 
     def train_slice() -> TrainedNetwork | None:
-        objective = build_objective(settings, data, teacher, OnnxRuntimeSession)
+        objective = teacher.objective(settings, data, OnnxRuntimeSession)
         network = extract(supernet, choice.architecture)
         check = compare_slice(supernet, network, data, settings)
         generator = torch.Generator().manual_seed(settings.seed)

@@ -32,8 +32,8 @@ from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
 from models.space.costs import flops
 from models.training.loop import Objective, Recipe, Run, supervised_step
-from models.training.network import build_objective
 from models.training.settings import TrainParams
+from models.training.teachers.result import StoredTeacher
 
 STARTS = {"scratch": 0.0, "slice": 1.0}
 """The share of the slice in the initial weights, by the name of the start."""
@@ -99,9 +99,10 @@ def steps_section(release: Release, params: TrainParams, folder: Path) -> str:
     stream = images.stream(params)
     batches = [stream.at(step) for step in range(4)]
     objectives = {"none": Objective(architecture.classes)}
+    teacher = StoredTeacher.read(folder)
     for kind in ("cached", "live"):
         changed = params.model_copy(update={"soft_labels": kind})
-        objectives[kind] = build_objective(changed, images, folder, OnnxRuntimeSession)
+        objectives[kind] = teacher.objective(changed, images, OnnxRuntimeSession)
     things = {}
     for name, objective in objectives.items():
         network = extract(release.supernet, architecture).train()

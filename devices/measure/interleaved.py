@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from devices.measure.agent.protocol import Measurement as Measurement
 from devices.measure.agent.protocol import MeasurementError as MeasurementError
-from devices.measure.agent.protocol import PairedLatency
 from devices.measure.agent.protocol import Protocol as Protocol
 
 SLOW_CORE = 1.2
@@ -39,48 +39,10 @@ PROCESSES = 6
 """Number of processes for a reported latency: the range of six independent values contains the
 population median with a probability of 97%."""
 
-MeasureOnce = Callable[[Sequence[str]], Iterator[tuple[str, PairedLatency]]]
+MeasureOnce = Callable[[Sequence[str]], Iterator[tuple[str, Measurement]]]
 """Measures the named models once and yields each result."""
 OnDone = Callable[[str], None]
 """Called with the name of each measured model."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One model's latency.
-
-    Attributes:
-        ms: milliseconds per image at batch 1: `ratio` times the reference's median.
-        ratio: median over blocks of model latency / reference latency.
-        spread: interquartile range of the ratios over their median.
-        interval: 95% confidence interval of `ms`, in milliseconds.
-        blocks: number of blocks.
-        undisturbed: share of undisturbed blocks.
-    """
-
-    ms: float
-    ratio: float
-    spread: float
-    interval: tuple[float, float]
-    blocks: int = 0
-    undisturbed: float = 0.0
-
-    @property
-    def half_width(self) -> float:
-        """Half width of the interval, as a share of the latency."""
-        low, high = self.interval
-        return (high - low) / 2 / self.ms
-
-    @property
-    def reference_ms(self) -> float:
-        """Milliseconds of the reference, to which `ms` is normalised."""
-        return self.ms / self.ratio
-
-    def rescale(self, reference_ms: float) -> Measurement:
-        """Normalise to the reference's latency in another session."""
-        ms = self.ratio * reference_ms
-        low, high = (bound * ms / self.ms for bound in self.interval)
-        return replace(self, ms=ms, interval=(low, high))
 
 
 def measure_on_fast_cores(
@@ -88,7 +50,7 @@ def measure_on_fast_cores(
     measure_once: MeasureOnce,
     on_done: OnDone | None = None,
     expected_ms: float | None = None,
-) -> dict[str, PairedLatency]:
+) -> dict[str, Measurement]:
     """Measure all models, and again those that ran on a slow core.
 
     Args:
@@ -102,7 +64,7 @@ def measure_on_fast_cores(
         Per model the result with the fastest reference. If that also ran on a slow core, its
         interval covers those of all results of the model, and `undisturbed` is 0.
     """
-    found: dict[str, list[PairedLatency]] = {name: [] for name in names}
+    found: dict[str, list[Measurement]] = {name: [] for name in names}
     fastest_ms, until = expected_ms or math.inf, math.inf
     slow, began = list(names), time.perf_counter()
     for _ in range(ROUNDS):
@@ -121,12 +83,12 @@ def measure_on_fast_cores(
     return {name: _best(found[name], fastest_ms) for name in names}
 
 
-def _is_slow(found: Sequence[PairedLatency], fastest_ms: float) -> bool:
+def _is_slow(found: Sequence[Measurement], fastest_ms: float) -> bool:
     """Whether a model only ran on slow cores."""
     return min(result.reference_ms for result in found) > SLOW_CORE * fastest_ms
 
 
-def _best(found: Sequence[PairedLatency], fastest_ms: float) -> PairedLatency:
+def _best(found: Sequence[Measurement], fastest_ms: float) -> Measurement:
     best = min(found, key=lambda result: result.reference_ms)
     if not _is_slow(found, fastest_ms):
         return best
@@ -134,22 +96,12 @@ def _best(found: Sequence[PairedLatency], fastest_ms: float) -> PairedLatency:
     return replace(best, low=low, high=high, undisturbed=0.0)
 
 
-def normalise_to_reference(found: Mapping[str, PairedLatency]) -> dict[str, Measurement]:
-    """Convert ratios to milliseconds by the median latency of the reference in the session."""
+def normalise_to_reference(found: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    """Normalise to the median latency of the reference in the session."""
     if not found:
         return {}
     reference_ms = float(np.median([row.reference_ms for row in found.values()]))
-    return {
-        name: Measurement(
-            row.ratio * reference_ms,
-            row.ratio,
-            row.spread,
-            (row.low * reference_ms, row.high * reference_ms),
-            row.blocks,
-            row.undisturbed,
-        )
-        for name, row in found.items()
-    }
+    return {name: row.rescale(reference_ms) for name, row in found.items()}
 
 
 def replicate(model: Path) -> dict[str, Path]:
@@ -160,16 +112,18 @@ def replicate(model: Path) -> dict[str, Path]:
 def pool(found: Mapping[str, Measurement]) -> Measurement:
     """Combine the measurements of one model in several processes.
 
-    The memory layout of a process has a constant effect on all of its blocks. The latency is the
-    median over processes, the interval is their range.
+    All are normalised to one reference latency. The memory layout of a process has a constant
+    effect on all of its blocks, so the latency is the median over processes, the interval their
+    range.
     """
     rows = list(found.values())
-    latencies = [row.ms for row in rows]
-    return Measurement(
-        ms=float(np.median(latencies)),
-        ratio=float(np.median([row.ratio for row in rows])),
+    ratios = [row.ratio for row in rows]
+    return replace(
+        rows[0],
+        ratio=float(np.median(ratios)),
+        low=min(ratios),
+        high=max(ratios),
         spread=float(np.median([row.spread for row in rows])),
-        interval=(min(latencies), max(latencies)),
         blocks=sum(row.blocks for row in rows),
         undisturbed=float(np.mean([row.undisturbed for row in rows])),
     )

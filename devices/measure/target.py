@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from devices.device import Device, DeviceError
 from devices.measure.agent.machine import RUNTIMES
-from devices.measure.agent.protocol import PairedLatency, Protocol
 from devices.measure.client import AgentClient, Timeouts, decode_logits
 from devices.measure.fingerprint import machine_state, session_state
 from devices.measure.interleaved import (
     Measurement,
     OnDone,
+    Protocol,
     measure_on_fast_cores,
     normalise_to_reference,
 )
@@ -64,7 +64,7 @@ class Target(ABC):
     @abstractmethod
     def measure_once(
         self, models: Mapping[str, Path], reference: Path, protocol: Protocol
-    ) -> Iterator[tuple[str, PairedLatency]]:
+    ) -> Iterator[tuple[str, Measurement]]:
         """Measure models that are ready for the runtime, one by one."""
 
     @abstractmethod
@@ -98,7 +98,7 @@ class Target(ABC):
         """
         with prepare_models(self.backend, self.device, [*models.values(), reference]) as files:
 
-            def once(labels: Sequence[str]) -> Iterator[tuple[str, PairedLatency]]:
+            def once(labels: Sequence[str]) -> Iterator[tuple[str, Measurement]]:
                 chosen = {label: files[models[label]] for label in labels}
                 return self.measure_once(chosen, files[reference], protocol)
 
@@ -126,7 +126,7 @@ class LocalTarget(Target):
 
     def measure_once(
         self, models: Mapping[str, Path], reference: Path, protocol: Protocol
-    ) -> Iterator[tuple[str, PairedLatency]]:
+    ) -> Iterator[tuple[str, Measurement]]:
         """Measure each model in its own process."""
         backend, unit = self.backend.name, self.device.openvino_device
         return measure_once(backend, unit, models, reference, self.device.threads, protocol)
@@ -152,7 +152,7 @@ class RemoteTarget(Target):
 
     def measure_once(
         self, models: Mapping[str, Path], reference: Path, protocol: Protocol
-    ) -> Iterator[tuple[str, PairedLatency]]:
+    ) -> Iterator[tuple[str, Measurement]]:
         """Send the models one by one, each with the reference."""
         known = _contents(reference, "reference-")
         for label, entry in models.items():
@@ -160,7 +160,7 @@ class RemoteTarget(Target):
             job = self._job("measure", label, files, self.device.threads)
             job |= {"reference": next(iter(known)), "protocol": asdict(protocol)}
             answer = self._client.submit(job, {**files, **known})
-            yield label, PairedLatency(**{f.name: answer[f.name] for f in fields(PairedLatency)})
+            yield label, Measurement(**{f.name: answer[f.name] for f in fields(Measurement)})
 
     def outputs(self, entry: Path, images: Iterable[Images], threads: int = 1) -> Logits:
         """Send the file with batches of images."""

@@ -24,8 +24,8 @@ from typing import Any
 from devices.device import DeviceError
 from devices.measure.agent.jobs import describe_exit
 from devices.measure.agent.protocol import (
+    Measurement,
     MeasurementError,
-    PairedLatency,
     Protocol,
     measure_against,
 )
@@ -48,7 +48,7 @@ def measure_once(
     reference: Path,
     threads: int,
     protocol: Protocol,
-) -> Iterator[tuple[str, PairedLatency]]:
+) -> Iterator[tuple[str, Measurement]]:
     """Measure models one after the other, and yield each result.
 
     Raises:
@@ -90,11 +90,11 @@ def measure_once(
             raise MeasurementError(f"the measuring process ended with code {code}: {last}")
 
 
-def _read_report(line: str) -> tuple[str, PairedLatency]:
+def _read_report(line: str) -> tuple[str, Measurement]:
     report = json.loads(line.removeprefix(LINE))
     if "error" in report:
         raise MeasurementError(report["error"])
-    return report.pop("done"), PairedLatency(**report)
+    return report.pop("done"), Measurement(**report)
 
 
 def report(content: Mapping[str, Any]) -> None:

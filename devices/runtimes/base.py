@@ -28,34 +28,26 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do on this machine.
-
-    Attributes:
-        can_build: build deliverable files.
-        can_run: run them, possibly emulated.
-        can_measure: measure their latency; not if emulated.
-        reason: why one of the three is False, and the fix; empty if all are True.
-    """
+    """What a backend can do with deliverable files on this machine."""
 
     can_build: bool = True
     can_run: bool = True
+    """Possibly emulated."""
     can_measure: bool = True
+    """Not if emulated."""
     reason: str = ""
+    """Why one of the three is False, and the fix."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """Names of the files that `build` wrote.
-
-    Attributes:
-        files: all of them.
-        entry: the file for `open`.
-        details: JSON values for the bundle's manifest: inputs, outputs, runtime, rebuild notes.
-    """
+    """Names of the files that `build` wrote."""
 
     files: tuple[str, ...]
     entry: str
+    """The file for `open`."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values for the bundle's manifest: inputs, outputs, runtime, rebuild notes."""
 
 
 class Backend(ABC):

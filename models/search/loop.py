@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -10,11 +10,8 @@ import numpy as np
 
 from models.search.algorithms.base import Algorithm, Result
 from models.search.evaluation import Evaluate
-from models.search.problem import Problem, Scores, pool_of, space_features
 from models.space.architecture import Architecture
 from models.space.distribution import Choices
-from models.space.limits import Limit, excess_table, total_excess
-from models.space.space import SearchSpace
 
 # Separate random streams of one seed: a step's samples, and the final answer.
 _PROPOSE, _ANSWER = 0, 1
@@ -65,38 +62,6 @@ class Snapshot:
     def restored(cls, state: dict[str, Any]) -> Snapshot:
         """Restore from `state`."""
         return cls(state["algorithm"], [Row(*row) for row in state["rows"]])
-
-
-def problem_of(
-    space: SearchSpace,
-    limits: Sequence[Limit],
-    images: int,
-    indicators: Mapping[str, Scores] | None = None,
-) -> Problem:
-    """Build the search problem of a space and a device's budgets.
-
-    Args:
-        space: the search space.
-        limits: the device's budgets.
-        images: held-out images per NLL.
-        indicators: training-free scores by name.
-    """
-    known: dict[Choices, float] = {}
-
-    def excess(choices: Choices) -> float:
-        if choices not in known:
-            known[choices] = total_excess(space.architecture(choices), limits)
-        return known[choices]
-
-    return Problem(
-        space.groups,
-        excess,
-        images,
-        excesses=excess_table(space, limits),
-        indicators=indicators or {},
-        described=space_features(space),
-        pool=pool_of(space, limits),
-    )
 
 
 def search(

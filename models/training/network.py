@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -17,21 +16,25 @@ from models.nets.evaluate import logits, recalibrate
 from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
-from models.training.learning import EVAL_BATCH, Images, learn_with_checkpoints, spread
+from models.training.learning import (
+    EVAL_BATCH,
+    Images,
+    NetworkParams,
+    learn_with_checkpoints,
+    spread,
+)
 from models.training.loop import Objective, Run, supervised_step
 from models.training.settings import TrainParams
-from models.training.teachers.load import open_teacher
-from models.training.teachers.onnx import OpenOnnx
-from models.training.teachers.result import read_logits
 
 
 def train_network(
     start: nn.Module,
     images: Images,
     objective: Objective,
-    params: TrainParams,
+    params: NetworkParams,
     checkpoint: Checkpoint,
     processes: Processes = ALONE,
+    title: str = "train",
 ) -> Run:
     """Train a network in place, from the weights it has; each of the processes calls this.
 
@@ -42,7 +45,7 @@ def train_network(
     run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
     learn = supervised_step(start, objective, params.mixup)
     with joint_norms(start, processes):
-        learn_with_checkpoints("train", run, stream.at, learn, checkpoint)
+        learn_with_checkpoints(title, run, stream.at, learn, checkpoint)
     run.use_average()
     recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
     start.eval()
@@ -80,25 +83,6 @@ def _joint(norm: nn.BatchNorm2d) -> SlicedNorm:
     joint.running_mean, joint.running_var = norm.running_mean, norm.running_var
     joint.synchronised = True
     return joint
-
-
-def build_objective(
-    params: TrainParams, images: Images, teacher: Path, onnx: OpenOnnx
-) -> Objective:
-    """Build the loss with the soft labels of the teacher in the folder of its stage.
-
-    Raises:
-        FileFormatError: the teacher's soft labels are missing, or of another data set.
-    """
-    live = params.soft_labels == "live"
-    return Objective(
-        len(images.classes),
-        params.label_smoothing,
-        None if live else read_logits(teacher, images),
-        params.distill_weight,
-        params.temperature,
-        open_teacher(teacher, images.info, params.threads, onnx) if live else None,
-    )
 
 
 def compare_slice(

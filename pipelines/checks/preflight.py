@@ -18,7 +18,6 @@ from devices.latency.device_space import check_allowed
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
 from models.search.start import read_start
-from models.training.teachers.check import check_teacher
 from pipelines.checks.budgets import budget_problems
 from pipelines.checks.outputs import foreign_problems
 from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
@@ -134,7 +133,7 @@ def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
     teacher, info = bound.values["teacher"], None
     if plan is not None and "prepare" not in plan.stale:
         info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])
-    check_teacher(teacher, root / teacher.file, bound.values["data"].size, info, OnnxRuntimeSession)
+    teacher.check(root, bound.values["data"].size, info, OnnxRuntimeSession)
 
 
 def _assume_table(bound: Bound, name: str | None) -> Bound:

@@ -12,7 +12,7 @@ from devices.measure.interleaved import Measurement
 
 def passed(ratios: list[float], seconds: float) -> Pass:
     return Pass(
-        tuple(Measurement(r / 10, r, 0.01, (r / 10.2, r / 9.8), 11, 0.5) for r in ratios), seconds
+        tuple(Measurement(r, r / 1.02, r / 0.98, 0.01, 0.1, 11, 0.5) for r in ratios), seconds
     )
 
 

@@ -17,16 +17,13 @@ from data.stream import eval_batches
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.evaluate import logits
 from models.training.teachers import torchvision
-from models.training.teachers.check import check_teacher
-from models.training.teachers.load import open_teacher
+from models.training.teachers.result import StoredTeacher
 from models.training.teachers.settings import TeacherParams
 from tests.teachers import onnx_file
 
 NAME = "squeezenet1_1"
 SETTINGS: dict[str, Any] = {
-    "source": "torchvision",
-    "torchvision": {"name": NAME},
-    "input": {"pixels": 17},
+    "source": {"name": "torchvision", "network": NAME, "input": {"pixels": 17}},
     "epochs": 0.2,
     "batch": 32,
     "learning_rate": 0.05,
@@ -41,7 +38,8 @@ def teach(world, folder: Path, params: Path, file: Path, name: str = "teacher") 
 def asked_again(world, folder: Path) -> np.ndarray:
     """Logits of a folder's teacher for the training images."""
     info, train = DatasetInfo.read(world.root / "data"), read_split(world.root / "data", "train")
-    return logits(open_teacher(folder, info, 1, OnnxRuntimeSession), eval_batches(train, info, 50))
+    teacher = StoredTeacher.read(folder).record.load(folder, info, 1, OnnxRuntimeSession)
+    return logits(teacher, eval_batches(train, info, 50))
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -85,8 +83,8 @@ def test_a_new_last_layer_learns_and_nothing_else(world, weights: Path, tmp_path
 def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
     world, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = {"name": NAME, "fine_tune": True}
-    changes = {**SETTINGS, "torchvision": network, "optimizer": "adamw", "learning_rate": 0.001}
+    source = {**SETTINGS["source"], "fine_tune": True}
+    changes = {**SETTINGS, "source": source, "optimizer": "adamw", "learning_rate": 0.001}
     params = world.params("tune", teacher={**changes, "mixup_alpha": 0.2})
     whole = teach(world, tmp_path, params, weights, "whole")
     save = Checkpoint.save
@@ -106,13 +104,9 @@ def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
 
 
-def params_of(**changes: Any) -> TeacherParams:
-    learning = {
-        "epochs": 1.0, "batch": 32, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0,
-        "label_smoothing": 0.0, "warmup_fraction": 0.1, "checkpoint_every": 5,
-        "slice_share": 0.0, "ema_decay": 0.9,
-    }  # fmt: skip
-    return bind(learning | changes, "teacher", TeacherParams)
+def check(file: Path, source: Any, pixels: int = 8, info: DatasetInfo | None = None) -> None:
+    params = bind({"source": source, "file": file.name}, "teacher", TeacherParams)
+    params.check(file.parent, pixels, info, OnnxRuntimeSession)
 
 
 def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
@@ -120,37 +114,48 @@ def test_an_onnx_network_of_other_classes_is_refused_once_they_are_known(
 ) -> None:
     info = DatasetInfo.read(world.root / "data")
     file = onnx_file(tmp_path, classes=7)
-    check_teacher(params_of(source="onnx"), file, 8, None, OnnxRuntimeSession)
+    check(file, "onnx")
     with pytest.raises(UserError, match="has 7 classes, but the data set has 10"):
-        check_teacher(params_of(source="onnx"), file, 8, info, OnnxRuntimeSession)
+        check(file, "onnx", info=info)
 
 
 def test_an_onnx_network_of_other_pixels_than_asked_for_is_refused(tmp_path: Path) -> None:
-    params = params_of(source="onnx", input={"pixels": 16})
-    with pytest.raises(UserError, match=r"8 pixels, but teacher.input.pixels is 16"):
-        check_teacher(params, onnx_file(tmp_path), 8, None, OnnxRuntimeSession)
+    with pytest.raises(UserError, match=r"8 pixels, but teacher.source.input.pixels is 16"):
+        check(onnx_file(tmp_path), {"name": "onnx", "input": {"pixels": 16}})
 
 
 @pytest.mark.parametrize("source", ["space", "torchvision", "onnx"])
 def test_a_missing_file_is_refused_by_name(tmp_path: Path, source: str) -> None:
     with pytest.raises(UserError, match=r"none.pt is not a file. Set it to your teacher's"):
-        check_teacher(params_of(source=source), tmp_path / "none.pt", 32, None, OnnxRuntimeSession)
+        check(tmp_path / "none.pt", source)
+
+
+@pytest.mark.parametrize("source", ["torchvision", "onnx"])
+def test_the_empty_folder_is_no_teachers_file(tmp_path: Path, source: str) -> None:
+    check(tmp_path, "space")
+    with pytest.raises(UserError, match=r"is no .* file. Set teacher.file to the path"):
+        check(tmp_path, source)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         (
-            {"source": "torchvision", "torchvision": {"name": "resnet19"}},
+            {"source": {"name": "torchvision", "network": "resnet19"}},
             "no classifier 'resnet19'. Did you mean 'resnet18'?",
         ),
-        ({"input": {"mean": [0.5]}}, "give both, with as many numbers, or neither"),
-        ({"source": "timm"}, "'space', 'torchvision' or 'onnx'"),
+        (
+            {"source": {"name": "onnx", "input": {"mean": [0.5]}}},
+            "teacher.source.input: mean and std",
+        ),
+        ({"source": "timm"}, "unknown source 'timm'. Known: onnx, space, torchvision."),
+        ({"source": {"name": "space", "input": {}}}, "teacher.source.input: unknown key"),
+        ({"input": {"pixels": 8}}, "teacher.input: moved to teacher.source"),
         ({"optimizer": "adam"}, "'sgd' or 'adamw'"),
         ({"mixup_alpha": -1.0}, "greater than or equal to 0"),
     ],
 )
 def test_params_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ParamsError, match="teacher") as refusal:
-        params_of(**changes)
+        bind(changes, "teacher", TeacherParams)
     assert words in str(refusal.value)

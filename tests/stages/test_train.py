@@ -99,8 +99,10 @@ def test_every_recipe_learns(world, trained: Path, tmp_path: Path, changes: dict
     assert json.loads(summary.read_text())["accuracy"]["test"] > 0.3
 
 
-def test_a_teacher_of_other_data_is_refused(world, chosen: Path, tmp_path: Path) -> None:
-    (tmp_path / "teacher").mkdir()
+def test_a_teacher_of_other_data_is_refused(
+    world, teacher: Path, chosen: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(teacher, tmp_path / "teacher")
     np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))
     with pytest.raises(FileFormatError, match=r"train_logits.npy is float32 \(7, 10\)"):
         world.run("train", tmp_path / "train", teacher=tmp_path / "teacher")

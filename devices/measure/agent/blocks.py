@@ -36,16 +36,16 @@ _STEAL_FIELD = 8
 
 @dataclass(frozen=True)
 class Block:
-    """One block of calls.
+    """One block of calls; what the system does not tell is None.
 
     Attributes:
         wall_ns: nanoseconds per call, wall clock.
-        cpu_ns: nanoseconds per call, CPU clock of the calling thread; None if it is too coarse.
-        switches: involuntary context switches of the thread; None if not available.
-        waited: share of the block in which the thread waited for a core; None if not available.
-        stolen: steal ticks of the machine during the block; None if not available.
+        cpu_ns: nanoseconds per call, CPU clock of the calling thread.
+        switches: involuntary context switches of the thread.
+        waited: share of the block in which the thread waited for a core.
+        stolen: steal ticks of the machine during the block.
         accounted: share of the block in which the thread computed or waited for a core: about 1
-            unless it slept while another thread or a device computed. None without a CPU clock.
+            unless it slept while another thread or a device computed.
     """
 
     wall_ns: float

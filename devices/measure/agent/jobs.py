@@ -51,7 +51,7 @@ def _text(rule: str, pattern: str = ".*") -> Rule:
 
 
 def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 _JOB: Rules = {
@@ -135,10 +135,9 @@ def run_job(folder: Path) -> dict[str, Any]:
         return {"error": str(error)}
     except ImportError as error:
         return {"error": f"{kind.runtime} is not installed on the device: {error}"}
-    except (RuntimeError, ValueError, OSError) as error:
-        return {"error": f"{kind.runtime} cannot run {job['model']}: {error}"}
     except Exception as error:  # noqa: BLE001 - runtimes raise their own types
-        return {"error": f"{kind.runtime}: {type(error).__name__}: {error}"}
+        what = f"{type(error).__name__}: {error}"
+        return {"error": f"{kind.runtime} cannot run {job['model']}: {what}"}
     return {**answer, "machine": machine(kind)}
 
 

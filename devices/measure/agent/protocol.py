@@ -9,7 +9,7 @@ import gc
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,17 +52,17 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class PairedLatency:
-    """One model's latency against the reference.
+class Measurement:
+    """One model's latency at batch 1, against the reference.
 
     Attributes:
         ratio: median over blocks of model latency / reference latency.
         low: lower end of the ratio's 95% confidence interval.
         high: its upper end.
         spread: interquartile range of the ratios over their median.
-        reference_ms: median latency of the reference.
+        reference_ms: milliseconds of the reference, to which `ms` is normalised.
         blocks: number of selected blocks.
-        undisturbed: their undisturbed share.
+        undisturbed: share of undisturbed blocks.
     """
 
     ratio: float
@@ -72,6 +72,25 @@ class PairedLatency:
     reference_ms: float
     blocks: int
     undisturbed: float
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds per image."""
+        return self.ratio * self.reference_ms
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% confidence interval of `ms`, in milliseconds."""
+        return self.low * self.reference_ms, self.high * self.reference_ms
+
+    @property
+    def half_width(self) -> float:
+        """Half width of the interval, as a share of the latency."""
+        return (self.high - self.low) / 2 / self.ratio
+
+    def rescale(self, reference_ms: float) -> Measurement:
+        """Normalise to the reference's latency in another session."""
+        return replace(self, reference_ms=reference_ms)
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ class Sample:
 
 def measure_against(
     model: Any, reference: Any, protocol: Protocol, threads: int = 1
-) -> PairedLatency:
+) -> Measurement:
     """Measure one session against another; the CPU clock is used only with one thread."""
     least = max(protocol.blocks, LEAST_BLOCKS)
     gc.disable()  # no collection inside a block
@@ -105,7 +124,7 @@ def measure_against(
                 late = time.perf_counter() - began > protocol.time_limit_s
                 if sample.settled or late:
                     found = summarise(sample)
-                    if late or (found.high - found.low) / 2 / found.ratio <= protocol.max_interval:
+                    if late or found.half_width <= protocol.max_interval:
                         return found
                 # Several at a time: selecting blocks takes time and evicts caches.
                 for _ in range(AT_A_TIME):
@@ -128,12 +147,7 @@ def select_blocks(pairs: Sequence[tuple[Block, Block]], least: int, one_thread: 
 
     Undisturbed pairs on the wall clock, if there are enough. Otherwise the blocks of each session
     that ran at full core speed, or the fastest ones if these are too few; on the CPU clock if it
-    is valid.
-
-    Args:
-        pairs: the measured blocks.
-        least: minimum number of pairs.
-        one_thread: whether the sessions compute only in the calling thread.
+    is valid. `least` pairs are enough; `one_thread`: the sessions compute in the calling thread.
     """
     wall_N2 = np.array([[block.wall_ns for block in pair] for pair in pairs])
     clock_N2 = wall_N2
@@ -175,12 +189,12 @@ def is_cpu_clock_valid(blocks: Sequence[Block]) -> bool:
     return len(accounted) == len(blocks) and low <= accounted[len(blocks) // 2] <= high
 
 
-def summarise(sample: Sample) -> PairedLatency:
+def summarise(sample: Sample) -> Measurement:
     """Compute the latency from the selected blocks."""
     ratios = np.sort(sample.ns_N2[:, 0] / sample.ns_N2[:, 1])
     first, middle, third = np.percentile(ratios, [25, 50, 75])
     rank = interval_rank(len(ratios))
-    return PairedLatency(
+    return Measurement(
         ratio=float(middle),
         low=float(ratios[rank]),
         high=float(ratios[-1 - rank]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Jobs:
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: dict[str, dict[str, Any]] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._running: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,11 +57,7 @@ class Jobs:
             }
 
     def check_room(self) -> None:
-        """Raise an error if the queue is full.
-
-        Raises:
-            FullError: it is full.
-        """
+        """Raise a FullError if the queue is full."""
         if len(self._waiting) >= self.limits.waiting:
             raise FullError
 
@@ -74,7 +69,7 @@ class Jobs:
         """
         with self._change:
             self.check_room()
-            self._waiting.append(job)
+            self._waiting[job["id"]] = job
             self._change.notify()
 
     def state(self, identity: str) -> dict[str, Any] | None:
@@ -84,15 +79,13 @@ class Jobs:
                 return {"state": "done", "answer": self._answers[identity]}
             if identity == self._running:
                 return {"state": "running"}
-            known = any(job["id"] == identity for job in self._waiting)
-            return {"state": "waiting"} if known else None
+            return {"state": "waiting"} if identity in self._waiting else None
 
     def cancel(self, identity: str) -> None:
         """Remove a job, and kill it if it runs."""
         with self._change:
             self._answers.pop(identity, None)
-            for job in [job for job in self._waiting if job["id"] == identity]:
-                self._waiting.remove(job)
+            if self._waiting.pop(identity, None) is not None:
                 shutil.rmtree(self.root / identity, ignore_errors=True)
             if identity == self._running and self._process is not None:
                 self._dropped = True
@@ -102,16 +95,14 @@ class Jobs:
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting)
-                job = self._waiting.popleft()
-                self._running = job["id"]
-                folder = self.root / job["id"]
+                self._running = identity = next(iter(self._waiting))
+                job, folder = self._waiting.pop(identity), self.root / identity
                 self._process = start_job(folder, job)
-            seconds = min(job["seconds"], self.limits.seconds)
-            answer = finish_job(folder, self._process, seconds)
+            answer = finish_job(folder, self._process, min(job["seconds"], self.limits.seconds))
             shutil.rmtree(folder, ignore_errors=True)
             with self._change:
                 if not self._dropped:
-                    self._answers[job["id"]] = answer
+                    self._answers[identity] = answer
                 while len(self._answers) > _KEPT_ANSWERS:
                     del self._answers[next(iter(self._answers))]
                 self._running, self._process, self._dropped = None, None, False

@@ -90,11 +90,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         jobs = self.server.jobs
         try:
-            length = self._length(jobs.limits)
+            self._check_length(jobs.limits)
             jobs.check_room()
-            job, left = self._header(length)
+            job = self._header()
             if jobs.state(job["id"]) is None:  # a retry after a lost answer is not queued again
-                self._store(job, left, jobs)
+                self._store(job, jobs)
             self._send(202, {"id": job["id"]})
         except FullError:
             self._refuse(503, "the queue is full; try again.")
@@ -120,29 +120,27 @@ class Handler(BaseHTTPRequestHandler):
         self._send(401, {"error": "wrong or missing token."})
         return False
 
-    def _length(self, limits: Limits) -> int:
+    def _check_length(self, limits: Limits) -> None:
         text = self.headers.get("Content-Length", "")
         if self.path != "/jobs" or not text.isascii() or not text.isdigit():
             raise JobError("POST /jobs needs a Content-Length")
         if int(text) > limits.megabytes * 1_000_000:
             raise JobError(f"{int(text):,} bytes are past the limit of {limits.megabytes} MB")
         self._unread = int(text)
-        return int(text)
 
-    def _header(self, length: int) -> tuple[dict[str, Any], int]:
-        line = self.rfile.readline(min(length, _HEADER_BYTES))
+    def _header(self) -> dict[str, Any]:
+        line = self.rfile.readline(min(self._unread, _HEADER_BYTES))
         self._unread -= len(line)
         try:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise JobError(f"invalid job: its first line is not JSON ({error}).") from error
         job = check_job(content)
-        left = length - len(line)
-        if left != sum(file["bytes"] for file in job["files"]):
+        if self._unread != sum(file["bytes"] for file in job["files"]):
             raise JobError("the files are not as long as the job states")
-        return job, left
+        return job
 
-    def _store(self, job: dict[str, Any], left: int, jobs: Jobs) -> None:
+    def _store(self, job: dict[str, Any], jobs: Jobs) -> None:
         folder = jobs.root / job["id"]
         folder.mkdir(mode=0o700)
         until = time.monotonic() + jobs.limits.seconds
@@ -195,15 +193,14 @@ def read_token(file: Path | None) -> str:
     Raises:
         JobError: it is missing or too short.
     """
-    source = f"file {file}" if file is not None else f"environment variable {TOKEN_VARIABLE}"
     try:
         text = os.environ.get(TOKEN_VARIABLE, "") if file is None else file.read_text("utf-8")
     except OSError as error:
-        raise JobError(f"the token's {source} cannot be read: {error}") from error
+        raise JobError(f"the token's file {file} cannot be read: {error}") from error
     if len(text.strip()) < LEAST_TOKEN or not text.strip().isascii():
         raise JobError(
             f"the agent needs a token of at least {LEAST_TOKEN} ASCII characters, from "
-            f"--token-file or {TOKEN_VARIABLE}; the {source} has none. Create one: "
+            f"--token-file or {TOKEN_VARIABLE}; {file or TOKEN_VARIABLE} has none. Create one: "
             "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     return text.strip()

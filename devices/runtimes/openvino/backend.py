@@ -17,12 +17,9 @@ _NPU = "NPU"
 
 
 class OpenVino(Backend):
-    """Run OpenVINO's own format (IR: .xml and .bin), built from ONNX.
+    """Run OpenVINO's own format (IR: .xml and .bin), built from ONNX, on a unit without a fallback.
 
     GPU and NPU are UNVERIFIED (no hardware available).
-
-    Args:
-        unit: OpenVINO device on which models are opened, without a fallback.
     """
 
     name = "openvino"

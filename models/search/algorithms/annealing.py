@@ -28,7 +28,6 @@ from pydantic import Field
 from models.search.algorithms.base import (
     Algorithm,
     EvaluationMode,
-    Result,
     SampledSettings,
     SharedParams,
 )
@@ -98,7 +97,7 @@ class Annealer:
             there_NG = as_choices([self.neighbour(row, rng) for row in here_NG.tolist()])
             rise_N = energy(there_NG) - energies_N
             accepted_N = rng.random(len(starts)) < np.exp(np.minimum(0.0, -rise_N / temperature))
-            moved_N = accepted_N & (self.problem.excess_of(there_NG) <= 0)
+            moved_N = accepted_N & (self.problem.excesses(there_NG) <= 0)
             here_NG = np.where(moved_N[:, None], there_NG, here_NG)
             energies_N = np.where(moved_N, energies_N + rise_N, energies_N)
             for chain in np.flatnonzero(moved_N):
@@ -184,16 +183,12 @@ class Annealing(Algorithm):
 
     settings_type = AnnealingSettings
     settings: AnnealingSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         steps = tuple(single_steps(group) for group in problem.groups)
         self.annealer = Annealer(problem, self.settings, steps)
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step, so that the regression does not fit batch differences."""
-        return "held_out"
 
     @property
     def informative_steps(self) -> int:
@@ -222,14 +217,6 @@ class Annealing(Algorithm):
         if self.step < self.informative_steps:
             return known.most_informative(distinct, count)
         return distinct[:count]
-
-    def learn(self, results: Sequence[Result]) -> list[float]:
-        """Nothing to update: the regression is fitted when needed; uniform weights."""
-        return [1.0 / len(results)] * len(results)
-
-    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The evaluated architectures with the lowest NLL, regardless of predictions."""
-        return self.fill_up(self.seen.best(), count, rng)
 
     def artifacts(self) -> dict[str, bytes]:
         """The regression on all evaluated architectures and its feature contributions."""

@@ -29,7 +29,7 @@ from models.search.algorithms.base import (
     SampledSettings,
     SharedParams,
 )
-from models.search.problem import Problem, as_choices
+from models.search.problem import Problem
 from models.space.constrained import descend
 from models.space.distribution import Choices
 
@@ -167,21 +167,18 @@ class Population:
 
 
 class Evolution(Algorithm):
-    """`fixed_samples` architectures per step; the answer has the best fitness of all evaluated."""
+    """`fixed_samples` architectures per step."""
 
     settings_type = EvolutionSettings
     settings: EvolutionSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
-        by_supernet = self.settings.fitness == "supernet"
-        self._indicator = None if by_supernet else problem.indicator(self.settings.fitness)
+        if self.settings.fitness != "supernet":
+            self.indicator = problem.indicator(self.settings.fitness)
+            self.evaluation_mode = "no_images"
         self._population = Population(problem, self.settings)
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step, or none."""
-        return "held_out" if self._indicator is None else "no_images"
 
     def population(self) -> list[Choices]:
         """The current members."""
@@ -196,21 +193,11 @@ class Evolution(Algorithm):
         found = self._population.breed(self.settings.fixed_samples, rng, set(self.seen.sums))
         return found or [self.random_feasible(rng)]
 
-    def value(self, result: Result) -> float:
-        """The NLL, or the indicator's negative."""
-        if self._indicator is None:
-            return result.loss
-        return -float(self._indicator(as_choices([result.choices]))[0])
-
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Add the results to the population; uniform weights."""
+        """Add the results to the population."""
         for result in results:
             self._population.add(result.choices, self.value(result))
-        return [1.0 / len(results)] * len(results)
-
-    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The fittest of all evaluated architectures."""
-        return self.fill_up(self.seen.best(), count, rng)
+        return super().learn(results)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the population."""

@@ -54,10 +54,11 @@ class HurricaneSettings(PopulationSettings):
 
 
 class Hurricane(Algorithm):
-    """`fixed_samples` per step; the answer has the lowest NLL of all evaluated."""
+    """`fixed_samples` architectures per step."""
 
     settings_type = HurricaneSettings
     settings: HurricaneSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
@@ -65,11 +66,6 @@ class Hurricane(Algorithm):
         self.default: Choices | None = None  # its early part is fixed in stage 1
         self.winner: Choices | None = None  # its late part is fixed in stage 2
         self._evolving: Population | None = None
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step."""
-        return "held_out"
 
     @property
     def late_steps(self) -> int:
@@ -123,11 +119,11 @@ class Hurricane(Algorithm):
         return found or [self.winner or self.default or self.random_feasible(rng)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Add the results to the population; uniform weights."""
+        """Add the results to the population."""
         assert self._evolving is not None
         for result in results:
             self._evolving.add(result.choices, self.value(result))
-        return [1.0 / len(results)] * len(results)
+        return super().learn(results)
 
     def observe(self, results: Sequence[Result]) -> list[float]:
         """Update from a step; after the last step of stage 1 fix the late part of the best."""
@@ -191,7 +187,7 @@ class Hurricane(Algorithm):
         for early, whole in [(self._preferred()[:cut], None), *((d[:cut], d) for d in drawn)]:
             completed_NG = np.column_stack([np.tile(early, (_COMPLETIONS, 1)), late_NG])
             completed_NG = completed_NG.astype(np.uint32)
-            fits_N = self.problem.excess_of(completed_NG) <= 0
+            fits_N = self.problem.excesses(completed_NG) <= 0
             if fits_N.any():
                 whole = whole or tuple(completed_NG[int(fits_N.argmax())].tolist())
             distance = abs(float(fits_N.mean()) - 0.5)

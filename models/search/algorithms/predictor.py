@@ -68,7 +68,7 @@ class Fitted:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("feature", "nats_per_unit", "low", "high", "nats_per_deviation"))
-        typical = dict(zip(self.features.names(), self.slope_F * self.deviation_F, strict=True))
+        typical = dict(zip(self.features.names, self.slope_F * self.deviation_F, strict=True))
         for term in sorted(self.model.terms, key=lambda term: -abs(typical[term.name])):
             numbers = (term.coefficient, term.low, term.high, typical[term.name])
             writer.writerow((term.name, *(f"{number:.6g}" for number in numbers)))
@@ -92,7 +92,7 @@ def fit_seen(problem: Problem, seen: Seen) -> Fitted:
 def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
     """Fit the regression on N >= 1 values; their mean if there are too few."""
     deviation_F, spread = features_NF.std(0), float(values_N.std())
-    nothing_F, names = np.zeros(features_NF.shape[1]), features.names()
+    nothing_F, names = np.zeros(features_NF.shape[1]), features.names
     examples = Examples(names, features_NF, TARGET, values_N, {TARGET: "nats"})
     if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
         mean = float(values_N.mean())

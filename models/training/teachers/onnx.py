@@ -5,21 +5,80 @@ Axes: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from core.checkpoint import Checkpoint
 from core.errors import UserError
+from data.dataset import DatasetInfo
+from models.training.learning import NetworkParams
+from models.training.teachers.base import Inputs, OpenOnnx, Result, Source, Teacher, TeacherRecord
+from models.training.teachers.view import InputParams, TeacherInput, View
 
+NETWORK = "teacher.onnx"
+BATCH = 50
+"""Images per batch; external networks and their inputs may be large."""
 _LEAST = 1e-12
 
-OpenOnnx = Callable[[Path, int], Any]
-"""Opens an ONNX file with a number of threads: a `devices.runtimes.onnxruntime.session` session."""
+
+class OnnxRecord(TeacherRecord):
+    """An ONNX file of the user."""
+
+    source: Literal["onnx"] = "onnx"
+    input: TeacherInput
+    outputs: Literal["probabilities", "logits"]
+
+    def load(self, folder: Path, info: DatasetInfo, threads: int, onnx: OpenOnnx) -> Teacher:
+        """Open it in ONNX Runtime."""
+        teacher = OnnxTeacher(folder / NETWORK, threads, onnx)
+        return View(info.mean, info.std, self.input).before(teacher)
+
+
+class OnnxSource(Source):
+    """An ONNX classifier of the user, used unchanged."""
+
+    name: Literal["onnx"] = "onnx"
+    input: InputParams = InputParams()
+    """What it was trained on."""
+    record_type: ClassVar[type[TeacherRecord]] = OnnxRecord
+
+    def check(self, file: Path, pixels: int, info: DatasetInfo | None, onnx: OpenOnnx) -> None:
+        """Check signature, classes and input."""
+        wanted = self._input_of(OnnxTeacher(file, 1, onnx), file, info)
+        if info is not None:
+            View(info.mean, info.std, wanted)
+
+    def teach(self, inputs: Inputs, params: NetworkParams, checkpoint: Checkpoint) -> Result:
+        """Open it in ONNX Runtime."""
+        info, file = inputs.images.info, inputs.file
+        teacher = OnnxTeacher(file, params.threads, inputs.onnx)
+        wanted = self._input_of(teacher, file, info)
+        record = OnnxRecord(
+            input=wanted, outputs="probabilities" if teacher.gives_probabilities else "logits"
+        )
+        view = View(info.mean, info.std, wanted)
+        return Result(view.before(teacher), record, {NETWORK: file.read_bytes()}, BATCH)
+
+    def _input_of(self, teacher: OnnxTeacher, file: Path, info: DatasetInfo | None) -> TeacherInput:
+        signature, wanted = teacher.signature, self.input
+        if wanted.pixels is not None and signature.pixels not in {None, wanted.pixels}:
+            raise UserError(
+                f"{file} has an input of {signature.pixels} pixels, but "
+                f"teacher.source.input.pixels is {wanted.pixels}: set it to null."
+            )
+        if info is not None and signature.classes not in {None, len(info.classes)}:
+            raise UserError(
+                f"{file} has {signature.classes} classes, but the data set has "
+                f"{len(info.classes)}: the classes must be the data set's, in the same order."
+            )
+        channels = signature.channels or (None if info is None else len(info.mean))
+        pixels = signature.pixels or wanted.pixels
+        return TeacherInput(channels=channels, pixels=pixels, mean=wanted.mean, std=wanted.std)
 
 
 @dataclass(frozen=True)
@@ -28,7 +87,6 @@ class Signature:
 
     Attributes:
         images: batch size.
-        channels: of the image.
         pixels: height and width.
         classes: number of outputs per image.
     """
@@ -42,10 +100,7 @@ class Signature:
 class OnnxTeacher:
     """An ONNX model that computes logits or probabilities.
 
-    Args:
-        file: the model, with one float32 input (N, C, H, W) and a first output (N, K).
-        threads: number of threads.
-        open_onnx: opens the file.
+    It has one float32 input (N, C, H, W) and a first output (N, K).
 
     Raises:
         UserError: the file is missing, invalid, or has other inputs or outputs.
@@ -53,9 +108,7 @@ class OnnxTeacher:
 
     def __init__(self, file: Path, threads: int, open_onnx: OpenOnnx) -> None:
         if not file.is_file():
-            raise UserError(
-                f"{file}: no such ONNX file. Set teacher.file to the path of the model."
-            )
+            raise UserError(f"{file} is no ONNX file. Set teacher.file to the path of the model.")
         try:
             self._session = open_onnx(file, threads)
         except ValueError as error:

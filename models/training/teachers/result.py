@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.files import FileFormatError, rounded, write_array, write_bytes
+from core.files import FileFormatError, read_json, rounded, write_array, write_bytes
 from data.dataset import Split, SplitName
 from data.stream import eval_batches
 from models.nets.evaluate import accuracy, logits
 from models.training.history import History, recorded_steps
 from models.training.learning import Images
-from models.training.teachers.record import TeacherRecord
-from models.training.teachers.source import Result
+from models.training.loop import Objective
+from models.training.settings import TrainParams
+from models.training.teachers import SOURCES
+from models.training.teachers.base import OpenOnnx, Result, TeacherRecord
 
 LOGITS = "train_logits.npy"
 
@@ -30,9 +32,7 @@ class EvaluatedTeacher:
 
     Attributes:
         files: from which it is loaded, by name.
-        record: `teacher.json`.
         logits_NK: of the training images, without augmentation.
-        history: of its training.
     """
 
     files: Mapping[str, bytes]
@@ -72,20 +72,57 @@ def evaluate_teacher(found: Result, data: Images) -> EvaluatedTeacher:
     )
 
 
-def read_logits(folder: Path, data: Images) -> npt.NDArray[np.float32]:
-    """Read a teacher's logits for every training image.
+@dataclass(frozen=True)
+class StoredTeacher:
+    """A teacher in the stage's output folder."""
 
-    Raises:
-        FileFormatError: they are missing, or of another data set.
-    """
-    file = folder / LOGITS
-    if not file.is_file():
-        raise FileFormatError(f"{file}: no such file; run the teacher stage.")
-    logits_NK: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
-    wanted = (len(data.train), len(data.classes))
-    if logits_NK.shape != wanted or logits_NK.dtype != np.float32:
-        raise FileFormatError(
-            f"{file} is {logits_NK.dtype} {logits_NK.shape}, not float32 {wanted}; "
-            "run the teacher stage on this data set."
+    folder: Path
+    record: TeacherRecord
+
+    @classmethod
+    def read(cls, folder: Path) -> StoredTeacher:
+        """Read the record of a teacher of any source.
+
+        Raises:
+            FileFormatError: it is missing or malformed, or of another version.
+        """
+        file = folder / TeacherRecord.FILE
+        source = read_json(file, TeacherRecord.SCHEMA).get("source")
+        for kind in SOURCES:
+            if kind.model_fields["name"].default == source:
+                return cls(folder, kind.record_type.read(folder))
+        raise FileFormatError(f"{file}: unknown source {source!r}. Run the stage teacher.")
+
+    def logits(self, data: Images) -> npt.NDArray[np.float32]:
+        """Its logits (N, K) for every training image.
+
+        Raises:
+            FileFormatError: they are missing, or of another data set.
+        """
+        file = self.folder / LOGITS
+        if not file.is_file():
+            raise FileFormatError(f"{file}: no such file; run the teacher stage.")
+        logits_NK: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
+        wanted = (len(data.train), len(data.classes))
+        if logits_NK.shape != wanted or logits_NK.dtype != np.float32:
+            raise FileFormatError(
+                f"{file} is {logits_NK.dtype} {logits_NK.shape}, not float32 {wanted}; "
+                "run the teacher stage on this data set."
+            )
+        return logits_NK
+
+    def objective(self, params: TrainParams, data: Images, onnx: OpenOnnx) -> Objective:
+        """The loss of a network's training, with the teacher's soft labels, stored or live.
+
+        Raises:
+            FileFormatError: the soft labels are missing, or of another data set.
+        """
+        live = params.soft_labels == "live"
+        return Objective(
+            len(data.classes),
+            params.label_smoothing,
+            None if live else self.logits(data),
+            params.distill_weight,
+            params.temperature,
+            self.record.load(self.folder, data.info, params.threads, onnx) if live else None,
         )
-    return logits_NK

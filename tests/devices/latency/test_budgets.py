@@ -9,11 +9,9 @@ from pydantic import ValidationError
 
 from core.errors import UserError
 from devices.device import Budget, Device
-from devices.latency.budgets import latency_budget, limits, with_milliseconds
+from devices.latency.budgets import latency_budget, limits, with_largest, with_milliseconds
 from devices.latency.cost import predict_ms
-from devices.latency.largest import with_largest
-from devices.latency.networks import network_key
-from devices.latency.table import Correction, LatencyTable
+from devices.latency.table import Correction, LatencyTable, network_key
 from devices.measure.interleaved import Measurement
 from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError, require_feasible
@@ -51,7 +49,7 @@ def test_a_share_is_of_the_largest_networks_measured_latency(
 ) -> None:
     key = network_key(space.extreme(block_flops, largest=True), "float32")
     measured = with_largest(table, space, device(flops=1), {key: Measurement(
-        0.8, 4.0, 0.1, (0.7, 0.9)
+        4.0, 3.5, 4.5, 0.1, 0.2, 9, 1.0
     )})  # fmt: skip
     assert (measured.largest_ms, measured.largest_interval) == (0.8, (0.7, 0.9))
     assert LatencyTable.from_json(measured.to_json()) == measured
@@ -117,5 +115,5 @@ def test_latency_is_limited_once_and_by_no_more_than_the_whole() -> None:
 
 
 def test_an_interval_moves_to_another_sessions_milliseconds_with_its_median() -> None:
-    moved = Measurement(2.0, 4.0, 0.1, (1.5, 3.0)).rescale(0.25)
+    moved = Measurement(4.0, 3.0, 6.0, 0.1, 0.5, 9, 1.0).rescale(0.25)
     assert (moved.ms, moved.interval) == (1.0, (0.75, 1.5))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device
-from devices.measure.agent.protocol import PairedLatency
 from devices.measure.fingerprint import machine_state
 from devices.measure.interleaved import (
     PROCESSES,
@@ -77,11 +76,11 @@ class Core:
         self._reference_ms = list(reference_ms)
         self.measured: list[str] = []
 
-    def measure_once(self, names: Sequence[str]) -> Iterator[tuple[str, PairedLatency]]:
+    def measure_once(self, names: Sequence[str]) -> Iterator[tuple[str, Measurement]]:
         for name in names:
             took, count = self._reference_ms.pop(0), len(self.measured)
             self.measured.append(name)
-            yield name, PairedLatency(2.0 + count, 1.5 + count, 2.5 + count, 0.1, took, 9, 1.0)
+            yield name, Measurement(2.0 + count, 1.5 + count, 2.5 + count, 0.1, took, 9, 1.0)
 
 
 def test_what_ran_on_a_slow_core_is_measured_again_after_the_others() -> None:
@@ -126,7 +125,9 @@ def test_an_interval_over_processes_holds_their_median_19_times_in_20() -> None:
     drawn = rng.lognormal(0.0, 0.1, (4000, PROCESSES))  # its median is 1
     held = 0
     for row in drawn:
-        rows = {str(k): Measurement(ms, ms, 0.0, (ms, ms)) for k, ms in enumerate(row.tolist())}
+        rows = {
+            str(k): Measurement(ms, ms, ms, 0.0, 1.0, 9, 1.0) for k, ms in enumerate(row.tolist())
+        }
         low, high = pool(rows).interval
         held += low <= 1.0 <= high
     assert 0.95 < held / len(drawn) < 0.985

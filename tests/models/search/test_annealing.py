@@ -17,6 +17,7 @@ from models.search.problem import Problem, as_choices, candidate_features
 from models.search.settings import SearchParams
 from models.space.distribution import Choices
 from models.space.groups import single, single_steps
+from tests.worlds import each
 
 GROUPS = tuple(single(f"g{i}", "v", tuple(range(2 + i % 4))) for i in range(7))
 STEPS = tuple(single_steps(group) for group in GROUPS)
@@ -24,7 +25,7 @@ LEAST = (0,) * 7
 
 
 def limited(budget: float) -> Problem:
-    return Problem(GROUPS, lambda choices: max(0.0, sum(choices) / budget - 1), 64)
+    return Problem(GROUPS, each(lambda choices: max(0.0, sum(choices) / budget - 1)), 64)
 
 
 @given(
@@ -102,7 +103,7 @@ def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
     written = trained.artifacts()
     text = written["predictor.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert {row["feature"] for row in rows} == set(candidate_features(GROUPS).names())
+    assert {row["feature"] for row in rows} == set(candidate_features(GROUPS).names)
     told = [abs(float(row["nats_per_deviation"])) for row in rows]
     assert told == sorted(told, reverse=True)
     assert all(
@@ -115,7 +116,7 @@ def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
     known = list(trained.seen.sums)
     columns = candidate_features(GROUPS).of(as_choices(known)).T
     predicted = saved.predict_many(
-        dict(zip(candidate_features(GROUPS).names(), columns, strict=True))
+        dict(zip(candidate_features(GROUPS).names, columns, strict=True))
     )
     fitted = fit_seen(trained.problem, trained.seen)
     np.testing.assert_allclose(fitted.values(as_choices(known)), predicted, atol=1e-9)

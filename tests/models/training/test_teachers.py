@@ -14,10 +14,20 @@ from core.errors import UserError
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.training.teachers import torchvision
 from models.training.teachers.onnx import OnnxTeacher
-from models.training.teachers.view import View
+from models.training.teachers.torchvision import TorchvisionSource
+from models.training.teachers.view import TeacherInput, View
 from tests.teachers import onnx_file
 
 NAME = "squeezenet1_1"
+SOURCE = TorchvisionSource(network=NAME)
+
+
+def view(have: int, channels: int, pixels: int | None = None, *normalisation: Any) -> View:
+    """From images of `have` channels with mean 0.5 and deviation 0.25."""
+    wanted = dict(zip(("mean", "std"), normalisation, strict=False))
+    return View(
+        (0.5,) * have, (0.25,) * have, TeacherInput(channels=channels, pixels=pixels, **wanted)
+    )
 
 
 def linear(images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -42,7 +52,7 @@ def test_probabilities_become_logits_with_the_same_softmax(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: folder / "none.onnx", "no such ONNX file. Set teacher.file"),
+        (lambda folder: folder / "none.onnx", "is no ONNX file. Set teacher.file"),
         (lambda folder: _written(folder / "x.onnx", b"not a network"), "cannot load"),
         (lambda folder: onnx_file(folder, (1, 64)), r"\(images, channels, height, width\)"),
         (lambda folder: onnx_file(folder, (1, 1, 4, 16)), "4 by 16 pixels; they must be square"),
@@ -117,7 +127,7 @@ def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(
 def test_weights_of_something_else_are_refused(tmp_path: Path, content: Any, words: str) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(UserError, match=words):
-        torchvision.check(NAME, 10, tmp_path / "w.pt", 32)
+        SOURCE.check(tmp_path / "w.pt", 32, None, OnnxRuntimeSession)
 
 
 def test_another_width_is_no_other_number_of_classes(tmp_path: Path) -> None:
@@ -130,9 +140,9 @@ def test_another_width_is_no_other_number_of_classes(tmp_path: Path) -> None:
 
 def test_images_that_are_too_small_are_refused_without_running(tmp_path: Path) -> None:
     torch.save(torchvision.build(NAME, 10, seed=1).state_dict(), tmp_path / "w.pt")
-    torchvision.check(NAME, 10, tmp_path / "w.pt", 32)
-    with pytest.raises(UserError, match=r"4 by 4 pixels.*Set teacher.input.pixels"):
-        torchvision.check(NAME, 10, tmp_path / "w.pt", 4)
+    SOURCE.check(tmp_path / "w.pt", 32, None, OnnxRuntimeSession)
+    with pytest.raises(UserError, match=r"4 by 4 pixels.*Set teacher.source.input.pixels"):
+        SOURCE.check(tmp_path / "w.pt", 4, None, OnnxRuntimeSession)
 
 
 def test_building_leaves_the_global_generator_as_it_was() -> None:
@@ -145,7 +155,7 @@ def test_building_leaves_the_global_generator_as_it_was() -> None:
 def test_a_view_undoes_one_normalisation_and_does_another() -> None:
     pixels = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    found = View((0.3,), (0.5,), 3, None, mean, std)((pixels - 0.3) / 0.5)
+    found = view(1, 3, None, mean, std)((pixels - 0.5) / 0.25)
     for channel in range(3):
         expected = (pixels[:, 0] - mean[channel]) / std[channel]
         torch.testing.assert_close(found[:, channel], expected)
@@ -153,14 +163,14 @@ def test_a_view_undoes_one_normalisation_and_does_another() -> None:
 
 def test_a_view_without_numbers_leaves_the_normalisation_and_repeats_grey() -> None:
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(View((0.3,), (0.5,), 1)(images), images)
-    grey = View((0.3,), (0.5,), 3)(images)
+    assert torch.equal(view(1, 1)(images), images)
+    grey = view(1, 3)(images)
     torch.testing.assert_close(grey, images.expand(-1, 3, -1, -1))
 
 
 def test_a_view_resizes_and_turns_colours_to_grey() -> None:
     white = (torch.ones(1, 3, 8, 8) - 0.5) / 0.25
-    found = View((0.5,) * 3, (0.25,) * 3, 1, 16, (0.0,), (1.0,))(white)
+    found = view(3, 1, 16, (0.0,), (1.0,))(white)
     torch.testing.assert_close(found, torch.ones(1, 1, 16, 16))
 
 
@@ -168,13 +178,13 @@ def test_a_view_resizes_and_turns_colours_to_grey() -> None:
     ("channels", "mean", "words"),
     [
         (4, None, "expects 4 channels and the images have 3"),
-        (1, None, "teacher.input.mean and std"),
+        (1, None, "teacher.source.input.mean and std"),
         (3, (0.5,), "need 3 numbers"),
     ],
 )
 def test_a_view_that_cannot_be_is_refused(channels: int, mean: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        View((0.5,) * 3, (0.25,) * 3, channels, None, mean, mean)
+        view(3, channels, None, mean, mean)
 
 
 def _written(file: Path, content: bytes) -> Path:
