@@ -120,3 +120,13 @@ def test_stages_left_by_a_killed_run_keep_the_repository(toy: Repository):
         orphan.wait()
     with workspace.lock():
         pass
+
+
+def test_only_the_last_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.workspace.KEPT_RUNS", 2)
+    workspace = Workspace(tmp_path)
+    workspace.folder.mkdir()
+    for began in (1.0, 2.0, 3.0):
+        workspace.write_record({"began": began, "ended": began, "flow_run": None, "stages": {}})
+        workspace.close_record(keep=True)
+    assert [run["began"] for run in workspace.past_records().values()] == [2.0, 3.0]
