@@ -17,7 +17,8 @@ from models.nets.onnx_export import to_onnx
 from models.nets.subnet import PlainBlock, Subnet
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 
 _CALIBRATION_IMAGES = 2
 _ATTEMPTS = 100

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 
 from models.space.architecture import Setting
 from models.space.distribution import Vector
-from models.space.space import Group
+from models.space.groups import Group
 
 _SMALL = 8
 _LETTER = 0.075

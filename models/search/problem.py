@@ -19,8 +19,9 @@ from models.space.architecture import Block
 from models.space.block_tables import ChoicesNG
 from models.space.costs import block_flops, block_parameters
 from models.space.distribution import Choices, Distribution, Vector
+from models.space.groups import Group
 from models.space.limits import Limit, excess_table
-from models.space.space import Group, SearchSpace
+from models.space.space import SearchSpace
 from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
 
 Scores = Callable[[ChoicesNG], Vector]

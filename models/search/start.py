@@ -15,7 +15,7 @@ from typing import Any
 from core.files import FileFormatError, read_json
 from models.space.distribution import SCHEMA as DISTRIBUTION_SCHEMA
 from models.space.distribution import Distribution, Matched
-from models.space.space import Group
+from models.space.groups import Group
 
 FILE = "distribution.json"
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.search.problem import OperatorCosts, Pool
-from models.space.space import Group
+from models.space.groups import Group
 
 COLUMNS = ("layer", "operator", "rank", "score", "cost", "flops", "parameters", "kept", "why")
 

@@ -21,7 +21,8 @@ from devices.latency.table import Choice, Correction, LatencyTable
 from devices.runtimes.registry import backend
 from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 from models.space.stage_features import stage_features, stage_sizes
 from stages.profile import profile
 from tests.spaces import all_architectures
