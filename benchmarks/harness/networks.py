@@ -17,15 +17,7 @@ def torchvision_network(
     """A network of torchvision with fresh weights and another stem.
 
     Made for 224 pixels, it would reduce 28 to one pixel long before its end: hence a stem of
-    stride 1, with as many channels as the images have.
-
-    Args:
-        name: torchvision's.
-        channels: of the images.
-        classes: of the images.
-        seed: of the weights.
-        stem_stride: of the first convolution.
-        options: further arguments of the builder, such as `width_mult`.
+    stride 1, with as many channels as the images have. `options` are the builder's.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -16,12 +16,8 @@ COLUMN = "choices"
 def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
     """The table with a column for every feature of its networks, and those columns' names.
 
-    Args:
-        cells: a table with the column `choices`: a network's candidates, separated by spaces.
-        file: the space that numbers them.
-
     Raises:
-        UserError: there is no such column, or a row of it is no network of the space.
+        UserError: there is no column `choices`, or a row of it is no network of the space.
         SpaceError: the space cannot be read.
     """
     spec = read_spec(file)

@@ -77,11 +77,8 @@ def examples_of(
 ) -> tuple[Examples, list[str]]:
     """What of a table can be learnt from, and what was left out and why, in words.
 
-    Args:
-        table: the CSV.
-        target: the column to predict.
-        features: the columns to predict it from; None takes every column of numbers that carries
-            information: not one that only numbers the rows or repeats the target.
+    Without `features` every column of numbers is one that neither numbers the rows nor repeats the
+    target or another.
 
     Raises:
         UserError: a column does not exist or is not numbers, or too little is left.

@@ -31,12 +31,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network.
-
-    Attributes:
-        name: of the device it was searched for, or torchvision's.
-        module: in evaluation mode.
-    """
+    """A trained network in evaluation mode, named after its device, or as torchvision does."""
 
     name: str
     module: nn.Module
@@ -48,14 +43,7 @@ def searched(folder: Path) -> Network:
 
 
 def train_torchvision(name: str, images: Images, training: Training, cache: Path) -> Network:
-    """A network of torchvision, trained on the images, or read from where it was kept.
-
-    Args:
-        name: torchvision's.
-        images: of the training split it learns on.
-        training: how.
-        cache: folder of trained weights.
-    """
+    """A network of torchvision, trained on the images, or read from the cache of weights."""
     classes = len(images.info.classes)
     network = torchvision_network(name, images.info.image_shape[0], classes, training.seed)
     key = fingerprint(name, vars(training), images.info.arrays, torch.__version__)

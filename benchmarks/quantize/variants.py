@@ -31,14 +31,7 @@ RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done.
-
-    Attributes:
-        runtimes: backends by name.
-        images: at most so many test images are run on each runtime.
-        protocol: how carefully latency is measured; None measures none.
-        params: of the calibration, as in the stage `quantize`.
-    """
+    """Backends, most test images, protocol of latencies (None: not measured), calibration."""
 
     runtimes: tuple[str, ...]
     images: int
@@ -51,12 +44,8 @@ class Row:
     """One file of one network on one runtime; None is what was not measured.
 
     Attributes:
-        network: its name.
-        runtime: the backend's.
         variant: `float32` or `int8 METHOD`.
-        accuracy: top-1 on test images.
-        agreement: share of them with the same class as the float32 ONNX file in ONNX Runtime.
-        size: bytes of what is delivered.
+        agreement: share of images with the same class as the float32 ONNX file in ONNX Runtime.
         speedup: time of the runtime's float32 file over this one's, in interleaved blocks.
         spread: interquartile range of that ratio over its median.
         why_not: why the runtime does not run it; empty if it does.
@@ -74,14 +63,7 @@ class Row:
 
 
 def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> Iterator[Row]:
-    """All files of a network on all runtimes, float32 first on each.
-
-    Args:
-        network: the network.
-        images: the data.
-        effort: how much is done.
-        folder: where the files go.
-    """
+    """All files of a network on all runtimes, float32 first on each."""
     source, made = folder / "float32.onnx", dict[Activations, tuple[str, Path]]()
     write_bytes(source, to_onnx(network.module, images.info.image_shape))
     test = spread(images.test, effort.images)

@@ -42,17 +42,10 @@ PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing")
 
 
 def run_search(release: Release, name: str, seed: int, **changes: object) -> Row:
-    """One search: its answer, its samples, its seconds.
+    """One search: its answers with the evaluations that each took, its samples, its seconds.
 
-    Args:
-        release: where.
-        name: of the algorithm.
-        seed: of the search.
-        changes: of its settings.
-
-    Returns:
-        `answers` has those on the way too, each with the evaluations that it took, where the
-        algorithm is random search, against which others are compared at equal evaluations.
+    Of random search, with which others are compared at equal evaluations, also the answers on the
+    way.
     """
     params = release.search_settings(name, seed, **changes)
     problem, space = release.problem, release.space

@@ -49,11 +49,7 @@ def over_random(chance: Sequence[Run], runs: Sequence[Run], key: str) -> Differe
 
 
 def report(runs: Mapping[str, Sequence[Run]]) -> str:
-    """What all answers are worth, which algorithms beat random search, and FP-NAS against others.
-
-    Args:
-        runs: by algorithm; random search is one of them, with the seeds of all others.
-    """
+    """What answers are worth, which algorithms beat random search, and FP-NAS against others."""
     chance, rivals = runs[RANDOM], {n: found for n, found in runs.items() if n != RANDOM}
     longest = max(run["sampled"] for found in rivals.values() for run in found)
     cut = [{**one, "sampled": longest, "answers": [answer_at(one, longest)]} for one in chance]

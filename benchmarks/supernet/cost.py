@@ -34,15 +34,7 @@ BN_ONLY_GOAL = 0.5
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
-
-    Attributes:
-        blocks: rounds of interleaved blocks.
-        calls: steps a block.
-        batch: images a step, of images of 28 and 32 pixels.
-        large_batch: of 224 pixels.
-        architectures: measured at random, besides the smallest and the largest.
-    """
+    """Rounds, steps a block, images a step (of 224 pixels: `large_batch`), random architectures."""
 
     blocks: int = 9
     calls: int = 3
