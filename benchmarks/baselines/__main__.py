@@ -24,7 +24,7 @@ from benchmarks.baselines.world import RUNTIME, Entrant, World, of_space
 from benchmarks.harness.compare import arms_table, differences_table
 from benchmarks.harness.flags import add_release, flags_of
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.harness.networks import TORCHVISION, torchvision_network
+from benchmarks.harness.presets import TORCHVISION, torchvision_network
 from benchmarks.harness.release import Release
 from benchmarks.harness.runs import Runs
 from core.process import prepare_machine

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from bundles.errors import BundleError
 from onnx import numpy_helper
 
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.quantize.networks import Network, searched
+from benchmarks.quantize.variants import Network, searched
+from bundles.archive import BundleError
 from bundles.build.bundle import golden_indices
 from bundles.golden import Golden, difference_of, tolerance_of
 from core.process import prepare_machine

@@ -25,8 +25,7 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks.harness.flags import flags_of, words
 from benchmarks.harness.markdown import number, table
-from benchmarks.predictors.space import with_features
-from benchmarks.predictors.table import examples_of, read_table
+from benchmarks.predictors.table import examples_of, read_table, with_features
 from core.errors import UserError
 from models.predict.cross_validation import (
     Contribution,

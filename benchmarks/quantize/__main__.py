@@ -17,10 +17,18 @@ import torch
 
 from benchmarks.harness.flags import ARTIFACTS, PARAMS, flags_of, require_known
 from benchmarks.harness.markdown import number, table, write_sections
-from benchmarks.harness.networks import TORCHVISION
+from benchmarks.harness.presets import TORCHVISION
 from benchmarks.harness.release import settings
-from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
-from benchmarks.quantize.variants import RUNTIMES, Effort, Row, rows_of
+from benchmarks.quantize.variants import (
+    RUNTIMES,
+    Effort,
+    Network,
+    Row,
+    Training,
+    rows_of,
+    searched,
+    train_torchvision,
+)
 from core.process import prepare_machine
 from devices.quantize.settings import QuantizeParams
 from devices.runtimes.registry import backend

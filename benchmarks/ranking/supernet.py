@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.runs import Row
-from benchmarks.ranking.setup import RankingParams, architectures, load_space
+from benchmarks.ranking.truth import RankingParams, architectures, load_space
 from core.files import rounded
 from core.process import prepare_machine
 from data.dataset import Augment
