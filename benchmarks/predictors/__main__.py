@@ -32,10 +32,11 @@ from models.predict.cross_validation import (
     Error,
     Learner,
     cross_validate,
+    effects,
+    explain,
     folds,
     judge,
 )
-from models.predict.explained import effects, explain
 from models.predict.fit import Examples, Ridge
 from models.predict.predictor import Predictor, Values
 from models.space.spec import SpaceError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device
-from devices.latency.budgets import limits, read_latency_table
+from devices.latency.budgets import limits
+from devices.latency.device_profile import DeviceProfile
 from models.search.algorithms.base import Result
 from models.search.algorithms.hurricane import Hurricane
 from models.search.algorithms.operator_pool import (
@@ -143,7 +144,7 @@ def test_without_a_pool_every_operator_is_searched(params: Callable[..., SearchP
 
 
 def test_the_pool_of_a_space_is_what_its_device_measured(world: Any) -> None:
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     device = Device(backend="onnxruntime", budget=Budget(latency_ms=0.06), min_accuracy=0.5)
     pool = problem_of(world.space, limits(device, table), 64).pool
     assert pool is not None
