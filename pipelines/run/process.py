@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.cache import drop_damaged
 from pipelines.checks.outputs import mark_ended, mark_started
 from pipelines.environment import stage_environment
 from pipelines.graph import Stage
 from pipelines.repair import back_up_lock, repair_rwlock
 from pipelines.run import children
-from pipelines.run.integrity import drop_damaged
 from pipelines.run.schedule import Outcome
 
 STAGE_GRACE_S = 3.0
@@ -32,11 +32,8 @@ class StageFailedError(ValueError):
 class StageProcesses:
     """The child processes of one run.
 
-    Args:
-        root: the repository.
-        logs: folder for one log per stage.
-        on_line: called with the stage and every line it prints.
-        inherited: file descriptors the children inherit (the run's lock).
+    `on_line` is called with every line that a stage prints; each stage has a log in `logs`; the
+    children inherit the file descriptors `inherited` (the run's lock).
     """
 
     def __init__(
