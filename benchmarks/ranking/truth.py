@@ -18,7 +18,8 @@ from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
 from models.space.costs import depth, flops, parameters
 from models.training.learning import Images
-from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective, supervised_step
 
 
 def train_from_scratch(

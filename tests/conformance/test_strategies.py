@@ -16,7 +16,8 @@ from models.nets.supernet import Supernet
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
-from models.training.loop import Objective, Recipe, Run, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective
 from models.training.strategies import STRATEGIES, Strategy, Task, build_strategy
 from models.training.strategies.pi import PiSettings
 from models.training.strategies.sandwich import SandwichSettings

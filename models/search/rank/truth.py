@@ -13,7 +13,8 @@ from models.nets.evaluate import accuracy, recalibrate
 from models.nets.subnet import Subnet
 from models.search.rank.settings import RankParams
 from models.space.architecture import Architecture
-from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective, supervised_step
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from core.errors import UserError
 from models.nets.subnet import Subnet
 from models.space.space import SearchSpace
-from models.training.loop import Mixup, Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Mixup, Objective, supervised_step
 
 
 class Example(NamedTuple):
