@@ -159,7 +159,8 @@ def read_golden(bundle: Bundle) -> Golden:
             rest of the bundle.
     """
     path, stated = bundle.path, bundle.manifest.golden
-    how, count, classes = read_preprocess(bundle), stated.images, len(read_labels(bundle))
+    how, count = bundle.read_record(PREPROCESS, Preprocess), stated.images
+    classes = len(read_labels(bundle))
     channels, height, width = how.image_shape
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "images.npy": ("|u1", (count, height, width, channels)),
@@ -191,15 +192,6 @@ def read_golden(bundle: Bundle) -> Golden:
     if not off <= INPUT_TOLERANCE:
         raise BundleError(f"{path}: preprocessing does not reproduce the golden inputs ({off:g}).")
     return golden
-
-
-def read_preprocess(archive: Archive) -> Preprocess:
-    """Read the preprocessing of a bundle.
-
-    Raises:
-        BundleError: it is missing or malformed.
-    """
-    return archive.read_record(PREPROCESS, Preprocess)
 
 
 def read_labels(archive: Archive) -> tuple[str, ...]:

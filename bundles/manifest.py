@@ -16,7 +16,7 @@ from pydantic import Field
 from bundles.archive import Archive, BundleError
 from core.artifact import Record
 from devices.device import Device, Precision
-from devices.quantize.result import CandidateResult
+from devices.quantize.result import Candidate
 from models.nets.equivalence import EquivalenceCheck
 
 MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
@@ -174,7 +174,7 @@ class Content(Record):
     accuracy: MeasuredAccuracy
     latency_ms: MeasuredLatency
     costs: Costs
-    candidates: tuple[CandidateResult, ...] = Field(strict=False)
+    candidates: tuple[Candidate, ...] = Field(strict=False)
     """All precision candidates, as evaluated by the stage `quantize`."""
     choice: str
     """Why this candidate was delivered."""
@@ -250,9 +250,7 @@ def reproducible_sha256(content: Mapping[str, Any], files: Mapping[str, bytes]) 
     return hashlib.sha256(_canonical([plain, hashes])).hexdigest()
 
 
-def accuracy_of(
-    precision: str, candidates: Sequence[CandidateResult], built_from: str
-) -> float | None:
+def accuracy_of(precision: str, candidates: Sequence[Candidate], built_from: str) -> float | None:
     """Return test-split top-1 of a precision; None if it has no candidate.
 
     That of the delivered candidate (`built_from`), or else of the best one by validation accuracy.

@@ -45,17 +45,15 @@ def check_hashes(archive: Archive, manifest: Manifest) -> Bundle:
     Raises:
         BundleError: a file is missing, not listed, or has another hash.
     """
-    path, files = archive.path, archive.files
-    present, listed = set(files) - {MANIFEST}, set(manifest.files)
-    if present != listed:
-        missing, unlisted = sorted(listed - present), sorted(present - listed)
-        words = [f"missing: {', '.join(missing)}"] if missing else []
-        words += [f"not listed in its manifest: {', '.join(unlisted)}"] if unlisted else []
-        raise BundleError(f"{path}: its files do not match its manifest ({'; '.join(words)}).")
-    for name in sorted(listed):
-        if hashlib.sha256(files[name]).hexdigest() != manifest.files[name]:
-            raise BundleError(
-                f"{path}: '{name}' is not the file that was bundled (its SHA-256 differs from the "
-                "manifest's). Use the original bundle."
-            )
-    return Bundle(path, files, archive.size_bytes, manifest)
+    listed = manifest.files
+    found = {n: hashlib.sha256(b).hexdigest() for n, b in archive.files.items() if n != MANIFEST}
+    problems = [f"'{name}' is missing" for name in sorted(listed.keys() - found.keys())]
+    problems += [f"'{name}' is not listed" for name in sorted(found.keys() - listed.keys())]
+    both = sorted(found.keys() & listed.keys())
+    problems += [f"'{name}' has another SHA-256" for name in both if found[name] != listed[name]]
+    if problems:
+        raise BundleError(
+            f"{archive.path}: its files do not match its manifest: {', '.join(problems)}. Use the "
+            "original bundle."
+        )
+    return Bundle(archive.path, archive.files, archive.size_bytes, manifest)

@@ -13,7 +13,7 @@ from bundles.manifest import Accuracy, Costs, Latency, Manifest
 from core.artifact import Artifact, Record
 from core.files import FileFormatError, sha256_file
 from devices.device import Budget, Precision
-from devices.quantize.result import CandidateResult
+from devices.quantize.result import Candidate
 from models.nets.equivalence import EquivalenceCheck
 
 Verdicts = Literal["passed", "undecided", "held back"]
@@ -60,7 +60,7 @@ class BundleSummary(ReleaseEntry, Artifact):
     costs: Costs
     budget: Budget
     min_accuracy: float
-    candidates: tuple[CandidateResult, ...]
+    candidates: tuple[Candidate, ...]
     checks: tuple[EquivalenceCheck, ...] = Field(alias="hops")
 
     @classmethod

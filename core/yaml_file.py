@@ -50,16 +50,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def conflict_message(path: Path) -> str:
     """Error message for a file with git conflict markers."""
     lines = f"{path} contains git's conflict markers (<<<<<<<, =======, >>>>>>>)"
+    sides = f"`git checkout --ours {path.name}` or `git checkout --theirs {path.name}`"
     if path.suffix == ".lock":
         return (
-            f"{lines}: two branches have different results. Take one side, `git checkout --ours "
-            f"{path.name}` or `git checkout --theirs {path.name}`, or delete it; then run "
-            "`netwright run`, which restores earlier results from DVC's cache."
+            f"{lines}: two branches have different results. Take one side, {sides}, or delete it; "
+            "then run `netwright run`, which restores earlier results from DVC's cache."
         )
-    return (
-        f"{lines}: resolve each in an editor, or take one side with `git checkout "
-        f"--ours {path.name}` or `git checkout --theirs {path.name}`."
-    )
+    return f"{lines}: resolve each in an editor, or take one side with {sides}."
 
 
 def has_conflict(path: Path) -> bool:

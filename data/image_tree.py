@@ -38,18 +38,13 @@ class ClassFolder:
 
 @dataclass(frozen=True)
 class ImageTree:
-    """The classes of a folder.
-
-    Attributes:
-        classes: sorted by split, then by name.
-        given: the predefined splits; empty: none.
-        skipped: number of ignored files, by the name that caused it.
-        notes: messages for the user.
-    """
+    """The classes of a folder, sorted by split, then by name, and notes for the user."""
 
     classes: tuple[ClassFolder, ...]
     given: tuple[SplitName, ...]
+    """The predefined splits; empty: none."""
     skipped: Mapping[str, int]
+    """Number of ignored files, by the name that caused it."""
     notes: tuple[str, ...]
 
     @property

@@ -21,34 +21,26 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices into the dataset, sorted, disjoint.
-
-    Attributes:
-        parts: the images of every split.
-        dropped: duplicates across the source's predefined splits. They are removed from train
-            first, then from val; test is unchanged.
-    """
+    """Indices into the dataset, sorted, disjoint."""
 
     parts: Mapping[SplitName, Indices]
     dropped: Indices
+    """Duplicates across the source's predefined splits. They are removed from train first, then
+    from val; test is unchanged."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Exact duplicates in a dataset.
-
-    Attributes:
-        groups_N: index of the first image with the same pixels.
-        copies: number of images that duplicate an earlier one.
-        conflicts: number of images that duplicate an image of another class.
-        contradictions: pairs of duplicates with different classes: the first image with these
-            pixels, and another one.
-    """
+    """Exact duplicates in a dataset."""
 
     groups_N: Indices
+    """Index of the first image with the same pixels."""
     copies: int
+    """Number of images that duplicate an earlier one."""
     conflicts: int
-    contradictions: tuple[tuple[int, int], ...] = ()
+    """Number of images that duplicate an image of another class."""
+    contradictions: tuple[tuple[int, int], ...]
+    """Pairs of duplicates with different classes: the first with these pixels, and another."""
 
 
 def find_duplicates(images_NHWC: npt.NDArray[np.uint8], labels_N: Indices) -> Duplicates:

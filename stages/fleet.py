@@ -8,8 +8,8 @@ from core.checkpoint import Checkpoint
 from devices.device import Device
 from devices.fleet.joint import Joint
 from devices.fleet.members import Member
-from devices.fleet.networks import collect_networks, evaluate_networks, require_served
-from devices.fleet.result import FleetResult, summary_line
+from devices.fleet.networks import collect_networks, evaluate_networks
+from devices.fleet.result import FleetResult
 from devices.fleet.settings import FleetParams
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
@@ -39,8 +39,7 @@ def fleet(
         for name, device in devices.items()
     ]
     networks = collect_networks(members, settings)
-    require_served(members, networks)
     accuracies = evaluate_networks(networks, supernet, data, settings, checkpoint)
-    joint = Joint.of(members, networks, accuracies, settings.most_lost)
-    print(summary_line(joint))
+    joint = Joint(members, networks, accuracies, settings.most_lost)
+    print(joint.summary())
     return FleetResult(joint)

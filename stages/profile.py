@@ -9,7 +9,7 @@ from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
-from devices.latency.profile_device import profile_device, summary_lines, usable_backend
+from devices.latency.profile_device import check_backend, profile_device, summary_lines
 from devices.latency.settings import ProfileParams
 from devices.measure.target import open_target
 from models.space.space import SearchSpace
@@ -30,12 +30,11 @@ def profile(
         UserError: the model's error exceeds the device's `max_error`.
         MeasurementError: a model cannot be measured.
     """
-    runtime = usable_backend(name, device)
+    check_backend(name, device)
     usable = device_space(space, name, device).space
     check_feasible(usable, name, device, None)
-    target = open_target(name, device)
-    found = profile_device(usable, name, device, runtime, target, settings, params.parent)
-    for line in summary_lines(name, device, found.table):
+    found = profile_device(usable, open_target(name, device), settings, params.parent)
+    for line in summary_lines(device, found.table):
         print(line)
     check_feasible(usable, name, device, found.table)
     return found

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from core.checkpoint import Checkpoint
 from data.dataset import SPLITS, DatasetInfo, read_split
+from data.stream import eval_batches
 from devices.device import Device
+from devices.measure.inference import BATCH
 from devices.measure.reference import read_machine
 from devices.measure.target import open_target
 from devices.quantize.build import build_candidates, choose_candidate
-from devices.quantize.evaluate import evaluate_module
 from devices.quantize.result import QuantizeResult
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.variants import Work
-from devices.runtimes.registry import device_backend
+from models.nets.evaluate import logits
 from models.nets.subnet import Subnet
 
 
@@ -34,15 +35,15 @@ def quantize(
         EquivalenceError: the chosen candidate is not equivalent to the network.
         UserError: no candidate meets the accuracy budget.
     """
-    runtime = device_backend(device)
-    runtime.check(device)
+    target = open_target(name, device)
+    target.backend.check(device)
     clear_folder(out)
     splits = {str(split): read_split(data, split) for split in SPLITS}
-    bits = runtime.weight_bits(read_machine(profile))
-    work = Work(out, runtime, splits, DatasetInfo.read(data), settings, bits)
-    work.logits[None] = evaluate_module(model, splits["test"], work.info).logits_NK
-    built = build_candidates(work, model, device, checkpoint)
-    return choose_candidate(work, built, name, device, open_target(name, device), profile)
+    bits = target.backend.weight_bits(read_machine(profile))
+    work = Work(out, target, splits, DatasetInfo.read(data), settings, bits)
+    work.logits[None] = logits(model.eval(), eval_batches(splits["test"], work.info, BATCH))
+    built = build_candidates(work, model, checkpoint)
+    return choose_candidate(work, built, profile)
 
 
 def clear_folder(folder: Path) -> None:

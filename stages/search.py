@@ -7,16 +7,15 @@ from pathlib import Path
 
 from core.checkpoint import Checkpoint
 from devices.device import Device
-from devices.latency.budgets import predicted_costs, read_latency_table
+from devices.latency.budgets import predicted_costs, print_relaxed_budgets, search_budgets
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
-from devices.latency.search_budgets import print_relaxed_budgets, search_budgets
 from models.nets.supernet import Supernet
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import evaluation
-from models.search.loop import problem_of
-from models.search.problem import bn_indicators
+from models.search.loop import run_search
+from models.search.problem import bn_indicators, problem_of
 from models.search.result import FinishedSearch
-from models.search.run import run_search
 from models.search.settings import SearchParams
 from models.search.start import Start
 from models.space.space import SearchSpace
@@ -30,7 +29,7 @@ def search(
     data: Images,
     space: SearchSpace,
     supernet: Supernet,
-    profile: Path,
+    profile: DeviceProfile,
     start: Path,
     checkpoint: Checkpoint,
 ) -> FinishedSearch:
@@ -39,7 +38,7 @@ def search(
     Raises:
         InfeasibleBudgetError: no architecture meets the budgets.
     """
-    own, table = device_space(space, name, device), read_latency_table(profile)
+    own, table = device_space(space, name, device), profile.table
     for remark in own.remarks:
         print(remark)
     budgets = search_budgets(own.space, name, device, table, settings.latency_margin)

@@ -8,13 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from devices.measure.agent.pack import build_zipapp
 from devices.measure.agent.server import TOKEN_VARIABLE
 from devices.measure.client import AgentClient, Timeouts
 
+ENDLESS = {"blocks": 1000, "calls": 100_000, "max_interval": 1.0, "time_limit_s": 1.0}
+"""A protocol that measures until it is stopped."""
 TOKEN = "a-token-of-the-tests-and-no-secret"
 SOON = Timeouts(request_s=10.0, unreachable_s=0.5, busy_s=30.0, job_s=60.0)
 
@@ -61,3 +67,11 @@ class Agent:
     def running(self) -> str | None:
         running: str | None = self.request("GET", "/health")[1]["running"]
         return running
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"never: {what}")

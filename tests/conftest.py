@@ -32,8 +32,15 @@ def digits(tmp_path: Path) -> Repository:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs every bundle; run the tests of the finished release first."""
+    """Mark as slow what needs every bundle; begin with the files that take longest.
+
+    Two processes share the files, and the last of them should be short.
+    """
+    weights: dict[Path, int] = {}
     for item in items:
-        if "bundles" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "bundles" in fixtures:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
+        weight = 1000 if "finished" in fixtures else item.get_closest_marker("slow") is not None
+        weights[item.path] = weights.get(item.path, 0) + weight
+    items.sort(key=lambda item: weights[item.path], reverse=True)

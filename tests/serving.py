@@ -13,7 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from pathlib import Path
 from rich.console import Console
 from pipelines.run.server import serve_schedule
-serve_schedule(Console(), Path.cwd(), "* * * * *", int(sys.argv[1]), 1)
+serve_schedule(Console(), Path.cwd(), "* * * * * */15", int(sys.argv[1]), 1)
 """
 
 

@@ -82,6 +82,11 @@ class Repository:
         content = YAML(typ="safe").load(self.root / "dvc.lock")
         return dict(content["stages"])
 
+    def lock(self, stages: Mapping[str, Any]) -> None:
+        """Write dvc.lock with these entries."""
+        with (self.root / "dvc.lock").open("w") as file:
+            YAML().dump({"schema": "2.0", "stages": dict(stages)}, file)
+
     def hashes(self) -> dict[str, str]:
         """Hash of every output that DVC recorded, by path."""
         return {o["path"]: o["md5"] for stage in self.locked.values() for o in stage["outs"]}

@@ -15,9 +15,16 @@ from core.files import write_array
 from data.dataset import Augment, DatasetInfo, images_file, labels_file
 from models.search.algorithms import ALGORITHMS
 from models.search.candidates import Candidate, Candidates
+from models.search.problem import Scores
 from models.search.rank.result import Chosen, RankedNetwork, Ranking
 from models.search.settings import SearchParams
 from models.space.architecture import Architecture
+from models.space.distribution import Choices
+
+
+def each(excess: Callable[[Choices], float]) -> Scores:
+    """The excess of many architectures from that of one."""
+    return lambda rows: np.array([excess(tuple(row)) for row in rows.tolist()], dtype=np.float64)
 
 
 def search_params(algorithm: str, usual: Mapping[str, object], **changes: object) -> SearchParams:

@@ -21,13 +21,13 @@ from benchmarks.golden.noise import perturbed, refused
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import table, write_sections
 from benchmarks.quantize.networks import Network, searched
-from bundles.build.bundle import golden_indices
 from bundles.golden import Golden, tolerance_of
 from core.process import prepare_machine
 from data.dataset import Split
 from devices.device import Budget, Device
+from devices.measure.delivered import subsample
 from devices.measure.inference import single_images
-from devices.quantize.evaluate import calibration_images
+from devices.quantize.calibration import calibration_images
 from devices.quantize.static import calibrate, quantize
 from devices.runtimes.onnxruntime.backend import open_reference
 from devices.runtimes.onnxruntime.session import PRECISE_INT8, open_onnx, session_options
@@ -81,8 +81,7 @@ def compare(network: Network, images: Images, count: int, folder: Path) -> list[
 def detect(network: Network, images: Images, golden_images: int, folder: Path) -> list[list[str]]:
     """Shares of layers whose noise golden outputs notice: one row a precision and noise."""
     source, rows = write_float(network, images, folder), []
-    chosen = golden_indices(len(images.test), golden_images)
-    test = Split(images.test.images_NHWC[chosen], images.test.labels_N[chosen])
+    test = subsample(images.test, golden_images)
     inputs = list(single_images(test, images.info))
     files = {"float32": source.read_bytes(), "int8": int8(source, images, "uint8", 8)}
     for precision, model in files.items():

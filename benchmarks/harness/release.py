@@ -15,17 +15,16 @@ from core.checkpoint import Checkpoint
 from core.files import fingerprint
 from core.settings import Params, read_section
 from data.stream import eval_batches
-from devices.fleet.read import pick_device
-from devices.latency.budgets import limits, read_latency_table
+from devices.device import Device
+from devices.latency.budgets import limits, search_budgets
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
-from devices.latency.search_budgets import search_budgets
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import Evaluate, recalibrated_evaluation
-from models.search.loop import problem_of
-from models.search.problem import Problem, bn_indicators
+from models.search.problem import Problem, bn_indicators, problem_of
 from models.search.rank.result import Ranking
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams
@@ -115,8 +114,8 @@ class Release:
     def problem(self) -> Problem:
         """The search problem: the space within the device's budgets."""
         params = self.settings("search", SearchParams)
-        device = pick_device(self.params, self.device)
-        latency = read_latency_table(self.artifacts / "profile" / self.device)
+        device = read_section(self.params, "devices", dict[str, Device])[self.device]
+        latency = DeviceProfile.read(self.artifacts / "profile" / self.device).table
         budgets = search_budgets(self.space, self.device, device, latency, params.latency_margin)
         batch = min(params.batch, len(self.images.val))
         indicators = bn_indicators(self.supernet, self.space)
@@ -128,8 +127,10 @@ class Release:
         Raises:
             ValueError: the device has no latency budget, or was not measured.
         """
-        device = pick_device(self.params, self.device)
-        measured = limits(device, read_latency_table(self.artifacts / "profile" / self.device))
+        device = read_section(self.params, "devices", dict[str, Device])[self.device]
+        measured = limits(
+            device, DeviceProfile.read(self.artifacts / "profile" / self.device).table
+        )
         found = [limit for limit in measured if limit.key == "latency_ms"]
         if not found:
             raise ValueError(

@@ -18,7 +18,7 @@ from devices.device import Activations, Budget, Device, DeviceError
 from devices.measure.inference import Logits, accuracy, single_images
 from devices.measure.interleaved import Protocol
 from devices.measure.target import LocalTarget
-from devices.quantize.evaluate import calibration_images
+from devices.quantize.calibration import calibration_images
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import calibrate, methods_of, quantize
 from devices.runtimes.base import Backend, Built

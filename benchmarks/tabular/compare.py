@@ -17,8 +17,8 @@ from benchmarks.harness.release import search_settings
 from benchmarks.tabular.table import Array, Judge, Table
 from models.search.algorithms import ALGORITHMS
 from models.search.algorithms.parsec import ParsecSettings
-from models.search.loop import one_step, problem_of
-from models.search.problem import Problem
+from models.search.loop import one_step
+from models.search.problem import Problem, problem_of
 from models.search.settings import SearchParams
 from models.space.costs import flops
 from models.space.limits import Limit

@@ -45,6 +45,7 @@ from core.files import json_bytes, write_bytes
 from data.dataset import DatasetInfo, read_split
 from data.stream import normalise
 from devices.device import Device
+from devices.measure.delivered import subsample
 from devices.measure.target import LocalTarget, open_target
 from devices.runtimes.registry import backend
 
@@ -112,9 +113,8 @@ def compute_golden(results: Results, params: BundleParams) -> tuple[Golden, str]
     if target.why_not_run:
         portable = Device(backend="onnxruntime", budget=device.budget, min_accuracy=0)
         target, entry = LocalTarget(results.name, portable), folders.quantize / export.built_from
-    test = read_split(folders.data, "test")
-    chosen = golden_indices(len(test), params.golden_images)
-    images_NHWC = np.asarray(test.images_NHWC[chosen])
+    test = subsample(read_split(folders.data, "test"), params.golden_images)
+    images_NHWC, labels_N = np.asarray(test.images_NHWC), np.asarray(test.labels_N)
     inputs_NCHW = np.ascontiguousarray(normalise(images_NHWC, results.info).numpy())
     outputs_NK = target.outputs(entry, (row[np.newaxis] for row in inputs_NCHW), device.threads)
     tolerance = tolerance_of(
@@ -123,17 +123,10 @@ def compute_golden(results: Results, params: BundleParams) -> tuple[Golden, str]
         export.checks[0].max_difference,
         getattr(params.tolerance, export.precision),
     )
-    labels_N = np.asarray(test.labels_N[chosen])
     golden = Golden(images_NHWC, inputs_NCHW, outputs_NK, labels_N, tolerance)
     emulated = ", emulated" if export.emulated else ""
     machine = target.machine()
     return golden, f"{machine['runtime']} {machine['runtime_version']}{emulated}"
-
-
-def golden_indices(images: int, wanted: int) -> list[int]:
-    """Return the indices of the bundled test images, evenly spaced over the split."""
-    count = min(images, wanted)
-    return [index * images // count for index in range(count)]
 
 
 def metadata_files(info: DatasetInfo) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from bundles.build.results import Results
 from bundles.gate import check_limit
 from bundles.manifest import Content
 from devices.device import CPU, Device
-from devices.quantize.result import QAT, CandidateResult
+from devices.quantize.result import QAT, Candidate
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
@@ -53,7 +53,7 @@ def _unit(device: Device) -> str:
     return f"{device.threads} thread{'s' * (device.threads > 1)} of a processor"
 
 
-def _method(row: CandidateResult) -> str:
+def _method(row: Candidate) -> str:
     """Return how a candidate's scales were computed, with the float layer count if mixed."""
     if row.method == QAT:
         return f"{row.base_method}, fine-tuned".replace("_", " ")

@@ -27,7 +27,7 @@ from core.files import rounded, sha256_file
 from devices.latency.budgets import peak_memory_mb, with_milliseconds
 from devices.latency.cost import predict_ms
 from devices.measure.fingerprint import IDENTITY
-from devices.quantize.result import CandidateResult
+from devices.quantize.result import Candidate
 from models.nets.equivalence import EquivalenceCheck, require_checks
 from models.space.costs import flops, parameters
 
@@ -129,7 +129,7 @@ def _latency(results: Results) -> MeasuredLatency:
     )
 
 
-def _predicted_ms(results: Results, candidate: CandidateResult) -> float | None:
+def _predicted_ms(results: Results, candidate: Candidate) -> float | None:
     """Return the latency predicted for a candidate; None if the model does not cover it.
 
     The latency model covers uniform precisions only, not mixed ones.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from bundles.archive import MALFORMED
 from bundles.build.sbom import listed_hashes, serial_number
-from bundles.golden import LABELS, PREPROCESS, read_labels, read_preprocess
+from bundles.golden import LABELS, PREPROCESS, Preprocess, read_labels
 from bundles.manifest import (
     CARD,
     MANIFEST,
@@ -52,7 +52,7 @@ def _network(bundle: Bundle) -> Iterator[str]:
         return
     if found != (manifest.architecture_id, manifest.architecture_short):
         yield f"its architecture has id {found[0]}, not {manifest.architecture_id} as stated"
-    if shape != read_preprocess(bundle).image_shape:
+    if shape != bundle.read_record(PREPROCESS, Preprocess).image_shape:
         yield f"its network has input shape {shape}, and {PREPROCESS} has another"
     labels = read_labels(bundle)
     if len(set(labels)) != len(labels):

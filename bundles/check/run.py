@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bundles.archive import BundleError
-from bundles.golden import Float32, read_labels, read_preprocess
+from bundles.golden import PREPROCESS, Float32, Preprocess, read_labels
 from bundles.read import Bundle, read_bundle
 from data.images import load_image
 from devices.runtimes.registry import backend, device_backend
@@ -28,7 +28,7 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
         ValueError: an image cannot be read.
     """
     content = read_bundle(bundle)
-    labels, how = read_labels(content), read_preprocess(content)
+    labels, how = read_labels(content), content.read_record(PREPROCESS, Preprocess)
     shape = how.image_shape
     # All images are read first, so that an invalid one fails early.
     inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]

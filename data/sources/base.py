@@ -38,31 +38,25 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """All readable images of a dataset, in a fixed order.
-
-    Attributes:
-        images_NHWC: uint8, C is 1 or 3.
-        labels_N: int64, indices into `classes`.
-        classes: class names.
-        given: masks of the source's own test and validation split, where it has one.
-        checksums: SHA-256 of the raw files, by name.
-        corrupt: names of the unreadable images, sorted.
-        files: file name per image, if each image is one file.
-        bits: significant bits of the 16-bit images; None: there are none.
-        skipped: number of ignored files, by the name that caused it.
-        notes: messages for the user.
-    """
+    """All readable images of a dataset, in a fixed order."""
 
     images_NHWC: npt.NDArray[np.uint8]
     labels_N: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     given: Mapping[SplitName, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """Masks of the source's own test and validation split, where it has one."""
     checksums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the raw files, by name."""
     corrupt: tuple[str, ...] = ()
+    """Names of the unreadable images, sorted."""
     files: tuple[str, ...] = ()
+    """File name per image, if each image is one file."""
     bits: int | None = None
+    """Significant bits of the 16-bit images; None: there are none."""
     skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of ignored files, by the name that caused it."""
     notes: tuple[str, ...] = ()
+    """Messages for the user."""
 
 
 class Source(ABC):

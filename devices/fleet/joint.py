@@ -31,38 +31,31 @@ class Joint:
     """A fleet, its candidate networks, and the smallest set that serves all devices.
 
     Attributes:
-        members: the devices.
+        members: the devices; each allows a network.
         networks: all candidates.
-        accuracies_N: supernet accuracy of each.
-        within_DN: whether a device allows a network.
+        accuracies: supernet accuracy of each.
         most_lost: accuracy that a device may lose by sharing.
-        shared: the smallest set of networks.
     """
 
-    members: tuple[Member, ...]
-    networks: tuple[Architecture, ...]
-    accuracies_N: Floats
-    within_DN: Flags
+    members: Sequence[Member]
+    networks: Sequence[Architecture]
+    accuracies: Sequence[float]
     most_lost: float
-    shared: Assignment
 
-    @classmethod
-    def of(
-        cls,
-        members: Sequence[Member],
-        networks: Sequence[Architecture],
-        accuracies: Sequence[float],
-        most_lost: float,
-    ) -> Joint:
-        """Find the fewest networks that serve all devices.
+    @cached_property
+    def accuracies_N(self) -> Floats:  # noqa: N802
+        """Supernet accuracy of every network."""
+        return np.array(self.accuracies)
 
-        Raises:
-            UserError: a device allows none of the networks.
-        """
-        accuracies_N = np.array(accuracies)
-        within_DN = np.array([[m.allows(network) for network in networks] for m in members])
-        shared = fewest_networks(accuracies_N, within_DN, most_lost)
-        return cls(tuple(members), tuple(networks), accuracies_N, within_DN, most_lost, shared)
+    @cached_property
+    def within_DN(self) -> Flags:  # noqa: N802
+        """Whether a device allows a network."""
+        return np.array([[m.allows(network) for network in self.networks] for m in self.members])
+
+    @cached_property
+    def shared(self) -> Assignment:
+        """The smallest set of networks."""
+        return fewest_networks(self.accuracies_N, self.within_DN, self.most_lost)
 
     @cached_property
     def prices(self) -> dict[int, float]:
@@ -89,6 +82,14 @@ class Joint:
         pairs = zip(self.members, self.shared.of_device, strict=True)
         return [member.name for member, assigned in pairs if assigned == network]
 
+    def summary(self) -> str:
+        """The result in one line."""
+        users = "; ".join(" and ".join(self.users(n)) for n in self.shared.networks)
+        return (
+            f"{len(self.shared.networks)} of {len(self.networks)} networks would serve all devices "
+            f"({users}) and lose at most {max(self.shared.losses):.4f} of supernet accuracy."
+        )
+
     def choice(self, device: int) -> Choice:
         """The shared network assigned to a device, and the reason."""
         network, lost = self.shared.of_device[device], self.shared.losses[device]
@@ -100,7 +101,7 @@ class Joint:
             f"lose {self.most_lost:g} of supernet accuracy by that; this one loses {lost:.4f} "
             f"against the best of {len(self.networks)} networks within its budgets"
         )
-        return Choice(self.networks[network], reason, float(self.accuracies_N[network]))
+        return Choice.of(self.networks[network], reason, self.accuracies[network])
 
     def record(self) -> FleetRecord:
         """The content of `fleet.json`."""
@@ -132,7 +133,7 @@ class Joint:
             architecture=network,
             architecture_id=network.id,
             short=network.short(),
-            supernet_accuracy=rounded(self.accuracies_N[number]),
+            supernet_accuracy=rounded(self.accuracies[number]),
             ranked_by=tuple(m.name for m in self.members if network in m.ranked),
             costs={member.name: member.costs(network) for member in self.members},
             within={

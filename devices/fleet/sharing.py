@@ -13,8 +13,6 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_matrix
 
-from core.errors import UserError
-
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -55,17 +53,11 @@ def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) ->
 
     Args:
         accuracies_N: accuracy per network, fractions.
-        within_DN: whether a network meets all budgets of a device.
+        within_DN: whether a network meets all budgets of a device; one does for every device.
         most_lost: largest allowed accuracy loss per device, relative to the best network within
             its budgets.
-
-    Raises:
-        UserError: a device has no network within its budgets.
     """
     devices, networks = within_DN.shape
-    alone = np.flatnonzero(~within_DN.any(1)).tolist()
-    if alone:
-        raise UserError(f"no network meets the budgets of devices number {alone}.")
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
     losses_DN = best_D[:, None] - accuracies_N
     pairs = np.argwhere(within_DN & (losses_DN <= most_lost + 1e-12))
@@ -83,13 +75,7 @@ def least_losses(accuracies_N: Floats, within_DN: Flags) -> dict[int, float]:
     """Per number of networks, the smallest possible maximum accuracy loss of a device.
 
     From the smallest feasible number of networks to the smallest number without any loss.
-
-    Args:
-        accuracies_N: accuracy per network, fractions.
-        within_DN: whether a network meets all budgets of a device.
-
-    Raises:
-        UserError: a device has no network within its budgets.
+    Arguments as of `fewest_networks`.
     """
     fewest = len(fewest_networks(accuracies_N, within_DN, np.inf).networks)
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)

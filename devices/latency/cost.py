@@ -20,24 +20,23 @@ from models.space.stage_features import StageFeatureTables, stage_features
 
 @dataclass(frozen=True)
 class RegressionCost(Cost):
-    """Milliseconds of a network from its features; `of_block` only estimates a block's share."""
+    """Milliseconds of a network from its features; `of_block` only estimates a block's share.
+
+    A block that was not measured is an error here, too.
+    """
 
     _: KW_ONLY
     latency: LatencyTable
     precision: str
 
     def __call__(self, architecture: Architecture) -> float:
-        """The cost of one architecture; a block that was not measured is an error here, too."""
+        """The cost of one architecture."""
         super().__call__(architecture)
         features = stage_features(architecture, self.latency.stages)
         return float(self.latency.regress(features, self.precision))
 
     def table(self, space: SearchSpace) -> CostTable:
-        """The cost of many architectures of a space at once, equal to that of each one.
-
-        Raises:
-            UserError: a block of the space was not measured.
-        """
+        """The cost of many architectures of a space at once, equal to that of each one."""
         super().table(space)
         tables = StageFeatureTables(space)
 

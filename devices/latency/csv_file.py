@@ -13,15 +13,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.settings import nearest
-from devices.latency.networks import network_key
-from devices.latency.profiling import FLOAT32, Milliseconds, Plan
+from devices.latency.plan import Plan
+from devices.latency.table import FLOAT32, network_key
 
 COLUMNS = ("kind", "key", "precision", "file", "ms", "low_ms", "high_ms", "spread")
 REFERENCE_KEY = "reference"
@@ -37,12 +37,12 @@ class Imported:
     """The content of a complete table.
 
     Attributes:
-        found: milliseconds of blocks and networks.
+        found_ms: milliseconds of blocks by key, and of networks by `network_key`.
         precisions: in which whole networks were measured, float32 first; empty: only blocks.
         machine: what it was measured on, if given.
     """
 
-    found: Milliseconds
+    found_ms: Mapping[str, float]
     precisions: tuple[str, ...]
     machine: dict[str, Any] | None
 
@@ -57,10 +57,11 @@ def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
     """
     rows = [("reference", REFERENCE_KEY, FLOAT32, files[REFERENCE_KEY])]
     rows += [("block", key, FLOAT32, files[key]) for key in plan.blocks]
-    for precision in plan.precisions:
-        for architecture in plan.networks:
-            file = files[network_key(architecture, precision)]
-            rows.append(("network", architecture.id, precision, file))
+    rows += [
+        ("network", architecture.id, precision, files[network_key(architecture, precision)])
+        for precision in plan.precisions
+        for architecture in plan.networks
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -70,17 +71,33 @@ def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
 
 
 def read_table(path: Path, plan: Plan) -> Imported:
-    """Read and validate a filled table.
-
-    Args:
-        path: the CSV file.
-        plan: what it has to contain.
+    """Read and validate a filled table, which has to contain what the plan says.
 
     Raises:
         UserError: something is wrong or missing; all problems are listed.
     """
     lines = _lines(path)
-    remarks = [line for line in lines if line.startswith("#")]
+    found_ms, problems = _read_rows(path, lines, plan)
+    precisions = tuple(p for p in plan.precisions if found_ms.keys() & _networks(plan, p).keys())
+    problems += _missing(plan, precisions, found_ms)
+    machine = None
+    try:
+        machine = _machine(lines)
+    except (ValueError, TypeError) as error:
+        problems.append(f"the remark '{_MACHINE}' does not hold a JSON object: {error}")
+    if problems:
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        listed = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
+        raise UserError(f"{path} cannot be imported, and nothing was replaced:\n{listed}{more}")
+    return Imported(found_ms, precisions, machine)
+
+
+def _read_rows(path: Path, lines: Sequence[str], plan: Plan) -> tuple[dict[str, float], list[str]]:
+    """Milliseconds by key, and what is wrong with the other rows.
+
+    Raises:
+        UserError: a column is missing.
+    """
     reader = csv.DictReader(line for line in lines if line.strip() and not line.startswith("#"))
     columns = [name.strip() for name in reader.fieldnames or ()]
     lacking = [name for name in _NEEDED if name not in columns]
@@ -91,90 +108,59 @@ def read_table(path: Path, plan: Plan) -> Imported:
             "netwright profile NAME --export-models FOLDER writes a table to fill in."
         )
     reader.fieldnames = columns
-    reading = _Reading(plan)
+    found_ms: dict[str, float] = {}
+    problems = []
     for number, row in enumerate(reader, start=1):
-        reading.take(number, row)
-    reading.check_complete()
-    problems = [*reading.problems, *_machine_problems(remarks)]
-    if problems:
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        listed = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-        raise UserError(f"{path} cannot be imported, and nothing was replaced:\n{listed}{more}")
-    precisions = tuple(p for p in plan.precisions if reading.measured_in(p))
-    return Imported(Milliseconds(reading.blocks, reading.networks), precisions, _machine(remarks))
-
-
-@dataclass
-class _Reading:
-    """Rows read so far, and their problems."""
-
-    plan: Plan
-    blocks: dict[str, float] = field(default_factory=dict)
-    networks: dict[str, float] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._ids = {architecture.id: architecture for architecture in self.plan.networks}
-
-    def take(self, number: int, row: Mapping[str, str | None]) -> None:
-        """Read one row; an empty `ms` counts as a missing row."""
         kind, key, precision, text = ((row.get(name) or "").strip() for name in _NEEDED)
-        if kind == "reference" or not text:
-            return
-        where = f"row {number} ({kind} '{key}' in {precision})"
-        try:
-            ms = float(text)
-        except ValueError:
-            ms = math.nan
-        if not 0 < ms < _SLOWEST_MS:  # also rejects NaN
-            self.problems.append(
-                f"{where}: ms is {text!r}, and must be a number between 0 and {_SLOWEST_MS:g}"
-            )
-            return
-        if kind == "block":
-            if precision != FLOAT32:
-                self.problems.append(f"{where}: blocks are only measured in {FLOAT32}")
-            elif key not in self.plan.blocks:
-                self.problems.append(f"{where}: the space has no such block")
-            else:
-                self._put(self.blocks, key, ms, where)
-        elif kind == "network":
-            if precision not in self.plan.precisions:
-                known = ", ".join(self.plan.precisions)
-                self.problems.append(f"{where}: the device's precisions are {known}")
-            elif key not in self._ids:
-                self.problems.append(f"{where}: not one of the requested networks")
-            else:
-                self._put(self.networks, network_key(self._ids[key], precision), ms, where)
+        if kind == "reference" or not text:  # an empty `ms` counts as a missing row
+            continue
+        place = key if kind == "block" else f"{precision}-{key}"
+        why = _row_problem(plan, kind, key, precision, text)
+        if why is None and place in found_ms:
+            why = "listed twice"
+        if why is None:
+            found_ms[place] = float(text)
         else:
-            kinds = ("reference", "block", "network")
-            self.problems.append(f"{where}: kind is {kind!r}.{nearest(kind, kinds)}")
+            problems.append(f"row {number} ({kind} '{key}' in {precision}): {why}")
+    return found_ms, problems
 
-    def _put(self, table: dict[str, float], key: str, ms: float, where: str) -> None:
-        if key in table:
-            self.problems.append(f"{where}: listed twice")
-        table[key] = ms
 
-    def measured_in(self, precision: str) -> bool:
-        """Whether any whole network was measured in a precision."""
-        return any(network_key(a, precision) in self.networks for a in self.plan.networks)
+def _row_problem(plan: Plan, kind: str, key: str, precision: str, text: str) -> str | None:
+    """What is wrong with one row; None if nothing is."""
+    try:
+        ms = float(text)
+    except ValueError:
+        ms = math.nan
+    if not 0 < ms < _SLOWEST_MS:  # also rejects NaN
+        return f"ms is {text!r}, and must be a number between 0 and {_SLOWEST_MS:g}"
+    if kind == "block":
+        if precision != FLOAT32:
+            return f"blocks are only measured in {FLOAT32}"
+        return None if key in plan.blocks else "the space has no such block"
+    if kind == "network":
+        if precision not in plan.precisions:
+            return f"the device's precisions are {', '.join(plan.precisions)}"
+        known = key in {architecture.id for architecture in plan.networks}
+        return None if known else "not one of the requested networks"
+    return f"kind is {kind!r}.{nearest(kind, ('reference', 'block', 'network'))}"
 
-    def check_complete(self) -> None:
-        """Report missing rows."""
-        self._missing("block", [key for key in self.plan.blocks if key not in self.blocks])
-        for precision in self.plan.precisions:
-            if self.measured_in(precision):
-                gone = [a.id for a in self.plan.networks
-                        if network_key(a, precision) not in self.networks]  # fmt: skip
-                self._missing(f"{precision} network", gone)
-        if self.networks and not self.measured_in(FLOAT32):
-            self.problems.append(f"whole networks were measured, but none in {FLOAT32}")
 
-    def _missing(self, what: str, keys: Sequence[str]) -> None:
-        if keys:
-            named = ", ".join(f"'{key}'" for key in keys[:3])
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            self.problems.append(f"{len(keys)} {what}(s) without milliseconds: {named}{more}")
+def _networks(plan: Plan, precision: str) -> dict[str, str]:
+    """Ids of the networks to measure, by `network_key`."""
+    return {network_key(a, precision): a.id for a in plan.networks}
+
+
+def _missing(plan: Plan, precisions: Sequence[str], found_ms: Mapping[str, float]) -> Iterator[str]:
+    """Problems of what is not in the table, given in which precisions it has networks."""
+    wanted = {"block": {key: key for key in plan.blocks}}
+    wanted |= {f"{precision} network": _networks(plan, precision) for precision in precisions}
+    for what, names in wanted.items():
+        gone = [f"'{name}'" for key, name in names.items() if key not in found_ms]
+        if gone:
+            more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+            yield f"{len(gone)} {what}(s) without milliseconds: {', '.join(gone[:3])}{more}"
+    if precisions and FLOAT32 not in precisions:
+        yield f"whole networks were measured, but none in {FLOAT32}"
 
 
 def _lines(path: Path) -> list[str]:
@@ -186,16 +172,8 @@ def _lines(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read as a text file: {error}") from error
 
 
-def _machine(remarks: Sequence[str]) -> dict[str, Any] | None:
-    for line in remarks:
+def _machine(lines: Sequence[str]) -> dict[str, Any] | None:
+    for line in lines:
         if line.startswith(_MACHINE):
             return dict(json.loads(line.removeprefix(_MACHINE)))
     return None
-
-
-def _machine_problems(remarks: Sequence[str]) -> list[str]:
-    try:
-        _machine(remarks)
-    except (ValueError, TypeError) as error:
-        return [f"the remark '{_MACHINE}' does not hold a JSON object: {error}"]
-    return []

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.files import read_json, write_bytes, write_json
-from devices.latency.picture import draw_held_out
+from core.files import atomic_path, read_json, write_bytes, write_json
 from devices.latency.table import LatencyTable
 from devices.measure.reference import LATENCY, REFERENCE
 
@@ -70,3 +69,38 @@ def _recorded() -> list[str]:
     """Names of the fields that are keys of the file."""
     others = {"table", "reference_onnx"}
     return [row.name for row in fields(DeviceProfile) if row.name not in others]
+
+
+def draw_held_out(table: LatencyTable, path: Path) -> None:
+    """Plot predicted against measured milliseconds of held-out networks, by precision.
+
+    Equal tables give equal bytes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    values = [value for error in table.error.values() for pair in error.pairs for value in pair]
+    low, high = min(values) * 0.9, max(values) * 1.1
+    axes.plot([low, high], [low, high], color="0.6", linewidth=1)
+    axes.fill_between(
+        [low, high], [low * 0.9, high * 0.9], [low * 1.1, high * 1.1], color="0.92", label="±10%"
+    )
+    for precision, error in table.error.items():
+        predicted, measured = zip(*error.pairs, strict=True)
+        model = "blocks" if table.additive(precision) else "regression"
+        label = f"{precision}: {error.mean:.1%} mean error ({model})"
+        axes.scatter(measured, predicted, s=24, label=label, zorder=3)
+    axes.set(
+        xlim=(low, high),
+        ylim=(low, high),
+        xlabel="measured, ms per image",
+        ylabel="predicted, ms per image",
+        title=f"{table.device} ({table.backend}): held-out networks",
+    )
+    axes.legend()
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        # The default metadata contains matplotlib's version.
+        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -62,11 +62,6 @@ def device_space(space: SearchSpace, name: str, device: Device) -> DeviceSpace:
     lose accuracy or speed in int8 are excluded, unless `allow` names them. With `auto` and float32
     available the space stays whole: precision is selected later from measurements.
 
-    Args:
-        space: the whole space, which the supernet holds.
-        name: the device's name, for messages.
-        device: its settings.
-
     Raises:
         DeviceError: `allow` has a wrong name, or a stage of the space would have no operator left.
     """

@@ -8,20 +8,17 @@ from pathlib import Path
 
 from devices.device import Device, DeviceError
 from devices.latency.budgets import limits, search_precision
-from devices.latency.networks import write_lower, write_network
+from devices.latency.networks import write_network_in
 from devices.latency.table import LatencyTable
 from devices.measure.client import Timeouts
 from devices.measure.interleaved import Measurement, Protocol
 from devices.measure.target import open_target
 from devices.runtimes.registry import backend
-from models.space.architecture import Architecture
 from models.space.costs import block_flops
-from models.space.limits import InfeasibleBudgetError, require_feasible
+from models.space.limits import require_feasible
 from models.space.space import SearchSpace
 
 _QUICK = Protocol(blocks=9, calls=20)
-_FLOAT32 = "float32"
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,8 @@ class Ends:
         """Milliseconds per image of the largest network."""
         return self.smallest.reference_ms
 
-    def least(self, key: str) -> tuple[float, Interval]:
-        """The smallest network's latency in a budget's unit, with its 95% interval.
-
-        Args:
-            key: the unit: `latency_ms` or `latency_share`.
-        """
+    def least(self, key: str) -> tuple[float, tuple[float, float]]:
+        """The smallest network's `latency_ms` or `latency_share`, with its 95% interval."""
         if key == "latency_ms":
             return self.smallest.ms, self.smallest.interval
         low, high = self.smallest.interval
@@ -52,21 +45,17 @@ class Ends:
 
 
 def check_feasible(
-    space: SearchSpace, device_name: str, device: Device, table: LatencyTable | None
+    space: SearchSpace, name: str, device: Device, table: LatencyTable | None
 ) -> None:
     """Raise if no architecture of the space meets the device's budget.
 
-    Args:
-        space: the search space.
-        device_name: for the message.
-        device: its settings, with the budget.
-        table: its latency model; None skips the latency budget.
+    Without a latency table the latency budget is skipped.
 
     Raises:
         InfeasibleBudgetError: the message names the closest feasible budget and the fix.
     """
-    known = table or LatencyTable.unmeasured(device_name, device.backend)
-    require_feasible(space, device_name, limits(device, known))
+    known = table or LatencyTable.unmeasured(name, device.backend)
+    require_feasible(space, name, limits(device, known))
 
 
 def measure_ends(
@@ -84,24 +73,13 @@ def measure_ends(
     target = open_target(name, device, patience)
     if target.why_not_measured:
         raise DeviceError(target.why_not_measured)
+    runtime, precision = backend(device.backend), search_precision(device)
     with tempfile.TemporaryDirectory() as folder:
         smallest, largest = (
-            _write(space.extreme(block_flops, largest=end), device, Path(folder), word)
-            for end, word in ((False, "smallest"), (True, "largest"))
+            write_network_in(
+                precision, space.extreme(block_flops, largest=end), Path(folder), runtime, seed=0
+            )
+            for end in (False, True)
         )
         found = target.measure({"smallest": smallest}, largest, _QUICK)
     return Ends(found["smallest"])
-
-
-def _write(network: Architecture, device: Device, folder: Path, word: str) -> Path:
-    """Write a network in the search precision."""
-    file, precision = folder / f"{word}.onnx", search_precision(device)
-    write_network(network, file, seed=0)
-    if precision == _FLOAT32:
-        return file
-    lower = folder / f"{word}-{precision}.onnx"
-    write_lower(file, lower, precision, backend(device.backend), seed=0)
-    return lower
-
-
-__all__ = ["Ends", "InfeasibleBudgetError", "check_feasible", "measure_ends"]

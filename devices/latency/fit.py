@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from devices.latency.regression import fit_regression
 from devices.latency.table import Choice, Correction, HeldOut, LatencyTable, Model
@@ -52,7 +51,7 @@ def fit(
         backend: name of the runtime.
         block_ms: milliseconds of every block, measured alone in float32.
         block_macs: multiply-accumulates of the same blocks.
-        networks: at least two, measured in the precisions to fit, in order of size. Without
+        networks: at least two, in order of size; their first one's precisions are fitted. Without
             features, only the sum of blocks is fitted.
         held_out: other networks, measured in the same precisions.
         stages: layers per stage, for the features.
@@ -76,20 +75,15 @@ def build_additive_table(
 
 def evaluate(table: LatencyTable, networks: Networks, precision: str) -> HeldOut:
     """Compare predictions with measurements."""
+    predicted = (table.predict(n.block_keys, precision, n.features) for n in networks)
     pairs = tuple(
-        (
-            round(table.predict(n.block_keys, precision, n.features), _DIGITS),
-            round(n.ms[precision], _DIGITS),
-        )
-        for n in networks
+        (round(ms, _DIGITS), round(network.ms[precision], _DIGITS))
+        for ms, network in zip(predicted, networks, strict=True)
     )
     off = np.array([abs(predicted - measured) / measured for predicted, measured in pairs])
-    return HeldOut(
-        round(float(off.mean()), _DIGITS),
-        round(float((off <= 0.05).mean()), _DIGITS),
-        round(float((off <= 0.10).mean()), _DIGITS),
-        pairs,
-    )
+    shares = off.mean(), (off <= 0.05).mean(), (off <= 0.10).mean()
+    mean, within_5, within_10 = (round(float(share), _DIGITS) for share in shares)
+    return HeldOut(mean, within_5, within_10, pairs)
 
 
 def _fit_models(bare: LatencyTable, networks: Networks, precisions: Sequence[str]) -> LatencyTable:
@@ -169,23 +163,11 @@ def _fit_one(
     residual_N = 1.0 - scaled_NF @ plain_F
     gram_FF = scaled_NF.T @ scaled_NF / len(networks) + _RIDGE * np.eye(len(size_F))
     change_F = np.linalg.solve(gram_FF, scaled_NF.T @ residual_N / len(networks))
-    scale, per_mega_mac, per_block, constant = (plain_F + change_F) / size_F
-    return Correction(
-        round(float(scale), 9),
-        round(float(per_mega_mac), 9),
-        round(float(per_block), 9),
-        round(float(constant), 9),
-    )
+    return Correction(*(round(float(value), 9) for value in (plain_F + change_F) / size_F))
 
 
 def _features(
     keys: Sequence[str], block_ms: Mapping[str, float], block_macs: Mapping[str, int]
-) -> npt.NDArray[np.float64]:
-    return np.array(
-        [
-            sum(block_ms[key] for key in keys),
-            sum(block_macs[key] for key in keys) / 1e6,
-            len(keys),
-            1.0,
-        ]
-    )
+) -> list[float]:
+    mega_macs = sum(block_macs[key] for key in keys) / 1e6
+    return [sum(block_ms[key] for key in keys), mega_macs, len(keys), 1.0]

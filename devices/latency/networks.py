@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from devices.latency.table import FLOAT32, network_key
 from devices.quantize.static import quantize_static, to_float16
 from devices.runtimes.base import Backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import PlainBlock, Subnet
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 
 _CALIBRATION_IMAGES = 2
 _ATTEMPTS = 100
@@ -65,11 +67,6 @@ def split_networks(
     return fitted, tuple(networks[i] for i in sorted(chosen))
 
 
-def network_key(architecture: Architecture, precision: str) -> str:
-    """Key of a network in a precision."""
-    return f"{precision}-{architecture.id}"
-
-
 def write_block(block: Block, file: Path, seed: int) -> None:
     """Export one block with random weights."""
     torch.manual_seed(seed)
@@ -83,15 +80,26 @@ def write_network(architecture: Architecture, file: Path, seed: int) -> None:
     file.write_bytes(to_onnx(Subnet(architecture), architecture.image_shape))
 
 
-def write_lower(network: Path, file: Path, precision: str, runtime: Backend, seed: int) -> None:
-    """Convert an exported network to a lower precision, calibrated on random images."""
-    if precision == "float16":
-        to_float16(network, file)
-        return
-    import onnx
+def write_network_in(
+    precision: str, architecture: Architecture, folder: Path, runtime: Backend, seed: int
+) -> Path:
+    """Export a network in a precision, calibrated on random images; returns the file.
 
-    shape = onnx.load(network).graph.input[0].type.tensor_type.shape
-    shape_1CHW = [axis.dim_value for axis in shape.dim]
-    rng = np.random.default_rng(seed)
-    images = (rng.normal(size=shape_1CHW).astype(np.float32) for _ in range(_CALIBRATION_IMAGES))
-    quantize_static(network, file, images, runtime.activations)
+    A lower precision is converted from the network's float32 file, which is written if missing.
+    """
+    float32 = folder / f"{network_key(architecture, FLOAT32)}.onnx"
+    if not float32.is_file():
+        write_network(architecture, float32, seed)
+    if precision == FLOAT32:
+        return float32
+    file = folder / f"{network_key(architecture, precision)}.onnx"
+    if precision == "float16":
+        to_float16(float32, file)
+    else:
+        shape_1CHW = (1, *architecture.image_shape)
+        rng = np.random.default_rng(seed)
+        images = (
+            rng.normal(size=shape_1CHW).astype(np.float32) for _ in range(_CALIBRATION_IMAGES)
+        )
+        quantize_static(float32, file, images, runtime.activations)
+    return file

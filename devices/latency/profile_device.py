@@ -6,60 +6,47 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from core.files import rounded
 from core.progress import Progress, count_steps
 from devices.device import Device, DeviceError
-from devices.latency.budgets import latency_budget
+from devices.latency.budgets import latency_budget, with_largest
 from devices.latency.device_profile import DeviceProfile
-from devices.latency.networks import write_lower, write_network
+from devices.latency.networks import write_network_in
 from devices.latency.offline import check_unchanged, import_table
-from devices.latency.profiling import FLOAT32, profile, steps
+from devices.latency.plan import Plan
 from devices.latency.settings import ProfileParams
-from devices.latency.table import LatencyTable
+from devices.latency.table import FLOAT32, LatencyTable
 from devices.measure.interleaved import Measurement
 from devices.measure.reference import REFERENCE
 from devices.measure.target import Target
-from devices.runtimes.base import Backend
 from devices.runtimes.registry import backend
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 
 
-def usable_backend(name: str, device: Device) -> Backend:
-    """The device's backend, after checking the device's settings.
+def check_backend(name: str, device: Device) -> None:
+    """Check the device's settings by its backend.
 
     Raises:
         DeviceError: a setting is invalid; the message has the full key.
     """
     try:
-        runtime = backend(device.backend)
-        runtime.check(device)
+        backend(device.backend).check(device)
     except DeviceError as error:
         raise DeviceError(f"devices.{name}.{error}") from error
-    return runtime
 
 
 def profile_device(
-    space: SearchSpace,
-    name: str,
-    device: Device,
-    runtime: Backend,
-    target: Target,
-    params: ProfileParams,
-    root: Path,
+    space: SearchSpace, target: Target, params: ProfileParams, root: Path
 ) -> DeviceProfile:
     """Return the device's latency model.
 
     Args:
         space: the search space, within the device's operators.
-        name: the device's name.
-        device: its settings.
-        runtime: its backend.
-        target: where it is measured.
+        target: the device, and where it is measured.
         params: measurement settings.
         root: folder that an imported table's path is relative to.
 
@@ -68,19 +55,19 @@ def profile_device(
         DeviceError: the runtime cannot build the space's largest network.
         MeasurementError: a model cannot be measured.
     """
+    name, device = target.name, target.device
     if device.table is not None:
-        check_unchanged(name, device, root / device.table.file)
-        table, imported = import_table(
-            space, name, device, runtime, params, root / device.table.file
-        )
+        file = root / device.table.file
+        check_unchanged(name, device, file)
+        table, machine = import_table(space, name, device, params, file)
         print(f"{name}: {len(table.block_ms)} blocks from {device.table.file}")
-        found = DeviceProfile(table, imported=device.table.model_dump(), machine=imported.machine)
+        found = DeviceProfile(table, imported=device.table.model_dump(), machine=machine)
     elif target.why_not_measured:
-        try_build(space, device, runtime)
+        try_build(space, target)
         print(f"{name} is not measured: {target.why_not_measured}")
-        found = DeviceProfile(LatencyTable.unmeasured(name, runtime.name))
+        found = DeviceProfile(LatencyTable.unmeasured(name, device.backend))
     else:
-        found = measure_device(space, name, device, runtime, target, params)
+        found = measure_device(space, target, params)
         found.table.check_error(device.max_error)
     return replace(
         found,
@@ -89,62 +76,60 @@ def profile_device(
     )
 
 
-def try_build(space: SearchSpace, device: Device, runtime: Backend) -> None:
+def try_build(space: SearchSpace, target: Target) -> None:
     """Build the space's largest network, to find runtime errors before training.
 
     Raises:
         DeviceError: the runtime cannot build it; the message includes the runtime's error.
     """
+    device, runtime = target.device, target.backend
+    precision = FLOAT32 if device.precision == "auto" else device.precision
+    largest = space.extreme(block_flops, largest=True)
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        network = work / "largest.onnx"
-        write_network(space.extreme(block_flops, largest=True), network, seed=0)
-        precision = FLOAT32 if device.precision == "auto" else device.precision
-        if precision != FLOAT32:
-            write_lower(network, work / f"{precision}.onnx", precision, runtime, seed=0)
-            network = work / f"{precision}.onnx"
-        runtime.build(network, precision, work, device)
+        network = write_network_in(precision, largest, Path(folder), runtime, seed=0)
+        runtime.build(network, precision, Path(folder), device)
 
 
-def measure_device(
-    space: SearchSpace,
-    name: str,
-    device: Device,
-    runtime: Backend,
-    target: Target,
-    params: ProfileParams,
-) -> DeviceProfile:
-    """Measure the device, with progress on the terminal; arguments as of `profile_device`."""
-    before = target.machine()  # fails early if an agent does not answer
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Progress("profile", steps(space, device, runtime, params)) as progress,
-    ):
-        table, reference_ms, found = profile(
-            space, name, device, runtime, target, params, Path(folder), count_steps(progress)
+def measure_device(space: SearchSpace, target: Target, params: ProfileParams) -> DeviceProfile:
+    """Measure every block and some whole networks, and fit the device's latency model.
+
+    Raises:
+        MeasurementError: a model cannot be measured.
+    """
+    machine = target.machine()  # fails early if an agent does not answer
+    plan = Plan.of(space, target.device, params)
+    with tempfile.TemporaryDirectory() as folder, Progress("profile", plan.steps) as progress:
+        reference, on_done = Path(folder) / REFERENCE, count_steps(progress)
+        blocks, networks = plan.write_models(target.backend, Path(folder), on_done)
+        block_rows = target.measure(blocks, reference, params.protocol, on_done)
+        expected_ms = next(row.reference_ms for row in block_rows.values())
+        network_rows = target.measure(
+            networks, reference, params.network_protocol, on_done, expected_ms
         )
-        reference = (Path(folder) / REFERENCE).read_bytes()
-    print(interval_line(name, found, params.max_interval))
+        reference_onnx = reference.read_bytes()
+    # Normalise both to the reference latency of the second measurement, which is the longer one.
+    reference_ms = next(row.reference_ms for row in network_rows.values())
+    found = {key: row.rescale(reference_ms) for key, row in block_rows.items()} | network_rows
+    table = plan.fit(target.name, target.backend, {key: row.ms for key, row in found.items()})
+    print(interval_line(target.name, found, params.max_interval))
     return DeviceProfile(
-        table,
-        machine=before,
+        with_largest(table, space, target.device, found),
+        machine=machine,
         protocol=params.model_dump(mode="json"),
         reference=space.extreme(block_flops).to_json(),
         reference_ms=rounded(reference_ms),
-        measurements={key: measurement_json(row) for key, row in found.items()},
-        reference_onnx=reference,
+        measurements={
+            key: {
+                "ms": rounded(row.ms),
+                "interval": [rounded(ms) for ms in row.interval],
+                "spread": rounded(row.spread),
+                "blocks": row.blocks,
+                "undisturbed": rounded(row.undisturbed),
+            }
+            for key, row in found.items()
+        },
+        reference_onnx=reference_onnx,
     )
-
-
-def measurement_json(row: Measurement) -> dict[str, Any]:
-    """JSON values of a measurement."""
-    return {
-        "ms": rounded(row.ms),
-        "interval": [rounded(ms) for ms in row.interval],
-        "spread": rounded(row.spread),
-        "blocks": row.blocks,
-        "undisturbed": rounded(row.undisturbed),
-    }
 
 
 def interval_line(name: str, found: Mapping[str, Measurement], max_interval: float) -> str:
@@ -159,8 +144,9 @@ def interval_line(name: str, found: Mapping[str, Measurement], max_interval: flo
     )
 
 
-def summary_lines(name: str, device: Device, table: LatencyTable) -> Iterator[str]:
+def summary_lines(device: Device, table: LatencyTable) -> Iterator[str]:
     """Sentences on the latency model's kind and error, and on the latency share."""
+    name = table.device
     for precision, error in table.error.items():
         model = "sum of blocks" if table.additive(precision) else "regression on stage features"
         yield (

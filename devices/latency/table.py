@@ -15,13 +15,22 @@ its error on held-out networks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import UserError
-from devices.latency.regression import Coefficient, Regression
+from devices.latency.regression import Regression
+from models.space.architecture import Architecture
 
 Model = Literal["blocks", "regression"]
+FLOAT32: Final = "float32"
+
+
+def network_key(architecture: Architecture, precision: str) -> str:
+    """Key of a measured network in a precision."""
+    return f"{precision}-{architecture.id}"
 
 
 @dataclass(frozen=True)
@@ -124,16 +133,12 @@ class LatencyTable:
         precision: str = "float32",
         features: Mapping[str, float] | None = None,
     ) -> float:
-        """Predict the milliseconds per image of a network at batch 1.
+        """Predict the milliseconds per image of a network at batch 1, from its blocks' keys.
 
-        Args:
-            block_keys: keys of the network's blocks.
-            precision: precision of the network.
-            features: features of the network; required if the model is not `additive`.
+        Features are required if the model is not `additive`.
 
         Raises:
-            UserError: a block was not profiled on this device.
-            UserError: the precision was not profiled, or features are missing.
+            UserError: a block or the precision was not profiled, or features are missing.
         """
         blocks = sum(self.block_cost(key, precision) for key in block_keys)
         if self.additive(precision):
@@ -157,8 +162,7 @@ class LatencyTable:
         If the model is not `additive`, this is only an estimate.
 
         Raises:
-            UserError: the block was not profiled on this device.
-            UserError: the precision was not profiled.
+            UserError: the block or the precision was not profiled.
         """
         correction = self.correction(precision)
         if key not in self.block_ms:
@@ -194,29 +198,13 @@ class LatencyTable:
         Raises:
             UserError: a key is missing.
         """
+        names = {row.name for row in fields(cls)} & content.keys()
         try:
             if not content["measured"]:
                 return cls.unmeasured(content.get("device", ""), content.get("backend", ""))
-            corrections = {p: Correction(**row) for p, row in content["corrections"].items()}
-            error = {
-                p: HeldOut(**(row | {"pairs": tuple((a, b) for a, b in row["pairs"])}))
-                for p, row in content["error"].items()
-            }
-            return cls(
-                content["device"],
-                content["backend"],
-                dict(content["block_ms"]),
-                dict(content["block_macs"]),
-                corrections,
-                error,
-                {p: _regression(row) for p, row in content["regressions"].items()},
-                {p: Choice(**row) for p, row in content["choices"].items()},
-                tuple(content["stages"]),
-                content.get("largest_ms"),
-                _interval(content.get("largest_interval")),
-            )
-        except (KeyError, TypeError) as problem:
-            raise UserError(f"not a latency table: {problem!r}. Profile again.") from problem
+            return TypeAdapter(cls).validate_python({name: content[name] for name in names})
+        except (KeyError, ValidationError) as problem:
+            raise UserError(f"not a latency table: {problem}. Profile again.") from problem
 
     @classmethod
     def unmeasured(cls, device: str, backend: str) -> LatencyTable:
@@ -253,12 +241,3 @@ class LatencyTable:
             known = ", ".join(self.corrections)
             raise UserError(f"'{self.device}' was not profiled in {precision}; only in {known}.")
         return self.corrections[precision]
-
-
-def _interval(row: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if row is None else (row[0], row[1])
-
-
-def _regression(row: Mapping[str, Any]) -> Regression:
-    coefficients = {name: Coefficient(**c) for name, c in row["coefficients"].items()}
-    return Regression(row["ms"], row["penalty"], coefficients)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import UserError
+from data.dataset import DatasetInfo, Split
+from data.stream import normalise
 from devices.runtimes.onnxruntime.session import open_onnx, session_options
 
 Method = Literal["minmax", "percentile", "entropy"]
@@ -40,6 +42,15 @@ _IMAGES_AT_ONCE = 32
 _ABSORBED = ("Relu", "Clip")
 
 
+def calibration_images(
+    split: Split, info: DatasetInfo, count: int, rng: np.random.Generator
+) -> Iterator[Images]:
+    """Yield `count` random training images (or all if fewer), normalised, each (1, C, H, W)."""
+    chosen = np.sort(rng.permutation(len(split))[:count])
+    images_NCHW = normalise(np.asarray(split.images_NHWC[chosen]), info)
+    yield from np.ascontiguousarray(images_NCHW.numpy())[:, np.newaxis]
+
+
 def observe(
     model: Path,
     images: Iterable[Images],
@@ -54,7 +65,7 @@ def observe(
         model: a float32 ONNX file with one input, folded batch norms and inferred shapes.
         images: normalised, each (1, C, H, W).
         methods: the calibration methods.
-        percentile: percentage of values inside the range of `percentile`.
+        percentile: percentage of values inside the range of the method of that name.
 
     Raises:
         UserError: there is no image.

@@ -8,18 +8,13 @@ Axes: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
 from torch import nn
 
 from core.checkpoint import Checkpoint
 from core.files import write_bytes
-from data.dataset import SPLITS, SplitName
+from data.dataset import SPLITS
 from devices.device import Activations, WeightBits
-from devices.quantize.candidate import FLOAT32, Variant
-from devices.quantize.result import QAT, FinetunedResult
+from devices.quantize.result import FLOAT32, QAT, FinetunedResult, Variant
 from devices.quantize.settings import FinetuneParams
 from devices.quantize.variants import Work, build_int8, calibrate_variant
 from models.nets.equalization import equalise
@@ -40,46 +35,25 @@ ROUNDING: dict[Activations, Rounding] = {
 """Fake-quantisation mode of each int8 activation scheme."""
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """A fine-tuned network and its int8 variants.
-
-    Attributes:
-        file: name of its float32 ONNX file, the source of its int8 files; it is not
-            delivered.
-        variants: its int8 files, one per calibration method.
-        accuracy: top-1 of the float network, by split.
-        history: training history.
-    """
-
-    file: str
-    variants: tuple[Variant, ...]
-    accuracy: Mapping[SplitName, float]
-    history: Sequence[Mapping[str, Any]]
-
-    def result(self) -> FinetunedResult:
-        """Return its entry in `quantize.json`."""
-        accuracy = {str(name): round(share, 6) for name, share in self.accuracy.items()}
-        history = tuple(dict(row) for row in self.history)
-        return FinetunedResult(file=self.file, accuracy=accuracy, history=history)
-
-
-def build_finetuned(work: Work, network: nn.Module, checkpoint: Checkpoint) -> Finetuned:
+def build_finetuned(
+    work: Work, network: nn.Module, checkpoint: Checkpoint
+) -> tuple[list[Variant], FinetunedResult]:
     """Fine-tune the network, and quantise the result with every calibration method."""
     train, val, test = (work.splits[name] for name in SPLITS)
     images = Images(work.info, train, val, test)
-    family = work.runtime.activations, work.weight_bits
+    family = work.target.backend.activations, work.weight_bits
     tuned, run = finetune(network, images, work.params.finetune, family, checkpoint)
-    source = Variant(f"{FLOAT32}-{QAT}", FLOAT32, QAT, FLOAT32)
+    source = Variant(name=f"{FLOAT32}-{QAT}", precision=FLOAT32, method=QAT, source=FLOAT32)
     write_bytes(work.path(source), to_onnx(tuned, work.info.image_shape))
     calibrated = calibrate_variant(work, source)
     assert calibrated is not None  # fine-tuning is only tried for runtimes with int8
     variants = [
-        replace(variant, method=QAT, base_method=variant.method, source=FLOAT32)
+        variant.model_copy(update={"method": QAT, "base_method": variant.method, "source": FLOAT32})
         for variant in build_int8(work, source, calibrated)
     ]
-    accuracy = {name: images.accuracy(tuned, name) for name in SPLITS[1:]}
-    return Finetuned(source.file, tuple(variants), accuracy, recorded_steps(run))
+    accuracy = {str(name): images.accuracy(tuned, name) for name in SPLITS[1:]}
+    history = tuple(dict(row) for row in recorded_steps(run))
+    return variants, FinetunedResult(file=source.file, accuracy=accuracy, history=history)
 
 
 def finetune(
@@ -89,14 +63,9 @@ def finetune(
     family: tuple[Activations, WeightBits],
     checkpoint: Checkpoint,
 ) -> tuple[nn.Module, Run]:
-    """Fine-tune a copy of a network for int8.
+    """Fine-tune a copy of a network for int8, on the training split.
 
-    Args:
-        network: trained float network; it is not modified.
-        images: only the training split is used.
-        params: fine-tuning settings.
-        family: activation scheme of the int8 files, and the bit width of their weights.
-        checkpoint: resume point, if a run with the same inputs was interrupted.
+    `family` is the activation scheme of the int8 files and the bit width of their weights.
 
     Returns:
         The fine-tuned float32 network, with batch norms folded into convolutions and without

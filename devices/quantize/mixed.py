@@ -15,54 +15,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.files import write_bytes
 from core.progress import Progress
-from devices.measure.inference import Images, Logits
-from devices.quantize.candidate import MIXED, Candidate, Variant
-from devices.quantize.evaluate import evaluate_onnx
-from devices.quantize.result import FloatLayers, MixedResult, Sensitivity
+from devices.measure.inference import Images, Logits, accuracy, reference_logits
+from devices.quantize.result import (
+    MIXED,
+    Candidate,
+    FloatLayers,
+    MixedResult,
+    Sensitivity,
+    Variant,
+)
 from devices.quantize.static import Calibrated, QuantizationMethod, quantize
 from devices.quantize.variants import Work
 from devices.runtimes.onnxruntime.backend import open_reference
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """The mixed variant and the search for it.
-
-    Attributes:
-        variant: meets the budget if `kept`, else has the largest allowed number of float layers.
-        sensitivity: nats per image by layer, the most sensitive first.
-        tried: number of float layers and validation accuracy, in order of evaluation.
-        kept: whether the accuracy budget is met.
-    """
-
-    variant: Variant
-    sensitivity: dict[str, float]
-    tried: tuple[tuple[int, float], ...]
-    kept: bool
-
-    def result(self) -> MixedResult:
-        """Return its entry in `quantize.json`."""
-        return MixedResult(
-            sensitivity=tuple(
-                Sensitivity(layer=name, nats=float(f"{value:.6g}"))
-                for name, value in self.sensitivity.items()
-            ),
-            tried=tuple(
-                FloatLayers(in_float=count, val_accuracy=round(share, 6))
-                for count, share in self.tried
-            ),
-            kept=self.kept,
-        )
-
-
-def build_mixed(work: Work, base: Candidate, calibrated: Calibrated, min_accuracy: float) -> Mixed:
+def build_mixed(
+    work: Work, base: Candidate, calibrated: Calibrated, min_accuracy: float
+) -> tuple[Variant, MixedResult]:
     """Build an int8 file that reaches an accuracy with few layers in float.
 
     Args:
@@ -70,35 +45,50 @@ def build_mixed(work: Work, base: Candidate, calibrated: Calibrated, min_accurac
         base: the int8 candidate whose calibration method is used.
         calibrated: the calibrated float network of that candidate.
         min_accuracy: required top-1 on validation images.
+
+    Returns:
+        The variant, which has the largest allowed number of float layers if none reaches the
+        accuracy, and the search for it.
     """
-    method = next(m for m in calibrated.methods if m == base.variant.method)
+    method = next(m for m in calibrated.ranges if m == base.method)
     sensitivity = compute_sensitivities(calibrated, method, work.calibration_images())
     order, tried = list(sensitivity), dict[int, float]()
     most = max(1, int(work.params.max_float_share * len(order)))
-    name = base.variant.name.removesuffix(method) + MIXED
+    val = work.splits["val"]
 
-    def variant(count: int) -> Variant:
-        source, in_float = base.variant.source, tuple(order[:count])
-        return Variant(name, "int8", MIXED, source, method, in_float)
+    def build(count: int) -> Variant:
+        variant = Variant(
+            name=base.name.removesuffix(method) + MIXED,
+            precision="int8",
+            method=MIXED,
+            source=base.source,
+            base_method=method,
+            in_float=tuple(order[:count]),
+        )
+        write_bytes(work.path(variant), quantize(calibrated, method, variant.in_float))
+        return variant
 
     def keeps(count: int) -> bool:
-        file = work.path(variant(count))
-        write_bytes(file, quantize(calibrated, method, order[:count]))
-        tried[count] = evaluate_onnx(file, work.splits["val"], work.info).accuracy
+        logits_NK = reference_logits(work.path(build(count)), val, work.info)
+        tried[count] = accuracy(logits_NK, val)
         return tried[count] >= min_accuracy
 
     count = find_fewest(most, keeps)
-    found = variant(most if count is None else count)
-    write_bytes(work.path(found), quantize(calibrated, method, found.in_float))
-    return Mixed(found, sensitivity, tuple(tried.items()), count is not None)
+    result = MixedResult(
+        sensitivity=tuple(
+            Sensitivity(layer=name, nats=float(f"{value:.6g}"))
+            for name, value in sensitivity.items()
+        ),
+        tried=tuple(FloatLayers(in_float=n, val_accuracy=share) for n, share in tried.items()),
+        kept=count is not None,
+    )
+    return build(most if count is None else count), result
 
 
 def find_fewest(most: int, keeps: Callable[[int], bool]) -> int | None:
-    """Find a small number from 1 to `most` that meets the budget; None if `most` does not.
+    """Find a small number from 1 to `most` that keeps the accuracy; None if `most` does not.
 
-    Args:
-        most: the largest number.
-        keeps: whether a number meets the budget; called about log2(most) + 1 times.
+    `keeps` is called about log2(most) + 1 times.
     """
     with Progress("layers in float", most.bit_length() + 1) as progress:
         if not keeps(most):

@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 
 from core.artifact import Artifact, Record
+from core.files import rounded
 from devices.device import Precision, WeightBits
 from models.nets.equivalence import EquivalenceCheck, onnx_name
 
-QAT = "qat"
-"""Method of a candidate after quantisation-aware fine-tuning."""
+FLOAT32: Final = "float32"
+NO_METHOD, MIXED, QAT = "none", "mixed", "qat"
+"""Methods besides those of calibration: no scales, mixed precision, and calibration after
+quantisation-aware fine-tuning."""
+Rounded = Annotated[float, PlainSerializer(rounded, return_type=float)]
 
 
-class CandidateResult(Record):
-    """A precision candidate; None for what was not measured or does not apply."""
+class Variant(Record):
+    """One ONNX file of the network."""
 
     name: str
     """Its name in files and equivalence checks, such as `int8-entropy`."""
     precision: Precision
     method: str | None = None
-    """How its scales were computed; see devices.quantize.candidate.Variant."""
-    base_method: str | None = None
-    """The calibration method of a mixed or fine-tuned candidate."""
-    in_float: tuple[str, ...] = Field((), strict=False)
-    """Float layers of a mixed candidate, the most sensitive first."""
+    """How its scales were computed: a calibration method, `weights_only`, `mixed`, `qat` or
+    `none`."""
     source: str | None = None
-    """Name of the candidate that it is compared with; None: the trained network."""
-    file: str
+    """Name of the variant that it is compared with; None: the trained network. It was also built
+    from that variant, unless it was fine-tuned."""
+    base_method: str | None = None
+    """The calibration method of a mixed or fine-tuned variant."""
+    in_float: tuple[str, ...] = Field((), strict=False)
+    """Float layers of a mixed variant, the most sensitive first."""
+    file: str = Field(default_factory=lambda values: f"{values['name']}.onnx")
     """File name of its ONNX model."""
-    accuracy: float
+
+
+class Candidate(Variant):
+    """An evaluated variant; None for what was not measured."""
+
+    accuracy: Rounded
     """Top-1 on the test split; never used for selection."""
-    val_accuracy: float
+    val_accuracy: Rounded
     """Top-1 on the validation split."""
-    agreement: float
+    agreement: Rounded
     """Share of test images with the same prediction as its source."""
-    latency_ms: float | None
+    latency_ms: Rounded | None = None
     """Median milliseconds per image at batch 1."""
-    spread: float | None = None
+    spread: Rounded | None = None
     """Relative spread of that measurement."""
-    interval: tuple[float, float] | None = Field(None, strict=False)
+    interval: tuple[Rounded, Rounded] | None = Field(None, strict=False)
     """95% confidence interval of the latency."""
     size_bytes: int
     """Size of the ONNX file."""
     rejected: str | None = None
     """Why it cannot be delivered."""
+
+    @property
+    def ms(self) -> float:
+        """The latency of a measured candidate."""
+        assert self.latency_ms is not None  # callers handle unmeasured devices
+        return self.latency_ms
+
+    @property
+    def noise(self) -> float:
+        """Relative latency uncertainty: the larger of the spread and half the interval."""
+        if self.interval is None or self.latency_ms is None:
+            return self.spread or 0.0
+        low, high = self.interval
+        return max(self.spread or 0.0, (high - low) / 2 / self.latency_ms)
 
 
 class Sensitivity(Record):
@@ -60,7 +85,7 @@ class FloatLayers(Record):
     """An evaluated number of layers in float."""
 
     in_float: int
-    val_accuracy: float
+    val_accuracy: Rounded
 
 
 class MixedResult(Record):
@@ -79,7 +104,7 @@ class FinetunedResult(Record):
 
     file: str
     """The float32 ONNX file of the fine-tuned network; not delivered."""
-    accuracy: dict[str, float]
+    accuracy: dict[str, Rounded]
     """Top-1 of the float network, by split."""
     history: tuple[dict[str, Any], ...]
     """Training history; see models.training.history."""
@@ -101,14 +126,14 @@ class QuantizeResult(Artifact):
     """Why it was chosen."""
     weight_bits: WeightBits | None
     """Bit width of its int8 weights; None for another precision."""
-    candidates: tuple[CandidateResult, ...]
+    candidates: tuple[Candidate, ...]
     """Float32 first."""
     mixed: MixedResult | None = None
     finetuned: FinetunedResult | None = None
     checks: tuple[EquivalenceCheck, ...] = Field(alias="hops")
     """The equivalence check of each candidate with its source."""
 
-    def candidate(self, file: str) -> CandidateResult:
+    def candidate(self, file: str) -> Candidate:
         """Return the candidate of an ONNX file."""
         return next(row for row in self.candidates if row.file == file)
 

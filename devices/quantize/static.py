@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import UserError
+from core.files import write_bytes
 from devices.device import Activations, WeightBits
 from devices.quantize.calibration import Method, Range, observe
 from devices.quantize.weights import quantize_weights
@@ -50,11 +50,6 @@ class Calibrated:
     layers: Mapping[str, tuple[str, ...]]
     weight_bits: WeightBits = 8
 
-    @property
-    def methods(self) -> tuple[QuantizationMethod, ...]:
-        """Available calibration methods."""
-        return tuple(self.ranges)
-
 
 def methods_of(
     activations: Activations, wanted: Sequence[Method]
@@ -81,15 +76,13 @@ def calibrate(
             no images.
         methods: calibration methods; see devices.quantize.calibration.
         percentile: percentage of values that the method of that name keeps.
-        weight_bits: bits of the weights; always 8 for `weights_only`.
+        weight_bits: see `Calibrated`; always 8 for `weights_only`.
 
     Raises:
         UserError: there is no calibration image.
-        UserError: the model does not have exactly one input.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    input_name(model)
     if activations == "weights_only":
         content = model.read_bytes()
         return Calibrated(content, activations, {"weights_only": {}}, _layers(content))
@@ -123,15 +116,7 @@ def quantize(
 
     Returns:
         The ONNX file's bytes.
-
-    Raises:
-        UserError: the network has no such layer.
     """
-    unknown = sorted({*in_float, *(only or ())} - calibrated.layers.keys())
-    if unknown:
-        raise UserError(
-            f"there is no layer {', '.join(unknown)}; there are {', '.join(calibrated.layers)}."
-        )
     floats = {*in_float} if only is None else {*in_float} | (calibrated.layers.keys() - {*only})
     content = _with_own_constants(calibrated.model, floats)
     if calibrated.activations == "weights_only":
@@ -183,21 +168,9 @@ def quantize_static(
     activations: Activations,
     method: Method = "minmax",
 ) -> None:
-    """Calibrate and quantise a whole network by one method.
-
-    Args:
-        model: see `calibrate`.
-        out: the file to write, replaced whole.
-        calibration: see `calibrate`.
-        activations: see `calibrate`.
-        method: calibration method; ignored for `weights_only`.
-
-    Raises:
-        UserError: there is no calibration image.
-        UserError: the model does not have exactly one input.
-    """
+    """Calibrate and quantise a whole network by one method, as `calibrate` and `quantize`."""
     calibrated = calibrate(model, calibration, activations, (method,))
-    _replace(out, quantize(calibrated, calibrated.methods[0]))
+    write_bytes(out, quantize(calibrated, *calibrated.ranges))
 
 
 def _with_own_constants(content: bytes, layers: Collection[str]) -> bytes:
@@ -237,38 +210,10 @@ def _layers(content: bytes) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _replace(out: Path, content: bytes) -> None:
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:
-        temporary = Path(name) / out.name
-        temporary.write_bytes(content)
-        temporary.replace(out)
-
-
 def to_float16(model: Path, out: Path) -> None:
-    """Convert weights and arithmetic to float16; input and output stay float32.
-
-    Args:
-        model: a float32 ONNX file.
-        out: the file to write, replaced whole.
-    """
+    """Convert weights and arithmetic of a float32 file to float16; inputs, outputs stay float32."""
     import onnx
     from onnxconverter_common.float16 import convert_float_to_float16
 
     half = convert_float_to_float16(onnx.load(model), keep_io_types=True)
-    _replace(out, half.SerializeToString(deterministic=True))
-
-
-def input_name(model: Path) -> str:
-    """Name of the input of an ONNX model.
-
-    Raises:
-        UserError: the model does not have exactly one input.
-    """
-    import onnx
-
-    graph = onnx.load(model).graph
-    weights = {weight.name for weight in graph.initializer}
-    names = [value.name for value in graph.input if value.name not in weights]
-    if len(names) != 1:
-        raise UserError(f"{model} needs exactly one input; it has {len(names)}: {names}.")
-    return str(names[0])
+    write_bytes(out, half.SerializeToString(deterministic=True))

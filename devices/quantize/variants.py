@@ -16,39 +16,43 @@ from core.files import write_bytes
 from core.progress import Progress
 from data.dataset import DatasetInfo, Split
 from devices.device import WeightBits
-from devices.measure.inference import Images, Logits
-from devices.quantize.candidate import FLOAT32, NO_METHOD, Candidate, Variant
-from devices.quantize.evaluate import calibration_images, evaluate_onnx
+from devices.measure.inference import Images, Logits, accuracy, reference_logits
+from devices.measure.target import Target
+from devices.quantize.calibration import calibration_images
+from devices.quantize.result import FLOAT32, NO_METHOD, Candidate, Variant
+from devices.quantize.selection import rejection
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import Calibrated, calibrate, methods_of, quantize, to_float16
-from devices.runtimes.base import Backend
-from models.nets.equivalence import compare, onnx_name
+from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
 _AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class Work:
-    """Shared inputs of all steps of the stage.
+    """Shared inputs of all steps of the stage, and the results of evaluated variants.
 
     Attributes:
         folder: output folder of the variants' files.
-        runtime: the device's backend, which determines the int8 quantisation scheme.
+        target: the device; its backend determines the int8 quantisation scheme.
         splits: data splits by name.
         info: the data set.
         params: params of the stage.
         weight_bits: bit width of int8 weights; see `Backend.weight_bits`.
-        logits: test-split logits of every variant evaluated so far; the key None is the trained
-            network.
+        logits: test-split logits of every variant; the key None is the trained network.
+        candidates: every variant by name, float32 first.
+        checks: their equivalence checks.
     """
 
     folder: Path
-    runtime: Backend
+    target: Target
     splits: Mapping[str, Split]
     info: DatasetInfo
     params: QuantizeParams
     weight_bits: WeightBits
     logits: dict[str | None, Logits] = field(default_factory=dict)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    checks: dict[str, EquivalenceCheck] = field(default_factory=dict)
 
     def path(self, variant: Variant) -> Path:
         """Return the path of a variant's file."""
@@ -60,19 +64,23 @@ class Work:
         count = self.params.calibration_images
         return list(calibration_images(self.splits["train"], self.info, count, rng))
 
+    def int8(self) -> list[Candidate]:
+        """Return the evaluated int8 variants."""
+        return [c for c in self.candidates.values() if c.precision == "int8"]
+
 
 def build_float16(work: Work, source: Variant) -> list[Variant]:
     """Build the float16 variant of a float32 one, if the runtime supports it."""
-    if "float16" not in work.runtime.native_precisions:
+    if "float16" not in work.target.backend.native_precisions:
         return []
-    variant = Variant("float16", "float16", NO_METHOD, source.name)
+    variant = Variant(name="float16", precision="float16", method=NO_METHOD, source=source.name)
     to_float16(work.path(source), work.path(variant))
     return [variant]
 
 
 def calibrate_variant(work: Work, source: Variant) -> Calibrated | None:
     """Calibrate a float32 variant for quantisation; None if the runtime has no int8."""
-    if "int8" not in work.runtime.native_precisions:
+    if "int8" not in work.target.backend.native_precisions:
         return None
     images, params = work.calibration_images(), work.params
     with Progress("calibrate", len(images)) as progress:
@@ -85,7 +93,7 @@ def calibrate_variant(work: Work, source: Variant) -> Calibrated | None:
         return calibrate(
             work.path(source),
             counted(),
-            work.runtime.activations,
+            work.target.backend.activations,
             params.methods,
             params.percentile,
             work.weight_bits,
@@ -97,50 +105,57 @@ def build_int8(work: Work, source: Variant, calibrated: Calibrated) -> list[Vari
     suffix = source.name.removeprefix(FLOAT32)  # keeps names of different sources distinct
     variants = []
     for method in methods_of(calibrated.activations, work.params.methods):
-        variant = Variant(f"int8{suffix}-{method}", "int8", method, source.name)
+        name = f"int8{suffix}-{method}"
+        variant = Variant(name=name, precision="int8", method=method, source=source.name)
         write_bytes(work.path(variant), quantize(calibrated, method))
         variants.append(variant)
     return variants
 
 
-def evaluate(work: Work, variants: Sequence[Variant]) -> list[Candidate]:
-    """Compute accuracy and equivalence of variants; their sources must be evaluated before.
+def evaluate(work: Work, variants: Sequence[Variant]) -> None:
+    """Add the variants to the candidates; their sources must be evaluated before.
 
     The float32 file is compared with the trained network, each lower precision with that file.
     """
-    found = []
     # Each uses one thread, so that floating-point sums do not depend on the machine.
     with (
         Progress("evaluate variants", len(variants)) as progress,
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
-        for number, candidate in enumerate(pool.map(lambda v: _evaluate(work, v), variants)):
-            found.append(candidate)
+        found = pool.map(lambda variant: _evaluate(work, variant), variants)
+        for number, (candidate, check) in enumerate(found):
+            work.candidates[candidate.name] = candidate
+            work.checks[candidate.name] = check
             progress.update(number + 1, {"accuracy": candidate.accuracy})
-    return found
 
 
-def _evaluate(work: Work, variant: Variant) -> Candidate:
-    model = work.path(variant)
-    test, val = (evaluate_onnx(model, work.splits[name], work.info) for name in ("test", "val"))
-    expected_NK = work.logits[variant.source]
+def _evaluate(work: Work, variant: Variant) -> tuple[Candidate, EquivalenceCheck]:
+    """Evaluate a variant in ONNX Runtime, at batch 1, without Q/DQ fusion.
+
+    This is the reference for all quantisation schemes, also if the delivered file's runtime is not
+    available on this machine.
+    """
+    model, test, val = work.path(variant), work.splits["test"], work.splits["val"]
+    found_NK, expected_NK = reference_logits(model, test, work.info), work.logits[variant.source]
     check = compare(
         "subnet" if variant.source is None else onnx_name(variant.source),
         onnx_name(variant.name),
         expected_NK,
-        test.logits_NK,
-        np.asarray(work.splits["test"].labels_N),
+        found_NK,
+        np.asarray(test.labels_N),
         work.params.limits.of(variant.precision, expected_NK),
     )
     assert check.agreement is not None  # `compare` measures it
-    work.logits[variant.name] = test.logits_NK
-    return Candidate(
-        variant=variant,
-        accuracy=test.accuracy,
-        val_accuracy=val.accuracy,
+    work.logits[variant.name] = found_NK
+    val_accuracy = accuracy(reference_logits(model, val, work.info), val)
+    float32 = work.candidates.get(FLOAT32)
+    lost = 0.0 if float32 is None else float32.val_accuracy - val_accuracy
+    candidate = Candidate(
+        **variant.model_dump(),
+        accuracy=accuracy(found_NK, test),
+        val_accuracy=val_accuracy,
         agreement=1.0 if variant.source is None else check.agreement,
-        latency_ms=None,
-        spread=None,
         size_bytes=model.stat().st_size,
-        check=check,
+        rejected=rejection(variant.name, lost, check, work.target.device),
     )
+    return candidate, check

@@ -12,12 +12,7 @@ import numpy.typing as npt
 def quantize_weights(model: bytes, in_float: Collection[str] = ()) -> bytes:
     """Quantise weights of convolutions and matrix products, one scale per output channel.
 
-    Args:
-        model: an ONNX file's bytes.
-        in_float: names of nodes whose weights are not quantised.
-
-    Returns:
-        The new file's bytes.
+    Returns the new ONNX file's bytes; the weights of the nodes named in `in_float` stay float.
     """
     import onnx
 

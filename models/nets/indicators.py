@@ -83,7 +83,7 @@ class BnTable:
         Raises:
             SpaceError: `choices_NG` is not of this table's space.
         """
-        total_N: npt.NDArray[np.float64] = self.gammas.sums(choices_NG).astype(np.float64)
+        total_N: npt.NDArray[np.float64] = self.gammas.join(choices_NG).astype(np.float64)
         if per_layer:
             total_N /= np.maximum(1, self.depths(choices_NG))
         return total_N

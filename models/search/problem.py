@@ -17,11 +17,11 @@ from models.nets.indicators import bn_table
 from models.nets.supernet import Supernet
 from models.space.architecture import Block
 from models.space.block_tables import ChoicesNG
-from models.space.constrained import Excess
 from models.space.costs import block_flops, block_parameters
 from models.space.distribution import Choices, Distribution, Vector
-from models.space.limits import Limit
-from models.space.space import Group, SearchSpace
+from models.space.groups import Group
+from models.space.limits import Limit, excess_table
+from models.space.space import SearchSpace
 from models.space.stage_features import StageFeatureTables, stage_features, stage_sizes
 
 Scores = Callable[[ChoicesNG], Vector]
@@ -35,26 +35,17 @@ def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
 
 @dataclass(frozen=True)
 class Features:
-    """Interpretable features of architectures, for predictors.
+    """Interpretable features of architectures, for predictors: choices (N, G) to (N, F)."""
 
-    Attributes:
-        names: returns the names of the F features.
-        of: choices (N, G) to features (N, F).
-    """
-
-    names: Callable[[], tuple[str, ...]]
+    names: tuple[str, ...]
     of: Callable[[ChoicesNG], Vector]
 
 
 @dataclass(frozen=True)
 class OperatorCosts:
-    """Costs of one candidate of a layer, averaged over the widths the layer may have.
+    """Mean costs of one candidate of a layer over the widths the layer may have.
 
-    Attributes:
-        label: the candidate's name.
-        cost: mean cost, in the unit of `Pool.unit`.
-        flops: mean multiply-accumulates; 0 for a skipped layer.
-        parameters: mean trainable parameters.
+    `cost` is in the unit of `Pool.unit`; all are 0 for a skipped layer.
     """
 
     label: str
@@ -82,9 +73,8 @@ class Problem:
 
     Attributes:
         groups: the space's groups; an architecture takes one candidate of each.
-        excess: 0 within all budgets, otherwise the summed fractions by which they are exceeded.
+        excesses: 0 within all budgets, otherwise the summed fractions by which they are exceeded.
         images: number of held-out images per NLL.
-        excesses: vectorised `excess`; None: it is called one by one.
         indicators: training-free scores by name; higher is better.
         described: features of architectures; None: one-hot candidates.
         pool: costs of the operators in each layer; None if not known.
@@ -92,24 +82,24 @@ class Problem:
     """
 
     groups: tuple[Group, ...]
-    excess: Excess
+    excesses: Scores
     images: int
-    excesses: Scores | None = None
     indicators: Mapping[str, Scores] = field(default_factory=dict)
     described: Features | None = None
     pool: Pool | None = None
     start: Distribution | None = None
+    _excess: dict[Choices, float] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of candidates per group."""
         return tuple(len(group.candidates) for group in self.groups)
 
-    def excess_of(self, choices_NG: ChoicesNG) -> Vector:
-        """The excess of many architectures, shape (N,)."""
-        if self.excesses is not None:
-            return self.excesses(choices_NG)
-        return np.array([self.excess(tuple(row)) for row in choices_NG.tolist()], dtype=np.float64)
+    def excess(self, choices: Choices) -> float:
+        """The excess of one architecture."""
+        if choices not in self._excess:
+            self._excess[choices] = float(self.excesses(as_choices([choices]))[0])
+        return self._excess[choices]
 
     def indicator(self, name: str) -> Scores:
         """Look up a score by name.
@@ -131,6 +121,23 @@ class Problem:
         return self.described or candidate_features(self.groups)
 
 
+def problem_of(
+    space: SearchSpace,
+    limits: Sequence[Limit],
+    images: int,
+    indicators: Mapping[str, Scores] | None = None,
+) -> Problem:
+    """Build the search problem of a space within a device's budgets; see `Problem`."""
+    return Problem(
+        space.groups,
+        excess_table(space, limits),
+        images,
+        indicators or {},
+        described=space_features(space),
+        pool=pool_of(space, limits),
+    )
+
+
 def candidate_features(groups: tuple[Group, ...]) -> Features:
     """One-hot features of the candidates of every group."""
     names = [f"{g.name}: {g.label(c)}" for g in groups for c in range(len(g.candidates))]
@@ -141,33 +148,27 @@ def candidate_features(groups: tuple[Group, ...]) -> Features:
         np.put_along_axis(found_NF, choices_NG.astype(np.intp) + starts[:-1], 1.0, axis=1)
         return found_NF
 
-    return Features(lambda: tuple(names), of)
+    return Features(tuple(names), of)
 
 
 def space_features(space: SearchSpace) -> Features:
-    """Stage features of a space plus one-hot candidates.
+    """Stage features, which generalise over networks, plus one-hot candidates, which do not.
 
-    The former generalise over networks; the latter capture that one operator is better than another
-    in one layer. Tables are built when first needed.
+    Tables are built when first needed.
     """
     tables, candidates = cache(lambda: StageFeatureTables(space)), candidate_features(space.groups)
     example = space.architecture([0] * len(space.groups))
-    names = (*stage_features(example, stage_sizes(space.groups)), *candidates.names())
+    names = (*stage_features(example, stage_sizes(space.groups)), *candidates.names)
 
     def of(choices_NG: ChoicesNG) -> Vector:
         columns = tables().features(choices_NG)
         return np.hstack([np.stack(list(columns.values()), axis=1), candidates.of(choices_NG)])
 
-    return Features(lambda: names, of)
+    return Features(names, of)
 
 
 def bn_indicators(supernet: Supernet, space: SearchSpace) -> dict[str, Scores]:
-    """The BN indicators of a supernet, computed when first needed.
-
-    Args:
-        supernet: of this space, trained.
-        space: the search space.
-    """
+    """The BN indicators of a space's supernet, computed when first needed."""
     table = cache(lambda: bn_table(supernet, space))
     return {
         "bn_indicator": lambda choices_NG: table().scores(choices_NG),

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.space.architecture import Block
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 
 ChoicesNG = npt.NDArray[np.unsignedinteger[Any]]
 Values = npt.NDArray[Any]
@@ -74,21 +75,14 @@ class BlockTable:
     space: SearchSpace
     positions: tuple[Lookup, ...]
 
-    def sums(self, choices_NG: ChoicesNG) -> Values:
-        """Sum over the blocks of each architecture, (N,)."""
-        return self._reduce(choices_NG, np.add)
-
-    def largest(self, choices_NG: ChoicesNG) -> Values:
-        """Maximum over the blocks of each architecture, at least 0, (N,)."""
-        return self._reduce(choices_NG, np.maximum)
-
-    def _reduce(self, choices_NG: ChoicesNG, join: np.ufunc) -> Values:
+    def join(self, choices_NG: ChoicesNG, by: np.ufunc = np.add) -> Values:
+        """Sum, or maximum with 0, over the blocks of each architecture, (N,)."""
         check_choices(self.space, choices_NG)
         kind = np.result_type(*(position.values for position in self.positions))
         total_N = np.zeros(len(choices_NG), dtype=kind)
         for part in chunks(len(choices_NG)):
             for position in self.positions:
-                join(total_N[part], position.read(choices_NG[part]), out=total_N[part])
+                by(total_N[part], position.read(choices_NG[part]), out=total_N[part])
         return total_N
 
 

@@ -12,7 +12,7 @@ from itertools import combinations, islice
 import numpy as np
 
 from models.space.distribution import Choices, Distribution
-from models.space.space import Group
+from models.space.groups import Group
 
 Excess = Callable[[Choices], float]
 
@@ -25,16 +25,13 @@ def nearest_within(
     Each attempt draws uniformly and, while constraints are violated, moves to a random neighbour
     with a smaller excess. This reaches feasible regions too small for rejection sampling.
     """
-    nearest: tuple[float, Choices] | None = None
-    for _ in range(attempts):
+    found: list[tuple[float, Choices]] = []
+    while len(found) < attempts and (not found or found[-1][0] > 0):
         start = tuple(int(rng.integers(len(group.candidates))) for group in groups)
-        found = descend(groups, start, excess, rng)
-        over = excess(found)
-        if over <= 0:
-            return found, 0.0
-        nearest = (over, found) if nearest is None else min(nearest, (over, found))
-    assert nearest is not None
-    return nearest[1], nearest[0]
+        reached = descend(groups, start, excess, rng)
+        found.append((excess(reached), reached))
+    over, nearest = min(found)
+    return nearest, over
 
 
 def descend(
@@ -85,26 +82,23 @@ def most_probable(
 
 
 def _repair(distribution: Distribution, start: Choices, excess: Excess) -> Choices | None:
-    here, over = start, excess(start)
-    while over > 0:
+    here = start
+    while (over := excess(here)) > 0:
         likely = distribution.log_prob(here)
-        best: tuple[float, Choices] | None = None
-        for there in _changes(distribution.groups, here, 1):
-            gain = over - excess(there)
-            if gain > 0:
-                row = ((likely - distribution.log_prob(there)) / gain, there)
-                best = row if best is None else min(best, row)
-        if best is None:
+        steps = [
+            ((likely - distribution.log_prob(there)) / gain, there)
+            for there in _changes(distribution.groups, here, 1)
+            if (gain := over - excess(there)) > 0
+        ]
+        if not steps:
             return None
-        here, over = best[1], excess(best[1])
+        here = min(steps)[1]
     return here
 
 
-def _climb(distribution: Distribution, start: Choices, excess: Excess) -> Choices:
-    here, likely = start, distribution.log_prob(start)
-    improved = True
-    while improved:
-        improved = False
+def _climb(distribution: Distribution, here: Choices, excess: Excess) -> Choices:
+    likely = distribution.log_prob(here)
+    while True:
         for width in (1, 2):
             # Probability first: it is cheaper to evaluate than the constraints.
             better = [
@@ -114,9 +108,10 @@ def _climb(distribution: Distribution, start: Choices, excess: Excess) -> Choice
             ]
             step = next((row for row in sorted(better) if excess(row[1]) <= 0), None)
             if step is not None:
-                likely, here, improved = -step[0], step[1], True
+                likely, here = -step[0], step[1]
                 break
-    return here
+        else:
+            return here
 
 
 def _changes(

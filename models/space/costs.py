@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from models.space.architecture import Architecture, Block
 from models.space.block_tables import ChoicesNG, Values, block_table
 from models.space.operators import OPERATORS, cells
@@ -48,8 +50,8 @@ class Cost:
     def table(self, space: SearchSpace) -> CostTable:
         """The cost of many architectures of a space at once, equal to that of each one."""
         table = block_table(space, lambda _, block: self.of_block(block))
-        join = table.largest if self.peak else table.sums
-        return lambda choices_NG: join(choices_NG) * self.scale + self.constant
+        by = np.maximum if self.peak else np.add
+        return lambda choices_NG: table.join(choices_NG, by) * self.scale + self.constant
 
 
 @lru_cache(maxsize=65536)

@@ -13,6 +13,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from core.errors import UserError
-from models.space.space import INACTIVE, Group
+from models.space.groups import INACTIVE, Group, single
 
 SCHEMA = "netwright/distribution/1"
 CANDIDATE = "candidate"
@@ -78,8 +79,14 @@ class Distribution:
 
     def __init__(self, groups: Sequence[Group], form: Form, logits: Vector | None = None) -> None:
         self.groups, self.form = tuple(groups), form
-        self.factors = _factors(self.groups, form)
-        size = self.factors[-1].part.stop
+        self._parts = self.groups if form == "factorised" else tuple(map(_joint, groups))
+        self.factors: list[Factor] = []
+        size = 0
+        for number, group in enumerate(self._parts):
+            for variable in group.variables:
+                names = tuple(map(str, variable.options))
+                self.factors.append(Factor(number, variable.name, names, size))
+                size += len(names)
         self.logits = np.zeros(size) if logits is None else np.array(logits, dtype=np.float64)
         self.logits.setflags(write=False)
 
@@ -104,16 +111,13 @@ class Distribution:
     @cached_property
     def _active(self) -> tuple[tuple[tuple[tuple[Factor, int], ...], ...], ...]:
         """Per group and candidate: the active factors with their chosen options."""
-        by_group = [[f for f in self.factors if f.group == g] for g in range(len(self.groups))]
-        rows_of = [group.candidates for group in self.groups]
-        if self.form == "joint":
-            rows_of = [tuple((number,) for number in range(len(rows))) for rows in rows_of]
+        by_group = [tuple(same) for _, same in groupby(self.factors, key=lambda f: f.group)]
         return tuple(
             tuple(
                 tuple((f, o) for f, o in zip(factors, row, strict=True) if o != INACTIVE)
-                for row in rows
+                for row in group.candidates
             )
-            for rows, factors in zip(rows_of, by_group, strict=True)
+            for group, factors in zip(self._parts, by_group, strict=True)
         )
 
     @cached_property
@@ -247,16 +251,7 @@ class Distribution:
         return fresh.with_logits(logits), Matched(found, missing, unused)
 
 
-def _factors(groups: Sequence[Group], form: Form) -> tuple[Factor, ...]:
-    factors: list[Factor] = []
-    start = 0
-    for number, group in enumerate(groups):
-        if form == "joint":
-            labels = tuple(group.label(c) for c in range(len(group.candidates)))
-            variables = [(CANDIDATE, labels)]
-        else:
-            variables = [(v.name, tuple(map(str, v.options))) for v in group.variables]
-        for name, options in variables:
-            factors.append(Factor(number, name, options, start))
-            start += len(options)
-    return tuple(factors)
+def _joint(group: Group) -> Group:
+    """The group with its candidates as options of a single variable."""
+    labels = tuple(group.label(number) for number in range(len(group.candidates)))
+    return single(group.name, CANDIDATE, labels)

@@ -32,17 +32,13 @@ class Variable:
 
 @dataclass(frozen=True)
 class Group:
-    """One decision of an architecture.
-
-    Attributes:
-        name: such as `resolution`, `stage2.channels` or `stage2.layer1`.
-        variables: in order.
-        candidates: one row per candidate: option index per variable, or INACTIVE.
-    """
+    """One decision of an architecture."""
 
     name: str
+    """Such as `resolution`, `stage2.channels` or `stage2.layer1`."""
     variables: tuple[Variable, ...]
     candidates: tuple[Row, ...]
+    """One row per candidate: option index per variable, or INACTIVE."""
 
     def values(self, candidate: int) -> dict[str, Setting]:
         """Values of the active variables of one candidate."""
@@ -67,27 +63,21 @@ class Menu:
 
 @dataclass(frozen=True)
 class Layer:
-    """One searched layer.
-
-    Attributes:
-        stage: index of its stage.
-        stride: 1 or 2.
-        menu: options of its group's candidates.
-        group: index of its group.
-        width: index of the group of its output's width.
-        before: index of the group of its input's width if it is another one that is searched.
-        pairs: (input, output) widths by the choices in `before` and `width`.
-        sizes: of its input, in pixels, by resolution.
-    """
+    """One searched layer; stages and groups are given by their indices."""
 
     stage: int
     stride: int
     menu: Menu
+    """Options of its group's candidates."""
     group: int
     width: int
+    """The group of its output's width."""
     before: int | None
+    """The group of its input's width if it is another one that is searched."""
     pairs: tuple[tuple[int, int], ...]
+    """(input, output) widths by the choices in `before` and `width`."""
     sizes: tuple[int, ...]
+    """Of its input, in pixels, by resolution."""
 
     @cached_property
     def out_sizes(self) -> tuple[int, ...]:

@@ -19,11 +19,10 @@ import numpy as np
 from models.space.architecture import RESIZE, Architecture, Block, Option
 from models.space.extreme import Best, BlockCost, Extreme
 from models.space.file import read_spec
-from models.space.groups import INACTIVE, Group, Layer, Variable, layer_group, menu, single
-from models.space.operators import OperatorError, canonical, cells
+from models.space.groups import Group, Layer, layer_group, menu, single
+from models.space.operators import canonical, cells
+from models.space.operators.base import OperatorError
 from models.space.spec import SpaceError, SpaceSpec, StageSpec
-
-__all__ = ["INACTIVE", "Group", "SearchSpace", "SpaceError", "Variable"]
 
 
 class Dataset(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import product
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,14 +23,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.settings import SENTENCE, Params
 from models.space.architecture import RESIZE, SKIP, Option, Setting
-from models.space.operators import (
-    OPERATORS,
-    OperatorError,
-    canonical,
-    cells,
-    operator_problem,
-    setting_problems,
-)
+from models.space.operators import OPERATORS, canonical, cells, operator_problem, setting_problems
+from models.space.operators.base import OperatorError
 
 Place = tuple[str | int, ...]
 """Path of keys and list indices to a value."""
@@ -66,9 +60,9 @@ def _distinct(values: list[T]) -> list[T]:
 
 
 def _setting(value: Any) -> Setting:
-    if type(value) not in (int, float, str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number or a string")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
@@ -115,13 +109,15 @@ class ImagesSpec(Params):
 class HeadSpec(Params):
     """The fixed last block."""
 
+    place: ClassVar[str] = "head"
+    """Of its operator, see `Operator.place`."""
+
     operator: str
     settings: dict[str, Annotated[Setting, PlainValidator(_setting)]] = Field({})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        place = "head" if type(self) is HeadSpec else "layer"
-        if problem := operator_problem(self.operator, place):
+        if problem := operator_problem(self.operator, self.place):
             _refuse([(("operator",), problem)])
         lists = {name: [value] for name, value in self.settings.items()}
         problems = setting_problems(self.operator, lists)
@@ -136,6 +132,8 @@ class HeadSpec(Params):
 
 class StemSpec(HeadSpec):
     """The fixed first block."""
+
+    place: ClassVar[str] = "layer"
 
     channels: int = Field(ge=1)
     stride: int = Field(ge=1, le=2)

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from models.space.architecture import Architecture, Block, Option
 from models.space.block_tables import ChoicesNG, Lookup, block_table, check_choices, lookup
 from models.space.costs import block_flops
-from models.space.groups import Layer
-from models.space.space import Group, SearchSpace
+from models.space.groups import Group, Layer
+from models.space.space import SearchSpace
 
 Columns = dict[str, npt.NDArray[np.float64]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.dataset import DatasetInfo
 from devices.device import Device
-from devices.latency.budgets import read_latency_table
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import Ends, check_feasible, measure_ends
 from devices.latency.table import LatencyTable
@@ -86,7 +86,7 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
         for name in plan.graph.devices:
             stage = plan.graph[f"profile@{name}"]
             if stage.name not in plan.stale:
-                tables[name] = read_latency_table(root / stage.outs[0])
+                tables[name] = DeviceProfile.read(root / stage.outs[0]).table
     return Setting(SearchSpace.load(file, shape, classes), tables)
 
 

@@ -49,11 +49,13 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
     summaries = read_summaries(root, graph, graph.devices)
     if not (folder / "release.json").is_file() or not summaries:
         raise ReportError("there is no release to report on. Build one first: netwright run.")
+    fleet = root / graph["fleet"].outs[0]
     page = render(
         devices={name: _read_device(root, graph, name, row) for name, row in summaries.items()},
         missing=[name for name in graph.devices if name not in summaries],
         pareto=data_uri(folder / "pareto.png"),
-        fleet=_read_fleet(root / graph["fleet"].outs[0]),
+        fleet=_read_fleet(fleet),
+        fleet_picture=data_uri(fleet / "fleet.png"),
         stale=list(stale),
     )
     write_bytes(folder / REPORT, page.encode())
@@ -93,14 +95,9 @@ def data_uri(file: Path) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
-def _read_fleet(folder: Path) -> dict[str, Any] | None:
+def _read_fleet(folder: Path) -> FleetRecord | None:
     """The result of the stage `fleet`; None before it has run."""
-    file = folder / "fleet.json"
-    if not file.is_file():
-        return None
-    found = read_json(file, FleetRecord.SCHEMA)
-    known = {row["architecture_id"]: row for row in found["networks"]}
-    return found | {"known": known, "picture": data_uri(folder / "fleet.png")}
+    return FleetRecord.read(folder) if (folder / FleetRecord.FILE).is_file() else None
 
 
 def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from ruamel.yaml import YAML
 from core.errors import UserError
 from core.files import sha256_file, write_bytes
 from devices.device import Device, ImportedTable
-from devices.latency.budgets import read_latency_table
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
 from devices.latency.offline import export_models, import_table
 from devices.latency.settings import ProfileParams
-from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
 from pipelines.checks.budgets import read_setting
 from pipelines.checks.params import bind_params, read_params
@@ -72,7 +71,7 @@ def export_models_for(console: Console, root: Path, plan: Plan, name: str, folde
                 "replaces: choose a folder outside of it."
             )
     space, device, params = _prepare_setting(root, plan, name)
-    export_models(space, name, device, backend(device.backend), params, folder, lambda _: None)
+    export_models(space, name, device, params, folder)
     console.print(
         f"{folder}: copy it to '{name}', follow its README.txt, then run "
         f"netwright profile {name} --import {folder / 'table.csv'}",
@@ -98,7 +97,7 @@ def import_device_table(console: Console, root: Path, plan: Plan, name: str, tab
     # Also removes an agent, which would measure instead of the table.
     imported = Device.model_validate({**device.model_dump(), "table": known, "agent": None})
     _check_replaceable(root / target, content, device)
-    found, _ = import_table(space, name, imported, backend(device.backend), params, table)
+    found, _ = import_table(space, name, imported, params, table)
     check_feasible(space, name, imported, found)
     params_file = (root / PARAMS).resolve()  # if params.yaml is a link, its target is written
     with _restore_on_error(Workspace(root), params_file, root / target):
@@ -190,7 +189,7 @@ def _insert_table(params: Path, name: str, table: ImportedTable) -> bytes:
 
 def _print_model_error(console: Console, folder: Path) -> None:
     """Print the latency model's error on held-out networks."""
-    table = read_latency_table(folder)
+    table = DeviceProfile.read(folder).table
     if not table.measured:
         console.print(f"{table.device}: not measured on this machine.", highlight=False)
         return

@@ -17,6 +17,6 @@ def test_spaces_grow_to_a_thousand_blocks_a_layer_around_one_largest_network() -
 
 @pytest.mark.slow
 def test_a_section_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["bn_only", "--quick"])
+    main(["bn_only", "--quick", "--threads=1"])
     text = capsys.readouterr().out
     assert "Batch norms alone over a full step" in text

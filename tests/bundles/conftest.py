@@ -27,6 +27,7 @@ from stages.bundle import bundle
 from stages.export import export
 from stages.quantize import quantize
 from stages.release import release
+from tests.support import built_once
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 28
@@ -92,11 +93,11 @@ class World:
             profile=self.out("profile", device),
         )
 
-    def export(self, device: str) -> Path:
+    def export(self, device: str, out: Path | None = None) -> Path:
         return self.run(
             export,
             device,
-            self.out("export", device),
+            out or self.out("export", device),
             data=self.root / "data",
             model=self.out("quantize", device),
             profile=self.out("profile", device),
@@ -118,8 +119,14 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> World:
-    """Data, a trained network, and outputs of profile and rank; nothing quantised yet."""
-    root = tmp_path_factory.mktemp("world")
+    """Data, a trained network, and outputs of profile and rank; nothing quantised yet.
+
+    All processes that run the tests share it: tests change copies only.
+    """
+    return World(built_once(tmp_path_factory, "world", build_world))
+
+
+def build_world(root: Path) -> None:
     torch.set_num_threads(1)
     info, train = write_digits(root / "data")
     architecture = smallest()
@@ -141,18 +148,20 @@ def world(tmp_path_factory) -> World:
             write_bytes(root / "profile" / device / "reference.onnx", reference)
         write_json(root / "profile" / device / "latency.json", "netwright/latency/1", content)
     write_params(root / "params.yaml", DEVICES)
-    return World(root)
 
 
 @pytest.fixture(scope="session")
-def bundles(world: World) -> dict[str, Path]:
+def bundles(world: World, tmp_path_factory) -> dict[str, Path]:
     """The archive of every device."""
-    made = {}
-    for device in DEVICES:
-        world.quantize(device)
-        world.export(device)
-        made[device] = world.bundle(device)
-    return made
+
+    def build(_: Path) -> None:
+        for device in DEVICES:
+            world.quantize(device)
+            world.export(device)
+            world.bundle(device)
+
+    built_once(tmp_path_factory, "bundles", build)
+    return {device: world.out("bundle", device) / f"{device}.tar.gz" for device in DEVICES}
 
 
 def write_params(path: Path, devices: dict) -> None:
@@ -251,7 +260,7 @@ def profiled(architecture: Architecture) -> LatencyTable:
 
 
 def write_rank(folder: Path, architecture: Architecture) -> None:
-    Choice(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
+    Choice.of(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
     row = {"architecture_id": architecture.id, "short": architecture.short(), "scores": {}}
     write_json(folder / "ranking.json", "netwright/ranked/1", {"ranked": [row]})
     write_json(

@@ -54,9 +54,9 @@ def test_an_emulated_device_is_compared_on_some_images_and_never_measured(world,
 
 
 def test_a_delivered_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
-    world, bundles, monkeypatch
+    world, bundles, monkeypatch, tmp_path
 ):
     original = LocalTarget.outputs
     monkeypatch.setattr(LocalTarget, "outputs", lambda *given: original(*given)[::-1])
     with pytest.raises(EquivalenceError, match=r"int8-\w+ ONNX to delivered file in OpenVINO"):
-        world.export("edge")
+        world.export("edge", tmp_path / "out")

@@ -14,8 +14,8 @@ from core.files import read_json, sha256_file
 from core.settings import read_section
 from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
-from devices.measure.inference import Logits
-from devices.quantize.evaluate import calibration_images, evaluate_onnx
+from devices.measure.inference import Logits, reference_logits
+from devices.quantize.calibration import calibration_images
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import quantize_static
 from models.nets.equalization import equalise
@@ -123,9 +123,9 @@ def test_fine_tuning_recovers_accuracy_lost_by_rounding(world, uneven: Path, who
     quantize_static(whole / "even.onnx", whole / "int8-even.onnx", rows, "uint8")
 
     def logits(name: str) -> Logits:
-        return evaluate_onnx(
+        return reference_logits(
             whole / f"{name}.onnx", read_split(world.root / "data", "test"), info
-        ).logits_NK
+        )
 
     errors = [
         float(np.square(logits(name) - logits("float32")).mean())

@@ -8,7 +8,7 @@ import pytest
 from bundles.archive import Archive, BundleError
 from bundles.build import run_template
 from bundles.build.bundle import metadata_files
-from bundles.golden import PREPROCESS, PREPROCESS_SCHEMA, read_preprocess
+from bundles.golden import PREPROCESS, PREPROCESS_SCHEMA, Preprocess
 from core.files import json_bytes
 
 HOW = {
@@ -19,13 +19,13 @@ HOW = {
 
 def read(content):
     files = {PREPROCESS: json_bytes(PREPROCESS_SCHEMA, content)}
-    return read_preprocess(Archive(Path("x"), files, 0))
+    return Archive(Path("x"), files, 0).read_record(PREPROCESS, Preprocess)
 
 
 def test_bits_are_written_only_where_the_data_set_has_sixteen_bit_images(info):
     assert b"bits" not in metadata_files(info())[PREPROCESS]
     archive = Archive(Path("x"), metadata_files(info(bits=12)), 0)
-    assert read_preprocess(archive).bits == 12
+    assert archive.read_record(PREPROCESS, Preprocess).bits == 12
 
 
 def test_a_file_without_bits_is_valid():

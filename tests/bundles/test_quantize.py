@@ -1,5 +1,4 @@
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -8,14 +7,13 @@ import pytest
 from core.errors import UserError
 from core.files import read_json
 from devices.device import Budget, Device
-from devices.quantize.candidate import Candidate, Variant
-from devices.quantize.selection import choose
-from models.nets.equivalence import AppliedLimits, EquivalenceCheck, EquivalenceError
+from devices.quantize.result import Candidate
+from devices.quantize.selection import choose, rejection
+from models.nets.equivalence import AppliedLimits, EquivalenceCheck, EquivalenceError, compare
 
 
-def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
-    precision, _, method = name.partition("-")
-    check = EquivalenceCheck(
+def check(name, agreement=0.99, after=0.9):
+    return EquivalenceCheck(
         source="float32 ONNX",
         target=f"{name} ONNX",
         max_difference=0.5,
@@ -25,8 +23,23 @@ def candidate(name, val=0.9, ms=None, agreement=0.99, after=0.9):
         images=100,
         limit=AppliedLimits(max_difference=9.0, agreement=0.9, accuracy_drop=0.05),
     )
-    variant = Variant(name, precision, method or "none", "float32")
-    return Candidate(variant, after, val, agreement, ms, None, 100, check)
+
+
+def candidate(name, val=0.9, ms=None, agreement=0.99, **measured):
+    precision, _, method = name.partition("-")
+    return Candidate(
+        name=name,
+        precision=precision,
+        method=method or "none",
+        source="float32",
+        accuracy=0.9,
+        val_accuracy=val,
+        agreement=agreement,
+        latency_ms=ms,
+        size_bytes=100,
+        rejected=rejection(name, 0.9 - val, check(name, agreement), device()),
+        **measured,
+    )
 
 
 def device(**settings):
@@ -36,27 +49,27 @@ def device(**settings):
 
 def test_the_fastest_precision_within_the_accuracy_budget_is_chosen():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.895, ms=0.1)]
-    chosen = choose(both, "box", device(), ("float32", "int8"), "")
-    assert chosen.candidate.precision == "int8"
-    assert "0.100 ms" in chosen.reason
-    assert "0.200 ms" in chosen.reason
+    chosen, reason = choose(both, "box", device(), ("float32", "int8"), "")
+    assert chosen.precision == "int8"
+    assert "0.100 ms" in reason
+    assert "0.200 ms" in reason
 
 
 def test_a_slower_int8_is_not_chosen():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
+    assert choose(both, "box", device(), ("float32", "int8"), "")[0].precision == "float32"
 
 
 def test_equal_speed_keeps_the_higher_precision():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.1)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
+    assert choose(both, "box", device(), ("float32", "int8"), "")[0].precision == "float32"
 
 
 def test_a_precision_that_loses_too_much_accuracy_is_not_chosen_and_the_reason_says_so():
     both = [candidate("float32", ms=0.2), candidate("int8", val=0.85, ms=0.1)]
-    chosen = choose(both, "box", device(), ("float32", "int8"), "")
-    assert chosen.candidate.precision == "float32"
-    assert "int8 loses 0.0500" in chosen.reason
+    chosen, reason = choose(both, "box", device(), ("float32", "int8"), "")
+    assert chosen.precision == "float32"
+    assert "int8 loses 0.0500" in reason
 
 
 def test_without_measurements_float32_is_delivered_and_the_reason_says_how_to_choose():
@@ -65,23 +78,25 @@ def test_without_measurements_float32_is_delivered_and_the_reason_says_how_to_ch
         candidate("float16"),
         candidate("int8", val=0.5),
     ]
-    chosen = choose(rows, "box", device(), ("float32", "float16", "int8"), "no GPU answers.")
-    assert chosen.candidate.precision == "float32"
-    assert "latency was not measured: no GPU answers" in chosen.reason
-    assert "set devices.box.precision to deliver float16 instead" in chosen.reason
-    assert "int8 loses 0.4000" in chosen.reason
+    chosen, reason = choose(
+        rows, "box", device(), ("float32", "float16", "int8"), "no GPU answers."
+    )
+    assert chosen.precision == "float32"
+    assert "latency was not measured: no GPU answers" in reason
+    assert "set devices.box.precision to deliver float16 instead" in reason
+    assert "int8 loses 0.4000" in reason
 
 
 def test_a_runtime_without_float32_gets_its_default_or_the_next_precision_in_budget():
     offered = ("int8", "float16")
     rows = [candidate("float32"), candidate("int8"), candidate("float16")]
-    chosen = choose(rows, "box", device(), offered, "it is emulated.")
-    assert chosen.candidate.precision == "int8"
-    assert "set devices.box.precision to deliver float16 instead" in chosen.reason
+    chosen, reason = choose(rows, "box", device(), offered, "it is emulated.")
+    assert chosen.precision == "int8"
+    assert "set devices.box.precision to deliver float16 instead" in reason
     rows[1] = candidate("int8", val=0.5)
-    chosen = choose(rows, "box", device(), offered, "it is emulated.")
-    assert chosen.candidate.precision == "float16"
-    assert "int8 loses 0.4000" in chosen.reason
+    chosen, reason = choose(rows, "box", device(), offered, "it is emulated.")
+    assert chosen.precision == "float16"
+    assert "int8 loses 0.4000" in reason
     rows[2] = candidate("float16", agreement=0.1)
     with pytest.raises(UserError, match=r"int8 loses .*; float16 agrees .*max_accuracy_drop or"):
         choose(rows, "box", device(), offered, "it is emulated.")
@@ -89,16 +104,13 @@ def test_a_runtime_without_float32_gets_its_default_or_the_next_precision_in_bud
 
 def test_a_fixed_precision_is_kept_whatever_its_speed():
     both = [candidate("float32", ms=0.1), candidate("int8", ms=0.2)]
-    chosen = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
-    assert chosen.candidate.precision == "int8"
+    chosen, _ = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
+    assert chosen.precision == "int8"
 
 
 def test_a_precision_that_fails_the_equivalence_check_is_never_delivered():
     both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, agreement=0.5)]
-    assert choose(both, "box", device(), ("float32", "int8"), "").candidate.precision == "float32"
-    chosen = choose(both, "box", device(precision="int8"), ("float32", "int8"), "")
-    with pytest.raises(EquivalenceError, match="float32 ONNX to int8 ONNX"):
-        chosen.candidate.check.require()
+    assert choose(both, "box", device(), ("float32", "int8"), "")[0].precision == "float32"
 
 
 def test_the_stage_writes_accuracy_latency_and_check_of_every_precision(world, bundles):
@@ -131,13 +143,6 @@ def test_a_device_that_is_not_here_gets_no_latency_and_the_int8_scheme_of_its_ba
         assert activation_types(file) == {onnx.TensorProto.INT8}
 
 
-def test_the_models_are_the_same_bytes_when_the_stage_runs_again(world, bundles):
-    folder = world.root / "quantize" / "gpu"
-    before = hashes(folder)
-    world.quantize("gpu")
-    assert hashes(folder) == before
-
-
 def hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
@@ -151,30 +156,23 @@ def activation_types(path: Path) -> set[int]:
 def test_an_onnx_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, monkeypatch, tmp_path
 ):
-    from devices.quantize import variants as forms
-    from devices.quantize.evaluate import Evaluation
-
-    original = forms.evaluate_onnx
     for name, broken in (("float32", "subnet to float32"), ("int8", "float32 ONNX to int8")):
 
-        def shuffled(model, split, info, name=name):
-            result = original(model, split, info)
-            if not model.stem.startswith(name):
-                return result
-            return Evaluation(result.logits_NK[::-1].copy(), result.accuracy)
+        def shuffled(source, target, expected_NK, found_NK, *rest, name=name):
+            other_NK = found_NK[::-1] if target.startswith(name) else found_NK
+            return compare(source, target, expected_NK, other_NK, *rest)
 
-        monkeypatch.setattr(forms, "evaluate_onnx", shuffled)
+        monkeypatch.setattr("devices.quantize.variants.compare", shuffled)
         with pytest.raises(EquivalenceError, match=broken):
             world.quantize("edge", tmp_path / name)  # a device that requests int8
         assert not (tmp_path / name / "quantize.json").exists()
 
 
 def test_accuracy_on_the_test_split_stops_a_release_but_is_not_used_for_selection():
-    both = [candidate("float32", ms=0.2), candidate("int8", ms=0.1, after=0.8)]
-    chosen = choose(both, "box", device(), ("float32", "int8"), "").candidate
-    assert chosen.precision == "int8"
+    lost = check("int8", after=0.8)
+    assert rejection("int8", 0.0, lost, device()) is None
     with pytest.raises(EquivalenceError, match=r"accuracy goes from 0\.9000 to 0\.8000"):
-        chosen.check.require()
+        lost.require()
 
 
 def test_validation_accuracy_decides_between_equally_fast_files_of_one_precision():
@@ -183,30 +181,28 @@ def test_validation_accuracy_decides_between_equally_fast_files_of_one_precision
         candidate("int8-minmax", val=0.894, ms=0.100),
         candidate("int8-entropy", val=0.899, ms=0.102),
     ]
-    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
-    assert chosen.candidate.variant.name == "int8-entropy"
-    assert "not significantly slower than the fastest" in chosen.reason
-    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.01)
-    assert chosen.candidate.variant.name == "int8-minmax"
+    chosen, reason = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
+    assert chosen.name == "int8-entropy"
+    assert "not significantly slower than the fastest" in reason
+    chosen, reason = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.01)
+    assert chosen.name == "int8-minmax"
 
 
 def test_latencies_within_the_measurement_noise_count_as_equal():
-    rows = [
-        candidate("float32", ms=0.2),
-        candidate("int8-minmax", val=0.899, ms=0.106),
-        replace(candidate("int8-entropy", val=0.894, ms=0.1), spread=0.1),
-    ]
-    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
-    rows[2] = replace(rows[2], spread=0.01)
-    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[2]
-    rows[2] = replace(rows[2], interval=(0.09, 0.11))  # wider than the spread
-    assert choose(rows, "box", device(), ("float32", "int8"), "").candidate is rows[1]
+    rows = [candidate("float32", ms=0.2), candidate("int8-minmax", val=0.899, ms=0.106)]
+    for measured, chosen in (
+        ({"spread": 0.1}, "int8-minmax"),
+        ({"spread": 0.01}, "int8-entropy"),
+        ({"spread": 0.01, "interval": (0.09, 0.11)}, "int8-minmax"),  # wider than the spread
+    ):
+        third = candidate("int8-entropy", val=0.894, ms=0.1, **measured)
+        assert choose([*rows, third], "box", device(), ("float32", "int8"), "")[0].name == chosen
 
 
 def test_a_higher_precision_that_is_as_fast_is_kept():
     rows = [candidate("float32", ms=0.102), candidate("int8-minmax", val=0.91, ms=0.1)]
-    chosen = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
-    assert chosen.candidate.variant.name == "float32"
+    chosen, _ = choose(rows, "box", device(), ("float32", "int8"), "", same_speed=0.03)
+    assert chosen.name == "float32"
 
 
 def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
@@ -216,24 +212,24 @@ def test_the_method_of_a_fixed_precision_keeps_the_accuracy_before_it_is_fast():
         candidate("int8-entropy", val=0.895, ms=0.2),
     ]
     fixed = device(precision="int8")
-    assert choose(rows, "box", fixed, ("float32", "int8"), "").candidate is rows[2]
-    unmeasured = choose(rows, "box", fixed, ("float32", "int8"), "it is offline.")
-    assert unmeasured.candidate is rows[2]
-    assert "it is offline" in unmeasured.reason
+    assert choose(rows, "box", fixed, ("float32", "int8"), "")[0] is rows[2]
+    unmeasured, reason = choose(rows, "box", fixed, ("float32", "int8"), "it is offline.")
+    assert unmeasured is rows[2]
+    assert "it is offline" in reason
 
 
 def test_a_fixed_precision_over_the_budget_delivers_its_most_accurate_variant():
     rows = [candidate("float32"), candidate("int8-minmax", 0.5), candidate("int8-entropy", 0.6)]
-    chosen = choose(rows, "box", device(precision="int8"), ("float32", "int8"), "away.")
-    assert chosen.candidate is rows[2]
-    assert "smallest loss of validation accuracy" in chosen.reason
-    assert "int8-entropy loses 0.3000" in chosen.reason
+    chosen, reason = choose(rows, "box", device(precision="int8"), ("float32", "int8"), "away.")
+    assert chosen is rows[2]
+    assert "smallest loss of validation accuracy" in reason
+    assert "int8-entropy loses 0.3000" in reason
 
 
 def test_an_unmeasured_default_precision_uses_its_most_accurate_method():
     rows = [candidate("float32"), candidate("int8-minmax", 0.895), candidate("int8-entropy", 0.899)]
-    chosen = choose(rows, "box", device(), ("int8", "float16"), "it is emulated.")
-    assert chosen.candidate.variant.name == "int8-entropy"
+    chosen, _ = choose(rows, "box", device(), ("int8", "float16"), "it is emulated.")
+    assert chosen.name == "int8-entropy"
 
 
 def test_every_candidate_records_its_method_and_rejection(world, bundles):
@@ -253,7 +249,9 @@ def test_every_candidate_records_its_method_and_rejection(world, bundles):
     assert found["file"] in {row["file"] for row in found["candidates"]}
 
 
-def test_files_of_an_interrupted_run_are_deleted(world, bundles, tmp_path):
+def test_a_stage_that_runs_again_gives_the_same_bytes_and_deletes_files_of_an_interrupted_run(
+    world, bundles, tmp_path
+):
     folder = tmp_path / "out"
     folder.mkdir()
     for name in ("int8-mixed.onnx", "quantize.json", ".int8-mixed.onnx.x.tmp"):

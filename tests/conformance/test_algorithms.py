@@ -15,15 +15,15 @@ from models.search.algorithms.base import Result
 from models.search.algorithms.fp_nas import FpNas
 from models.search.algorithms.gradient import importance_weights
 from models.search.evaluation import Evaluation
-from models.search.loop import Row, Snapshot, answer, problem_of, search
-from models.search.problem import Problem
+from models.search.loop import Row, Snapshot, answer, search
+from models.search.problem import Problem, problem_of
 from models.space.architecture import Architecture
 from models.space.costs import Cost, block_flops, flops
 from models.space.distribution import Choices
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
-from tests.worlds import search_params
+from tests.worlds import each, search_params
 
 IMAGES = 256
 USUAL = {
@@ -240,7 +240,7 @@ def test_the_update_estimates_the_gradient_of_the_expected_weight() -> None:
     groups = SPACE.groups[:2]  # channels and the first layer
     everything = list(itertools.product(*(range(len(g.candidates)) for g in groups)))
     params = search_params("fp_nas", USUAL, coarse_fraction=0.0)
-    searched = FpNas(Problem(groups, lambda c: 0.0, IMAGES), params)
+    searched = FpNas(Problem(groups, each(lambda c: 0.0), IMAGES), params)
     nll = {c: 0.01 * sum(c) for c in everything}
     before = searched.distribution
 
@@ -331,7 +331,9 @@ def test_the_mode_is_the_optimum_on_a_small_table() -> None:
     def excess(choices: Choices) -> float:
         return 0.0 if choices[0] < 2 else 0.5
 
-    searched = FpNas(Problem(groups, excess, IMAGES), search_params("fp_nas", USUAL, steps=60))
+    searched = FpNas(
+        Problem(groups, each(excess), IMAGES), search_params("fp_nas", USUAL, steps=60)
+    )
     for step in range(60):
         drawn = searched.propose(np.random.default_rng(step))
         searched.observe([Result(c, nll[c], excess(c)) for c in drawn])
@@ -343,7 +345,7 @@ def test_a_space_smaller_than_the_number_of_candidates_returns_all() -> None:
     groups = SPACE.groups[:1]
     for name in ALGORITHMS:
         searched = ALGORITHMS[name](
-            Problem(groups, lambda c: 0.0, IMAGES), search_params(name, USUAL)
+            Problem(groups, each(lambda c: 0.0), IMAGES), search_params(name, USUAL)
         )
         found = searched.answer(6, np.random.default_rng(0))
         assert sorted(found) == [(0,), (1,), (2,)]

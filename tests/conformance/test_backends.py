@@ -157,9 +157,10 @@ def test_an_int8_file_with_float_layers_is_computed_exactly_or_refused_with_a_re
     if "int8" not in runtime.native_precisions or runtime.why_not_mixed(device):
         pytest.skip(runtime.why_not_mixed(device) or f"{runtime.runtime} does not support int8")
     ready = calibrate(models / "float32.onnx", images(8), runtime.activations, ["minmax"])
-    *_, before, last = ready.layers
+    first, *_, before, last = ready.layers
+    (method,) = ready.ranges
     model = tmp_path / "mixed.onnx"
-    model.write_bytes(quantize(ready, ready.methods[0], [next(iter(ready.layers)), before, last]))
+    model.write_bytes(quantize(ready, method, [first, before, last]))
     built = runtime.build(model, "int8", tmp_path, device)
     if not runtime.capabilities().can_run:
         return

@@ -26,7 +26,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "latin1": (b"a: caf\xe9\n", "not UTF-8 (byte 7 is 0xe9)"),
     "utf-16": ("a: 1\n".encode("utf-16"), "iconv -f utf-16"),
     "NUL": (b"a: \0\n", "special characters are not allowed"),
-    "deep nesting": (b"a: " + b"[" * 5000, "nested too deeply"),
+    "deep nesting": (b"a: " + b"[" * 1500, "nested too deeply"),
     "an alias of itself": (b"a: &a [*a]\n", "an alias contains itself"),
     "a tag": (b"a: !!python/object:os.system x\n", "could not determine a constructor"),
     "a list": (b"- a\n", "must be a mapping of sections, not list"),

@@ -25,6 +25,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path):
     assert said.startswith(f"{tmp_path / 'table.json'}: the disk is full: free some space")
 
 
+@pytest.mark.slow
 def test_a_stage_that_may_not_write_so_much_ends_with_one_line(tmp_path: Path):
     params = tmp_path / "params.yaml"
     data = {"source": "digits", "path": str(tmp_path / "raw"), "size": 8}

@@ -238,6 +238,7 @@ def test_ten_thousand_images_are_looked_at_in_no_time(tmp_path):
     assert time.process_time() - began < 20
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_one_message_with_the_file_and_the_remedy(tmp_path):
     made(tmp_path / "mine", ("cat", "dog"), 9)
     params = {"data": {**VALUES, "source": "folder", "path": str(tmp_path / "mine")}}

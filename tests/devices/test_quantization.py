@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from core.errors import UserError
-from devices.quantize.static import input_name, quantize_static, to_float16
+from devices.quantize.static import quantize_static, to_float16
 from devices.runtimes.registry import backend
 
 
@@ -108,7 +108,3 @@ def test_no_calibration_image_is_an_error_and_writes_nothing(small: Path, tmp_pa
     with pytest.raises(UserError, match="at least one calibration image"):
         quantize_static(small, tmp_path / "q.onnx", [], "uint8")
     assert not list(tmp_path.iterdir())
-
-
-def test_the_input_is_found_by_itself(small: Path) -> None:
-    assert input_name(small) == "images"

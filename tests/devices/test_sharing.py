@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import UserError
 from devices.fleet.sharing import fewest_networks, least_losses, pareto_front
 
 
@@ -49,12 +48,6 @@ def test_without_any_loss_every_device_has_its_best() -> None:
     within = np.array([[False, True, True], [True, True, True], [False, False, True]])
     assert fewest_networks(accuracies, within, 0.0).of_device == (1, 0, 2)
     assert fewest_networks(accuracies, within, 0.2).of_device == (2, 2, 2)
-
-
-def test_a_device_without_feasible_network_is_named() -> None:
-    within = np.array([[True], [False]])
-    with pytest.raises(UserError, match=r"devices number \[1\]"):
-        fewest_networks(np.array([0.9]), within, 0.1)
 
 
 def test_the_pareto_front_is_not_dominated() -> None:

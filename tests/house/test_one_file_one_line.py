@@ -1,5 +1,6 @@
 """A new runtime, search algorithm or operator is one file or folder and its line in a table."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ class Toy(Backend):
         shutil.copyfile(onnx_model, folder / entry)
         return Built((entry,), entry, {**details, "rebuild": "portable"})
 '''
-MEASURE = """
+USE = """
 import sys
 from pathlib import Path
 
@@ -65,6 +66,8 @@ from devices.device import Budget, Device
 from devices.measure.interleaved import Protocol
 from devices.measure.target import LocalTarget, RemoteTarget
 from models.nets.onnx_export import to_onnx
+from models.space.architecture import Architecture, Block
+from models.space.costs import flops
 from tests.agents import Agent
 
 folder = Path(sys.argv[1])
@@ -79,6 +82,7 @@ try:
         print(target.machine()["runtime"], measured["model"].ms > 0)
 finally:
     agent.kill()
+print(flops(Architecture((Block("toy", 3, 4, 8, 2, (("kernel", 5),)),))))
 """
 ALGORITHM = '''
 """Local search: parts of the best architecture, the rest at random."""
@@ -130,12 +134,6 @@ class Toy(Operator):
     def forward(self, block, x_NCHW, run):
         return run("main", x_NCHW).relu()
 '''
-COST = """
-from models.space.architecture import Architecture, Block
-from models.space.costs import flops
-
-print(flops(Architecture((Block("toy", 3, 4, 8, 2, (("kernel", 5),)),))))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -168,35 +166,31 @@ def add_line(table: Path, module: str, entry: str) -> None:
     )
 
 
-def passes(repository: Repository, chosen: str, *files: str) -> None:
-    """Check that tests of the copy pass; pytest fails if it finds none."""
+SUITES = {
+    "tests/conformance/test_backends.py": "runtime",
+    "tests/bundles/build/test_run_program.py": "runtime",
+    "tests/devices/measure/test_agent.py": "runtime",
+    "tests/conformance/test_algorithms.py": "search algorithm",
+    "tests/conformance/test_operators.py": "operator",
+}
+
+
+@pytest.mark.slow
+def test_each_passes_its_conformance_suites(repository: Repository) -> None:
+    # Operators in one runtime: the others do not depend on which operators there are.
+    chosen = "toy and (not test_operators or onnxruntime or alone) or hold_every_value"
     code, output = repository.python(
-        "-m", "pytest", "-p", "no:cacheprovider", "-q", "-k", chosen, *files
+        "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA", "-k", chosen, *SUITES
     )
     assert code == 0, output
+    for file, kind in SUITES.items():
+        assert re.search(rf"PASSED {file}::\S*toy", output), f"{file} tests no new {kind}"
 
 
 @pytest.mark.slow
-def test_a_runtime_is_a_folder_and_a_line(repository: Repository, tmp_path: Path) -> None:
-    passes(
-        repository,
-        "toy",
-        "tests/conformance/test_backends.py",
-        "tests/bundles/build/test_run_program.py",
-        "tests/devices/measure/test_agent.py",
-    )
-    code, output = repository.python("-c", MEASURE, str(tmp_path))
-    assert (code, output.splitlines()[-2:]) == (0, ["Toy True", "Toy True"]), output
-
-
-@pytest.mark.slow
-def test_a_search_algorithm_is_a_file_and_a_line(repository: Repository) -> None:
-    passes(repository, "toy", "tests/conformance/test_algorithms.py")
-
-
-@pytest.mark.slow
-def test_an_operator_is_a_file_and_a_line_and_its_cost_is_counted(repository: Repository) -> None:
-    chosen = "toy and (onnxruntime or alone) or hold_every_value"
-    passes(repository, chosen, "tests/conformance/test_operators.py")
-    code, output = repository.python("-c", COST)
-    assert (code, int(output)) == (0, 4 * 4 * 4 * (5 * 5 * 3)), output
+def test_the_runtime_measures_here_and_behind_an_agent_and_the_operator_has_a_cost(
+    repository: Repository, tmp_path: Path
+) -> None:
+    code, output = repository.python("-c", USE, str(tmp_path))
+    macs = 4 * 4 * 4 * (5 * 5 * 3)
+    assert (code, output.splitlines()[-3:]) == (0, ["Toy True", "Toy True", str(macs)]), output

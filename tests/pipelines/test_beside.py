@@ -14,13 +14,13 @@ from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
 from tests.pipelines.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
 from tests.serving import free_port
-from tests.support import Repository, environment, kill_tree
+from tests.support import Netwright, Repository, environment, kill_tree
 
 pytestmark = pytest.mark.slow
 
 
 def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(
-    finished_toy: Repository,
+    finished_toy: Repository, netwright: Netwright
 ):
     toy = finished_toy
     toy.change({"devices": {"a": {"width": 5000}}})
@@ -34,18 +34,15 @@ def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(
         os.killpg(child.pid, signal.SIGHUP)
         time.sleep(1)
         assert child.poll() is None, "a signal that the caller ignores stays ignored"
-        code, output = netwright(toy, "run")
+        code, output = netwright(toy.root, "run")
         assert code == 2, output
         assert f"another run is active (process {child.pid})" in output
         assert "rwlock" not in output
-        code, output = netwright(toy, "status")
+        code, output = netwright(toy.root, "status")
         assert code == 0, output
         assert f"A run is active (process {child.pid})." in output
         assert "Running now: bundle@a" in output
-        status = beside(toy, "status")
-        status.kill()
-        status.communicate()
-        code, output = netwright(toy, "report")
+        code, output = netwright(toy.root, "report")
         assert (code, "no release to report on" in output) == (1, True), output
         os.killpg(child.pid, signal.SIGTERM)
         output, _ = child.communicate(timeout=60)
@@ -56,18 +53,6 @@ def test_during_a_run_another_is_refused_and_status_shows_the_running_stages(
             kill_tree(child.pid)
     assert Workspace(toy.root).running_pid() is None
     assert not (toy.root / ".netwright/run.json").exists()
-
-
-def beside(repository: Repository, command: str) -> subprocess.Popen[str]:
-    program = RUN.partition("import pipelines.cli.app")[0]
-    program += f"sys.argv = ['netwright', {command!r}]\nfrom pipelines.cli.app import main; main()"
-    return repository.start("-c", program)
-
-
-def netwright(repository: Repository, command: str) -> tuple[int, str]:
-    child = beside(repository, command)
-    output, _ = child.communicate(timeout=300)
-    return child.returncode, output
 
 
 HISTORY = """

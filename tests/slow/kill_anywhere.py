@@ -24,7 +24,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
 
 from tests.support import Repository, copy_repository, kill_tree, on_digits
 
@@ -160,9 +159,7 @@ def compare(reference: Mapping[str, Any], found: Mapping[str, Any], count: Count
 
 def start_from_its_tables(source: Repository, target: Repository) -> None:
     """Copy the measured tables to `target`, as `dvc pull` would: lock entries, files, cache."""
-    profiles = {name: row for name, row in source.locked.items() if name.startswith("profile@")}
-    with (target.root / "dvc.lock").open("w") as file:
-        YAML().dump({"schema": "2.0", "stages": profiles}, file)
+    target.lock({name: row for name, row in source.locked.items() if name.startswith("profile@")})
     shutil.copytree(source.root / "artifacts/profile", target.root / "artifacts/profile")
     cache = Path(".dvc/cache/files")  # without `runs`, the run cache, so that stages run
     shutil.copytree(source.root / cache, target.root / cache)

@@ -51,7 +51,7 @@ def _text(rule: str, pattern: str = ".*") -> Rule:
 
 
 def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 _JOB: Rules = {

@@ -79,20 +79,17 @@ def _convert(onnx_model: Path, precision: str) -> tuple[Any, dict[str, int]]:
             convert_to="mlprogram",
             inputs=[coremltools.TensorType(name=INPUT, shape=module.input_shape, dtype=np.float32)],
             outputs=[coremltools.TensorType(name=OUTPUT, dtype=np.float32)],
-            compute_precision=(
-                coremltools.precision.FLOAT16
-                if precision == "float16"
-                else coremltools.precision.FLOAT32
-            ),
+            compute_precision=coremltools.precision[
+                "FLOAT16" if precision == "float16" else "FLOAT32"
+            ],
             minimum_deployment_target=coremltools.target.iOS17,
             skip_model_load=platform.system() != "Darwin",
         )
         if precision == "int8":
             model = _with_integer_weights(model)
     operations = model._mil_program.functions["main"].operations
-    return model, dict(
-        sorted(Counter(o.op_type for o in operations if o.op_type != "const").items())
-    )
+    counts = Counter(o.op_type for o in operations if o.op_type != "const")
+    return model, dict(sorted(counts.items()))
 
 
 def _with_integer_weights(model: Any) -> Any:
@@ -111,8 +108,8 @@ def _zipped(model: Any) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / f"{MODEL}.mlpackage"
         model.save(str(folder))
-        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-        content = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        content = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
     content["Manifest.json"] = _manifest(content)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         for name in sorted(content):

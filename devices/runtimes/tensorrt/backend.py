@@ -64,11 +64,9 @@ class TensorRt(ConvertingBackend):
 
     def why_not_run(self, device: Device) -> str:
         """Also checks the compute capability of the GPU."""
-        gpu, reason = gpu_capability(), super().why_not_run(device)
-        if not reason and gpu not in device.compute_capabilities:
-            wanted = ", ".join(device.compute_capabilities)
-            return f"This machine's GPU is {gpu}, but the device is {wanted}."
-        return reason
+        gpu, wanted = gpu_capability(), device.compute_capabilities
+        other = f"This machine's GPU is {gpu}, but the device is {', '.join(wanted)}."
+        return super().why_not_run(device) or ("" if gpu in wanted else other)
 
     def check_hardware(self, device: Device) -> None:
         """Compute capabilities that the module builds for, and that can run the precision."""

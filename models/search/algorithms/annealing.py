@@ -28,7 +28,6 @@ from pydantic import Field
 from models.search.algorithms.base import (
     Algorithm,
     EvaluationMode,
-    Result,
     SampledSettings,
     SharedParams,
 )
@@ -60,17 +59,12 @@ class AnnealingSettings(SampledSettings):
 
 @dataclass(frozen=True)
 class Annealer:
-    """Annealing chains within the budgets.
-
-    Attributes:
-        problem: the search problem.
-        settings: moves, changes and temperatures.
-        steps: per group and candidate, the candidates one step away.
-    """
+    """Annealing chains within the budgets."""
 
     problem: Problem
     settings: AnnealingSettings
     steps: tuple[tuple[tuple[int, ...], ...], ...]
+    """Per group and candidate, the candidates one step away."""
 
     def run_chains(
         self,
@@ -98,7 +92,7 @@ class Annealer:
             there_NG = as_choices([self.neighbour(row, rng) for row in here_NG.tolist()])
             rise_N = energy(there_NG) - energies_N
             accepted_N = rng.random(len(starts)) < np.exp(np.minimum(0.0, -rise_N / temperature))
-            moved_N = accepted_N & (self.problem.excess_of(there_NG) <= 0)
+            moved_N = accepted_N & (self.problem.excesses(there_NG) <= 0)
             here_NG = np.where(moved_N[:, None], there_NG, here_NG)
             energies_N = np.where(moved_N, energies_N + rise_N, energies_N)
             for chain in np.flatnonzero(moved_N):
@@ -123,11 +117,8 @@ class Annealer:
 class DesignInformation:
     """Information of the evaluated architectures for a ridge regression (D-optimal design).
 
-    Attributes:
-        features: of architectures.
-        mean_F: of features over the space.
-        deviation_F: their standard deviations.
-        inverse_FF: inverse of the information matrix, with the ridge.
+    Means and standard deviations are of features over the space; `inverse_FF` is the inverse of the
+    information matrix, with the ridge.
     """
 
     features: Features
@@ -184,6 +175,7 @@ class Annealing(Algorithm):
 
     settings_type = AnnealingSettings
     settings: AnnealingSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
@@ -191,21 +183,12 @@ class Annealing(Algorithm):
         self.annealer = Annealer(problem, self.settings, steps)
 
     @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step, so that the regression does not fit batch differences."""
-        return "held_out"
-
-    @property
     def informative_steps(self) -> int:
         """Number of steps of phase 1; at least one, because the predictor needs data."""
         return max(1, round(self.settings.informative_fraction * self.params.steps))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Informative architectures (phase 1) or the best predicted; new ones if there are any.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Informative architectures (phase 1) or the best predicted; new ones if there are any."""
         count = self.settings.fixed_samples
         starts = [self.random_feasible(rng) for _ in range(count)]
         if self.step < self.informative_steps:
@@ -223,17 +206,8 @@ class Annealing(Algorithm):
             return known.most_informative(distinct, count)
         return distinct[:count]
 
-    def learn(self, results: Sequence[Result]) -> list[float]:
-        """Nothing to update: the regression is fitted when needed; uniform weights."""
-        return [1.0 / len(results)] * len(results)
-
-    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The evaluated architectures with the lowest NLL, regardless of predictions."""
-        return self.fill_up(self.seen.best(), count, rng)
-
     def artifacts(self) -> dict[str, bytes]:
         """The regression on all evaluated architectures and its feature contributions."""
         if not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)

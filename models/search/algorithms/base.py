@@ -1,8 +1,7 @@
 """Interface of search algorithms: propose architectures, observe results, return the best.
 
-An algorithm only accesses a `models.search.problem.Problem`: groups of candidates and an excess
-over the budgets, neither networks nor images. It has no random state (a generator is always an
-argument), and its state is plain values, so that a search can be resumed.
+An algorithm only accesses a `models.search.problem.Problem`. It has no random state (a generator is
+always an argument), and its state is plain values, so that a search can be resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from core.settings import Named, Threaded
-from models.search.problem import Problem
+from models.search.problem import Problem, Scores, as_choices
 from models.space.constrained import nearest_within
 from models.space.distribution import Choices, Distribution, Vector
 from models.space.limits import InfeasibleBudgetError
@@ -34,8 +33,7 @@ class Result:
 
     Attributes:
         choices: the architecture's candidate numbers.
-        nll: its mean cross-entropy on held-out images, in nats per image; None if the algorithm
-            requires none.
+        nll: its mean cross-entropy on held-out images, in nats per image; None without images.
         excess: its `Problem.excess`.
     """
 
@@ -52,7 +50,7 @@ class Result:
 
 @dataclass
 class Seen:
-    """Every evaluated architecture within the budgets, with the mean of its values.
+    """Every evaluated architecture within the budgets, with the sum and number of its values.
 
     A value is what the algorithm minimises: the NLL, or an indicator's negative.
     """
@@ -125,7 +123,7 @@ class SharedParams(Threaded):
 
 
 class Algorithm(ABC):
-    """A search algorithm.
+    """A search algorithm; by default it minimises the NLL, and its answer has the lowest ones.
 
     Args:
         problem: the search problem.
@@ -135,6 +133,13 @@ class Algorithm(ABC):
     settings_type: ClassVar[type[AlgorithmSettings]]
     settings: AlgorithmSettings
     """Of type `settings_type`."""
+    evaluation_mode: EvaluationMode = "batch"
+    distribution: Distribution | None = None
+    """The current sampling distribution; None if there is none."""
+    start_weight: float | None = None
+    """Factor of the logits of `Problem.start`; None: it has no distribution to start from."""
+    indicator: Scores | None = None
+    """The indicator whose negative is minimised; None: the NLL is."""
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         self.problem, self.params, self.settings = problem, params, params.algorithm
@@ -155,24 +160,9 @@ class Algorithm(ABC):
         """
 
     @property
-    def start_weight(self) -> float | None:
-        """Factor of the logits of `Problem.start`; None: it has no distribution to start from."""
-        return None
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """How its architectures are evaluated."""
-        return "batch"
-
-    @property
     def finished(self) -> bool:
-        """Whether the search is finished; always after `steps` steps."""
+        """Whether all steps are done."""
         return self.step >= self.params.steps
-
-    @property
-    def distribution(self) -> Distribution | None:
-        """The current sampling distribution; None if there is none."""
-        return None
 
     def population(self) -> list[Choices]:
         """The current population: by default the best evaluated architectures."""
@@ -197,10 +187,6 @@ class Algorithm(ABC):
     def propose(self, rng: np.random.Generator) -> list[Choices]:
         """The architectures to evaluate in this step, in order; repeats are allowed."""
 
-    @abstractmethod
-    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """Up to `count` distinct architectures within the budgets; best first."""
-
     def observe(self, results: Sequence[Result]) -> list[float]:
         """Update from a step's results, in the order proposed.
 
@@ -216,12 +202,18 @@ class Algorithm(ABC):
         return weights
 
     def value(self, result: Result) -> float:
-        """The value to minimise: the NLL by default."""
-        return result.loss
+        """The value to minimise: the NLL, or the indicator's negative."""
+        if self.indicator is None:
+            return result.loss
+        return -float(self.indicator(as_choices([result.choices]))[0])
 
-    @abstractmethod
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Update the algorithm's state; return the results' weights, which sum to 1."""
+        """Update the algorithm's state, by default not; return the results' weights."""
+        return [1.0 / len(results)] * len(results)
+
+    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
+        """Up to `count` distinct architectures within the budgets; best first."""
+        return self.fill_up(self.seen.best(), count, rng)
 
     def state(self) -> dict[str, Any]:
         """Everything `restore` needs, as plain values."""

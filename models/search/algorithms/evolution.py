@@ -29,7 +29,7 @@ from models.search.algorithms.base import (
     SampledSettings,
     SharedParams,
 )
-from models.search.problem import Problem, as_choices
+from models.search.problem import Problem
 from models.space.constrained import descend
 from models.space.distribution import Choices
 
@@ -62,10 +62,7 @@ class EvolutionSettings(PopulationSettings):
 class Population:
     """Members from the oldest to the youngest, each with the value to minimise.
 
-    Args:
-        problem: the search problem.
-        settings: of the evolution.
-        allowed: allowed candidates per group; None: all.
+    `allowed` has the candidates per group that may be taken; None: all.
     """
 
     def __init__(
@@ -103,10 +100,7 @@ class Population:
         return found
 
     def child(self, rng: np.random.Generator, known: set[Choices]) -> Choices | None:
-        """Create a child within the budgets that differs from its parents, preferably not `known`.
-
-        None if not found.
-        """
+        """A child within the budgets unlike its parents, preferably not `known`; None if none."""
         found = None
         for _ in range(_TRIES):
             mother = self._parent(rng)
@@ -162,61 +156,44 @@ class Population:
         return [[list(choices), value] for choices, value in self.members]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         self.members = [(tuple(choices), float(value)) for choices, value in state]
 
 
 class Evolution(Algorithm):
-    """`fixed_samples` architectures per step; the answer has the best fitness of all evaluated."""
+    """`fixed_samples` architectures per step."""
 
     settings_type = EvolutionSettings
     settings: EvolutionSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
-        by_supernet = self.settings.fitness == "supernet"
-        self._indicator = None if by_supernet else problem.indicator(self.settings.fitness)
+        if self.settings.fitness != "supernet":
+            self.indicator = problem.indicator(self.settings.fitness)
+            self.evaluation_mode = "no_images"
         self._population = Population(problem, self.settings)
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step, or none."""
-        return "held_out" if self._indicator is None else "no_images"
 
     def population(self) -> list[Choices]:
         """The current members."""
         return [choices for choices, _ in self._population.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Random architectures until the population is full, then children of its members.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Random architectures until the population is full, then children of its members."""
         found = self._population.breed(self.settings.fixed_samples, rng, set(self.seen.sums))
         return found or [self.random_feasible(rng)]
 
-    def value(self, result: Result) -> float:
-        """The NLL, or the indicator's negative."""
-        if self._indicator is None:
-            return result.loss
-        return -float(self._indicator(as_choices([result.choices]))[0])
-
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Add the results to the population; uniform weights."""
+        """Add the results to the population."""
         for result in results:
             self._population.add(result.choices, self.value(result))
-        return [1.0 / len(results)] * len(results)
-
-    def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The fittest of all evaluated architectures."""
-        return self.fill_up(self.seen.best(), count, rng)
+        return super().learn(results)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the population."""
         return super().state() | {"population": self._population.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         super().restore(state)
         self._population.restore(state["population"])

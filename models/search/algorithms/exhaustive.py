@@ -22,14 +22,13 @@ from core.errors import UserError
 from models.search.algorithms.base import (
     Algorithm,
     EvaluationMode,
-    Result,
     SampledSettings,
     SharedParams,
 )
 from models.search.algorithms.predictor import fit_seen
-from models.search.problem import Problem, Scores, as_choices
+from models.search.problem import Problem, Scores
 from models.space.block_tables import ChoicesNG
-from models.space.distribution import Choices, Vector
+from models.space.distribution import Choices
 from models.space.limits import InfeasibleBudgetError
 
 _CHUNK = 1 << 18
@@ -55,12 +54,15 @@ class Exhaustive(Algorithm):
 
     settings_type = ExhaustiveSettings
     settings: ExhaustiveSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         self.by = self.settings.by
         self.check_space(problem.sizes, self.settings)
-        self._indicator = problem.indicator(self.by) if self.by.startswith("bn_") else None
+        if self.by.startswith("bn_"):
+            self.indicator = problem.indicator(self.by)
+            self.evaluation_mode = "no_images"
         self.promising: list[Choices] | None = None  # set once the predictor is fitted
 
     @classmethod
@@ -83,34 +85,21 @@ class Exhaustive(Algorithm):
             )
 
     @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step, or none."""
-        return "held_out" if self._indicator is None else "no_images"
-
-    @property
     def fitted_steps(self) -> int:
         """Number of steps the predictor is fitted on."""
         return max(1, round(self.settings.fitted_fraction * self.params.steps))
 
     @cached_property
-    def _best_scored(self) -> list[Choices]:
-        """The best by the indicator, as many as the steps and the answer need."""
-        assert self._indicator is not None
+    def _in_order(self) -> list[Choices]:
+        """What is proposed in turn: the best by the indicator, or all within the budgets."""
+        if self.indicator is None:
+            count = math.prod(self.problem.sizes)
+            return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
         wanted = max(self.params.steps * self.settings.fixed_samples, self.params.candidates)
-        return best_of_all(self.problem, self._indicator, wanted)
-
-    @cached_property
-    def _feasible(self) -> list[Choices]:
-        """All architectures within the budgets (by: supernet)."""
-        count = math.prod(self.problem.sizes)
-        return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
+        return best_of_all(self.problem, self.indicator, wanted)
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """The next ones in order, the next best, or random ones to fit the predictor on.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
+        """The next ones in order, the next best, or random ones to fit the predictor on."""
         share = self.settings.fixed_samples
         if self.by == "predictor":
             if self.step < self.fitted_steps:
@@ -118,32 +107,18 @@ class Exhaustive(Algorithm):
             if self.promising is None:
                 self.promising = self._predicted_best()
             known, start = self.promising, (self.step - self.fitted_steps) * share
-        elif self._indicator is not None:
-            known, start = self._best_scored, self.step * share
         else:
-            share = -(-len(self._feasible) // self.params.steps)
-            known, start = self._feasible, self.step * share
+            known = self._in_order
+            if self.indicator is None:
+                share = -(-len(known) // self.params.steps)
+            start = self.step * share
         return known[start : start + share] or known[-1:]
 
-    def value(self, result: Result) -> float:
-        """The NLL, or the indicator's negative."""
-        if self._indicator is None:
-            return result.loss
-        return -float(self._indicator(as_choices([result.choices]))[0])
-
-    def learn(self, results: Sequence[Result]) -> list[float]:
-        """Nothing to update; uniform weights."""
-        return [1.0 / len(results)] * len(results)
-
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The best of all by the indicator, or the lowest NLLs of those that were evaluated.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
-        if self._indicator is not None:
-            return self._best_scored[:count]
-        return self.fill_up(self.seen.best(), count, rng)
+        """The best of all by the indicator, or the lowest NLLs of those that were evaluated."""
+        if self.indicator is not None:
+            return self._in_order[:count]
+        return super().answer(count, rng)
 
     def _predicted_best(self) -> list[Choices]:
         """The architectures not evaluated yet with the lowest predicted NLL."""
@@ -158,8 +133,7 @@ class Exhaustive(Algorithm):
         """The predictor on all evaluated architectures and its feature contributions."""
         if self.by != "predictor" or not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the best predicted architectures."""
@@ -177,7 +151,7 @@ def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
     """The `count` architectures with the highest scores within the budgets, best first.
 
     Ties go to the first in enumeration order. Budgets are only evaluated for architectures whose
-    score would be kept.
+    score may be kept.
 
     Raises:
         InfeasibleBudgetError: none is within the budgets.
@@ -190,9 +164,9 @@ def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
         if len(kept_N) == count:
             better_N = scores_N > kept_N[-1]
             choices_NG, scores_N = choices_NG[better_N], scores_N[better_N]
-        within_NG, within_N = _best_within(problem, choices_NG, scores_N, count)
-        kept_NG = np.concatenate([kept_NG, within_NG])
-        kept_N = np.concatenate([kept_N, within_N])
+        within_N = problem.excesses(choices_NG) <= 0
+        kept_NG = np.concatenate([kept_NG, choices_NG[within_N]])
+        kept_N = np.concatenate([kept_N, scores_N[within_N]])
         order = np.argsort(-kept_N, kind="stable")[:count]
         kept_NG, kept_N = kept_NG[order], kept_N[order]
     if len(kept_N) == 0:
@@ -206,24 +180,9 @@ def unravel(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
     return np.stack(np.unravel_index(numbers, tuple(sizes)), axis=1).astype(np.uint32)
 
 
-def _best_within(
-    problem: Problem, choices_NG: ChoicesNG, scores_N: Vector, count: int
-) -> tuple[ChoicesNG, Vector]:
-    """The top-k within the budgets, checked in portions in order of score."""
-    order = np.argsort(-scores_N, kind="stable")
-    portion = len(order) if problem.excesses is not None else 4 * count
-    found: list[int] = []
-    for start in range(0, len(order), max(1, portion)):
-        part = order[start : start + portion]
-        found += part[problem.excess_of(choices_NG[part]) <= 0].tolist()
-        if len(found) >= count:
-            break
-    return choices_NG[found[:count]], scores_N[found[:count]]
-
-
 def _infeasible(problem: Problem, total: int) -> InfeasibleBudgetError:
     nearest = min(
-        float(problem.excess_of(unravel(problem.sizes, start, min(start + _CHUNK, total))).min())
+        float(problem.excesses(unravel(problem.sizes, start, min(start + _CHUNK, total))).min())
         for start in range(0, total, _CHUNK)
     )
     return InfeasibleBudgetError(

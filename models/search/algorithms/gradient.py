@@ -74,25 +74,18 @@ class GradientAscent(Algorithm):
     """Factorised for `coarse_steps`, then joint."""
 
     settings: GradientSettings
+    distribution: Distribution
+    """The current p(.|alpha)."""
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
+        self.start_weight = self.settings.start_weight
         form: Form = "factorised" if self.coarse_steps > 0 else "joint"
         if problem.start is None:
-            self._distribution = Distribution(problem.groups, form)
+            self.distribution = Distribution(problem.groups, form)
         else:
-            logits = self.start_weight * problem.start.logits
-            self._distribution = problem.start.with_logits(logits).as_form(form)
-
-    @property
-    def distribution(self) -> Distribution:
-        """The current p(.|alpha)."""
-        return self._distribution
-
-    @property
-    def start_weight(self) -> float:
-        """Factor of the initial distribution's logits."""
-        return self.settings.start_weight
+            logits = self.settings.start_weight * problem.start.logits
+            self.distribution = problem.start.with_logits(logits).as_form(form)
 
     @property
     @abstractmethod
@@ -126,15 +119,11 @@ class GradientAscent(Algorithm):
             gradient += (weight - 1.0 / len(results)) * here.gradient(result.choices)
         here = here.with_logits(here.logits + self.settings.learning_rate * gradient)
         switch = here.form == "factorised" and self.step + 1 >= self.coarse_steps
-        self._distribution = here.to_joint() if switch else here
+        self.distribution = here.to_joint() if switch else here
         return [float(weight) for weight in omega]
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The distribution's mode within the budgets, then the samples with the lowest NLL.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """The distribution's mode within the budgets, then the samples with the lowest NLL."""
         best = self.seen.best()
         mode = most_probable(self.distribution, self.problem.excess, best)
         return self.fill_up([mode or self.random_feasible(rng), *best], count, rng)
@@ -148,4 +137,4 @@ class GradientAscent(Algorithm):
         """Restore from `state`."""
         super().restore(state)
         logits = np.array(state["logits"], dtype=np.float64)
-        self._distribution = Distribution(self.problem.groups, state["form"], logits)
+        self.distribution = Distribution(self.problem.groups, state["form"], logits)

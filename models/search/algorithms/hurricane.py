@@ -54,22 +54,20 @@ class HurricaneSettings(PopulationSettings):
 
 
 class Hurricane(Algorithm):
-    """`fixed_samples` per step; the answer has the lowest NLL of all evaluated."""
+    """`fixed_samples` architectures per step."""
 
     settings_type = HurricaneSettings
     settings: HurricaneSettings
+    evaluation_mode: EvaluationMode = "held_out"
 
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         self.operators = self.settings.operators_per_layer
+        pool = problem.pool.operators if problem.pool is not None else [()] * len(problem.sizes)
+        self._layers = [score_operators(costs) for costs in pool]
         self.default: Choices | None = None  # its early part is fixed in stage 1
         self.winner: Choices | None = None  # its late part is fixed in stage 2
         self._evolving: Population | None = None
-
-    @property
-    def evaluation_mode(self) -> EvaluationMode:
-        """The same images in every step."""
-        return "held_out"
 
     @property
     def late_steps(self) -> int:
@@ -79,7 +77,9 @@ class Hurricane(Algorithm):
     @property
     def first_late(self) -> int:
         """The first group of the late part; a stage's channels belong to its first layer."""
-        layers = self._layers()
+        # All groups are layers if that is not known.
+        every = range(len(self.problem.sizes))
+        layers = [at for at in every if self._layers[at]] or [*every]
         late = min(len(layers) - 1, max(1, round(self.settings.late_share * len(layers))))
         if late < 1:  # a single layer cannot be split
             return 0
@@ -88,20 +88,11 @@ class Hurricane(Algorithm):
             at -= 1
         return at
 
-    def _layers(self) -> list[int]:
-        """The groups that are layers; all groups if that is not known."""
-        pool = self.problem.pool
-        layers = pool.operators if pool is not None else ()
-        return [at for at, here in enumerate(layers) if here] or [*range(len(self.problem.sizes))]
-
     def device_space(self) -> Allowed:
         """The candidates of every group in this device's space."""
-        whole: Allowed = [[*range(size)] for size in self.problem.sizes]
-        if self.problem.pool is None:
-            return whole
         return [
-            sorted(kept_operators(score_operators(costs), self.operators)) if costs else here
-            for here, costs in zip(whole, self.problem.pool.operators, strict=True)
+            sorted(kept_operators(layer, self.operators)) if layer else [*range(size)]
+            for layer, size in zip(self._layers, self.problem.sizes, strict=True)
         ]
 
     def population(self) -> list[Choices]:
@@ -109,11 +100,7 @@ class Hurricane(Algorithm):
         return [] if self._evolving is None else [choices for choices, _ in self._evolving.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Architectures that share the early part in stage 1 and the late part in stage 2.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Architectures that share the early part in stage 1 and the late part in stage 2."""
         if self._evolving is None:
             self._widen(rng)
             self.default = self._default(rng)
@@ -123,11 +110,11 @@ class Hurricane(Algorithm):
         return found or [self.winner or self.default or self.random_feasible(rng)]
 
     def learn(self, results: Sequence[Result]) -> list[float]:
-        """Add the results to the population; uniform weights."""
+        """Add the results to the population."""
         assert self._evolving is not None
         for result in results:
             self._evolving.add(result.choices, self.value(result))
-        return [1.0 / len(results)] * len(results)
+        return super().learn(results)
 
     def observe(self, results: Sequence[Result]) -> list[float]:
         """Update from a step; after the last step of stage 1 fix the late part of the best."""
@@ -191,7 +178,7 @@ class Hurricane(Algorithm):
         for early, whole in [(self._preferred()[:cut], None), *((d[:cut], d) for d in drawn)]:
             completed_NG = np.column_stack([np.tile(early, (_COMPLETIONS, 1)), late_NG])
             completed_NG = completed_NG.astype(np.uint32)
-            fits_N = self.problem.excess_of(completed_NG) <= 0
+            fits_N = self.problem.excesses(completed_NG) <= 0
             if fits_N.any():
                 whole = whole or tuple(completed_NG[int(fits_N.argmax())].tolist())
             distance = abs(float(fits_N.mean()) - 0.5)
@@ -202,11 +189,9 @@ class Hurricane(Algorithm):
 
     def _preferred(self) -> Choices:
         """The operator with the best score of every layer; the middle option of other groups."""
-        pool = self.problem.pool
-        operators = pool.operators if pool is not None else [()] * len(self.problem.sizes)
         return tuple(
-            score_operators(here)[0].candidate if here else size // 2
-            for here, size in zip(operators, self.problem.sizes, strict=True)
+            layer[0].candidate if layer else size // 2
+            for layer, size in zip(self._layers, self.problem.sizes, strict=True)
         )
 
     def state(self) -> dict[str, Any]:

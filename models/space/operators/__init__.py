@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import nearest
 from models.space.architecture import Block, Setting
-from models.space.operators.base import Cell, Operator, OperatorError, Pointwise
+from models.space.operators.base import Cell, Operator, Pointwise
 from models.space.operators.classifier import Classifier
 from models.space.operators.conv import PlainConv
 from models.space.operators.depthwise_separable import DepthwiseSeparable
@@ -92,12 +92,3 @@ def cells(block: Block) -> dict[str, Cell]:
 def has_gate(block: Block) -> bool:
     """Whether a block has squeeze-excite or split attention."""
     return any(isinstance(cell, Pointwise) for cell in cells(block).values())
-
-
-__all__ = [
-    "OPERATORS",
-    "OperatorError",
-    "canonical",
-    "cells",
-    "has_gate",
-]

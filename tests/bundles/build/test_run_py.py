@@ -1,55 +1,123 @@
-"""`run.py` of a bundle, without access to this repository; see also test_isolated.py."""
+"""`run.py` in an environment with only the packages listed in the SBOM.
 
+The environment is a real one of its own, whose packages are links to the files of exactly those
+distributions: no index is asked, and nothing else can be imported there.
+"""
+
+import importlib.metadata
 import json
 import os
 import subprocess
-import sys
+import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.utils import canonicalize_name
 
+from bundles.read import read_bundle
 from tests.bundles.forging import thorough, unpack
 
-BLOCK = """
-import importlib.abc, sys
-class Guard(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {banned!r}:
-            raise ImportError(f"{{name}} is blocked in this test")
-sys.meta_path.insert(0, Guard())
-import runpy
-sys.argv = ["run.py", *sys.argv[1:]]
-runpy.run_path("run.py", run_name="__main__")
-"""
-BANNED = {"torch", "PIL", "sklearn", "scipy", "pydantic", "stages", "devices", "data", "models"}
+
+class Environment:
+    """A virtual environment with links to some distributions of this one."""
+
+    def __init__(self, folder: Path, distributions: set[str]) -> None:
+        venv.create(folder, system_site_packages=False, symlinks=True, with_pip=False)
+        self.folder, self.python = folder, folder / "bin" / "python"
+        self.packages = Path(self.ask("import sysconfig; print(sysconfig.get_path('purelib'))"))
+        for name in distributions:
+            self.link(name)
+
+    def link(self, name: str) -> None:
+        """Link every installed file of a distribution except scripts and bytecode."""
+        for file in importlib.metadata.files(name) or []:
+            if ".." in file.parts or "__pycache__" in file.parts:
+                continue
+            target = self.packages / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(Path(str(file.locate())))
+
+    def run(
+        self, *arguments: str, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        command = [str(self.python), "-B", "-s", *arguments]
+        return subprocess.run(
+            command,
+            cwd=cwd or self.folder,
+            env=kept | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def ask(self, code: str) -> str:
+        done = self.run("-c", code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
 
-def run_alone(folder: Path, *arguments: str):
-    """Run a bundle's run.py without access to this repository; see also test_isolated.py."""
-    code = BLOCK.format(banned=BANNED)
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
+def needed(bundle: Path) -> set[str]:
+    """Return the distributions that the SBOM marks as required."""
+    components = json.loads(read_bundle(bundle).files["sbom.cdx.json"])["components"]
+    return {c["name"] for c in components if c.get("scope") == "required"}
 
 
-def test_run_py_classifies_arrays(bundles, tmp_path):
-    folder = unpack(bundles["cpu"], tmp_path)
+@pytest.fixture(scope="module")
+def environments(bundles, tmp_path_factory) -> dict[str, Environment]:
+    return {
+        device: Environment(tmp_path_factory.mktemp(device) / "env", needed(bundles[device]))
+        for device in ("cpu", "edge")
+    }
+
+
+@pytest.mark.parametrize(("device", "runtime"), [("cpu", "onnxruntime"), ("edge", "openvino")])
+def test_it_checks_and_classifies_with_numpy_and_the_runtime_alone(
+    bundles, environments, tmp_path, device, runtime
+):
+    folder, there = unpack(bundles[device], tmp_path), environments[device]
+    installed = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
+    found = {canonicalize_name(name) for name in there.ask(installed).split()}
+    assert found == needed(bundles[device]) >= {"numpy", runtime}
+    for arguments in ((), ("verify",)):
+        checked = there.run("run.py", *arguments, cwd=folder)
+        assert checked.returncode == 0, checked.stderr
+        assert checked.stdout.startswith("6 golden outputs within")
     with np.load(folder / "golden.npz") as golden:
         expected = [str(k) for k in golden["outputs"].argmax(1)]
         for index, image_HWC in enumerate(golden["images"]):
             np.save(folder / f"{index}.npy", image_HWC)
-    done = run_alone(folder, *[f"{index}.npy" for index in range(6)])
+    done = there.run("run.py", *[f"{index}.npy" for index in range(6)], cwd=folder)
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == expected
 
 
-def test_run_py_prints_a_label_that_the_terminal_cannot_encode(bundles, tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", "edge"])
+def test_nothing_else_can_be_imported_there(environments, device):
+    for module in ("torch", "PIL", "pydantic", "onnx", "stages", "devices"):
+        done = environments[device].run("-c", f"import {module}")
+        assert f"No module named '{module}'" in done.stderr
+
+
+def test_without_its_runtime_it_says_what_to_install(bundles, environments, tmp_path):
+    done = environments["cpu"].run("run.py", cwd=unpack(bundles["edge"], tmp_path))
+    assert done.returncode == 1
+    assert "Install the device's runtime (OpenVINO" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_gpu_it_suggests_the_portable_file(bundles, environments, tmp_path):
+    folder = unpack(bundles["gpu"], tmp_path)
+    refused = environments["cpu"].run("run.py", cwd=folder)
+    assert refused.returncode == 1
+    assert "--portable" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = environments["cpu"].run("run.py", "--portable", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_label_that_the_terminal_cannot_encode_is_printed(bundles, environments, tmp_path):
     def with_apples(content, files):
         labels = json.loads(files["labels.json"])
         labels["labels"] = [f"\U0001f34e{label}" for label in labels["labels"]]
@@ -59,20 +127,9 @@ def test_run_py_prints_a_label_that_the_terminal_cannot_encode(bundles, tmp_path
     folder = unpack(tmp_path / "apples.tar.gz", tmp_path / "apples")
     with np.load(folder / "golden.npz") as golden:
         np.save(folder / "0.npy", golden["images"][0])
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
-    done = run_alone(folder, "0.npy")
+    done = environments["cpu"].run("run.py", "0.npy", cwd=folder, PYTHONIOENCODING="ascii:strict")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0.npy: \\U0001f34e")
-
-
-def test_run_py_without_a_gpu_suggests_the_portable_file(bundles, tmp_path):
-    folder = unpack(bundles["gpu"], tmp_path)
-    refused = run_alone(folder)
-    assert refused.returncode == 1
-    assert "--portable" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    done = run_alone(folder, "--portable")
-    assert done.returncode == 0, done.stderr
 
 
 def edit_manifest(folder: Path) -> None:
@@ -89,10 +146,11 @@ def edit_manifest(folder: Path) -> None:
     ],
     ids=["changed file", "wrong shape", "edited manifest"],
 )
-def test_run_py_refuses_invalid_input_with_a_message(bundles, tmp_path, spoil, message):
+def test_invalid_input_is_refused_with_a_message(bundles, environments, tmp_path, spoil, message):
     folder = unpack(bundles["cpu"], tmp_path)
     spoil(folder)
-    done = run_alone(folder, *(["x.npy"] if (folder / "x.npy").exists() else []))
+    images = ["x.npy"] if (folder / "x.npy").exists() else []
+    done = environments["cpu"].run("run.py", *images, cwd=folder)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

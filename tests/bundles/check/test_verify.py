@@ -68,9 +68,9 @@ def swap(content, files):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop("labels.json"), "missing: labels.json"),
-        (lambda content, files: files.update(new=b""), "not listed in its manifest: new"),
-        (swap, "'labels.json' is not the file"),
+        (drop("labels.json"), "'labels.json' is missing"),
+        (lambda content, files: files.update(new=b""), "'new' is not listed"),
+        (swap, "'labels.json' has another SHA-256, 'run.py' has another SHA-256"),
         (put("accuracy", "delivered", value=1.5), "accuracy.delivered"),
         (put("accuracy", "delivered", value="high"), "accuracy.delivered"),
         (put("surprise", value=1), "surprise"),

@@ -9,11 +9,9 @@ from pydantic import ValidationError
 
 from core.errors import UserError
 from devices.device import Budget, Device
-from devices.latency.budgets import latency_budget, limits, with_milliseconds
+from devices.latency.budgets import latency_budget, limits, with_largest, with_milliseconds
 from devices.latency.cost import predict_ms
-from devices.latency.largest import with_largest
-from devices.latency.networks import network_key
-from devices.latency.table import Correction, LatencyTable
+from devices.latency.table import Correction, LatencyTable, network_key
 from devices.measure.interleaved import Measurement
 from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError, require_feasible

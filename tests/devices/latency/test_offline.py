@@ -20,7 +20,6 @@ from devices.latency.cost import predict_ms
 from devices.latency.csv_file import COLUMNS
 from devices.latency.offline import TABLE, check_unchanged, export_models, import_table
 from devices.latency.settings import ProfileParams
-from devices.runtimes.registry import backend
 from models.space.space import SearchSpace
 from tests.devices.latency.test_profile import SPACE
 
@@ -28,7 +27,6 @@ PARAMS = ProfileParams(
     networks=5, held_out=2, blocks=3, network_blocks=3, calls=5, time_limit_s=0.1,
     seed=derive_seed(0, "profile"),  # as the stage has it with the root's default
 )  # fmt: skip
-RUNTIME = backend("onnxruntime")
 Rows = list[dict[str, str]]
 
 
@@ -47,7 +45,7 @@ def device(**changes: Any) -> Device:
 @pytest.fixture(scope="module")
 def exported(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("away") / "phone"
-    export_models(space, "phone", device(), RUNTIME, PARAMS, folder, lambda _: None)
+    export_models(space, "phone", device(), PARAMS, folder)
     return folder
 
 
@@ -92,7 +90,7 @@ def test_the_folder_holds_all_that_the_other_building_needs(
 def test_a_folder_that_holds_something_is_left_alone(exported: Path, space: SearchSpace) -> None:
     before = (exported / TABLE).read_bytes()
     with pytest.raises(UserError, match="is not empty"):
-        export_models(space, "phone", device(), RUNTIME, PARAMS, exported, lambda _: None)
+        export_models(space, "phone", device(), PARAMS, exported)
     assert (exported / TABLE).read_bytes() == before
 
 
@@ -120,29 +118,29 @@ def test_a_full_table_gives_the_model_of_a_profile(
     filled: Callable[..., Path], space: SearchSpace
 ) -> None:
     table = filled(remark='# machine: {"processor": "Abacus"}\n# by hand\n')
-    found, imported = import_table(space, "phone", device(), RUNTIME, PARAMS, table)
+    found, machine = import_table(space, "phone", device(), PARAMS, table)
     assert found.precisions == ("float32", "int8")
-    assert imported.machine == {"processor": "Abacus"}
+    assert machine == {"processor": "Abacus"}
     sent = {row["key"]: float(row["ms"]) for row in csv.DictReader(
         line for line in table.read_text().splitlines() if not line.startswith("#")
     ) if row["kind"] == "block"}  # fmt: skip
     assert found.block_ms == sent
     with pytest.raises(UserError, match=r"devices\.phone\.max_error"):
-        import_table(space, "phone", device(max_error=1e-9), RUNTIME, PARAMS, table)
+        import_table(space, "phone", device(max_error=1e-9), PARAMS, table)
 
 
 def test_blocks_alone_are_a_table_of_unknown_error(
     filled: Callable[..., Path], space: SearchSpace
 ) -> None:
     table = filled(lambda rows: [row for row in rows if row["kind"] == "block"])
-    found, imported = import_table(space, "phone", device(), RUNTIME, PARAMS, table)
-    assert imported.precisions == ()
+    found, _ = import_table(space, "phone", device(), PARAMS, table)
+    assert found.precisions == ("float32",)
     assert found.error == {}
     architecture = space.sample(np.random.default_rng(0))
     total = sum(found.block_ms[block.key] for block in architecture.present)
     assert predict_ms(found, architecture, "float32") == pytest.approx(total)
     with pytest.raises(UserError, match="search precision of 'phone' is int8"):
-        import_table(space, "phone", device(precision="int8"), RUNTIME, PARAMS, table)
+        import_table(space, "phone", device(precision="int8"), PARAMS, table)
 
 
 def first(kind: str, /, **changes: str) -> Callable[[Rows], Rows]:
@@ -190,7 +188,7 @@ def test_a_table_with_something_wrong_is_refused_with_the_row_and_the_rule(
 ) -> None:
     change, words = WRONG[mistake]
     with pytest.raises(UserError, match=f"(?s)nothing was replaced:.*{words}"):
-        import_table(space, "phone", device(), RUNTIME, PARAMS, filled(change))
+        import_table(space, "phone", device(), PARAMS, filled(change))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +206,7 @@ def test_what_is_no_table_is_refused(
 ) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(UserError, match=f"(?s){words}"):
-        import_table(space, "phone", device(), RUNTIME, PARAMS, tmp_path / "x.csv")
+        import_table(space, "phone", device(), PARAMS, tmp_path / "x.csv")
 
 
 def test_a_table_that_was_changed_since_its_import_is_refused(tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ def test_the_stage_takes_the_table_and_measures_nothing(
     filled: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from core.stage import run_stage
-    from devices.latency import profiling as measuring
+    from devices.latency.plan import Plan
     from stages.profile import profile
     from tests.devices.latency.test_profile import DATASET
 
@@ -250,7 +248,7 @@ def test_the_stage_takes_the_table_and_measures_nothing(
         raise AssertionError("a device with a table was measured")
 
     monkeypatch.setattr(profile_device, "measure_device", never)
-    monkeypatch.setattr(measuring, "write_network", never)
+    monkeypatch.setattr(Plan, "write_models", never)
     flags = {"params": "params.yaml", "space": "space.yaml", "data": "data", "out": "out"}
     words = [f"--{flag}={tmp_path / name}" for flag, name in flags.items()]
     run_stage(profile, ["--device", "phone", *words])

@@ -9,19 +9,20 @@ import pytest
 from core.errors import UserError
 from core.stage import run_stage
 from devices.device import Budget, Device, DeviceError
-from devices.latency.budgets import limits, read_latency_table
+from devices.latency.budgets import limits
 from devices.latency.cost import predict_ms
+from devices.latency.device_profile import DeviceProfile, draw_held_out
 from devices.latency.feasibility import check_feasible, measure_ends
 from devices.latency.networks import draw_networks, split_networks
-from devices.latency.picture import draw_held_out
-from devices.latency.profiling import precisions_of, steps
+from devices.latency.plan import Plan
 from devices.latency.regression import Coefficient, Regression
 from devices.latency.settings import ProfileParams
 from devices.latency.table import Choice, Correction, LatencyTable
 from devices.runtimes.registry import backend
 from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 from models.space.stage_features import stage_features, stage_sizes
 from stages.profile import profile
 from tests.spaces import all_architectures
@@ -99,7 +100,7 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     run, space: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = run("here")
-    table = read_latency_table(out)
+    table = DeviceProfile.read(out).table
     assert table.measured
     assert set(table.block_ms) == {block.key for block in space.blocks()}
     assert table.precisions == ("float32", "int8")
@@ -132,7 +133,7 @@ def test_of_a_device_that_runs_int8_only_blocks_are_measured_that_it_may_get(
     smaller = text.replace("[4, 8]", "[4]").replace("layers: 2", "layers: 3")
     (tmp_path / "space.yaml").write_text(smaller)
     whole = SearchSpace.load(tmp_path / "space.yaml", (1, 8, 8), 3)
-    table = read_latency_table(run("dsp"))
+    table = DeviceProfile.read(run("dsp")).table
     assert table.precisions == ("float32", "int8")
     assert set(table.block_ms) == {b.key for b in whole.blocks() if "squeeze" not in b.key}
     assert any("squeeze" in block.key for block in whole.blocks())
@@ -152,7 +153,7 @@ def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -
     assert content["measured"] is False
     assert content["block_ms"] is content["measurements"] is None
     assert "No NVIDIA GPU" in content["why_not_measured"]
-    assert not read_latency_table(out).measured
+    assert not DeviceProfile.read(out).table.measured
     assert sorted(path.name for path in out.iterdir()) == ["latency.json"]
 
 
@@ -254,14 +255,14 @@ def test_networks_differ_and_reach_from_the_smallest_to_the_largest(space: Searc
 
 
 def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
-    params = ProfileParams(networks=4, held_out=1, blocks=1, network_blocks=1, calls=1, seed=0)
-    runtime = backend("onnxruntime")
+    params = ProfileParams(networks=4, held_out=1, seed=0)
     counts = {}
     for precision in ("auto", "float32", "int8"):
         budget = Budget(flops=10**9)
         device = Device(backend="onnxruntime", budget=budget, min_accuracy=0, precision=precision)
-        counts[precision] = steps(space, device, runtime, params)
-        assert precisions_of(device, runtime)[0] == "float32"
+        plan = Plan.of(space, device, params)
+        counts[precision] = plan.steps
+        assert plan.precisions[0] == "float32"
     assert counts["auto"] == counts["int8"] == counts["float32"] + 2 * 5
 
 

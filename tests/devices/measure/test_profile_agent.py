@@ -9,7 +9,7 @@ import pytest
 from core.errors import UserError
 from core.stage import run_stage
 from devices.device import Budget, Device, DeviceError
-from devices.latency.budgets import read_latency_table
+from devices.latency.device_profile import DeviceProfile
 from devices.measure.interleaved import Protocol
 from devices.measure.reference import REFERENCE, LatencyReference
 from devices.measure.target import RemoteTarget, open_target
@@ -48,7 +48,7 @@ def test_a_device_behind_an_agent_is_profiled_and_keeps_its_clock(
 
         out = tmp_path / "out"
         content = json.loads((out / "latency.json").read_text())
-        assert read_latency_table(out).measured
+        assert DeviceProfile.read(out).table.measured
         assert content["reference_ms"] > 0
         assert content["machine"]["runtime"] == "ONNX Runtime"
         assert TOKEN not in (out / "latency.json").read_text()

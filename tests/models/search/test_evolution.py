@@ -11,6 +11,7 @@ from models.search.problem import Problem
 from models.search.settings import SearchParams
 from models.space.distribution import Choices
 from models.space.groups import Group, single
+from tests.worlds import each
 
 GROUPS: tuple[Group, ...] = tuple(single(f"g{i}", "v", (1, 2, 3, 4)) for i in range(6))
 
@@ -20,7 +21,7 @@ def excess(choices: Choices) -> float:
 
 
 def problem(**changes: object) -> Problem:
-    return dataclasses.replace(Problem(GROUPS, excess, 64), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(Problem(GROUPS, each(excess), 64), **changes)  # type: ignore[arg-type]
 
 
 def grown(settings: EvolutionSettings, rng: np.random.Generator) -> Population:
@@ -52,7 +53,7 @@ def test_children_are_within_the_budgets_and_differ_from_their_parents(
 
 
 def test_a_mixture_takes_every_group_from_a_parent_but_for_mutations() -> None:
-    free = dataclasses.replace(problem(), excess=lambda c: 0.0)
+    free = dataclasses.replace(problem(), excesses=each(lambda c: 0.0))
     settings = EvolutionSettings(
         population=2, tournament=1, mutation_rate=1e-9, crossover_share=1.0
     )
@@ -66,7 +67,7 @@ def test_a_mixture_takes_every_group_from_a_parent_but_for_mutations() -> None:
 
 
 def test_a_mutation_changes_one_group_at_least() -> None:
-    free = dataclasses.replace(problem(), excess=lambda c: 0.0)
+    free = dataclasses.replace(problem(), excesses=each(lambda c: 0.0))
     settings = EvolutionSettings(population=2, mutation_rate=1e-9, crossover_share=0.0)
     population = Population(free, settings)
     population.add((1,) * 6, 0.0)

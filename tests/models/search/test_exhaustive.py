@@ -14,6 +14,7 @@ from models.search.settings import SearchParams
 from models.space.distribution import Choices
 from models.space.groups import single
 from models.space.limits import InfeasibleBudgetError
+from tests.worlds import each
 
 SIZES = (3, 4, 2, 5, 3)
 GROUPS = tuple(single(f"g{i}", "v", tuple(range(size))) for i, size in enumerate(SIZES))
@@ -28,7 +29,7 @@ def limited(budget: float) -> Problem:
     def excess(choices: Choices) -> float:
         return max(0.0, float(COST @ np.array(choices)) / budget - 1)
 
-    return Problem(GROUPS, excess, 64, indicators={"bn_indicator": score})
+    return Problem(GROUPS, each(excess), 64, indicators={"bn_indicator": score})
 
 
 def score(choices_NG: np.ndarray) -> np.ndarray:
@@ -48,14 +49,11 @@ def run(searched: Algorithm, nll: Callable[[Choices], float], steps: int) -> lis
 
 @pytest.mark.parametrize("chunk", [7, 100, 1000])
 @pytest.mark.parametrize("budget", [3.0, 9.0, 100.0])
-@pytest.mark.parametrize("many", [True, False])
 def test_the_answer_is_what_brute_force_finds(
-    monkeypatch: pytest.MonkeyPatch, params: Make, chunk: int, budget: float, many: bool
+    monkeypatch: pytest.MonkeyPatch, params: Make, chunk: int, budget: float
 ) -> None:
     monkeypatch.setattr(exhaustive, "_CHUNK", chunk)
     problem = limited(budget)
-    if many:
-        problem = dataclasses.replace(problem, excesses=problem.excess_of)
     within = [c for c in ALL if problem.excess(c) <= 0]
     expected = sorted(within, key=lambda c: -SCORE[c])[:7]
     section = params("exhaustive", by="bn_indicator")
@@ -87,7 +85,7 @@ def test_a_predictor_finds_the_optimum_of_what_it_can_express(params: Make) -> N
 
 def test_a_space_too_large_is_refused_with_its_size_and_the_way_out(params: Make) -> None:
     groups = tuple(single(f"g{i}", "v", tuple(range(10))) for i in range(8))
-    huge = Problem(groups, lambda c: 0.0, 64)
+    huge = Problem(groups, each(lambda c: 0.0), 64)
     with pytest.raises(UserError, match=r"100,000,000 architectures.*10,000,000.*evolut"):
         Exhaustive(huge, params("exhaustive"))
     with pytest.raises(UserError, match=r"360 .*at most 100 .*raise search\.algorithm"):
@@ -95,6 +93,6 @@ def test_a_space_too_large_is_refused_with_its_size_and_the_way_out(params: Make
 
 
 def test_that_nothing_is_within_the_budgets_comes_with_the_nearest() -> None:
-    problem = dataclasses.replace(limited(9.0), excess=lambda c: 0.25 + sum(c))
+    problem = dataclasses.replace(limited(9.0), excesses=each(lambda c: 0.25 + sum(c)))
     with pytest.raises(InfeasibleBudgetError, match=r"none of the space's 360 .* by 25\.00%"):
         best_of_all(problem, score, 3)

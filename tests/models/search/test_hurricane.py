@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device
-from devices.latency.budgets import limits, read_latency_table
+from devices.latency.budgets import limits
+from devices.latency.device_profile import DeviceProfile
 from models.search.algorithms.base import Result
 from models.search.algorithms.hurricane import Hurricane
 from models.search.algorithms.operator_pool import (
@@ -17,13 +18,13 @@ from models.search.algorithms.operator_pool import (
     operators_md,
     score_operators,
 )
-from models.search.loop import problem_of
-from models.search.problem import OperatorCosts, Pool, Problem
+from models.search.problem import OperatorCosts, Pool, Problem, problem_of
 from models.search.settings import SearchParams
 from models.space.costs import Cost
 from models.space.distribution import Choices
 from models.space.groups import single
 from models.space.limits import Limit
+from tests.worlds import each
 
 LAYERS = 6
 GROUPS = tuple(single(f"stage1.layer{i + 1}", "v", (0, 1, 2, 3)) for i in range(LAYERS))
@@ -41,7 +42,7 @@ def limited(budget: float, pool: Pool | None = POOL) -> Problem:
     def excess(choices: Choices) -> float:
         return max(0.0, float(COST[list(choices)].sum()) / budget - 1)
 
-    return Problem(GROUPS, excess, 64, pool=pool)
+    return Problem(GROUPS, each(excess), 64, pool=pool)
 
 
 def nll(choices: Choices) -> float:
@@ -129,7 +130,7 @@ def test_more_operators_are_kept_where_the_budgets_need_them(
     def excess(choices: Choices) -> float:
         return float(sum(choice != 2 for choice in choices))
 
-    searched = make(params, dataclasses.replace(limited(14.0), excess=excess))
+    searched = make(params, dataclasses.replace(limited(14.0), excesses=each(excess)))
     assert run(searched, 1)[0][0] == (2,) * LAYERS
     assert searched.operators == 3
     assert b"the 3 with the highest score (1 requested" in searched.artifacts()["operators.md"]
@@ -143,7 +144,7 @@ def test_without_a_pool_every_operator_is_searched(params: Callable[..., SearchP
 
 
 def test_the_pool_of_a_space_is_what_its_device_measured(world: Any) -> None:
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     device = Device(backend="onnxruntime", budget=Budget(latency_ms=0.06), min_accuracy=0.5)
     pool = problem_of(world.space, limits(device, table), 64).pool
     assert pool is not None

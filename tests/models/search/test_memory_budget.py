@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from devices.device import Budget, Device
-from devices.latency.budgets import limits, predicted_costs, read_latency_table
+from devices.latency.budgets import limits, predicted_costs
+from devices.latency.device_profile import DeviceProfile
 from devices.latency.table import LatencyTable
 from models.search.algorithms.fp_nas import FpNas
 from models.search.evaluation import Evaluation
-from models.search.loop import answer, problem_of, search
+from models.search.loop import answer, search
+from models.search.problem import problem_of
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from tests.spaces import sample_choices
@@ -57,7 +59,7 @@ def test_memory_is_counted_in_the_precision_searched_in(world: Any) -> None:
 
 
 def test_many_costs_at_once_are_the_costs_of_each(world: Any) -> None:
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     every = device(latency_ms=0.06, flops=1, parameters=1, size_mb=0.001, memory_mb=0.001)
     choices_NG = sample_choices(world.space, 20, np.random.default_rng(1))
     found = [world.space.architecture(choices) for choices in choices_NG.tolist()]
@@ -70,7 +72,7 @@ def test_many_costs_at_once_are_the_costs_of_each(world: Any) -> None:
 
 
 def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     middle = [world.space.sample(np.random.default_rng(seed)) for seed in range(40)]
     middle.sort(key=flops)
     example = middle[10]

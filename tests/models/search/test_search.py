@@ -14,8 +14,8 @@ from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from data.stream import TrainStream, eval_batches
 from devices.device import Budget, Device
-from devices.latency.budgets import read_latency_table
-from devices.latency.search_budgets import search_budgets
+from devices.latency.budgets import search_budgets
+from devices.latency.device_profile import DeviceProfile
 from models.nets.evaluate import accuracy, logits, recalibrate
 from models.nets.supernet import Supernet, extract
 from models.nets.weights import to_bytes
@@ -41,7 +41,7 @@ def run(flags: list[str]) -> None:
 def test_candidates_meet_the_budget_and_say_what_they_cost(world: Any, tmp_path: Path) -> None:
     run(world.flags("search", tmp_path / "out"))
     content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     assert (content["algorithm"], content["space"]) == ("fp_nas", "tiny")
     assert len({row["architecture_id"] for row in content["candidates"]}) == 5
     for row in content["candidates"]:
@@ -241,7 +241,7 @@ def test_a_margin_that_nothing_can_leave_shrinks_to_what_the_fastest_leaves(
     params.write_text(text.replace("steps: 30", "steps: 30, latency_margin: 0.99"))
     run(world.flags("search", tmp_path / "out", params=params))
     content = read_json(tmp_path / "out" / "candidates.json", Candidates.SCHEMA)
-    table = read_latency_table(world.root / "profile")
+    table = DeviceProfile.read(world.root / "profile").table
     fastest = world.space.extreme(lambda block: table.block_cost(block.key, "float32"))
     least = table.predict([block.key for block in fastest.present])
     assert content["latency_margin"] == pytest.approx(1 - least / 0.06, abs=1e-6)
@@ -256,7 +256,7 @@ def test_no_margin_is_left_where_another_budget_excludes_the_fastest_architectur
 ) -> None:
     # The fewer parameters a block has, the longer it takes.
     block_ms = {block.key: 100 / block_parameters(block) for block in world.space.blocks()}
-    measured = read_latency_table(world.root / "profile")
+    measured = DeviceProfile.read(world.root / "profile").table
     table = replace(measured, block_ms=block_ms, block_macs=dict.fromkeys(block_ms, 0))
     smallest = world.space.extreme(block_parameters)
     slowest = table.predict([block.key for block in smallest.present])

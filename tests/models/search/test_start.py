@@ -20,7 +20,7 @@ from models.space.distribution import Distribution, Form
 from models.space.space import SearchSpace
 from stages.search import search
 from tests.support import ROOT
-from tests.worlds import search_params
+from tests.worlds import each, search_params
 
 
 def saved(file: Path, space: SearchSpace, form: Form = "joint", scale: float = 2.0) -> Distribution:
@@ -54,7 +54,7 @@ def test_a_folder_stands_for_its_distribution(world: Any, tmp_path: Path) -> Non
 def test_weight_flattens_a_start(world: Any, tmp_path: Path) -> None:
     whole = saved(tmp_path / "saved.json", world.space)
     start = Start.read(tmp_path / "saved.json", world.space.groups).distribution
-    problem = Problem(world.space.groups, lambda choices: 0.0, 64, start=start)
+    problem = Problem(world.space.groups, each(lambda choices: 0.0), 64, start=start)
     entropies = []
     for weight in (1.0, 0.5, 0.0):
         here = Parsec(problem, search_params("parsec", {}, start_weight=weight)).distribution
@@ -71,7 +71,7 @@ def test_fp_nas_and_parsec_begin_with_the_starts_probabilities(
     product = saved(tmp_path / "saved.json", world.space, "factorised")
     write_json(tmp_path / "saved.json", DISTRIBUTION, product.as_form(form).to_json())
     start = Start.read(tmp_path / "saved.json", world.space.groups).distribution
-    problem = Problem(world.space.groups, lambda choices: 0.0, 64, start=start)
+    problem = Problem(world.space.groups, each(lambda choices: 0.0), 64, start=start)
     for name in ("fp_nas", "parsec"):
         params = search_params(name, {}, start_weight=1.0)
         here = ALGORITHMS[name](problem, params).distribution

@@ -15,7 +15,8 @@ from models.space.block_tables import (
     block_table,
 )
 from models.space.costs import block_flops
-from models.space.space import SearchSpace, SpaceError
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 from tests.spaces import architecture_at, sample_choices
 
 PRESETS = Path("models/spaces")
@@ -95,7 +96,7 @@ def test_floats_are_summed_in_the_order_of_the_blocks(everything: SearchSpace) -
         return (hash(block) % 1000 / 7 + position) ** -0.5
 
     choices = sample_choices(everything, CHUNK + 3, np.random.default_rng(0))
-    found = block_table(everything, cost).sums(choices)
+    found = block_table(everything, cost).join(choices)
     for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 2):
         blocks = everything.architecture(choices[row].tolist()).blocks
         assert found[row] == sum(cost(at, b) for at, b in enumerate(blocks) if b is not None)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from core.errors import UserError
 from models.space.constrained import descend, most_probable, nearest_within
 from models.space.distribution import Choices, Distribution, Form
-from models.space.space import Group, SearchSpace
+from models.space.groups import Group
+from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
 
 

@@ -15,7 +15,8 @@ from models.nets.evaluate import fold_batch_norms
 from models.nets.subnet import PlainBlock, Subnet, initialise
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_activation_bytes, block_flops, block_parameters
-from models.space.operators import OPERATORS, OperatorError, canonical, has_gate
+from models.space.operators import OPERATORS, canonical, has_gate
+from models.space.operators.base import OperatorError
 
 
 def setting(block: Block, name: str) -> int | float | str:

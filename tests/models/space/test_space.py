@@ -14,8 +14,8 @@ from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops, block_parameters
 from models.space.file import PRESETS, read_spec
 from models.space.operators import cells
-from models.space.space import SearchSpace, SpaceError
-from models.space.spec import SpaceSpec
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError, SpaceSpec
 from tests.spaces import all_architectures, architecture_at
 
 

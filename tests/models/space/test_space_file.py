@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from models.space.file import PRESETS, read_spec
-from models.space.space import SearchSpace, SpaceError
-from models.space.spec import SpaceSpec
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError, SpaceSpec
 
 GOOD = """\
 name: mine

@@ -11,8 +11,8 @@ from models.space.narrow import (
     unfriendly_ends,
     unfriendly_names,
 )
-from models.space.space import SearchSpace, SpaceError
-from models.space.spec import SpaceSpec
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError, SpaceSpec
 from tests.spaces import suits_int8
 
 FBNET = read_spec(PRESETS / "fbnet.yaml")
