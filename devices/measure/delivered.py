@@ -62,15 +62,9 @@ class ExportResult(Artifact):
 
 @dataclass(frozen=True)
 class Source:
-    """The ONNX file that was chosen for a device.
+    """The ONNX file that was chosen for a device."""
 
-    Attributes:
-        name: its name in the equivalence checks, such as `int8-entropy`.
-        precision: its numeric precision.
-        onnx: its path.
-    """
-
-    name: str
+    name: str  # in the equivalence checks, such as `int8-entropy`
     precision: Precision
     onnx: Path
 
@@ -81,14 +75,7 @@ def check_and_measure(
 ) -> ExportResult:  # fmt: skip
     """Run the delivered file on its target, if that can: equivalence, accuracy, and latency.
 
-    Args:
-        target: execution target.
-        source: the ONNX file.
-        built: the files built from it.
-        folder: their folder.
-        data: output folder of the stage `prepare`.
-        profile: output folder of the stage `profile`, with the reference network.
-        params: limits and measurement protocol.
+    `folder` has the files built from `source`; `data` and `profile` are the stages' outputs.
 
     Raises:
         EquivalenceError: the delivered file is not equivalent to the ONNX file.
@@ -136,10 +123,8 @@ def compare_with_source(
 ) -> tuple[EquivalenceCheck, float | None]:
     """Compare the delivered file with the ONNX file it was built from.
 
-    An emulator is hundreds of times slower than the device, so it runs a subset of the images.
-
-    Returns:
-        The equivalence check, and the top-1 accuracy; None if only a subset was run.
+    An emulator is hundreds of times slower than the device, so it runs a subset of the images,
+    and the top-1 accuracy is None.
     """
     test, info = read_split(data, "test"), DatasetInfo.read(data)
     split = subsample(test, params.emulated_images) if emulated else test
