@@ -25,6 +25,9 @@ from devices.measure.target import Target
 from devices.runtimes.base import Built
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
+_DELIVERED = "delivered file in {}"
+"""Name of the delivered file in the equivalence checks, by its runtime."""
+
 
 class ExportResult(Artifact):
     """The device's model files, their equivalence check and latency; None if not measured."""
@@ -84,14 +87,14 @@ def check_and_measure(
     runtime, device, entry = target.backend, target.device, folder / built.entry
     runs = not target.why_not_run
     emulated = runs and device.agent is None and bool(runtime.why_not_measured(device))
-    share, latency = None, None
+    share = latency = None
     if runs:
         check, share = compare_with_source(source, entry, target, emulated, data, params)
         check.require()
     else:
         check = EquivalenceCheck(
             source=onnx_name(source.name),
-            target=delivered_name(target.runtime),
+            target=_DELIVERED.format(target.runtime),
             limit=params.limits.of(source.precision, None),
             why_not_measured=target.why_not_measured,
         )
@@ -132,7 +135,7 @@ def compare_with_source(
     found_NK = target.outputs(entry, single_images(split, info))
     check = compare(
         onnx_name(source.name),
-        delivered_name(target.runtime),
+        _DELIVERED.format(target.runtime),
         expected_NK,
         found_NK,
         np.asarray(split.labels_N),
@@ -154,8 +157,3 @@ def subsample(split: Split, count: int) -> Split:
     """Return at most `count` images, evenly spaced over a split."""
     rows = np.arange(min(count, len(split))) * len(split) // max(1, min(count, len(split)))
     return Split(split.images_NHWC[rows], split.labels_N[rows])
-
-
-def delivered_name(runtime: str) -> str:
-    """Name of the delivered file in the equivalence checks."""
-    return f"delivered file in {runtime}"

@@ -11,9 +11,9 @@ from data.dataset import DatasetInfo
 from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
-from devices.latency.feasibility import Ends, check_feasible, measure_ends
+from devices.latency.feasibility import check_feasible, least_latency, measure_ends
 from devices.latency.table import LatencyTable
-from devices.measure.interleaved import MeasurementError
+from devices.measure.interleaved import Measurement, MeasurementError
 from devices.measure.target import open_target
 from models.search.algorithms import ALGORITHMS
 from models.search.settings import SearchParams
@@ -36,7 +36,7 @@ class Setting:
     """The whole search space, for the images' shape."""
     tables: Mapping[str, LatencyTable]
     """Latency tables that are up to date, by device."""
-    ends: dict[str, Ends | None] = field(default_factory=dict)
+    ends: dict[str, Measurement | None] = field(default_factory=dict)
     """Cached measurements of the smallest and largest network, for devices without such a table;
     None where they could not be measured."""
 
@@ -98,7 +98,7 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
     if (ends := measure_extremes(name, device, setting)) is None:
         return
     allowed = getattr(device.budget, key)
-    least, (low, _) = ends.least(key)
+    least, (low, _) = least_latency(ends, key)
     # If the interval contains the budget, the stage `profile` decides.
     if low > allowed * REFUSAL_FACTOR:
         raise InfeasibleBudgetError(
@@ -115,7 +115,7 @@ def check_search(name: str, device: Device, setting: Setting, params: SearchPara
     ALGORITHMS[params.algorithm.name].check_space(sizes, params.algorithm)
 
 
-def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None:
+def measure_extremes(name: str, device: Device, setting: Setting) -> Measurement | None:
     """Measure the smallest against the largest network of the device's space; cached.
 
     None if the device cannot be measured from this machine or is busy: the stage `profile` has
@@ -123,8 +123,9 @@ def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None
     """
     if name not in setting.ends:
         setting.ends[name] = None
-        if not open_target(name, device, SHORT).why_not_measured:
+        target = open_target(name, device, SHORT)
+        if not target.why_not_measured:
             space = device_space(setting.space, name, device).space
             with suppress(MeasurementError):
-                setting.ends[name] = measure_ends(space, name, device, SHORT)
+                setting.ends[name] = measure_ends(space, target)
     return setting.ends[name]

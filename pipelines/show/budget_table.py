@@ -9,6 +9,7 @@ from devices.device import Device, DeviceError
 from devices.latency.budgets import search_precision
 from devices.latency.cost import predict_ms
 from devices.latency.device_space import device_space
+from devices.latency.feasibility import least_latency
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops, block_parameters, flops, parameters
 from models.space.space import SearchSpace
@@ -113,9 +114,9 @@ def _evaluate_latency(
     measured = measure_extremes(name, device, setting)
     if measured is None:
         return BudgetRow(key, allowed)
-    least, interval = measured.least(key)
-    most = 1.0 if share else measured.largest_ms
-    return BudgetRow(key, allowed, least, most, interval, measured.largest_ms if share else None)
+    least, interval = least_latency(measured, key)
+    most = 1.0 if share else measured.reference_ms
+    return BudgetRow(key, allowed, least, most, interval, measured.reference_ms if share else None)
 
 
 def _number(value: float) -> str:
