@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
-from core.files import FileFormatError, read_json, write_json
+from core.files import FileFormatError, read_json, rounded, write_json
 from core.settings import Params
 
 TRAIN = "netwright/train/1"
 """Schema of `train.json`, which bundles read without depending on `models.training`."""
+
+
+Rounded = Annotated[float | None, PlainSerializer(rounded)]
+"""A number that is rounded in a file; None if it was not measured."""
 
 
 class Record(BaseModel):
@@ -50,8 +54,9 @@ class Artifact(Record):
             ) from error
 
     def write(self, out: Path) -> None:
-        """Write the file into the folder `out`, atomically."""
-        write_json(out / self.FILE, self.SCHEMA, self.to_json())
+        """Write the `.json` file, or that in the folder `out`, atomically."""
+        file = out if out.suffix == ".json" else out / self.FILE
+        write_json(file, self.SCHEMA, self.to_json())
 
 
 def first_problem(error: ValidationError) -> str:

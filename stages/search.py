@@ -13,9 +13,9 @@ from devices.latency.device_space import device_space
 from models.nets.supernet import Supernet
 from models.search.algorithms import ALGORITHMS
 from models.search.evaluation import evaluation
+from models.search.loop import run_search
 from models.search.problem import bn_indicators, problem_of
 from models.search.result import FinishedSearch
-from models.search.run import run_search
 from models.search.settings import SearchParams
 from models.search.start import Start
 from models.space.space import SearchSpace

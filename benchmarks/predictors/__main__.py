@@ -33,10 +33,11 @@ from models.predict.cross_validation import (
     Error,
     Learner,
     cross_validate,
+    effects,
+    explain,
     folds,
     judge,
 )
-from models.predict.explained import effects, explain
 from models.predict.fit import Examples
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor, Values

@@ -78,7 +78,9 @@ def point_rows(
     result = []
     for point in run["points"]:
         found = certificate(truth, rows, point["scores"], bootstrap)
-        taus = [shown(found.tau[n]) + (" *" if found.beats[n] else "") for n in INDICATORS]
+        taus = [
+            shown(found.tau[n]) + (" *" if found.beats_best_baseline[n] else "") for n in INDICATORS
+        ]
         result.append(
             [
                 f"`{run['strategy']}`",

@@ -101,7 +101,7 @@ class Joint:
             f"lose {self.most_lost:g} of supernet accuracy by that; this one loses {lost:.4f} "
             f"against the best of {len(self.networks)} networks within its budgets"
         )
-        return Choice(self.networks[network], reason, self.accuracies[network])
+        return Choice.of(self.networks[network], reason, self.accuracies[network])
 
     def record(self) -> FleetRecord:
         """The content of `fleet.json`."""

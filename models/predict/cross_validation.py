@@ -1,12 +1,13 @@
-"""Cross-validated error of a predictor, and the contribution of each feature.
+"""A fitted predictor with its cross-validated error and the contribution of each feature.
 
 Axes: N examples, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,12 @@ from scipy.stats import kendalltau
 
 from core.errors import UserError
 from models.predict.fit import Examples, Model
-from models.predict.predictor import Values
+from models.predict.predictor import Predictor, Values
 
 Parts = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 """Per fold the indices of training and validation examples."""
+MAX_FEATURES = 40
+"""Features whose contributions are computed at most; each needs two fits per fold."""
 Learner = Callable[[Examples], Callable[[Values], Values]]
 """Fit examples; returns a function that predicts (N,) from values (N, F)."""
 
@@ -29,8 +32,7 @@ class Error:
     Attributes:
         r2: coefficient of determination.
         relative: mean of |predicted - true| / |true| over nonzero targets.
-        within_5: share of those with a relative error of at most 5%.
-        within_10: likewise 10%.
+        within_5: share of those with a relative error of at most 5%; `within_10`: 10%.
         tau: Kendall's tau-b.
         absolute: mean of |predicted - true|, in the target's unit.
     """
@@ -77,8 +79,7 @@ def folds(
         examples: to be split.
         count: number of folds.
         rng: of the split.
-        together: group label per example; a group is never split. None groups examples with equal
-            features, to avoid leakage.
+        together: group per example, never split; None: those with equal features, against leakage.
 
     Raises:
         UserError: fewer groups than folds, fewer than two folds, or fewer than three training
@@ -114,15 +115,12 @@ def selecting_learner(select: Callable[[Examples], Model]) -> Learner:
 
 @dataclass(frozen=True)
 class Contribution:
-    """Contribution of a feature to the cross-validated R2.
-
-    Attributes:
-        lost: decrease of R2 without the feature and all its products.
-        alone: R2 with this feature alone.
-    """
+    """Contribution of a feature to the cross-validated R2."""
 
     lost: float
+    """Decrease of R2 without the feature and all its products."""
     alone: float
+    """R2 with this feature alone."""
 
 
 def contributions(
@@ -132,12 +130,7 @@ def contributions(
 
     Where the hyperparameters of `learn` were selected on all examples, the values explain a
     predictor and are no unbiased estimate of its error. Redundant features have small `lost`.
-
-    Args:
-        examples: all examples.
-        learn: fits every subset.
-        parts: the folds.
-        only: names of features; None for all.
+    `only` names the features; None: all.
     """
 
     def r2(columns: Sequence[int]) -> float:
@@ -153,3 +146,67 @@ def contributions(
         for at, name in enumerate(examples.names)
         if only is None or name in only
     }
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A predictor fitted on all examples, with its evaluation.
+
+    Attributes:
+        predictor: fitted.
+        true_N: targets of the examples.
+        predicted_N: cross-validated predictions; hyperparameters are selected per fold.
+        error: of these predictions.
+        added: contributions of the features with the largest effects.
+    """
+
+    predictor: Predictor
+    true_N: Values
+    predicted_N: Values
+    error: Error
+    added: Mapping[str, Contribution]
+
+    def added_json(self) -> dict[str, Any]:
+        """Contribution of each feature as rounded JSON values."""
+        return {
+            name: {"lost": round(contribution.lost, 6), "alone": round(contribution.alone, 6)}
+            for name, contribution in self.added.items()
+        }
+
+
+def explain(examples: Examples, select: Callable[[Examples], Model], parts: Parts) -> Explained:
+    """Fit a predictor, cross-validate it and compute feature contributions."""
+    predicted_N = cross_validate(examples, parts, selecting_learner(select))
+    model = select(examples)
+    predictor = model.fit(examples)
+    return Explained(
+        predictor,
+        examples.target_N,
+        predicted_N,
+        judge(examples.target_N, predicted_N),
+        contributions(examples, model.solve, parts, top_features(predictor, examples)),
+    )
+
+
+def effects(predictor: Predictor, examples: Examples) -> dict[str, float]:
+    """Standard deviation over the examples of every term's share of the prediction."""
+    centred = {
+        name: column_N - predictor.features[name].mean
+        for name, column_N in zip(examples.names, examples.values_NF.T, strict=True)
+        if name in predictor.features
+    }
+    return {
+        term.name: abs(term.coefficient)
+        * float(np.std(np.prod([centred[name] for name in term.features], axis=0)))
+        for term in predictor.terms
+    }
+
+
+def top_features(predictor: Predictor, examples: Examples) -> list[str]:
+    """The features with the largest effect of any of their terms, at most MAX_FEATURES."""
+    moved = effects(predictor, examples)
+    most = {
+        name: max(moved[term.name] for term in predictor.terms if name in term.features)
+        for name in predictor.features
+    }
+    return sorted(most, key=lambda name: -most[name])[:MAX_FEATURES]

@@ -26,15 +26,7 @@ _INTERVAL = 1.96  # standard deviations on either side: 95% of a normal distribu
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples of a predictor.
-
-    Attributes:
-        names: of the features.
-        values_NF: feature values, finite.
-        target: name of the target.
-        target_N: target values, finite.
-        units: by name of a feature or the target, where known.
-    """
+    """Training examples of a predictor: finite features and targets, and units where known."""
 
     names: tuple[str, ...]
     values_NF: Values
@@ -63,13 +55,7 @@ class Examples:
 
 
 class Design(NamedTuple):
-    """A weighted least-squares problem.
-
-    Attributes:
-        columns_NT: standardised terms.
-        values_N: the values to fit.
-        weights_N: of the squared errors, with mean 1.
-    """
+    """A weighted least-squares problem: standardised terms, values, weights of mean 1."""
 
     columns_NT: Values
     values_N: Values
@@ -78,12 +64,7 @@ class Design(NamedTuple):
 
 @dataclass(frozen=True)
 class Scaling:
-    """Centring and scaling of terms, computed from the training examples.
-
-    Attributes:
-        means_T: of the terms.
-        scales_T: divisor of each term; 0 for a constant term, whose column is 0.
-    """
+    """Means and divisors of terms; a divisor is 0 for a constant term, whose column is 0."""
 
     means_T: Values
     scales_T: Values
@@ -104,13 +85,9 @@ class Scaling:
 
 
 class Coefficients(NamedTuple):
-    """A solved problem: value = centre + (column - centre_T) @ values_T, (T,) each.
+    """A solved problem: value = centre + (column - centre_T) @ values_T.
 
-    Attributes:
-        centre: weighted mean of the values.
-        centre_T: weighted means of the columns.
-        values_T: coefficients.
-        reach_T: half widths of their 95% intervals.
+    `centre` and `centre_T` are weighted means; `reach_T` is half the width of the 95% intervals.
     """
 
     centre: float
@@ -119,12 +96,7 @@ class Coefficients(NamedTuple):
     reach_T: Values
 
     def terms(self, features: Sequence[tuple[str, ...]], scaling: Scaling) -> tuple[Term, ...]:
-        """Coefficients per unit of the unscaled terms; constant terms are left out.
-
-        Args:
-            features: names of the features of every term.
-            scaling: of the columns.
-        """
+        """Coefficients per unit of the unscaled terms; constant terms are left out."""
         found = []
         for at, names in enumerate(features):
             scale = scaling.scales_T[at]
@@ -147,13 +119,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression on the standardised features.
-
-    Attributes:
-        penalty: per example.
-    """
+    """Ridge regression on the standardised features."""
 
     penalty: float
+    """Per example."""
 
     @classmethod
     def select(cls, examples: Examples) -> Ridge:
@@ -182,11 +151,7 @@ class Ridge:
 
 
 def require_examples(examples: Examples) -> None:
-    """Refuse what cannot be fitted.
-
-    Raises:
-        UserError: fewer than 3 examples, or no feature.
-    """
+    """Raise UserError if there are fewer than 3 examples, or no feature."""
     if len(examples.target_N) < 3 or not examples.names:
         raise UserError(
             f"{len(examples.target_N)} examples of {len(examples.names)} features: a fit needs at "
@@ -244,10 +209,9 @@ def best_penalty(errors_NP: Values) -> tuple[float, float]:
 
 
 def solve(design: Design, penalty_per_example: float) -> Coefficients:
-    """Ridge regression with 95% intervals.
+    """Ridge regression with 95% posterior intervals under the prior of the penalty.
 
-    They are posterior intervals with the Gaussian prior that corresponds to the penalty. Unlike
-    the sampling error of ridge, they account for the bias of the penalty.
+    Unlike the sampling error of ridge, they account for the bias of the penalty.
     """
     columns_NT, values_N, weights_N = design
     total = weights_N.sum()
@@ -272,15 +236,10 @@ def solve(design: Design, penalty_per_example: float) -> Coefficients:
 
 
 def _noise(error_N: Values, freedom: float, shrinkage: float) -> float:
-    """Estimate the noise variance.
+    """The noise variance, from residuals and effective degrees of freedom.
 
-    The larger of two estimates: from the residuals, and, for fits with as many terms as examples,
-    whose residuals vanish, from residuals plus the penalty term (evidence under the prior).
-
-    Args:
-        error_N: residuals.
-        freedom: effective degrees of freedom.
-        shrinkage: penalty times the sum of squared coefficients.
+    For fits with as many terms as examples, whose residuals vanish, it is at least the estimate
+    from residuals plus `shrinkage`, the penalty term (evidence under the prior).
     """
     left, count = float(error_N @ error_N), len(error_N)
     return max(left / max(count - 1 - freedom, 1.0), (left + shrinkage) / (count - 1))

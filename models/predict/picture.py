@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.predict.explained import Explained
+from models.predict.cross_validation import Explained
 
 MOST_BARS = 30
 _WIDTH = 46
@@ -19,12 +19,7 @@ _WIDTH = 46
 
 
 def predictor_png(explained: Explained, label: Callable[[str], str] = str) -> bytes:
-    """Draw a predictor; equal predictors give equal bytes.
-
-    Args:
-        explained: the predictor with its error and feature contributions.
-        label: shortens a feature's name.
-    """
+    """Draw a predictor; equal predictors give equal bytes. `label` shortens a feature's name."""
     height = max(4.8, 0.24 * min(len(explained.added), MOST_BARS) + 1.6)
     # No pyplot: it keeps global state and looks for a display.
     figure = Figure(figsize=(13, height), layout="constrained")

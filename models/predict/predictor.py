@@ -1,8 +1,6 @@
 """An interpretable predictor: ridge regression on named features (FOX-NAS, section 3.2).
 
-It consists of a mean per feature, a coefficient with 95% interval per term, and an intercept. The
-JSON file contains `FORMULA` and can be evaluated without scikit-learn or this project.
-`models.predict.fit` fits predictors.
+The JSON file contains `FORMULA` and can be evaluated without scikit-learn or this project.
 
 Axes: N examples.
 """
@@ -29,14 +27,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Feature:
-    """One input feature.
-
-    Attributes:
-        mean: over the training examples; terms are centred at it.
-        low: smallest training value; the predictor extrapolates below it.
-        high: largest training value.
-        unit: of the values; empty if unknown.
-    """
+    """One input feature: its mean and range over the training examples; unit may be empty."""
 
     mean: float
     low: float
@@ -52,8 +43,7 @@ class Term:
         features: their names; a repeated name is a square.
         mean: of the product over the training examples.
         coefficient: change of the target, or its logarithm, per unit of the product.
-        low: lower end of its 95% interval.
-        high: upper end.
+        low: lower end of its 95% interval; `high`: upper end.
     """
 
     features: tuple[str, ...]
@@ -74,7 +64,7 @@ class Predictor:
     """Predicts a scalar from named features.
 
     Attributes:
-        target: name of the target.
+        target: its name.
         unit: of the target; empty if unknown.
         log: whether the sum of terms is the target's logarithm.
         intercept: the prediction, or its logarithm, with every term at its mean.
@@ -102,10 +92,7 @@ class Predictor:
         return float(self.predict_many({name: np.array([x]) for name, x in features.items()})[0])
 
     def predict_many(self, columns: Mapping[str, npt.ArrayLike]) -> Values:
-        """Predict N examples, (N,).
-
-        Args:
-            columns: by feature, shape (N,); unknown features are ignored.
+        """Predict N examples, (N,), from features (N,); unknown ones are ignored.
 
         Raises:
             UserError: a feature is missing.
@@ -129,7 +116,7 @@ class Predictor:
         return np.exp(total_N) if self.log else total_N
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values with a schema; the inverse of `from_json`."""
+        """JSON values with a schema."""
         return {
             "schema": SCHEMA,
             "target": self.target,
@@ -146,36 +133,6 @@ class Predictor:
             "notes": dict(self.notes),
         }
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Predictor:
-        """Build a predictor from the output of `to_json`.
-
-        Raises:
-            UserError: wrong schema, or missing or malformed content.
-        """
-        if content.get("schema") != SCHEMA:
-            raise UserError(
-                f"a predictor's schema must be {SCHEMA!r}, not {content.get('schema')!r}."
-            )
-        try:
-            return cls(
-                content["target"],
-                content["unit"],
-                {"log": True, "plain": False}[content["scale"]],
-                float(content["intercept"]),
-                {name: Feature(**row) for name, row in content["features"].items()},
-                tuple(_term(row) for row in content["terms"]),
-                int(content["examples"]),
-                content["notes"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"incomplete or malformed predictor: {error!r}.") from error
-
-
-def _term(row: Mapping[str, Any]) -> Term:
-    numbers = (float(row[key]) for key in ("mean", "coefficient", "low", "high"))
-    return Term(tuple(row["features"]), *numbers)
-
 
 def _rows(columns: Mapping[str, npt.ArrayLike]) -> int:
     return len(np.atleast_1d(np.asarray(next(iter(columns.values()))))) if columns else 1
@@ -189,6 +146,3 @@ def used_features(
         name: Feature(float(x.mean()), float(x.min()), float(x.max()), units.get(name, ""))
         for name, x in zip(names, values_NF.T, strict=True)
     }
-
-
-__all__ = ["SCHEMA", "Feature", "Predictor", "Term", "used_features"]

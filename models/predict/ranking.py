@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from core.artifact import Record, Rounded
 
 SCHEMA = "netwright/ranking/1"
 BASELINES = ("depth", "flops", "parameters", "random")
@@ -19,18 +20,27 @@ CONFIDENCE = 0.95
 Scores = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Tau:
+class Tau(Record):
     """Kendall's tau-b with its bootstrap interval; None where undefined."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    value: Rounded
+    low: Rounded
+    high: Rounded
 
-    def to_json(self) -> dict[str, float | None]:
-        """Rounded JSON values."""
-        pairs = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if x is None else round(x, 6) for name, x in pairs.items()}
+    @classmethod
+    def of(cls, value: float | None, resampled_D: Scores) -> Tau:
+        """A value with the percentile interval of its bootstrap resamples, ignoring NaN."""
+        known = resampled_D[~np.isnan(resampled_D)]
+        if value is None or not len(known):
+            return cls(value=value, low=None, high=None)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(known, [tail, 1 - tail]).tolist()
+        return cls(value=value, low=low, high=high)
+
+    @property
+    def positive(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.low is not None and self.low > 0
 
 
 def tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -47,10 +57,8 @@ def weighted_tau_b(first: Scores, second: Scores, counts_DM: npt.NDArray[np.int6
     """tau-b of D bootstrap resamples, each given by the counts of the M items.
 
     Over all pairs, concordant minus discordant pairs, divided by the geometric mean of the numbers
-    of pairs not tied in `first` and in `second`; copies of one item are tied in both.
-
-    Returns:
-        Shape (D,); NaN where all pairs of one side are tied.
+    of pairs not tied in `first` and in `second`; copies of one item are tied in both. Shape (D,);
+    NaN where all pairs of one side are tied.
     """
     signs_first_MM = np.sign(first[:, None] - first[None, :])
     signs_second_MM = np.sign(second[:, None] - second[None, :])
@@ -73,45 +81,31 @@ def resamples(count: int, draws: int, rng: np.random.Generator) -> npt.NDArray[n
     return rng.multinomial(count, np.full(count, 1 / count), size=draws)
 
 
-def interval(values: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval at level CONFIDENCE, ignoring NaN."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None, None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return float(low), float(high)
+class Certificate(Record):
+    """Evidence on the ranking quality of indicators."""
 
-
-@dataclass(frozen=True)
-class Certificate:
-    """Evidence on the ranking quality of indicators.
-
-    Attributes:
-        count: number of architectures with ground truth.
-        tau: per indicator and baseline.
-        best_baseline: the one with the highest tau; None without ground truth.
-        beats: per indicator whether it beats the best baseline.
-        margins: per indicator and baseline the difference of their taus with its interval, over
-            the same resamples. The indicator beats the baseline if the interval is above 0.
-    """
-
-    count: int
-    tau: Mapping[str, Tau]
+    num_architectures: int
+    """Number of architectures with ground truth."""
+    tau: dict[str, Tau]
+    """Per indicator and baseline."""
     best_baseline: str | None
-    beats: Mapping[str, bool]
-    margins: Mapping[str, Mapping[str, Tau]]
+    """The one with the highest tau; None without ground truth."""
+    beats_best_baseline: dict[str, bool]
+    """Per indicator."""
+    tau_above: dict[str, dict[str, Tau]]
+    """Per indicator and baseline: the difference of their taus with its interval, over the same
+    resamples. The indicator beats the baseline if the interval is above 0."""
 
-    def statement(self, indicator: str) -> str:
+    def describe(self, indicator: str) -> str:
         """A sentence that summarises the evidence on one indicator."""
         found = self.tau[indicator]
         if self.best_baseline is None or None in (found.value, found.low, found.high):
             return (
                 f"There is no evidence on how well {indicator} orders architectures: it was "
-                f"compared on {self.count} architectures trained from scratch."
+                f"compared on {self.num_architectures} architectures trained from scratch."
             )
         return (
-            f"On {self.count} architectures trained from scratch, {indicator} has tau "
+            f"On {self.num_architectures} architectures trained from scratch, {indicator} has tau "
             f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}): "
             f"on this evidence its ranking {self._verdict(indicator)}."
         )
@@ -128,23 +122,10 @@ class Certificate:
                 constant.append(f"{BASELINE_LABELS.get(name, name)} is equal for all of them")
                 continue
             label = f"{best}{BASELINE_LABELS.get(name, name)} (tau {value:.2f})"
-            (beaten if _above(self.margins[indicator][name]) else others).append(label)
+            (beaten if self.tau_above[indicator][name].positive else others).append(label)
         parts = [f"beats {_enumerate(beaten, 'and')}"] if beaten else []
         parts += [f"is not shown to beat {_enumerate(others, 'or')}"] if others else []
         return "; ".join([" and ".join(parts), *constant])
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values for `certificate.json`."""
-        return {
-            "num_architectures": self.count,
-            "tau": {name: tau.to_json() for name, tau in self.tau.items()},
-            "best_baseline": self.best_baseline,
-            "beats_best_baseline": dict(self.beats),
-            "tau_above": {
-                name: {baseline: tau.to_json() for baseline, tau in margins.items()}
-                for name, margins in self.margins.items()
-            },
-        }
 
 
 def certify(
@@ -156,41 +137,38 @@ def certify(
     """Evaluate indicators and baselines against ground truth.
 
     Args:
-        truth: stand-alone accuracy of each architecture, shape (m,).
-        scores: per indicator and per name in BASELINES, scores of the same architectures; higher
-            is better.
-        draws: number of bootstrap resamples.
-        rng: of the resamples, which all scores share.
+        truth: stand-alone accuracy of each architecture.
+        scores: of the same architectures, by indicator and name in BASELINES; higher is better.
+        draws: number of bootstrap resamples, which all scores share.
+        rng: of the resamples.
     """
     true = np.asarray(truth, dtype=np.float64)
     counts_DM = resamples(len(true), draws, rng)
-    values: dict[str, npt.NDArray[np.float64]] = {}
-    taus: dict[str, Tau] = {}
-    for name, column in scores.items():
-        found = np.asarray(column, dtype=np.float64)
-        value = tau_b(true.tolist(), found.tolist())
-        values[name] = weighted_tau_b(true, found, counts_DM)
-        taus[name] = Tau(value, *((None, None) if value is None else interval(values[name])))
-    known = [name for name in BASELINES if taus[name].value is not None]
-    best = max(known, key=lambda name: taus[name].value or 0.0, default=None)
-    indicators = [name for name in scores if name not in BASELINES]
-    margins = {
-        name: {base: _margin(taus[name], taus[base], values[name] - values[base]) for base in known}
-        for name in indicators
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in scores.items()}
+    resampled = {name: weighted_tau_b(true, column, counts_DM) for name, column in columns.items()}
+    taus = {
+        name: Tau.of(tau_b(truth, column.tolist()), resampled[name])
+        for name, column in columns.items()
     }
-    beats = {name: best is not None and _above(margins[name][best]) for name in indicators}
-    return Certificate(len(true), taus, best, beats, margins)
+    known = {name: x for name in BASELINES if (x := taus[name].value) is not None}
+    best = max(known, key=lambda name: known[name], default=None)
 
+    def margin(name: str, base: str) -> Tau:
+        value = taus[name].value
+        difference_D = resampled[name] - resampled[base]
+        return Tau.of(None if value is None else value - known[base], difference_D)
 
-def _margin(one: Tau, other: Tau, differences: Scores) -> Tau:
-    """Difference of two taus with its interval over the same resamples."""
-    if one.value is None or other.value is None:
-        return Tau(None, None, None)
-    return Tau(one.value - other.value, *interval(differences))
-
-
-def _above(margin: Tau) -> bool:
-    return margin.low is not None and margin.low > 0
+    indicators = [name for name in scores if name not in BASELINES]
+    margins = {name: {base: margin(name, base) for base in known} for name in indicators}
+    return Certificate(
+        num_architectures=len(true),
+        tau=taus,
+        best_baseline=best,
+        beats_best_baseline={
+            name: best is not None and margins[name][best].positive for name in indicators
+        },
+        tau_above=margins,
+    )
 
 
 def _enumerate(words: Sequence[str], joint: str) -> str:
@@ -199,15 +177,10 @@ def _enumerate(words: Sequence[str], joint: str) -> str:
 
 
 def mean_ranks(scores: Mapping[str, Sequence[float]]) -> list[float]:
-    """Aggregate several scores by mean normalised rank (Borda count).
+    """Aggregate several indicators' scores by mean normalised rank (Borda count).
 
-    Ranks have no unit, so different indicators can be combined; ties share their mean rank.
-
-    Args:
-        scores: per indicator, for the same items; higher is better.
-
-    Returns:
-        Per item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
+    Ranks have no unit, so different indicators can be combined; ties share their mean rank. Per
+    item 0 (last by every indicator) to 1 (first by every one); 0.5 for a single item.
     """
     from scipy.stats import rankdata  # imported lazily: takes a second
 

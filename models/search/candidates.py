@@ -42,21 +42,12 @@ class Candidates(Artifact):
 
 @dataclass(frozen=True)
 class SearchOutput:
-    """A search's output, as the stages after it read it.
-
-    Attributes:
-        candidates: best first.
-        history: `history.csv`.
-    """
+    """A search's output, as the stages after it read it: candidates, and `history.csv`."""
 
     candidates: Candidates
     history: Path
 
     @classmethod
     def read(cls, folder: Path) -> SearchOutput:
-        """Read the folder of a device's search.
-
-        Raises:
-            FileFormatError: the candidates are missing or malformed.
-        """
+        """Read the folder of a device's search."""
         return cls(Candidates.read(folder), folder / "history.csv")

@@ -19,15 +19,12 @@ from models.training.learning import EVAL_BATCH, Images, spread
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of evaluating an architecture on held-out images.
-
-    Attributes:
-        nll: mean cross-entropy, in nats per image; observed by algorithms.
-        accuracy: top-1 accuracy; only reported.
-    """
+    """Result of evaluating an architecture on held-out images."""
 
     nll: float
+    """Mean cross-entropy, in nats per image; observed by algorithms."""
     accuracy: float
+    """Top-1 accuracy; only reported."""
 
 
 Evaluate = Callable[[int, Sequence[Architecture]], list[Evaluation]]
@@ -52,11 +49,7 @@ def supernet_evaluation(supernet: Supernet, held_out: TrainStream) -> Evaluate:
     """Evaluate architectures as slices of the supernet, with a different batch in each step.
 
     Batch norms use batch statistics, because running statistics are not specific to an
-    architecture. Weights and statistics of the supernet do not change.
-
-    Args:
-        supernet: trained; set to training mode.
-        held_out: batches of the validation split, without augmentation.
+    architecture. The supernet is set to training mode; its weights and statistics do not change.
     """
     supernet.train()
 

@@ -26,18 +26,14 @@ _LETTER = 0.075
 
 @dataclass(frozen=True)
 class Columns:
-    """The options of one variable, side by side.
-
-    Attributes:
-        variable: its name.
-        values: the options of all groups; None if each group has its own (such as channels), drawn
-            from the first column on.
-        width: number of columns.
-    """
+    """The options of one variable, side by side."""
 
     variable: str
     values: tuple[Setting, ...] | None
+    """The options of all groups; None if each has its own (such as channels), drawn from the first
+    column on."""
     width: int
+    """Number of columns."""
 
     @property
     def words(self) -> list[str]:
@@ -51,20 +47,15 @@ class Columns:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Content of the heat map.
-
-    Attributes:
-        groups: the groups with more than one candidate.
-        blocks: the variables with more than one option.
-        shares_GO: probability of each option, which may be 0 because its operator is not taken; NaN
-            if the group has no such option.
-        own_GO: label of a cell if its column has none; otherwise empty.
-    """
+    """Content of the heat map: groups with several candidates, variables with several options."""
 
     groups: tuple[Group, ...]
     blocks: tuple[Columns, ...]
     shares_GO: Vector
+    """Probability of each option, which may be 0 because its operator is not taken; NaN if the
+    group has no such option."""
     own_GO: list[list[str]]
+    """Label of a cell if its column has none; otherwise empty."""
 
     @property
     def size(self) -> tuple[float, float]:
@@ -121,14 +112,7 @@ def _columns(name: str, groups: Sequence[Group]) -> Columns:
 
 
 def draw(axes: Axes, shown: HeatMap, title: str, meaning: str) -> None:
-    """Draw the heat map; cells are labelled where columns are not.
-
-    Args:
-        axes: to draw in.
-        shown: the content.
-        title: of the plot.
-        meaning: of the colours.
-    """
+    """Draw the heat map; cells are labelled where columns are not. `meaning` is of the colours."""
     image = axes.imshow(shown.shares_GO, vmin=0, vmax=1, aspect="auto", cmap="viridis")
     axes.figure.colorbar(image, ax=axes, label=meaning)
     for at, row in enumerate(shown.own_GO):

@@ -1,17 +1,20 @@
-"""The search loop: propose, evaluate, observe. A pure function of its arguments."""
+"""The search loop: propose, evaluate, observe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
+from core.checkpoint import Checkpoint
+from core.progress import Progress
 from models.search.algorithms.base import Algorithm, Result
 from models.search.evaluation import Evaluate
 from models.space.architecture import Architecture
 from models.space.distribution import Choices
+from models.space.space import SearchSpace
 
 # Separate random streams of one seed: a step's samples, and the final answer.
 _PROPOSE, _ANSWER = 0, 1
@@ -71,17 +74,14 @@ def search(
     resume: Snapshot | None = None,
     after_step: Callable[[Snapshot], None] | None = None,
 ) -> list[Row]:
-    """Run the algorithm to its last step.
+    """Run the algorithm to its last step; one row per evaluated architecture, in order.
 
     Args:
-        algorithm: the search algorithm; left in its final state.
+        algorithm: left in its final state.
         architecture: from a tuple of choices to the architecture.
         evaluate: evaluates a step's architectures.
         resume: state to continue from.
         after_step: called with the state after every step, to save or report.
-
-    Returns:
-        One row per evaluated architecture, in order.
 
     Raises:
         InfeasibleBudgetError: nothing within the budgets was found, before the first step.
@@ -136,3 +136,38 @@ def answer(algorithm: Algorithm) -> list[Choices]:
     params = algorithm.params
     rng = np.random.default_rng([params.seed, _ANSWER])
     return algorithm.answer(params.candidates, rng)
+
+
+def run_search(
+    algorithm: Algorithm,
+    space: SearchSpace,
+    evaluate: Evaluate,
+    checkpoint: Checkpoint,
+) -> list[Row]:
+    """Run the search from the checkpoint, saving and reporting progress."""
+    params = algorithm.params
+    state = checkpoint.load()
+    resume = None if state is None else Snapshot.restored(state)
+    start = 0 if resume is None else int(resume.algorithm["step"])
+    with Progress("search", params.steps, start) as progress:
+
+        def after_step(snapshot: Snapshot) -> None:
+            step = int(snapshot.algorithm["step"])
+            if step % params.checkpoint_every == 0:
+                checkpoint.save(snapshot.state())
+            progress.update(step, summary(snapshot.rows))
+
+        return search(algorithm, space.architecture, evaluate, resume, after_step)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, float]:
+    """Values of the last step for its progress line."""
+    last = [row for row in rows if row.step == rows[-1].step]
+    values = [row.value if row.nll is None else row.nll for row in last]
+    shown = {"value" if last[0].nll is None else "nll": sum(values) / len(values)}
+    if last[0].entropy is not None:
+        shown["entropy"] = last[0].entropy
+    return shown | {
+        "samples": len(rows),
+        "over_budget": sum(row.excess for row in last) / len(last),
+    }

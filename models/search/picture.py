@@ -57,14 +57,10 @@ def search_png(
 
 @dataclass(frozen=True)
 class Shown:
-    """The plotted value of every evaluated architecture; higher is better.
-
-    Attributes:
-        values_N: held-out accuracies; the indicator if no images were evaluated.
-        meaning: of the values.
-    """
+    """The plotted value of every evaluated architecture; higher is better."""
 
     values_N: Vector
+    """Held-out accuracies; the indicator if no images were evaluated."""
     meaning: str
 
     @classmethod

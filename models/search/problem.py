@@ -35,12 +35,7 @@ def as_choices(rows: Sequence[Choices]) -> ChoicesNG:
 
 @dataclass(frozen=True)
 class Features:
-    """Interpretable features of architectures, for predictors.
-
-    Attributes:
-        names: of the F features.
-        of: choices (N, G) to features (N, F).
-    """
+    """Interpretable features of architectures, for predictors: choices (N, G) to (N, F)."""
 
     names: tuple[str, ...]
     of: Callable[[ChoicesNG], Vector]
@@ -48,13 +43,9 @@ class Features:
 
 @dataclass(frozen=True)
 class OperatorCosts:
-    """Costs of one candidate of a layer, averaged over the widths the layer may have.
+    """Mean costs of one candidate of a layer over the widths the layer may have.
 
-    Attributes:
-        label: the candidate's name.
-        cost: mean cost, in the unit of `Pool.unit`.
-        flops: mean multiply-accumulates; 0 for a skipped layer.
-        parameters: mean trainable parameters.
+    `cost` is in the unit of `Pool.unit`; all are 0 for a skipped layer.
     """
 
     label: str

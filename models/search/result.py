@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.files import rounded, write_bytes, write_json
 from models.search.algorithms.base import Algorithm
 from models.search.candidates import Candidate, Candidates, Costs
-from models.search.history import history_csv
 from models.search.loop import Row, answer
 from models.search.picture import search_png
 from models.search.start import Start
@@ -21,26 +22,20 @@ from models.space.space import SearchSpace
 
 @dataclass(frozen=True)
 class FinishedSearch:
-    """A finished search.
-
-    Attributes:
-        algorithm: in its final state.
-        rows: the evaluated architectures.
-        space: the device's search space.
-        left_out: operators that it leaves out.
-        costs: predicted costs of an architecture on the device.
-        limits: the device's budgets, the latency budget reduced by the margin.
-        margin: fraction of the latency budget left free; None without one.
-        start: the initial distribution.
-    """
+    """A finished search."""
 
     algorithm: Algorithm
     rows: Sequence[Row]
     space: SearchSpace
+    """The device's."""
     left_out: Sequence[str]
+    """Operators that it leaves out."""
     costs: Callable[[Architecture], Costs]
+    """Predicted on the device."""
     limits: Sequence[Limit]
+    """The device's budgets, the latency budget reduced by the margin."""
     margin: float | None
+    """Fraction of the latency budget left free; None without one."""
     start: Start
 
     def candidates(self) -> Candidates:
@@ -77,3 +72,28 @@ class FinishedSearch:
         write_json(
             out / "start.json", "netwright/start/1", self.start.report(algorithm.start_weight)
         )
+
+
+COLUMNS = (
+    "step", "architecture_id", "nll", "accuracy", "value", "omega", "latency_ms", "flops",
+    "parameters", "size_mb", "memory_mb", "excess", "entropy", "samples", "choices",
+)  # fmt: skip
+ROUNDED = ("nll", "accuracy", "value", "omega", "excess", "entropy")
+
+
+def history_csv(
+    rows: Sequence[Row],
+    space: SearchSpace,
+    costs: Callable[[Architecture], dict[str, float | None]],
+) -> bytes:
+    """The evaluated architectures in order, as CSV; fields not measured are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        cost = costs(space.architecture([int(word) for word in row.choices.split()]))
+        values = asdict(row) | {"omega": row.weight}
+        numbers = {n: "" if x is None else f"{x:.6f}" for n, x in values.items() if n in ROUNDED}
+        known = values | cost | numbers
+        writer.writerow({name: known[name] for name in COLUMNS})
+    return text.getvalue().encode()

@@ -37,15 +37,10 @@ def read_start(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Start:
-    """An initial distribution and which of its logits matched.
-
-    Attributes:
-        distribution: over the groups of the space; None: uniform.
-        saved_form: the form in the file.
-        matched: logits matched by name.
-    """
+    """An initial distribution and which of its logits matched by name."""
 
     distribution: Distribution | None
+    """Over the groups of the space; None: uniform."""
     saved_form: str
     matched: Matched
 
@@ -61,11 +56,7 @@ class Start:
         return cls(saved if matched.found else None, saved.form, matched)
 
     def report(self, weight: float | None) -> dict[str, Any]:
-        """The content of `start.json`.
-
-        Args:
-            weight: the algorithm's factor of the logits; None: it does not use them.
-        """
+        """The content of `start.json`; `weight` is `Algorithm.start_weight`."""
         return {
             "used": weight is not None and self.distribution is not None,
             "saved_form": self.saved_form,

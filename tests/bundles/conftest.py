@@ -260,7 +260,7 @@ def profiled(architecture: Architecture) -> LatencyTable:
 
 
 def write_rank(folder: Path, architecture: Architecture) -> None:
-    Choice(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
+    Choice.of(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
     row = {"architecture_id": architecture.id, "short": architecture.short(), "scores": {}}
     write_json(folder / "ranking.json", "netwright/ranked/1", {"ranked": [row]})
     write_json(

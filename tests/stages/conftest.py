@@ -123,5 +123,5 @@ def teacher(world: World, supernet: Path) -> Path:
 def chosen(world: World) -> Path:
     """A choice of one architecture."""
     file = world.root / "choice.json"
-    Choice(architecture_at(world.space, 3), "the best of 1 candidate", None).write(file)
+    Choice.of(architecture_at(world.space, 3), "the best of 1 candidate", None).write(file)
     return file

@@ -59,17 +59,12 @@ class AnnealingSettings(SampledSettings):
 
 @dataclass(frozen=True)
 class Annealer:
-    """Annealing chains within the budgets.
-
-    Attributes:
-        problem: the search problem.
-        settings: moves, changes and temperatures.
-        steps: per group and candidate, the candidates one step away.
-    """
+    """Annealing chains within the budgets."""
 
     problem: Problem
     settings: AnnealingSettings
     steps: tuple[tuple[tuple[int, ...], ...], ...]
+    """Per group and candidate, the candidates one step away."""
 
     def run_chains(
         self,
@@ -122,11 +117,8 @@ class Annealer:
 class DesignInformation:
     """Information of the evaluated architectures for a ridge regression (D-optimal design).
 
-    Attributes:
-        features: of architectures.
-        mean_F: of features over the space.
-        deviation_F: their standard deviations.
-        inverse_FF: inverse of the information matrix, with the ridge.
+    Means and standard deviations are of features over the space; `inverse_FF` is the inverse of the
+    information matrix, with the ridge.
     """
 
     features: Features
@@ -196,11 +188,7 @@ class Annealing(Algorithm):
         return max(1, round(self.settings.informative_fraction * self.params.steps))
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Informative architectures (phase 1) or the best predicted; new ones if there are any.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Informative architectures (phase 1) or the best predicted; new ones if there are any."""
         count = self.settings.fixed_samples
         starts = [self.random_feasible(rng) for _ in range(count)]
         if self.step < self.informative_steps:
@@ -222,5 +210,4 @@ class Annealing(Algorithm):
         """The regression on all evaluated architectures and its feature contributions."""
         if not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)

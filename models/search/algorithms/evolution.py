@@ -62,10 +62,7 @@ class EvolutionSettings(PopulationSettings):
 class Population:
     """Members from the oldest to the youngest, each with the value to minimise.
 
-    Args:
-        problem: the search problem.
-        settings: of the evolution.
-        allowed: allowed candidates per group; None: all.
+    `allowed` has the candidates per group that may be taken; None: all.
     """
 
     def __init__(
@@ -103,10 +100,7 @@ class Population:
         return found
 
     def child(self, rng: np.random.Generator, known: set[Choices]) -> Choices | None:
-        """Create a child within the budgets that differs from its parents, preferably not `known`.
-
-        None if not found.
-        """
+        """A child within the budgets unlike its parents, preferably not `known`; None if none."""
         found = None
         for _ in range(_TRIES):
             mother = self._parent(rng)
@@ -162,7 +156,7 @@ class Population:
         return [[list(choices), value] for choices, value in self.members]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         self.members = [(tuple(choices), float(value)) for choices, value in state]
 
 
@@ -185,11 +179,7 @@ class Evolution(Algorithm):
         return [choices for choices, _ in self._population.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Random architectures until the population is full, then children of its members.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Random architectures until the population is full, then children of its members."""
         found = self._population.breed(self.settings.fixed_samples, rng, set(self.seen.sums))
         return found or [self.random_feasible(rng)]
 
@@ -204,6 +194,6 @@ class Evolution(Algorithm):
         return super().state() | {"population": self._population.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Restore from `state`."""
         super().restore(state)
         self._population.restore(state["population"])

@@ -90,24 +90,16 @@ class Exhaustive(Algorithm):
         return max(1, round(self.settings.fitted_fraction * self.params.steps))
 
     @cached_property
-    def _best_scored(self) -> list[Choices]:
-        """The best by the indicator, as many as the steps and the answer need."""
-        assert self.indicator is not None
+    def _in_order(self) -> list[Choices]:
+        """What is proposed in turn: the best by the indicator, or all within the budgets."""
+        if self.indicator is None:
+            count = math.prod(self.problem.sizes)
+            return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
         wanted = max(self.params.steps * self.settings.fixed_samples, self.params.candidates)
         return best_of_all(self.problem, self.indicator, wanted)
 
-    @cached_property
-    def _feasible(self) -> list[Choices]:
-        """All architectures within the budgets (by: supernet)."""
-        count = math.prod(self.problem.sizes)
-        return best_of_all(self.problem, lambda choices_NG: np.zeros(len(choices_NG)), count)
-
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """The next ones in order, the next best, or random ones to fit the predictor on.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
+        """The next ones in order, the next best, or random ones to fit the predictor on."""
         share = self.settings.fixed_samples
         if self.by == "predictor":
             if self.step < self.fitted_steps:
@@ -115,21 +107,17 @@ class Exhaustive(Algorithm):
             if self.promising is None:
                 self.promising = self._predicted_best()
             known, start = self.promising, (self.step - self.fitted_steps) * share
-        elif self.indicator is not None:
-            known, start = self._best_scored, self.step * share
         else:
-            share = -(-len(self._feasible) // self.params.steps)
-            known, start = self._feasible, self.step * share
+            known = self._in_order
+            if self.indicator is None:
+                share = -(-len(known) // self.params.steps)
+            start = self.step * share
         return known[start : start + share] or known[-1:]
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The best of all by the indicator, or the lowest NLLs of those that were evaluated.
-
-        Raises:
-            InfeasibleBudgetError: nothing is within the budgets.
-        """
+        """The best of all by the indicator, or the lowest NLLs of those that were evaluated."""
         if self.indicator is not None:
-            return self._best_scored[:count]
+            return self._in_order[:count]
         return super().answer(count, rng)
 
     def _predicted_best(self) -> list[Choices]:
@@ -145,8 +133,7 @@ class Exhaustive(Algorithm):
         """The predictor on all evaluated architectures and its feature contributions."""
         if self.by != "predictor" or not self.seen.sums:
             return {}
-        rng = np.random.default_rng(self.params.seed)
-        return fit_seen(self.problem, self.seen).artifacts(rng)
+        return fit_seen(self.problem, self.seen).artifacts(self.params.seed)
 
     def state(self) -> dict[str, Any]:
         """The base's state and the best predicted architectures."""

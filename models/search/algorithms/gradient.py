@@ -123,11 +123,7 @@ class GradientAscent(Algorithm):
         return [float(weight) for weight in omega]
 
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
-        """The distribution's mode within the budgets, then the samples with the lowest NLL.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """The distribution's mode within the budgets, then the samples with the lowest NLL."""
         best = self.seen.best()
         mode = most_probable(self.distribution, self.problem.excess, best)
         return self.fill_up([mode or self.random_feasible(rng), *best], count, rng)

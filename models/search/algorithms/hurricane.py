@@ -63,6 +63,8 @@ class Hurricane(Algorithm):
     def __init__(self, problem: Problem, params: SharedParams) -> None:
         super().__init__(problem, params)
         self.operators = self.settings.operators_per_layer
+        pool = problem.pool.operators if problem.pool is not None else [()] * len(problem.sizes)
+        self._layers = [score_operators(costs) for costs in pool]
         self.default: Choices | None = None  # its early part is fixed in stage 1
         self.winner: Choices | None = None  # its late part is fixed in stage 2
         self._evolving: Population | None = None
@@ -75,7 +77,9 @@ class Hurricane(Algorithm):
     @property
     def first_late(self) -> int:
         """The first group of the late part; a stage's channels belong to its first layer."""
-        layers = self._layers()
+        # All groups are layers if that is not known.
+        every = range(len(self.problem.sizes))
+        layers = [at for at in every if self._layers[at]] or [*every]
         late = min(len(layers) - 1, max(1, round(self.settings.late_share * len(layers))))
         if late < 1:  # a single layer cannot be split
             return 0
@@ -84,20 +88,11 @@ class Hurricane(Algorithm):
             at -= 1
         return at
 
-    def _layers(self) -> list[int]:
-        """The groups that are layers; all groups if that is not known."""
-        pool = self.problem.pool
-        layers = pool.operators if pool is not None else ()
-        return [at for at, here in enumerate(layers) if here] or [*range(len(self.problem.sizes))]
-
     def device_space(self) -> Allowed:
         """The candidates of every group in this device's space."""
-        whole: Allowed = [[*range(size)] for size in self.problem.sizes]
-        if self.problem.pool is None:
-            return whole
         return [
-            sorted(kept_operators(score_operators(costs), self.operators)) if costs else here
-            for here, costs in zip(whole, self.problem.pool.operators, strict=True)
+            sorted(kept_operators(layer, self.operators)) if layer else [*range(size)]
+            for layer, size in zip(self._layers, self.problem.sizes, strict=True)
         ]
 
     def population(self) -> list[Choices]:
@@ -105,11 +100,7 @@ class Hurricane(Algorithm):
         return [] if self._evolving is None else [choices for choices, _ in self._evolving.members]
 
     def propose(self, rng: np.random.Generator) -> list[Choices]:
-        """Architectures that share the early part in stage 1 and the late part in stage 2.
-
-        Raises:
-            InfeasibleBudgetError: nothing within the budgets was found.
-        """
+        """Architectures that share the early part in stage 1 and the late part in stage 2."""
         if self._evolving is None:
             self._widen(rng)
             self.default = self._default(rng)
@@ -198,11 +189,9 @@ class Hurricane(Algorithm):
 
     def _preferred(self) -> Choices:
         """The operator with the best score of every layer; the middle option of other groups."""
-        pool = self.problem.pool
-        operators = pool.operators if pool is not None else [()] * len(self.problem.sizes)
         return tuple(
-            score_operators(here)[0].candidate if here else size // 2
-            for here, size in zip(operators, self.problem.sizes, strict=True)
+            layer[0].candidate if layer else size // 2
+            for layer, size in zip(self._layers, self.problem.sizes, strict=True)
         )
 
     def state(self) -> dict[str, Any]:

@@ -25,8 +25,7 @@ class Scored:
     Attributes:
         candidate: its index in the layer's group.
         costs: its costs.
-        score: capacity per cost, as a share of the layer's best; None if it has no weights to
-            have a capacity (a skipped layer, an identity).
+        score: capacity per cost, as a share of the layer's best; None if it has no weights.
         rank: by score, starting at 1; None without a score.
     """
 
@@ -76,13 +75,7 @@ def kept_operators(layer: Sequence[Scored], count: int) -> dict[int, str]:
 
 
 def operators_csv(pool: Pool, groups: Sequence[Group], count: int) -> bytes:
-    """Format the operators of every layer as CSV, best score first.
-
-    Args:
-        pool: costs of the operators.
-        groups: of the space.
-        count: number kept per layer by score.
-    """
+    """Format the operators of every layer as CSV, best score first; `count` are kept by score."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name if name != "cost" else pool.unit for name in COLUMNS])
@@ -96,13 +89,10 @@ def operators_csv(pool: Pool, groups: Sequence[Group], count: int) -> bytes:
 def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int) -> bytes:
     """Format the operators as Markdown: first the kept ones per layer, then all scores.
 
-    Args:
-        pool: costs of the operators.
-        groups: of the space.
-        count: number kept per layer by score.
-        requested: the requested number; more are kept if the budgets need them.
+    `count` are kept by score: as many as `requested`, or more if the budgets need them.
     """
     more = "" if count == requested else f" ({requested} requested, but these meet no budget)"
+    header = "| " + " | ".join(name if name != "cost" else pool.unit for name in COLUMNS[1:]) + " |"
     lines = [
         "# Operators per layer",
         "",
@@ -120,22 +110,17 @@ def operators_md(pool: Pool, groups: Sequence[Group], count: int, requested: int
     ]
     for name, layer in layers:
         kept = kept_operators(layer, count)
-        words = [_short(one) for one in layer if one.candidate in kept]
+        words = [
+            one.costs.label + ("" if one.score is None else f" ({one.score:.2f})")
+            for one in layer
+            if one.candidate in kept
+        ]
         lines.append(f"| {name} | {'; '.join(words)} |")
     for name, layer in layers:
         kept = kept_operators(layer, count)
-        lines += ["", f"## {name}", "", _header(pool.unit), "| --- " * len(COLUMNS[1:]) + "|"]
+        lines += ["", f"## {name}", "", header, "| --- " * len(COLUMNS[1:]) + "|"]
         lines += ["| " + " | ".join(map(str, _row(name, one, kept)[1:])) + " |" for one in layer]
     return ("\n".join(lines) + "\n").encode()
-
-
-def _header(unit: str) -> str:
-    return "| " + " | ".join(name if name != "cost" else unit for name in COLUMNS[1:]) + " |"
-
-
-def _short(one: Scored) -> str:
-    score = "" if one.score is None else f" ({one.score:.2f})"
-    return f"{one.costs.label}{score}"
 
 
 def _row(layer: str, one: Scored, kept: dict[int, str]) -> list[object]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.files import json_bytes
-from models.predict.cross_validation import folds
-from models.predict.explained import explain
+from models.predict.cross_validation import explain, folds
 from models.predict.fit import Examples, Ridge
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA, Predictor
@@ -40,8 +39,6 @@ class Fitted:
         model: the full regression; None with too few evaluations to fit one.
         intercept: prediction with all features 0.
         slope_F: per unit of every feature; 0 for constant features.
-        deviation_F: standard deviation of every feature over the training data.
-        spread: standard deviation of the values.
     """
 
     features: Features
@@ -49,26 +46,26 @@ class Fitted:
     model: Predictor | None
     intercept: float
     slope_F: Vector
-    deviation_F: Vector
-    spread: float
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the values."""
+        return float(self.examples.target_N.std())
 
     def values(self, choices_NG: ChoicesNG) -> Vector:
         """Predicted values, shape (N,)."""
         predicted_N: Vector = self.intercept + self.features.of(choices_NG) @ self.slope_F
         return predicted_N
 
-    def artifacts(self, rng: np.random.Generator) -> dict[str, bytes]:
-        """Output files: the predictor, its coefficients by size, and a plot of contributions.
-
-        Args:
-            rng: of the cross-validation folds for the plot.
-        """
+    def artifacts(self, seed: int) -> dict[str, bytes]:
+        """Output files: the predictor, its coefficients by size, and a plot of contributions."""
         if self.model is None:
             return {}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("feature", "nats_per_unit", "low", "high", "nats_per_deviation"))
-        typical = dict(zip(self.features.names, self.slope_F * self.deviation_F, strict=True))
+        deviations_F = self.slope_F * self.examples.values_NF.std(0)
+        typical = dict(zip(self.features.names, deviations_F, strict=True))
         for term in sorted(self.model.terms, key=lambda term: -abs(typical[term.name])):
             numbers = (term.coefficient, term.low, term.high, typical[term.name])
             writer.writerow((term.name, *(f"{number:.6g}" for number in numbers)))
@@ -77,7 +74,8 @@ class Fitted:
             "predictor.csv": text.getvalue().encode(),
         }
         if len(self.examples.target_N) >= 2 * FOLDS:
-            explained = explain(self.examples, Ridge.select, folds(self.examples, FOLDS, rng))
+            parts = folds(self.examples, FOLDS, np.random.default_rng(seed))
+            explained = explain(self.examples, Ridge.select, parts)
             written["predictor.png"] = predictor_png(explained, readable_name)
         return written
 
@@ -91,12 +89,10 @@ def fit_seen(problem: Problem, seen: Seen) -> Fitted:
 
 def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
     """Fit the regression on N >= 1 values; their mean if there are too few."""
-    deviation_F, spread = features_NF.std(0), float(values_N.std())
-    nothing_F, names = np.zeros(features_NF.shape[1]), features.names
+    names, varied = features.names, (features_NF.std(0) > 1e-9).any()
     examples = Examples(names, features_NF, TARGET, values_N, {TARGET: "nats"})
-    if len(values_N) < _ENOUGH or spread == 0 or not (deviation_F > 1e-9).any():
-        mean = float(values_N.mean())
-        return Fitted(features, examples, None, mean, nothing_F, deviation_F, spread)
+    if len(values_N) < _ENOUGH or values_N.std() == 0 or not varied:
+        return Fitted(features, examples, None, float(values_N.mean()), np.zeros(len(names)))
     model = Ridge.select(examples).fit(examples)
     terms = {term.features[0]: term for term in model.terms}
     slope_F = np.array([terms[name].coefficient if name in terms else 0.0 for name in names])
@@ -104,7 +100,7 @@ def fit(features: Features, features_NF: Vector, values_N: Vector) -> Fitted:
         term.coefficient * (model.features[name].mean + term.mean) for name, term in terms.items()
     ]
     intercept = model.intercept - sum(centres)
-    return Fitted(features, examples, model, intercept, slope_F, deviation_F, spread)
+    return Fitted(features, examples, model, intercept, slope_F)
 
 
 def readable_name(feature: str) -> str:

@@ -26,22 +26,17 @@ PREDICTED = "accuracy_predictor"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Inputs of the indicators.
-
-    Attributes:
-        supernet: trained; not modified.
-        calibration: batches of training images, for batch norm statistics.
-        held_out: batches of validation images.
-        predictor: of held-out NLL, fitted on the architectures evaluated by the search; or the
-            reason why there is none.
-        sizes: layers per stage of the space, for the predictor's features.
-    """
+    """Inputs of the indicators; none modifies the supernet."""
 
     supernet: Supernet
     calibration: Sequence[Tensor]
+    """Batches of training images, for batch norm statistics."""
     held_out: Sequence[Batch]
     predictor: Predictor | str = "no search evaluated anything."
+    """Of held-out NLL, fitted on the architectures evaluated by the search; or the reason why there
+    is none."""
     sizes: Sequence[int] = ()
+    """Layers per stage of the space, for the predictor's features."""
 
 
 Indicator = Callable[[Evidence, Architecture], float]

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.files import FileFormatError
-from models.predict.cross_validation import folds
-from models.predict.explained import Explained, explain
+from models.predict.cross_validation import Explained, explain, folds
 from models.predict.fit import Examples, Ridge
 from models.predict.predictor import Values
 from models.space.space import SearchSpace
@@ -39,11 +38,6 @@ def accuracy_predictor(history: Path, space: SearchSpace, seed: int) -> Explaine
     """Fit a predictor of held-out NLL on interpretable features; or the reason why there is none.
 
     Its notes contain its error and feature contributions on held-out steps.
-
-    Args:
-        history: `history.csv` of the stage search.
-        space: the search space of its choices.
-        seed: of the cross-validation folds.
 
     Raises:
         FileFormatError: the history is not of this space.

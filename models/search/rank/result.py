@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from core.artifact import Artifact, Record
+from core.artifact import Artifact, Record, Rounded
 from core.files import rounded, write_bytes, write_json
-from models.predict.explained import Explained
+from models.predict.cross_validation import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
 from models.predict.ranking import SCHEMA as CERTIFICATE
-from models.predict.ranking import certify
+from models.predict.ranking import Certificate, certify
 from models.search.candidates import Costs
 from models.search.choice import Choice
 from models.search.rank.scores import Ranked
@@ -75,35 +75,19 @@ class Ranking(Artifact):
         )
 
 
-class TauRecord(Record):
-    """Kendall's tau-b with its bootstrap interval; None where undefined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
 class Truth(Record):
     """Accuracy of a candidate trained from scratch."""
 
     architecture_id: str
-    accuracy: float | None
+    accuracy: Rounded
 
 
-class CertificateRecord(Artifact):
-    """Evidence on the ranking quality of the indicators; see `models.predict.ranking`."""
+class CertificateRecord(Certificate, Artifact):
+    """The certificate with what was trained for it."""
 
     SCHEMA: ClassVar[str] = CERTIFICATE
     FILE: ClassVar[str] = "certificate.json"
 
-    num_architectures: int
-    tau: dict[str, TauRecord]
-    """Per indicator and baseline."""
-    best_baseline: str | None
-    beats_best_baseline: dict[str, bool]
-    """Per indicator."""
-    tau_above: dict[str, dict[str, TauRecord]]
-    """Per indicator and baseline: the difference of their taus."""
     statement: str
     evidence: str
     truth: tuple[Truth, ...]
@@ -130,7 +114,7 @@ class RankResult:
 
 def choose(ranked: Sequence[Ranked], indicator: str) -> Choice:
     """The best candidate as the device's own network."""
-    return Choice(
+    return Choice.of(
         ranked[0].candidate.architecture,
         f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
         ranked[0].scores["supernet_accuracy"],
@@ -157,11 +141,11 @@ def certify_ranking(
         accuracies, scores, params.bootstrap, np.random.default_rng([params.seed, _BOOTSTRAP])
     )
     return CertificateRecord(
-        **found.to_json(),
-        statement=found.statement(params.indicator),
+        **dict(found),
+        statement=found.describe(params.indicator),
         evidence=_evidence(len(trained), params),
         truth=tuple(
-            Truth(architecture_id=architecture.id, accuracy=rounded(accuracy))
+            Truth(architecture_id=architecture.id, accuracy=accuracy)
             for architecture, accuracy in zip(architectures, accuracies, strict=True)
         ),
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from core.checkpoint import Checkpoint
 from core.errors import UserError
 from core.progress import Progress
 from data.stream import TrainStream
+from models.nets.evaluate import accuracy, recalibrate
+from models.nets.subnet import Subnet
 from models.predict.ranking import mean_ranks
 from models.search.candidates import Candidate
 from models.search.rank.indicators import (
@@ -19,9 +23,11 @@ from models.search.rank.indicators import (
     available,
 )
 from models.search.rank.settings import RankParams
-from models.search.rank.truth import evenly_spaced, train_from_scratch
 from models.space.architecture import Architecture
 from models.training.learning import Images
+from models.training.loop import Objective, Recipe, Run, supervised_step, train
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,7 @@ def evaluate_candidates(
         scored = [Ranked(c, scores[c.architecture.id]) for c in candidates]
         ranked = sort_by(with_aggregate(scored, params.aggregate), params.indicator)
         for architecture in _missing([r.candidate for r in evenly_spaced(ranked, trained)], truth):
-            truth[architecture.id] = train_from_scratch(
-                architecture, stream, evidence.calibration, evidence.held_out, params
-            )
+            truth[architecture.id] = train_from_scratch(architecture, stream, evidence, params)
             checkpoint.save(state)
             progress.update(len(scores) + len(truth), {"accuracy": truth[architecture.id]})
     return ranked, truth
@@ -100,3 +104,31 @@ def evaluate_candidates(
 def _missing(candidates: Sequence[Candidate], known: Mapping[str, Any]) -> list[Architecture]:
     """The architectures that a resumed run still has to process."""
     return [c.architecture for c in candidates if c.architecture.id not in known]
+
+
+def evenly_spaced(ordered: Sequence[T], count: int) -> list[T]:
+    """`count` evenly spaced items, including first and last; all if there are fewer."""
+    if count >= len(ordered):
+        return list(ordered)
+    if count == 1:
+        return [ordered[0]]
+    return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
+
+
+def train_from_scratch(
+    architecture: Architecture,
+    stream: TrainStream,
+    evidence: Evidence,
+    params: RankParams,
+) -> float:
+    """Train for `truth_steps` steps from scratch and return the held-out accuracy.
+
+    A short training ranks architectures by learning speed as much as by final accuracy, so it is
+    weak evidence, but it is independent of the supernet.
+    """
+    generator = torch.Generator().manual_seed(params.seed)
+    network = Subnet(architecture, generator).to(memory_format=torch.channels_last)
+    run = Run(network, Recipe(params.truth_steps, params.truth_learning_rate))
+    train(run, stream.at, supervised_step(network, Objective(architecture.classes)))
+    recalibrate(network, evidence.calibration)
+    return accuracy(network.eval(), evidence.held_out)

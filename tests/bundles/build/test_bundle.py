@@ -222,6 +222,6 @@ def test_results_of_different_networks_are_refused(world, bundles, tmp_path):
     shutil.copytree(world.root, root)
     file = root / "rank" / "choice.json"
     space = SearchSpace.load(ROOT / "models" / "spaces" / "compact.yaml", (1, 28, 28), 10)
-    Choice(architecture_at(space, 0), "another", None).write(file)
+    Choice.of(architecture_at(space, 0), "another", None).write(file)
     with pytest.raises(BundleError, match="different networks"):
         type(world)(root).bundle("cpu", tmp_path / "out")

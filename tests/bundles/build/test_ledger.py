@@ -41,7 +41,7 @@ def test_predicted_accuracy_is_that_of_the_supernet_slice(world, bundles, tmp_pa
     root = tmp_path / "world"
     shutil.copytree(world.root, root)
     file = root / "rank" / "choice.json"
-    Choice(Choice.read(file).architecture, "shared with edge", 0.45).write(file)
+    Choice.of(Choice.read(file).architecture, "shared with edge", 0.45).write(file)
     bundle = type(world)(root).bundle("cpu", tmp_path / "out")
     row = entries(bundle)["accuracy of the trained network on validation images"]
     assert (row.predicted, row.measured, row.error) == (0.45, 0.9, -0.5)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from models.predict.ranking import BASELINES, certify, interval, resamples, tau_b, weighted_tau_b
+from models.predict.ranking import BASELINES, Tau, certify, resamples, tau_b, weighted_tau_b
 
 values = st.lists(st.integers(0, 5).map(float), min_size=2, max_size=12)
 
@@ -62,9 +62,9 @@ def test_an_indicator_that_knows_the_truth_beats_baselines_that_guess() -> None:
     truth = np.linspace(0.8, 0.9, 30).tolist()
     certificate = certificate_of(truth, oracle=truth)
     assert certificate.tau["oracle"].value == pytest.approx(1)
-    assert certificate.beats == {"oracle": True}
-    assert "oracle has tau 1.00" in certificate.statement("oracle")
-    statement = certificate.statement("oracle")
+    assert certificate.beats_best_baseline == {"oracle": True}
+    assert "oracle has tau 1.00" in certificate.describe("oracle")
+    statement = certificate.describe("oracle")
     assert "on this evidence its ranking beats depth (tau " in statement
     assert "FLOPs (tau " in statement
     assert "the best baseline, " in statement
@@ -75,11 +75,11 @@ def test_the_statement_names_baselines_that_are_not_beaten() -> None:
     truth = np.linspace(0.8, 0.9, 12).tolist()
     certificate = certificate_of(truth, echo=truth, depth=truth)
     assert certificate.best_baseline == "depth"
-    assert certificate.beats == {"echo": False}
-    statement = certificate.statement("echo")
+    assert certificate.beats_best_baseline == {"echo": False}
+    statement = certificate.describe("echo")
     assert "beats FLOPs (tau" in statement
     assert "and is not shown to beat the best baseline, depth (tau 1.00)." in statement
-    margin = certificate.margins["echo"]
+    margin = certificate.tau_above["echo"]
     assert (margin["depth"].value, margin["depth"].low) == (0, 0)
     flops = certificate.tau["flops"].value
     assert flops is not None
@@ -89,8 +89,8 @@ def test_the_statement_names_baselines_that_are_not_beaten() -> None:
 def test_the_statement_names_constant_baselines() -> None:
     truth = np.linspace(0.8, 0.9, 12).tolist()
     certificate = certificate_of(truth, echo=truth, depth=[21.0] * 12)
-    assert "depth" not in certificate.margins["echo"]
-    statement = certificate.statement("echo")
+    assert "depth" not in certificate.tau_above["echo"]
+    statement = certificate.describe("echo")
     assert statement.endswith("; depth is equal for all of them.")
     assert "its ranking beats the best baseline, FLOPs (tau" in statement
 
@@ -117,7 +117,7 @@ def test_without_ground_truth_every_number_is_null(count: int) -> None:
     assert content["best_baseline"] is None
     assert set(content["tau"]["blind"].values()) == {None}
     assert content["beats_best_baseline"] == {"blind": False}
-    assert "no evidence" in certificate_of([0.5] * count, blind=[0.1] * count).statement("blind")
+    assert "no evidence" in certificate_of([0.5] * count, blind=[0.1] * count).describe("blind")
 
 
 def test_a_certificate_repeats() -> None:
@@ -126,5 +126,6 @@ def test_a_certificate_repeats() -> None:
 
 
 def test_undefined_resamples_are_left_out() -> None:
-    assert interval(np.array([np.nan, np.nan])) == (None, None)
-    assert interval(np.array([np.nan, 0.5])) == (0.5, 0.5)
+    nothing, one = Tau.of(0.5, np.array([np.nan, np.nan])), Tau.of(0.5, np.array([np.nan, 0.4]))
+    assert (nothing.low, nothing.high) == (None, None)
+    assert (one.low, one.high) == (0.4, 0.4)

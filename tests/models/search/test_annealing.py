@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.predict.predictor import Predictor
 from models.search.algorithms.annealing import Annealer, Annealing, AnnealingSettings
 from models.search.algorithms.base import Result
 from models.search.algorithms.predictor import fit, fit_seen
@@ -17,6 +16,7 @@ from models.search.problem import Problem, as_choices, candidate_features
 from models.search.settings import SearchParams
 from models.space.distribution import Choices
 from models.space.groups import single, single_steps
+from tests import formula
 from tests.worlds import each
 
 GROUPS = tuple(single(f"g{i}", "v", tuple(range(2 + i % 4))) for i in range(7))
@@ -112,12 +112,10 @@ def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
     assert trained.artifacts() == written  # the picture too
     with Image.open(io.BytesIO(written["predictor.png"])) as picture:
         assert picture.width == 1300
-    saved = Predictor.from_json(json.loads(written["predictor.json"]))
+    saved, names = json.loads(written["predictor.json"]), candidate_features(GROUPS).names
     known = list(trained.seen.sums)
-    columns = candidate_features(GROUPS).of(as_choices(known)).T
-    predicted = saved.predict_many(
-        dict(zip(candidate_features(GROUPS).names, columns, strict=True))
-    )
+    rows_NF = candidate_features(GROUPS).of(as_choices(known))
+    predicted = [formula.predict(saved, dict(zip(names, row, strict=True))) for row in rows_NF]
     fitted = fit_seen(trained.problem, trained.seen)
     np.testing.assert_allclose(fitted.values(as_choices(known)), predicted, atol=1e-9)
     slope = {row["feature"]: float(row["nats_per_unit"]) for row in rows}
