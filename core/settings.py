@@ -162,6 +162,7 @@ SENTENCE = "sentence"
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Params)
+R = TypeVar("R", bound=Roots)
 
 
 def derive_seed(root: int, name: str) -> int:
@@ -188,7 +189,7 @@ def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
     Raises:
         ParamsError: see `read_section`; also for an invalid root key.
     """
-    roots = read_roots(content)
+    roots = bind_roots(content, Roots)
     given = content.get(section)
     lengths = LENGTHS[roots.effort].get(section, {})
     if lengths and (given is None or isinstance(given, Mapping)):
@@ -197,13 +198,13 @@ def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
     return fill_in_roots(settings, section, roots) if isinstance(settings, Params) else settings
 
 
-def read_roots(content: Mapping[str, Any]) -> Roots:
-    """The root keys of a params file's content.
+def bind_roots(content: Mapping[str, Any], kind: type[R]) -> R:
+    """The root keys of a params file's content, as `kind`.
 
     Raises:
         ParamsError: one has an invalid value.
     """
-    return bind({name: content[name] for name in Roots.model_fields if name in content}, "", Roots)
+    return bind({name: content[name] for name in kind.model_fields if name in content}, "", kind)
 
 
 def fill_in_roots(settings: S, where: str, roots: Roots) -> S:

@@ -75,8 +75,7 @@ def reset_warnings(environment: Mapping[str, str]) -> None:
 def remove_proxies(environment: MutableMapping[str, str]) -> None:
     """Remove proxy and certificate variables, which break requests to a server on the loopback.
 
-    The stages receive them again. They stay if the user's server (`PREFECT_API_URL`) is on
-    another machine.
+    The stages receive them again. They stay if the user's server is on another machine.
     """
     if SERVER in environment and not _on_loopback(environment[SERVER]):
         return

@@ -1,11 +1,12 @@
 """The stage graph, read from `dvc.yaml` through DVC.
 
-DVC's Python API below `Repo.status` is not public. Only this module and `staleness.py` use it;
-DVC's version is pinned.
+DVC's Python API below `Repo.status` is not public. Only this module, `plan.py` and `cache.py` use
+it; DVC's version is pinned.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,25 +80,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Graph:
-    """All stages by name; a stage always comes after its upstreams."""
+    """All stages by name, each after its upstreams, otherwise in the order of the file."""
 
     stages: Mapping[str, Stage]
 
     def __getitem__(self, name: str) -> Stage:
-        """The stage of that name.
-
-        Raises:
-            GraphError: there is none.
-        """
+        """The stage of that name; raises GraphError if there is none."""
         if name not in self.stages:
             raise GraphError(f"dvc.yaml has no stage '{name}'.{nearest(name, self.stages)}")
         return self.stages[name]
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages.values())
-
-    def __len__(self) -> int:
-        return len(self.stages)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -115,21 +109,9 @@ class Graph:
                 pending.extend(self[name].upstreams)
         return frozenset(found)
 
-    def with_descendants(self, names: Iterable[str]) -> frozenset[str]:
-        """These stages and everything that needs them."""
-        found = set(names)
-        for stage in self:  # upstreams come first
-            if stage.upstreams & found:
-                found.add(stage.name)
-        return frozenset(found)
-
 
 def find_root(start: Path) -> Path:
-    """The repository's root: the nearest folder with a `dvc.yaml`, `start` or above it.
-
-    Raises:
-        GraphError: there is none.
-    """
+    """The nearest folder with a `dvc.yaml`, `start` or above it; GraphError if there is none."""
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file():
             return folder
@@ -140,23 +122,9 @@ def find_root(start: Path) -> Path:
 
 
 def read_graph(root: Path) -> Graph:
-    """Read the graph of the repository at `root`.
-
-    Raises:
-        GraphError: DVC refuses `dvc.yaml`, or a stage's `meta` has an unknown key.
-    """
+    """Read the graph; GraphError if DVC refuses `dvc.yaml`, or a `meta` has an unknown key."""
     with open_repository(root) as repo:
         return build_graph(repo, root)
-
-
-def cache_folder(root: Path) -> Path:
-    """DVC's object cache of this repository.
-
-    Raises:
-        GraphError: DVC fails.
-    """
-    with open_repository(root) as repo:
-        return Path(repo.cache.local.path)
 
 
 def build_graph(repo: Any, root: Path) -> Graph:
@@ -164,12 +132,14 @@ def build_graph(repo: Any, root: Path) -> Graph:
     import networkx as nx
 
     ours = own_stages(repo)
-    # From a stage to the stages it reads from.
-    edges = repo.index.graph.subgraph(ours)
-    order = list(nx.topological_sort(edges.reverse(copy=False)))
-    position = {stage.addressing: number for number, stage in enumerate(ours)}
-    stages = [_stage(node, {n.addressing for n in edges.successors(node)}, root) for node in order]
-    return Graph(_sort_stages(stages, position))
+    position = {stage: number for number, stage in enumerate(ours)}
+    edges = repo.index.graph.subgraph(ours)  # from a stage to those that it reads from
+    stages = {}
+    for generation in nx.topological_generations(edges.reverse(copy=False)):
+        for node in sorted(generation, key=position.__getitem__):
+            upstreams = frozenset(other.addressing for other in edges.successors(node))
+            stages[node.addressing] = _stage(node, upstreams, root)
+    return Graph(stages)
 
 
 def own_stages(repo: Any) -> list[Any]:
@@ -216,21 +186,15 @@ def _params_read_once() -> Iterator[None]:
     """Make DVC parse a params file once, not once per stage (a third of the time of status)."""
     from dvc.dependency import param
 
-    parse, parsed = param.load_path, {}
-
-    def load_path(path: str, fs: Any, **options: Any) -> Any:
-        if path not in parsed:
-            parsed[path] = parse(path, fs, **options)
-        return parsed[path]
-
-    param.load_path = load_path
+    parse = param.load_path
+    param.load_path = functools.cache(parse)
     try:
         yield
     finally:
         param.load_path = parse
 
 
-def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
+def _stage(node: Any, upstreams: frozenset[str], root: Path) -> Stage:
     try:
         meta = bind(node.meta, f"dvc.yaml: stages.{node.name}.meta", StageMeta)
     except ParamsError as error:
@@ -241,7 +205,7 @@ def _stage(node: Any, upstreams: set[str], root: Path) -> Stage:
         deps=tuple(relative_path(dep, root) for dep in node.deps if not hasattr(dep, "params")),
         params=tuple(key for dep in node.deps for key in getattr(dep, "params", ())),
         outs=tuple(relative_path(out, root) for out in node.outs),
-        upstreams=frozenset(upstreams),
+        upstreams=upstreams,
         meta=meta,
         persists=any(out.persist for out in node.outs),
     )
@@ -251,12 +215,3 @@ def relative_path(output: Any, root: Path) -> str:
     """Path of a dependency or an output of DVC's, from the repository's root."""
     path = Path(output.fs_path)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def _sort_stages(stages: list[Stage], position: Mapping[str, int]) -> dict[str, Stage]:
-    """Topological order; ties are in the order of the file."""
-    depth: dict[str, int] = {}
-    for stage in stages:
-        depth[stage.name] = 1 + max((depth[name] for name in stage.upstreams), default=-1)
-    ordered = sorted(stages, key=lambda s: (depth[s.name], position[s.name]))
-    return {stage.name: stage for stage in ordered}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from core.files import write_bytes
 
 LOCK = "dvc.lock"
 _FOLDER = ".netwright"
@@ -26,9 +27,6 @@ def repair_lock(root: Path) -> None:
     DVC rewrites it in place; if killed meanwhile, every later command fails. Results of the stages
     since the backup are found in DVC's cache. The truncated file is kept beside the backup. A file
     with git's conflict markers is left alone.
-
-    Args:
-        root: the repository.
     """
     if _matches_backup(root) or not _is_truncated(root / LOCK):
         return
@@ -40,7 +38,7 @@ def repair_lock(root: Path) -> None:
         (root / LOCK).replace(torn)
         what = "removed: finished stages are restored from DVC's cache"
         if kept.is_file():
-            _write_atomically(root / LOCK, kept.read_bytes())
+            write_bytes(root / LOCK, kept.read_bytes())
             what = "replaced by its last backup"
         print(
             f"{LOCK} was truncated, because DVC was killed while writing it; it was {what} "
@@ -50,25 +48,16 @@ def repair_lock(root: Path) -> None:
 
 
 def back_up_lock(root: Path) -> None:
-    """Write a backup of `dvc.lock` atomically, unless there is one or the file is truncated.
-
-    Args:
-        root: the repository.
-    """
+    """Write a backup of `dvc.lock` atomically, unless there is one or the file is truncated."""
     if not (root / LOCK).is_file() or _matches_backup(root):
         return
     with _hold_dvc_lock(root):
         if not _is_truncated(root / LOCK):
-            (root / _FOLDER).mkdir(exist_ok=True)
-            _write_atomically(root / _FOLDER / _BACKUP, (root / LOCK).read_bytes())
+            write_bytes(root / _FOLDER / _BACKUP, (root / LOCK).read_bytes())
 
 
 def read_mapping(file: Path) -> Mapping[str, Any]:
-    """Read a YAML file; an empty mapping if it does not exist.
-
-    Raises:
-        ValueError: it is not a YAML mapping.
-    """
+    """Read a YAML mapping of DVC's quickly, empty if there is no file; ValueError if it is none."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -103,11 +92,8 @@ def _matches_backup(root: Path) -> bool:
 
 def _is_truncated(file: Path) -> bool:
     """Whether a lock file is empty or ends in the middle of an entry."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return False
-    if _CONFLICT.search(content):
+    content = file.read_bytes() if file.is_file() else None
+    if content is None or _CONFLICT.search(content):
         return False
     if not content.endswith(b"\n"):  # DVC ends it with one
         return True
@@ -115,34 +101,19 @@ def _is_truncated(file: Path) -> bool:
         stages = read_mapping(file).get("stages")
     except ValueError:
         return True
-    if not isinstance(stages, dict):
-        return True
-    return not all(_is_complete(entry) for entry in stages.values())
+    return not isinstance(stages, dict) or not all(map(_is_complete, stages.values()))
 
 
 def _is_complete(entry: Any) -> bool:
     """Whether a stage's lock entry has all its parts; DVC writes `cmd` first."""
     if not isinstance(entry, dict) or "cmd" not in entry:
         return False
-    files = [*(entry.get("deps") or []), *(entry.get("outs") or [])]
     return all(
         isinstance(file, dict)
         and "path" in file
         and ("md5" not in file or _DIGEST.fullmatch(str(file["md5"])))
-        for file in files
+        for file in [*(entry.get("deps") or []), *(entry.get("outs") or [])]
     )
-
-
-def _write_atomically(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.new")
-    try:
-        with temporary.open("wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def clear_rwlock(root: Path) -> None:
@@ -150,22 +121,16 @@ def clear_rwlock(root: Path) -> None:
 
     DVC itself removes only entries whose PID does not exist. Call it while no stage of this
     repository runs.
-
-    Args:
-        root: the repository.
     """
     repair_rwlock(root)
-    file = root / ".dvc" / "tmp" / "rwlock"
+    file = _rwlock(root)
     try:
         written, content = file.stat().st_mtime, json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):
         return
-    entries = list(content.get("write", {}).values())
-    for readers in content.get("read", {}).values():
-        entries += readers
+    entries = list(chain(content.get("write", {}).values(), *content.get("read", {}).values()))
     if entries and not any(_alive(entry["pid"], written) for entry in entries):
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def _alive(pid: int, written: float) -> bool:
@@ -181,14 +146,11 @@ def _alive(pid: int, written: float) -> bool:
 def repair_rwlock(root: Path) -> None:
     """Remove DVC's rwlock if it is truncated.
 
-    DVC rewrites `.dvc/tmp/rwlock` in place; if killed meanwhile, every later command fails with
-    "JSON structure is corrupted". Writers hold `rwlock.lock`, which is released when they end, so
-    a file that is invalid while that lock is held here has no writer.
-
-    Args:
-        root: the repository.
+    DVC rewrites it in place; if killed meanwhile, every later command fails with "JSON structure is
+    corrupted". Writers hold `rwlock.lock`, which is released when they end, so a file that is
+    invalid while that lock is held here has no writer.
     """
-    file = root / ".dvc" / "tmp" / "rwlock"
+    file = _rwlock(root)
     if _is_valid_json(file):
         return
     from dvc.lock import make_lock
@@ -198,7 +160,12 @@ def repair_rwlock(root: Path) -> None:
             file.unlink()
 
 
+def _rwlock(root: Path) -> Path:
+    return root / ".dvc" / "tmp" / "rwlock"
+
+
 def _is_valid_json(file: Path) -> bool:
+    """Whether a file is valid or missing."""
     try:
         json.loads(file.read_bytes())
     except FileNotFoundError:

@@ -19,9 +19,7 @@ _WITHOUT_GIT = """\
 def enter(start: Path) -> Path:
     """Find the repository, make it the working folder and ready for DVC; returns its root.
 
-    Raises:
-        GraphError: there is none, or this program belongs to another clone.
-        OSError: the folder is not writable.
+    Raises GraphError if there is none, or this program belongs to another clone.
     """
     root = find_root(start)
     check_own_code(root)
@@ -32,11 +30,7 @@ def enter(start: Path) -> Path:
 
 
 def check_own_code(root: Path) -> None:
-    """Check that this code is not of another clone, whose stages and settings may differ.
-
-    Raises:
-        GraphError: it is; the message has both folders.
-    """
+    """Raise GraphError if this code is of another clone, whose stages and settings may differ."""
     own = Path(__file__).resolve().parents[1]
     if (root / "pipelines").is_dir() and not own.samefile(root):
         raise GraphError(
@@ -64,10 +58,7 @@ def ensure_home(root: Path) -> None:
 def ensure_scm_config(root: Path) -> None:
     """Set DVC's `no_scm` if the folder is not in a git repository (an unpacked download).
 
-    The user's own `.dvc/config.local` is never changed.
-
-    Raises:
-        GraphError: the user's own file does not set `no_scm`.
+    The user's own `.dvc/config.local` is never changed; GraphError if it does not set `no_scm`.
     """
     local = root / ".dvc" / "config.local"
     found = any((folder / ".git").exists() for folder in (root, *root.parents))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.effort import LENGTHS
 from core.settings import OneOf, ParamsError, is_root_key, nearest
@@ -25,18 +25,13 @@ _NONE = object()
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
-
-    Attributes:
-        key: in `params.yaml`, dotted.
-        value: of this repository; `_NONE` in the reference.
-        default: in code; `PydanticUndefined` if it is required.
-        description: the attribute's docstring, in one line.
-    """
+    """One setting, by its dotted key in `params.yaml`."""
 
     key: str
     value: Any
+    """`_NONE` in the reference."""
     default: Any
+    """`PydanticUndefined` if it is required."""
     description: str
 
     @property
@@ -86,14 +81,9 @@ def _kinds(annotation: Any) -> list[type]:
 
 
 def settings_of(values: Mapping[str, Any], section: str | None) -> list[Setting]:
-    """The settings of one section, or of all, with their values.
+    """The settings of a section or root key, or of all, with their values.
 
-    Args:
-        values: the sections, as their classes.
-        section: name of a section or of a root key; None: all.
-
-    Raises:
-        ParamsError: there is no such section.
+    Raises ParamsError if there is no such section.
     """
     known = [*RootParams.model_fields, *SECTIONS]
     if section is not None and section not in known:
@@ -113,9 +103,8 @@ def print_settings(console: Console, settings: list[Setting]) -> None:
             default = shown(setting.default)
             print(f"{setting.key} = {shown(setting.value)}  # {default}: {setting.description}")
         return
-    table = Table()
-    for heading in ("setting", "value", "default", "description"):
-        table.add_column(heading, overflow="fold")
+    headings = ("setting", "value", "default", "description")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for setting in settings:
         style = "bold" if setting.changed else None
         texts = (setting.key, shown(setting.value), shown(setting.default), setting.description)

@@ -18,9 +18,7 @@ _MIN_FOLDED = 12
 def print_table(console: Console, table: Table) -> None:
     """Print a table if it fits, else one block per row with a line for every column.
 
-    Args:
-        console: output console; if it is not a terminal, its width is ignored.
-        table: columns with `overflow="fold"` may be folded; the others are never wrapped.
+    Columns with `overflow="fold"` may be folded; the others are never wrapped.
     """
     wide = wide_console(console)
     for column in table.columns:

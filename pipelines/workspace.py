@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from core.errors import UserError
 from pipelines.environment import prefect_settings
 
@@ -22,27 +24,22 @@ LOCK_WAIT_S = 15.0
 
 
 class Workspace:
-    """Paths of `.netwright/` in one repository.
-
-    Args:
-        root: the repository.
-    """
+    """Paths of `.netwright/` in one repository."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / ".netwright"
         self.logs = self.folder / "logs"
         self.prefect = self.folder / "prefect"
+        self._record, self._history = self.folder / "run.json", self.folder / "history"
+        self._lock_file = self.folder / "run.lock"
 
     @contextmanager
     def lock(self) -> Iterator[int]:
         """Hold the repository's lock for one run; yields its file descriptor.
 
         Children that inherit the descriptor keep the lock, so that a new run waits until the
-        stages of a killed run have ended.
-
-        Raises:
-            UserError: another run holds it.
+        stages of a killed run have ended. Raises UserError if another run holds it.
         """
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -82,9 +79,8 @@ class Workspace:
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write the record of the active run: its times, and state and times of every stage.
 
-        Args:
-            record: `began` and `ended` in seconds since 1970 (None: not yet), `flow_run` (Prefect's
-                ID of a run that Prefect records) and `stages`, by name.
+        It has `began` and `ended` in seconds since 1970 (None: not yet), `flow_run` (Prefect's ID
+        of a run that Prefect records) and `stages`, by name.
         """
         new = self._record.with_suffix(".new")
         new.write_text(json.dumps(record))
@@ -113,14 +109,6 @@ class Workspace:
         files = sorted(self._history.glob("*.json"))
         return {file: json.loads(file.read_text()) for file in files}
 
-    @property
-    def _record(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def _history(self) -> Path:
-        return self.folder / "history"
-
     def _acquire(self, handle: int) -> None:
         until = time.monotonic() + LOCK_WAIT_S
         while True:
@@ -129,7 +117,7 @@ class Workspace:
                 return
             except BlockingIOError:
                 holder = _read_pid(handle)
-            alive = _is_alive(holder)
+            alive = holder.isdigit() and psutil.pid_exists(int(holder))
             if alive or time.monotonic() > until:
                 left = "" if alive else ", or its remaining stages"
                 raise UserError(
@@ -138,16 +126,8 @@ class Workspace:
                 )
             time.sleep(0.1)
 
-    @property
-    def _lock_file(self) -> Path:
-        return self.folder / "run.lock"
-
     def configure_prefect(self, environment: MutableMapping[str, str], console_level: str) -> None:
-        """Set Prefect's settings; call it before Prefect is imported.
-
-        Its files stay in this repository, without telemetry. A server that the user has set
-        (`PREFECT_API_URL`) is kept.
-        """
+        """Set Prefect's settings, but not a server set by the user; call it before its import."""
         self.prefect.mkdir(parents=True, exist_ok=True)
         environment.update(prefect_settings(self.prefect, console_level))
 
@@ -158,13 +138,3 @@ _held: dict[Path, int] = {}
 
 def _read_pid(handle: int) -> str:
     return os.pread(handle, 32, 0).decode() or "unknown"
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ValueError, ProcessLookupError):
-        return False
-    return True

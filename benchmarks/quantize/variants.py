@@ -20,7 +20,7 @@ from devices.measure.interleaved import Protocol
 from devices.measure.target import LocalTarget
 from devices.quantize.calibration import calibration_images
 from devices.quantize.settings import QuantizeParams
-from devices.quantize.static import calibrate, methods_of, quantize
+from devices.quantize.static import calibrate, quantize
 from devices.runtimes.base import Backend, Built
 from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
@@ -115,7 +115,7 @@ def best_int8(
     rows = calibration_images(images.train, images.info, params.calibration_images, rng)
     ready = calibrate(source, rows, activations, params.methods, params.percentile)
     found: dict[str, tuple[float, Path]] = {}
-    for method in methods_of(activations, params.methods):
+    for method in ready.ranges:
         file = source.with_name(f"{activations}-{method}.onnx")
         write_bytes(file, quantize(ready, method))
         val_NK = logits(backend("onnxruntime"), file, images.val, images.info)

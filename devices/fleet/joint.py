@@ -33,19 +33,14 @@ class Joint:
     Attributes:
         members: the devices; each allows a network.
         networks: all candidates.
-        accuracies: supernet accuracy of each.
+        accuracies_N: supernet accuracy of each.
         most_lost: accuracy that a device may lose by sharing.
     """
 
     members: Sequence[Member]
     networks: Sequence[Architecture]
-    accuracies: Sequence[float]
+    accuracies_N: Floats
     most_lost: float
-
-    @cached_property
-    def accuracies_N(self) -> Floats:  # noqa: N802
-        """Supernet accuracy of every network."""
-        return np.array(self.accuracies)
 
     @cached_property
     def within_DN(self) -> Flags:  # noqa: N802
@@ -101,7 +96,7 @@ class Joint:
             f"lose {self.most_lost:g} of supernet accuracy by that; this one loses {lost:.4f} "
             f"against the best of {len(self.networks)} networks within its budgets"
         )
-        return Choice.of(self.networks[network], reason, self.accuracies[network])
+        return Choice.of(self.networks[network], reason, float(self.accuracies_N[network]))
 
     def record(self) -> FleetRecord:
         """The content of `fleet.json`."""
@@ -133,7 +128,7 @@ class Joint:
             architecture=network,
             architecture_id=network.id,
             short=network.short(),
-            supernet_accuracy=rounded(self.accuracies[number]),
+            supernet_accuracy=rounded(self.accuracies_N[number]),
             ranked_by=tuple(m.name for m in self.members if network in m.ranked),
             costs={member.name: member.costs(network) for member in self.members},
             within={

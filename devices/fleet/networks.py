@@ -13,6 +13,7 @@ from core.progress import Progress
 from data.stream import eval_batches
 from devices.fleet.members import Member
 from devices.fleet.settings import FleetParams
+from devices.fleet.sharing import Floats
 from models.nets.evaluate import slice_accuracy
 from models.nets.supernet import Supernet
 from models.space.architecture import Architecture
@@ -101,12 +102,8 @@ def evaluate_networks(
     images: Images,
     params: FleetParams,
     checkpoint: Checkpoint,
-) -> list[float]:
-    """Supernet accuracy of every network on the same images; a checkpoint follows each one.
-
-    The shared supernet is used even for devices whose search trained its own weights, because only
-    with it are networks of several devices comparable.
-    """
+) -> Floats:
+    """Supernet accuracy of every network on the same images; a checkpoint follows each one."""
     known: dict[str, float] = checkpoint.load() or {}
     calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
     held_out = list(eval_batches(spread(images.val, params.images), images.info, params.batch))
@@ -117,4 +114,4 @@ def evaluate_networks(
                 known[network.id] = found
                 checkpoint.save(known)
                 progress.update(len(known), {"accuracy": found})
-    return [known[network.id] for network in networks]
+    return np.array([known[network.id] for network in networks])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -45,7 +44,6 @@ def fleet_png(joint: Joint) -> bytes:
     rows = -(-count // columns)
     # No pyplot: it keeps global state and looks for a display.
     figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for device, axes in enumerate(panels[: len(joint.members)]):
         _front(axes, joint, device)

@@ -49,13 +49,8 @@ def fewest_networks(accuracies_N: Floats, within_DN: Flags, most_lost: float) ->
     """The smallest set of networks such that no device loses more than `most_lost` accuracy.
 
     Exact, by mixed-integer programming. Among sets of that size, the one with the smallest total
-    accuracy loss is returned.
-
-    Args:
-        accuracies_N: accuracy per network, fractions.
-        within_DN: whether a network meets all budgets of a device; one does for every device.
-        most_lost: largest allowed accuracy loss per device, relative to the best network within
-            its budgets.
+    accuracy loss is returned. Losses are relative to the best network within a device's budgets,
+    which `within_DN` says; every device has one.
     """
     devices, networks = within_DN.shape
     best_D = np.where(within_DN, accuracies_N, -np.inf).max(1)
@@ -103,9 +98,9 @@ def _solve(
     count = len(pairs)
     once = lil_matrix((devices, networks + count))
     built = lil_matrix((count, networks + count))
-    for at, (device, network) in enumerate(pairs):
-        once[device, networks + at] = 1
-        built[at, networks + at], built[at, network] = 1, -1  # a pair needs its network
+    pair_P = np.arange(count)
+    once[pairs[:, 0], networks + pair_P] = 1
+    built[pair_P, networks + pair_P], built[pair_P, pairs[:, 1]] = 1, -1  # a pair needs its network
     found = milp(
         np.concatenate([np.ones(networks), costs_P]),
         integrality=np.ones(networks + count),

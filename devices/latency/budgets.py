@@ -41,13 +41,9 @@ def with_largest(
 ) -> LatencyTable:
     """Add the latency of the space's largest network, which `budget.latency_share` refers to.
 
-    Args:
-        table: the device's latency model.
-        space: the device's search space.
-        device: its settings; the latency is in the search precision.
-        found: measured networks by `network_key`: milliseconds, or with their intervals. If the
-            largest is missing (an imported table may contain only blocks), its latency is
-            predicted, without an interval.
+    It is in the search precision. `found` are measured networks by `network_key`: milliseconds, or
+    with their intervals. If the largest is missing (an imported table may contain only blocks),
+    its latency is predicted, without an interval.
     """
     largest, precision = space.extreme(block_flops, largest=True), search_precision(device)
     measured = found.get(network_key(largest, precision))

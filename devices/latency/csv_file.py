@@ -48,12 +48,9 @@ class Imported:
 
 
 def template(plan: Plan, files: Mapping[str, Path], folder: Path) -> bytes:
-    """Build a table with every row and empty milliseconds.
+    """Build a table with every row and empty milliseconds; file names are relative to `folder`.
 
-    Args:
-        plan: what has to be measured.
-        files: the models by block key, `network_key`, or `reference`.
-        folder: base of the relative file names.
+    The models' files are by block key, `network_key`, or `reference`.
     """
     rows = [("reference", REFERENCE_KEY, FLOAT32, files[REFERENCE_KEY])]
     rows += [("block", key, FLOAT32, files[key]) for key in plan.blocks]

@@ -76,7 +76,6 @@ def draw_held_out(table: LatencyTable, path: Path) -> None:
 
     Equal tables give equal bytes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
@@ -100,7 +99,6 @@ def draw_held_out(table: LatencyTable, path: Path) -> None:
         title=f"{table.device} ({table.backend}): held-out networks",
     )
     axes.legend()
-    FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         # The default metadata contains matplotlib's version.
         figure.savefig(temporary, format="png", metadata={"Software": None})

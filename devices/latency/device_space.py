@@ -71,36 +71,32 @@ def device_space(space: SearchSpace, name: str, device: Device) -> DeviceSpace:
             return DeviceSpace(space)
         narrowed = quantization_friendly(space.spec, device.allow)
     except SpaceError as error:
-        out = [word for word in unfriendly_names(space.spec) if word not in device.allow]
         raise DeviceError(
             f"devices.{name} runs int8: {error} To allow it: devices.{name}.allow: "
-            f"[{', '.join([*device.allow, *out])}]."
+            f"[{', '.join([*device.allow, *_left_out(space, device)])}]."
         ) from error
     except DeviceError as error:
         raise DeviceError(f"devices.{name}.{error}") from error
-    ends = unfriendly_ends(space.spec, device.allow)
-    remarks = [_ends_remark(name, space, ends)] if ends else []
+    remarks = []
+    if ends := unfriendly_ends(space.spec, device.allow):
+        remarks.append(
+            f"every network of space '{space.name}' has operators unsuited to int8, also for "
+            f"'{name}' ({'; '.join(ends)}): change the space, for all devices, if they cost too "
+            "much."
+        )
     if narrowed == space.spec:
         return DeviceSpace(space, (), tuple(remarks))
     # Another name distinguishes it from the whole space in messages.
     renamed = narrowed.model_copy(update={"name": f"{space.name} for int8"})
     own = SearchSpace(renamed, space.image_shape, space.classes)
-    return DeviceSpace(
-        own, removed_values(space.spec, narrowed), (_remark(name, device, space, own), *remarks)
+    excluded = (
+        f"'{name}' runs int8, so its search excludes {', '.join(_left_out(space, device))}: "
+        f"{own.count():.3g} of the {space.count():.3g} networks of space '{space.name}' remain. "
+        f"Use devices.{name}.allow to include any of it."
     )
+    return DeviceSpace(own, removed_values(space.spec, narrowed), (excluded, *remarks))
 
 
-def _remark(name: str, device: Device, whole: SearchSpace, own: SearchSpace) -> str:
-    out = [word for word in unfriendly_names(whole.spec) if word not in device.allow]
-    return (
-        f"'{name}' runs int8, so its search excludes {', '.join(out)}: {own.count():.3g} of "
-        f"the {whole.count():.3g} networks of space '{whole.name}' remain. Use "
-        f"devices.{name}.allow to include any of it."
-    )
-
-
-def _ends_remark(name: str, space: SearchSpace, ends: tuple[str, ...]) -> str:
-    return (
-        f"every network of space '{space.name}' has operators unsuited to int8, also for '{name}' "
-        f"({'; '.join(ends)}): change the space, for all devices, if they cost too much."
-    )
+def _left_out(space: SearchSpace, device: Device) -> list[str]:
+    """Names in the space that `allow` would have to list for int8."""
+    return [word for word in unfriendly_names(space.spec) if word not in device.allow]

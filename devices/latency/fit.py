@@ -7,7 +7,7 @@ by cross-validation. The error of the selected model is reported on a second, he
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,11 +25,11 @@ _RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A measured network: block keys, milliseconds by precision, features."""
+    """A measured network: block keys, milliseconds by precision, features of its stages."""
 
     block_keys: tuple[str, ...]
     ms: Mapping[str, float]
-    features: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, float]
 
 
 Networks = Sequence[MeasuredNetwork]
@@ -46,31 +46,16 @@ def fit(
 ) -> LatencyTable:
     """Fit and select the model of each precision on `networks`; evaluate it on `held_out`.
 
-    Args:
-        device: name of the device.
-        backend: name of the runtime.
-        block_ms: milliseconds of every block, measured alone in float32.
-        block_macs: multiply-accumulates of the same blocks.
-        networks: at least two, in order of size; their first one's precisions are fitted. Without
-            features, only the sum of blocks is fitted.
-        held_out: other networks, measured in the same precisions.
-        stages: layers per stage, for the features.
+    `networks` are at least two, in order of size; `block_ms` are milliseconds of the blocks alone
+    in float32; `stages` are the layers per stage that the features are of.
     """
     block_ms = {key: round(ms, _DIGITS) for key, ms in block_ms.items()}
     bare = LatencyTable(device, backend, block_ms, block_macs, {}, {}, stages=stages)
     precisions = tuple(networks[0].ms)
     table = _fit_models(bare, networks, precisions)
-    for precision in precisions if table.regressions else ():
+    for precision in precisions:
         table = _choose_model(bare, table, networks, held_out, precision)
     return replace(table, error={p: evaluate(table, held_out, p) for p in precisions})
-
-
-def build_additive_table(
-    device: str, backend: str, block_ms: Mapping[str, float], block_macs: Mapping[str, int]
-) -> LatencyTable:
-    """The uncorrected sum of float32 blocks, for a device without measured networks."""
-    uncorrected = {"float32": Correction(1.0, 0.0, 0.0, 0.0)}
-    return LatencyTable(device, backend, block_ms, block_macs, uncorrected, {})
 
 
 def evaluate(table: LatencyTable, networks: Networks, precision: str) -> HeldOut:
@@ -88,13 +73,9 @@ def evaluate(table: LatencyTable, networks: Networks, precision: str) -> HeldOut
 
 def _fit_models(bare: LatencyTable, networks: Networks, precisions: Sequence[str]) -> LatencyTable:
     """Fit both models of every precision; the sum of blocks is selected."""
-    regressions = {}
-    if networks[0].features:
-        features = [network.features for network in networks]
-        for precision in precisions:
-            regressions[precision] = fit_regression(features, [n.ms[precision] for n in networks])
-    blocks = bare.block_ms, bare.block_macs
-    corrections = {p: _fit_one(p, networks, *blocks) for p in precisions}
+    features = [network.features for network in networks]
+    regressions = {p: fit_regression(features, [n.ms[p] for n in networks]) for p in precisions}
+    corrections = {p: _fit_correction(bare, networks, p) for p in precisions}
     return replace(bare, corrections=corrections, regressions=regressions)
 
 
@@ -141,18 +122,21 @@ def _use_model(
     return replace(table, choices={**table.choices, precision: choice})
 
 
-def _fit_one(
-    precision: str,
-    networks: Networks,
-    block_ms: Mapping[str, float],
-    block_macs: Mapping[str, int],
-) -> Correction:
+def _fit_correction(bare: LatencyTable, networks: Networks, precision: str) -> Correction:
     """Ridge regression of relative errors, regularised towards the best multiple of the sum.
 
     With few networks the features (sum, MACs, blocks, one) are nearly collinear. The scale differs
     from 1 in precisions without measured blocks.
     """
-    rows = [_features(n.block_keys, block_ms, block_macs) for n in networks]
+    rows = [
+        [
+            sum(bare.block_ms[key] for key in n.block_keys),
+            sum(bare.block_macs[key] for key in n.block_keys) / 1e6,
+            len(n.block_keys),
+            1.0,
+        ]
+        for n in networks
+    ]
     measured_N = np.array([n.ms[precision] for n in networks])
     relative_NF = np.array(rows) / measured_N[:, None]  # equal weight of every network
     size_F = np.abs(relative_NF).mean(0)
@@ -164,10 +148,3 @@ def _fit_one(
     gram_FF = scaled_NF.T @ scaled_NF / len(networks) + _RIDGE * np.eye(len(size_F))
     change_F = np.linalg.solve(gram_FF, scaled_NF.T @ residual_N / len(networks))
     return Correction(*(round(float(value), 9) for value in (plain_F + change_F) / size_F))
-
-
-def _features(
-    keys: Sequence[str], block_ms: Mapping[str, float], block_macs: Mapping[str, int]
-) -> list[float]:
-    mega_macs = sum(block_macs[key] for key in keys) / 1e6
-    return [sum(block_ms[key] for key in keys), mega_macs, len(keys), 1.0]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from devices.device import Device
-from devices.latency.fit import MeasuredNetwork, build_additive_table, fit
+from devices.latency.fit import MeasuredNetwork, fit
 from devices.latency.networks import (
     draw_networks,
     split_networks,
@@ -18,7 +18,8 @@ from devices.latency.networks import (
     write_network_in,
 )
 from devices.latency.settings import ProfileParams
-from devices.latency.table import FLOAT32, LatencyTable, network_key
+from devices.latency.table import FLOAT32, Correction, LatencyTable, network_key
+from devices.measure.interleaved import OnDone
 from devices.measure.reference import REFERENCE
 from devices.runtimes.base import Backend
 from devices.runtimes.registry import backend
@@ -26,8 +27,6 @@ from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
-
-OnDone = Callable[[str], None]
 
 
 def precisions_of(device: Device) -> tuple[str, ...]:
@@ -76,8 +75,7 @@ class Plan:
     ) -> tuple[dict[str, Path], dict[str, Path]]:
         """Write the reference, every block, and every network in every precision.
 
-        Returns:
-            Files of the blocks by key, and of the networks by `network_key`.
+        Returns the files of the blocks by key, and of the networks by `network_key`.
         """
         write_network(self.space.extreme(block_flops), work / REFERENCE, self.seed)
         blocks: dict[str, Path] = {}
@@ -96,15 +94,13 @@ class Plan:
     def fit(self, device: str, runtime: Backend, found_ms: Mapping[str, float]) -> LatencyTable:
         """Fit the latency model on some of the measured networks and evaluate it on the others.
 
-        Args:
-            device: name of the device.
-            runtime: what it was measured on.
-            found_ms: milliseconds of the blocks by key, and of the networks by `network_key`.
+        `found_ms` are milliseconds of the blocks by key, and of the networks by `network_key`.
         """
         block_ms = {key: found_ms[key] for key in self.blocks}
         block_macs = {key: block_flops(block) for key, block in self.blocks.items()}
         if not self.precisions:
-            return build_additive_table(device, runtime.name, block_ms, block_macs)
+            uncorrected = {FLOAT32: Correction(1.0, 0.0, 0.0, 0.0)}
+            return LatencyTable(device, runtime.name, block_ms, block_macs, uncorrected, {})
         sizes = stage_sizes(self.space.groups)
         fitted, held_out = (
             [

@@ -42,13 +42,7 @@ def check_backend(name: str, device: Device) -> None:
 def profile_device(
     space: SearchSpace, target: Target, params: ProfileParams, root: Path
 ) -> DeviceProfile:
-    """Return the device's latency model.
-
-    Args:
-        space: the search space, within the device's operators.
-        target: the device, and where it is measured.
-        params: measurement settings.
-        root: folder that an imported table's path is relative to.
+    """Return the device's latency model; an imported table's path is relative to `root`.
 
     Raises:
         UserError: the model's error exceeds the device's `max_error`.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,7 @@ _INTERVAL = 1.96  # z-value of the 95% interval
 
 @dataclass(frozen=True)
 class Coefficient:
-    """Coefficient of one feature.
-
-    Attributes:
-        ms: milliseconds per unit of the feature.
-        low: lower end of the 95% interval of `ms`.
-        high: upper end.
-        mean: mean of the feature over the fitted networks.
-    """
+    """Milliseconds per unit of a feature with their 95% interval, and the feature's mean."""
 
     ms: float
     low: float
@@ -41,15 +34,10 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class Regression:
-    """A fitted regression on centred features.
-
-    Attributes:
-        ms: intercept: milliseconds at the means of the features.
-        penalty: ridge penalty, selected by leave-one-out error.
-        coefficients: by feature name; without constant features.
-    """
+    """A fitted regression on centred features; constant ones have no coefficient."""
 
     ms: float
+    """Intercept: milliseconds at the means of the features."""
     penalty: float
     coefficients: Mapping[str, Coefficient]
 
@@ -69,9 +57,7 @@ class Regression:
 def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float]) -> Regression:
     """Minimise squared relative errors, with the penalty of least leave-one-out error.
 
-    Args:
-        features: features of N networks, with the same names.
-        ms: milliseconds of the networks.
+    `features` are of N networks, with the same names; `ms` are their milliseconds.
     """
     names = tuple(features[0])
     values_NF = np.array([[row[name] for name in names] for row in features], dtype=np.float64)
@@ -81,22 +67,21 @@ def fit_regression(features: Sequence[Mapping[str, float]], ms: Sequence[float])
     scaled_NF = (values_NF - mean_F)[:, varied] / size_F[varied]
     # Divide by the latency to fit relative errors.
     rows_NF = np.column_stack([np.ones(len(scaled_NF)), scaled_NF]) / measured_N[:, None]
-    solved = [_solve(rows_NF, penalty) for penalty in PENALTIES]
-    best = min(range(len(PENALTIES)), key=lambda at: (solved[at].left_out, at))
-    weights_F, deviation_F = solved[best].weights_F, solved[best].deviation_F
+    solved = {penalty: _solve(rows_NF, penalty) for penalty in PENALTIES}
+    penalty = min(solved, key=lambda penalty: solved[penalty].left_out)
+    _, weights_F, deviation_F = solved[penalty]
     coefficients = {}
     for at, feature in enumerate(varied):
         value, reach = (x[at + 1] / size_F[feature] for x in (weights_F, deviation_F))
         ends = (value, value - _INTERVAL * reach, value + _INTERVAL * reach, mean_F[feature])
         coefficients[names[feature]] = Coefficient(*(round(float(x), _DIGITS) for x in ends))
-    return Regression(round(float(weights_F[0]), _DIGITS), PENALTIES[best], coefficients)
+    return Regression(round(float(weights_F[0]), _DIGITS), penalty, coefficients)
 
 
-@dataclass(frozen=True)
-class _Solution:
+class _Solution(NamedTuple):
+    left_out: float  # mean relative leave-one-out error
     weights_F: npt.NDArray[np.float64]
     deviation_F: npt.NDArray[np.float64]
-    left_out: float  # mean relative leave-one-out error
 
 
 def _solve(rows_NF: npt.NDArray[np.float64], penalty: float) -> _Solution:
@@ -111,4 +96,4 @@ def _solve(rows_NF: npt.NDArray[np.float64], penalty: float) -> _Solution:
     free_N = np.maximum(1.0 - np.diag(hat_NN), 1e-9)
     freedom = max(count - float(np.trace(hat_NN)), 1.0)
     deviation_F = np.sqrt(float(error_N @ error_N) / freedom * np.diag(inverse_FF))
-    return _Solution(weights_F, deviation_F, float(np.abs(error_N / free_N).mean()))
+    return _Solution(float(np.abs(error_N / free_N).mean()), weights_F, deviation_F)

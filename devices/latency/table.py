@@ -35,13 +35,10 @@ def network_key(architecture: Architecture, precision: str) -> str:
 
 @dataclass(frozen=True)
 class Correction:
-    """Correction of the sum of blocks for one precision: a sum over blocks plus `constant`.
+    """Correction of the sum of blocks for one precision: milliseconds of a network.
 
-    Attributes:
-        scale: milliseconds per measured float32 millisecond of a block.
-        per_mega_mac: milliseconds per million multiply-accumulates of a block.
-        per_block: milliseconds per block.
-        constant: milliseconds per network.
+    Per measured float32 millisecond of a block, per million multiply-accumulates of a block, per
+    block, and per network.
     """
 
     scale: float
@@ -54,11 +51,8 @@ class Correction:
 class HeldOut:
     """Error of the model on held-out networks.
 
-    Attributes:
-        mean: mean of |predicted - measured| / measured.
-        within_5: share of networks with a relative error of at most 5%.
-        within_10: likewise 10%.
-        pairs: (predicted, measured) milliseconds of each network.
+    The mean of |predicted - measured| / measured, the shares of networks within 5% and 10%, and
+    (predicted, measured) milliseconds of each network.
     """
 
     mean: float
@@ -146,15 +140,8 @@ class LatencyTable:
         return float(self.regress(features or {}, precision))
 
     def regress(self, features: Mapping[str, Any], precision: str) -> Any:
-        """Predict the milliseconds of one network, or of N from features of shape (N,).
-
-        Raises:
-            UserError: a feature is missing.
-        """
-        try:
-            return self.regressions[precision].predict(features)
-        except UserError as error:
-            raise UserError(f"'{self.device}' in {precision}: {error}") from error
+        """Predict the milliseconds of one network, or of N from features of shape (N,)."""
+        return self.regressions[precision].predict(features)
 
     def block_cost(self, key: str, precision: str = "float32") -> float:
         """Milliseconds that one block adds to a network.
@@ -178,18 +165,11 @@ class LatencyTable:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, which `from_json` reads back; null if not measured."""
-        names = ("block_ms", "block_macs", "corrections", "error", "regressions", "choices")
-        content = asdict(self)
-        tables = {name: content[name] if self.measured else None for name in names}
-        return {
-            "device": self.device,
-            "backend": self.backend,
-            "measured": self.measured,
-            "stages": list(self.stages),
-            "largest_ms": self.largest_ms,
-            "largest_interval": self.largest_interval and list(self.largest_interval),
-            **tables,
-        }
+        content = asdict(self) | {"measured": self.measured}
+        if not self.measured:
+            tables = ("block_ms", "block_macs", "corrections", "error", "regressions", "choices")
+            content |= dict.fromkeys(tables)
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LatencyTable:

@@ -28,21 +28,13 @@ _UNKNOWN, _FULL, _REFUSED = 404, 503, 401
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Timeouts and retries of the client.
+    """Timeouts and retries of the client."""
 
-    Attributes:
-        request_s: for the answer to one request.
-        unreachable_s: for an agent that does not answer.
-        busy_s: for a slot in the queue, and for a queued job.
-        job_s: for one running job.
-        submissions: how often a job is submitted if the agent restarts.
-    """
-
-    request_s: float = 60.0
-    unreachable_s: float = 60.0
-    busy_s: float = 1800.0
-    job_s: float = 300.0
-    submissions: int = 3
+    request_s: float = 60.0  # for the answer to one request
+    unreachable_s: float = 60.0  # for an agent that does not answer
+    busy_s: float = 1800.0  # for a slot in the queue, and for a queued job
+    job_s: float = 300.0  # for one running job
+    submissions: int = 3  # of one job, if the agent restarts
 
 
 class AgentClient:
@@ -84,9 +76,7 @@ class AgentClient:
     def submit(self, job: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
         """Submit a job and wait for its answer; submits it again if the agent restarted.
 
-        Args:
-            job: see devices.measure.agent.jobs; its schema, id, files and time limit are added.
-            files: the files that it names.
+        See devices.measure.agent.jobs; the schema, id, list of files and time limit are added.
 
         Raises:
             DeviceError: the agent cannot be used.

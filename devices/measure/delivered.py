@@ -25,6 +25,9 @@ from devices.measure.target import Target
 from devices.runtimes.base import Built
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
+_DELIVERED = "delivered file in {}"
+"""Name of the delivered file in the equivalence checks, by its runtime."""
+
 
 class ExportResult(Artifact):
     """The device's model files, their equivalence check and latency; None if not measured."""
@@ -62,15 +65,9 @@ class ExportResult(Artifact):
 
 @dataclass(frozen=True)
 class Source:
-    """The ONNX file that was chosen for a device.
+    """The ONNX file that was chosen for a device."""
 
-    Attributes:
-        name: its name in the equivalence checks, such as `int8-entropy`.
-        precision: its numeric precision.
-        onnx: its path.
-    """
-
-    name: str
+    name: str  # in the equivalence checks, such as `int8-entropy`
     precision: Precision
     onnx: Path
 
@@ -81,14 +78,7 @@ def check_and_measure(
 ) -> ExportResult:  # fmt: skip
     """Run the delivered file on its target, if that can: equivalence, accuracy, and latency.
 
-    Args:
-        target: execution target.
-        source: the ONNX file.
-        built: the files built from it.
-        folder: their folder.
-        data: output folder of the stage `prepare`.
-        profile: output folder of the stage `profile`, with the reference network.
-        params: limits and measurement protocol.
+    `folder` has the files built from `source`; `data` and `profile` are the stages' outputs.
 
     Raises:
         EquivalenceError: the delivered file is not equivalent to the ONNX file.
@@ -97,14 +87,14 @@ def check_and_measure(
     runtime, device, entry = target.backend, target.device, folder / built.entry
     runs = not target.why_not_run
     emulated = runs and device.agent is None and bool(runtime.why_not_measured(device))
-    share, latency = None, None
+    share = latency = None
     if runs:
         check, share = compare_with_source(source, entry, target, emulated, data, params)
         check.require()
     else:
         check = EquivalenceCheck(
             source=onnx_name(source.name),
-            target=delivered_name(target.runtime),
+            target=_DELIVERED.format(target.runtime),
             limit=params.limits.of(source.precision, None),
             why_not_measured=target.why_not_measured,
         )
@@ -136,10 +126,8 @@ def compare_with_source(
 ) -> tuple[EquivalenceCheck, float | None]:
     """Compare the delivered file with the ONNX file it was built from.
 
-    An emulator is hundreds of times slower than the device, so it runs a subset of the images.
-
-    Returns:
-        The equivalence check, and the top-1 accuracy; None if only a subset was run.
+    An emulator is hundreds of times slower than the device, so it runs a subset of the images,
+    and the top-1 accuracy is None.
     """
     test, info = read_split(data, "test"), DatasetInfo.read(data)
     split = subsample(test, params.emulated_images) if emulated else test
@@ -147,7 +135,7 @@ def compare_with_source(
     found_NK = target.outputs(entry, single_images(split, info))
     check = compare(
         onnx_name(source.name),
-        delivered_name(target.runtime),
+        _DELIVERED.format(target.runtime),
         expected_NK,
         found_NK,
         np.asarray(split.labels_N),
@@ -169,8 +157,3 @@ def subsample(split: Split, count: int) -> Split:
     """Return at most `count` images, evenly spaced over a split."""
     rows = np.arange(min(count, len(split))) * len(split) // max(1, min(count, len(split)))
     return Split(split.images_NHWC[rows], split.labels_N[rows])
-
-
-def delivered_name(runtime: str) -> str:
-    """Name of the delivered file in the equivalence checks."""
-    return f"delivered file in {runtime}"

@@ -40,18 +40,12 @@ _IMAGES_PER_JOB = 1000
 
 
 class Target(ABC):
-    """Runs and measures the models of one device.
+    """Runs and measures the models of one device; `runtime` is the runtime's display name."""
 
-    Attributes:
-        name: the device's name.
-        device: its settings.
-        backend: its backend.
-        runtime: display name of the runtime.
-        why_not_run: why models cannot be run; empty if they can.
-        why_not_measured: why latency cannot be measured; empty if it can.
-    """
-
-    why_not_run = why_not_measured = ""
+    why_not_run = ""
+    """Why models cannot be run; empty if they can."""
+    why_not_measured = ""
+    """Why latency cannot be measured; empty if it can."""
 
     def __init__(self, name: str, device: Device) -> None:
         self.name, self.device, self.backend = name, device, device_backend(device)
@@ -83,14 +77,7 @@ class Target(ABC):
         on_done: OnDone | None = None,
         expected_ms: float | None = None,
     ) -> dict[str, Measurement]:
-        """Measure models against a reference; see devices.measure.interleaved.
-
-        Args:
-            models: files by label.
-            reference: the reference network.
-            protocol: settings of the measurement.
-            on_done: called with the label of each measured model.
-            expected_ms: known latency of the reference on the target, milliseconds.
+        """Measure models, by label, against a reference; see devices.measure.interleaved.
 
         Raises:
             MeasurementError: a model cannot be opened.

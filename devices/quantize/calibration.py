@@ -57,15 +57,10 @@ def observe(
     methods: Sequence[Method],
     percentile: float,
 ) -> dict[Method, dict[str, Range]]:
-    """Compute the range of every quantised tensor, by method.
+    """Compute the range of every quantised tensor, by method, from images of (1, C, H, W).
 
-    Runs on one thread, because sums depend on the number of threads.
-
-    Args:
-        model: a float32 ONNX file with one input, folded batch norms and inferred shapes.
-        images: normalised, each (1, C, H, W).
-        methods: the calibration methods.
-        percentile: percentage of values inside the range of the method of that name.
+    The float32 model has one input, folded batch norms and inferred shapes. Runs on one thread,
+    because sums depend on the number of threads.
 
     Raises:
         UserError: there is no image.
@@ -122,12 +117,17 @@ def _absorbed(graph: Any) -> dict[str, str]:
 
     As in ONNX Runtime's quantiser: values that the function clips need no codes.
     """
+    return {
+        name: nodes[0].output[0]
+        for name, nodes in readers_of(graph).items()
+        if len(nodes) == 1 and nodes[0].op_type in _ABSORBED and name == nodes[0].input[0]
+    }
+
+
+def readers_of(graph: Any) -> dict[str, list[Any]]:
+    """The nodes that read each tensor of an ONNX graph."""
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    return {
-        name: nodes[0].output[0]
-        for name, nodes in readers.items()
-        if len(nodes) == 1 and nodes[0].op_type in _ABSORBED and name == nodes[0].input[0]
-    }
+    return readers

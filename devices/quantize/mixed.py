@@ -38,17 +38,10 @@ from devices.runtimes.onnxruntime.backend import open_reference
 def build_mixed(
     work: Work, base: Candidate, calibrated: Calibrated, min_accuracy: float
 ) -> tuple[Variant, MixedResult]:
-    """Build an int8 file that reaches an accuracy with few layers in float.
+    """Build an int8 file that reaches a validation accuracy with few layers in float.
 
-    Args:
-        work: shared inputs of the stage.
-        base: the int8 candidate whose calibration method is used.
-        calibrated: the calibrated float network of that candidate.
-        min_accuracy: required top-1 on validation images.
-
-    Returns:
-        The variant, which has the largest allowed number of float layers if none reaches the
-        accuracy, and the search for it.
+    `base` is the int8 candidate whose calibration method is used. If no variant reaches the
+    accuracy, the one with the largest allowed number of float layers is returned.
     """
     method = next(m for m in calibrated.ranges if m == base.method)
     sensitivity = compute_sensitivities(calibrated, method, work.calibration_images())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainSerializer
 
-from core.artifact import Artifact, Record
+from core.artifact import Artifact, Record, Rounded
 from core.files import rounded
 from devices.device import Precision, WeightBits
 from models.nets.equivalence import EquivalenceCheck, onnx_name
@@ -15,7 +15,8 @@ FLOAT32: Final = "float32"
 NO_METHOD, MIXED, QAT = "none", "mixed", "qat"
 """Methods besides those of calibration: no scales, mixed precision, and calibration after
 quantisation-aware fine-tuning."""
-Rounded = Annotated[float, PlainSerializer(rounded, return_type=float)]
+RoundedFloat = Annotated[float, PlainSerializer(rounded, return_type=float)]
+"""A measured number that is rounded in a file."""
 
 
 class Variant(Record):
@@ -41,17 +42,17 @@ class Variant(Record):
 class Candidate(Variant):
     """An evaluated variant; None for what was not measured."""
 
-    accuracy: Rounded
+    accuracy: RoundedFloat
     """Top-1 on the test split; never used for selection."""
-    val_accuracy: Rounded
+    val_accuracy: RoundedFloat
     """Top-1 on the validation split."""
-    agreement: Rounded
+    agreement: RoundedFloat
     """Share of test images with the same prediction as its source."""
-    latency_ms: Rounded | None = None
+    latency_ms: Rounded = None
     """Median milliseconds per image at batch 1."""
-    spread: Rounded | None = None
+    spread: Rounded = None
     """Relative spread of that measurement."""
-    interval: tuple[Rounded, Rounded] | None = Field(None, strict=False)
+    interval: tuple[RoundedFloat, RoundedFloat] | None = Field(None, strict=False)
     """95% confidence interval of the latency."""
     size_bytes: int
     """Size of the ONNX file."""
@@ -85,7 +86,7 @@ class FloatLayers(Record):
     """An evaluated number of layers in float."""
 
     in_float: int
-    val_accuracy: Rounded
+    val_accuracy: RoundedFloat
 
 
 class MixedResult(Record):
@@ -104,7 +105,7 @@ class FinetunedResult(Record):
 
     file: str
     """The float32 ONNX file of the fine-tuned network; not delivered."""
-    accuracy: dict[str, Rounded]
+    accuracy: dict[str, RoundedFloat]
     """Top-1 of the float network, by split."""
     history: tuple[dict[str, Any], ...]
     """Training history; see models.training.history."""

@@ -17,31 +17,15 @@ When = Literal["needed", "always", "never"]
 
 
 class FinetuneParams(LearningParams):
-    """Section `quantize.finetune`: quantisation-aware fine-tuning."""
+    """Quantisation-aware fine-tuning."""
 
     when: When = "needed"
     """`needed`: int8 may be delivered and no variant without fine-tuning, mixed ones included,
     meets the device's `max_accuracy_drop`."""
-    epochs: float = Field(0.5, gt=0)
-    """Passes over the training split; fractions are allowed."""
-    batch: int = Field(64, ge=2)
-    """Images per step."""
-    learning_rate: float = Field(0.001, gt=0)
-    """Peak learning rate, reached after the warm-up."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """SGD momentum; 0 disables it."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Weight decay of convolutions and fully connected layers; biases have none."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of each target spread over all classes."""
-    warmup_fraction: float = Field(0.1, ge=0, le=1)
-    """Share of the steps used for learning-rate warm-up."""
     distill_weight: float = Field(1.0, ge=0, le=1)
     """Weight of self-distillation from the float network; the rest is cross-entropy."""
     temperature: float = Field(1.0, gt=0)
     """Distillation temperature of teacher and student logits."""
-    checkpoint_every: int = Field(100, ge=1)
-    """Steps between two checkpoints."""
 
 
 class QuantizeParams(Threaded, MeasureParams):
@@ -75,7 +59,9 @@ class QuantizeParams(Threaded, MeasureParams):
     )
     """Of the float32 file against the trained network, and of lower precisions against the float32
     file: loose, because rounding changes logits more than predictions; it detects other errors."""
-    finetune: FinetuneParams = FinetuneParams()
+    finetune: FinetuneParams = FinetuneParams(
+        epochs=0.5, learning_rate=0.001, weight_decay=0.0, checkpoint_every=100
+    )
     """Quantisation-aware fine-tuning."""
 
     @field_validator("methods")

@@ -1,8 +1,9 @@
 """Lower precisions of an ONNX model: static int8 in Q/DQ format, and float16.
 
 The int8 scheme depends on the runtime. ONNX Runtime, OpenVINO and QNN use unsigned 8-bit
-activations; TensorRT only supports signed symmetric ones, which ONNX Runtime would run slower than
-float32; XNNPACK, in ExecuTorch and LiteRT, uses signed asymmetric ones. Core ML is weight-only.
+activations (`uint8`); TensorRT only supports signed symmetric ones, with float biases (`int8`),
+which ONNX Runtime would run slower than float32; XNNPACK, in ExecuTorch and LiteRT, uses signed
+ones (`int8_asymmetric`). Core ML is weight-only (`weights_only`).
 Axes: N images (1), C channels, H height, W width.
 """
 
@@ -13,14 +14,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from core.files import write_bytes
 from devices.device import Activations, WeightBits
-from devices.quantize.calibration import Method, Range, observe
+from devices.quantize.calibration import Method, Range, observe, readers_of
 from devices.quantize.weights import quantize_weights
 from devices.runtimes.base import suppress_warnings
 
@@ -51,13 +52,6 @@ class Calibrated:
     weight_bits: WeightBits = 8
 
 
-def methods_of(
-    activations: Activations, wanted: Sequence[Method]
-) -> tuple[QuantizationMethod, ...]:
-    """Calibration methods of a scheme; weight-only quantisation needs no calibration."""
-    return ("weights_only",) if activations == "weights_only" else tuple(wanted)
-
-
 def calibrate(
     model: Path,
     calibration: Iterable[npt.NDArray[np.float32]],
@@ -66,17 +60,9 @@ def calibrate(
     percentile: float = PERCENTILE,
     weight_bits: WeightBits = 8,
 ) -> Calibrated:
-    """Calibrate a network, in one pass over the images for all methods.
+    """Calibrate a float32 network of batch 1, in one pass over the images for all methods.
 
-    Args:
-        model: a float32 ONNX file with one input of batch 1.
-        calibration: normalised images, each float32 (1, C, H, W).
-        activations: `uint8` (ONNX Runtime, OpenVINO, QNN), `int8`, symmetric with float biases
-            (TensorRT), `int8_asymmetric` (XNNPACK), or `weights_only` (Core ML), which uses
-            no images.
-        methods: calibration methods; see devices.quantize.calibration.
-        percentile: percentage of values that the method of that name keeps.
-        weight_bits: see `Calibrated`; always 8 for `weights_only`.
+    `weights_only` uses no images, and always 8 bits.
 
     Raises:
         UserError: there is no calibration image.
@@ -197,10 +183,7 @@ def _layers(content: bytes) -> dict[str, tuple[str, ...]]:
     import onnx
 
     graph = onnx.load_from_string(content).graph
-    readers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(graph)
     found: dict[str, tuple[str, ...]] = {}
     for node in graph.node:
         if node.op_type in _LAYERS:

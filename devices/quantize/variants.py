@@ -22,7 +22,7 @@ from devices.quantize.calibration import calibration_images
 from devices.quantize.result import FLOAT32, NO_METHOD, Candidate, Variant
 from devices.quantize.selection import rejection
 from devices.quantize.settings import QuantizeParams
-from devices.quantize.static import Calibrated, calibrate, methods_of, quantize, to_float16
+from devices.quantize.static import Calibrated, calibrate, quantize, to_float16
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
 
 _AT_ONCE = 2
@@ -39,9 +39,9 @@ class Work:
         info: the data set.
         params: params of the stage.
         weight_bits: bit width of int8 weights; see `Backend.weight_bits`.
-        logits: test-split logits of every variant; the key None is the trained network.
-        candidates: every variant by name, float32 first.
-        checks: their equivalence checks.
+        logits: on the test split, by variant; of the trained network by None.
+        candidates: by variant, float32 first.
+        checks: equivalence checks, by variant.
     """
 
     folder: Path
@@ -104,7 +104,7 @@ def build_int8(work: Work, source: Variant, calibrated: Calibrated) -> list[Vari
     """Build the int8 variants of a float32 one, one per calibration method."""
     suffix = source.name.removeprefix(FLOAT32)  # keeps names of different sources distinct
     variants = []
-    for method in methods_of(calibrated.activations, work.params.methods):
+    for method in calibrated.ranges:
         name = f"int8{suffix}-{method}"
         variant = Variant(name=name, precision="int8", method=method, source=source.name)
         write_bytes(work.path(variant), quantize(calibrated, method))

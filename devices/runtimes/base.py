@@ -82,8 +82,7 @@ class Backend(ABC):
     def weight_bits(self, machine: Mapping[str, Any] | None) -> WeightBits:
         """Bits of int8 weights that the runtime computes without saturation.
 
-        Args:
-            machine: machine of the device, see `devices.measure.fingerprint`; None: not known.
+        On the device's machine, see `devices.measure.fingerprint`; None: not known.
         """
         return 8
 

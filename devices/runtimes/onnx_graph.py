@@ -14,7 +14,7 @@ from devices.device import DeviceError
 from devices.runtimes.onnx_file import load_onnx
 
 Array = npt.NDArray[Any]
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,19 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network with one input and one output.
+    """A network with one input, `source`, and one output, `target`."""
 
-    Attributes:
-        nodes: layers in topological order.
-        constants: weights and folded constants, by name.
-        shapes: shape of every value, by name.
-        source: name of the input.
-        target: name of the output.
-    """
-
-    nodes: tuple[Node, ...]
-    constants: Mapping[str, Array]
-    shapes: Mapping[str, tuple[int, ...]]
+    nodes: tuple[Node, ...]  # in topological order
+    constants: Mapping[str, Array]  # weights and folded constants, by name
+    shapes: Mapping[str, tuple[int, ...]]  # of every value, by name
     source: str
     target: str
+
+    def quantizer(self, name: str) -> Node | None:
+        """The QuantizeLinear node of a value, if it is its only consumer."""
+        readers = [node for node in self.nodes if name in node.inputs]
+        alone = len(readers) == 1 and name != self.target
+        return readers[0] if alone and readers[0].operator == QUANTIZE else None
 
     def require_known(self, file: str, known: Collection[str], runtime: str) -> None:
         """Check that a converter knows all layers.
@@ -180,7 +178,7 @@ def _fold(
         return True
     if any(name and name not in constants for name in node.input):
         return False
-    weights = node.op_type in _QUANTIZERS and constants[node.input[0]].dtype != np.int32
+    weights = node.op_type in (QUANTIZE, DEQUANTIZE) and constants[node.input[0]].dtype != np.int32
     if weights and not float_weights:
         return False
     found = ReferenceEvaluator(node).run(None, {n: constants[n] for n in node.input if n})

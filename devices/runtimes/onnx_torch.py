@@ -17,7 +17,7 @@ import torch.ao.quantization.fx._decomposed  # registers `quantized_decomposed`
 from torch import Tensor, nn
 from torch.nn import functional
 
-from devices.runtimes.onnx_graph import Graph, Layer, Node, read_graph
+from devices.runtimes.onnx_graph import DEQUANTIZE, QUANTIZE, Graph, Layer, Node, read_graph
 
 _INT8 = -128, 127, torch.int8
 
@@ -33,7 +33,7 @@ class OnnxModule(nn.Module):
         for name, attribute in self.buffer_names.items():
             self.register_buffer(attribute, _buffer(graph.constants[name]))
         for node in graph.nodes:
-            if node.operator == "DequantizeLinear" and node.inputs[0] in graph.constants:
+            if node.operator == DEQUANTIZE and node.inputs[0] in graph.constants:
                 # ExecuTorch requires int64 buffers for the zero points of weights.
                 attribute = self.buffer_names[node.inputs[2]]
                 setattr(self, attribute, getattr(self, attribute).to(torch.int64))
@@ -48,7 +48,7 @@ class OnnxModule(nn.Module):
         values: dict[str, Tensor | _Call] = {self.graph.source: images_NCHW}
         for node in self.graph.nodes:
             call = _Call(self, node, values)
-            if node.operator == "DequantizeLinear":
+            if node.operator == DEQUANTIZE:
                 values[node.outputs[0]] = call  # dequantised per consumer, for ExecuTorch
                 continue
             found = LAYERS[node.operator](call)
@@ -107,11 +107,8 @@ class _Call(Layer):
 
     def scales_out(self) -> tuple[float, int] | None:
         """Scale and zero point of the output, if its only consumer is QuantizeLinear."""
-        nodes = self.graph.nodes
-        readers = [node for node in nodes if self.node.outputs[0] in node.inputs]
-        if len(readers) != 1 or readers[0].operator != "QuantizeLinear":
-            return None
-        return _Call(self._module, readers[0], {}).scales()
+        node = self.graph.quantizer(self.node.outputs[0])
+        return _Call(self._module, node, {}).scales() if node else None
 
     def scales(self) -> tuple[float, int]:
         """Scale and zero point of a QuantizeLinear or DequantizeLinear node per tensor."""
@@ -220,7 +217,7 @@ LAYERS: Mapping[str, Callable[[_Call], Tensor | tuple[Tensor, ...]]] = {
     "Cast": lambda call: call.tensor(0),  # between float32 and float16, see _buffer
     "Concat": _concat,
     "Conv": _conv,
-    "DequantizeLinear": _dequantize,
+    DEQUANTIZE: _dequantize,
     "Flatten": _reshape,
     "Gemm": _gemm,
     "GlobalAveragePool": _mean,
@@ -228,7 +225,7 @@ LAYERS: Mapping[str, Callable[[_Call], Tensor | tuple[Tensor, ...]]] = {
     "HardSwish": lambda call: functional.hardswish(call.tensor(0)),
     "Identity": lambda call: call.tensor(0),
     "Mul": lambda call: call.tensor(0) * call.tensor(1),
-    "QuantizeLinear": _quantize,
+    QUANTIZE: _quantize,
     "ReduceMean": _mean,
     "Relu": lambda call: functional.relu(call.tensor(0)),
     "Reshape": _reshape,

@@ -11,9 +11,9 @@ from data.dataset import DatasetInfo
 from devices.device import Device
 from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
-from devices.latency.feasibility import Ends, check_feasible, measure_ends
+from devices.latency.feasibility import check_feasible, least_latency, measure_ends
 from devices.latency.table import LatencyTable
-from devices.measure.interleaved import MeasurementError
+from devices.measure.interleaved import Measurement, MeasurementError
 from devices.measure.target import open_target
 from models.search.algorithms import ALGORITHMS
 from models.search.settings import SearchParams
@@ -30,28 +30,21 @@ REFUSAL_FACTOR = 1.3
 
 @dataclass(frozen=True)
 class Setting:
-    """Inputs of a budget's feasibility check besides the device.
-
-    Attributes:
-        space: the whole search space, for the images' shape.
-        tables: latency tables that are up to date, by device.
-        ends: cached measurements of the smallest and largest network, for devices without such
-            a table; None where they could not be measured.
-    """
+    """Inputs of a budget's feasibility check besides the device."""
 
     space: SearchSpace
+    """The whole search space, for the images' shape."""
     tables: Mapping[str, LatencyTable]
-    ends: dict[str, Ends | None] = field(default_factory=dict)
+    """Latency tables that are up to date, by device."""
+    ends: dict[str, Measurement | None] = field(default_factory=dict)
+    """Cached measurements of the smallest and largest network, for devices without such a table;
+    None where they could not be measured."""
 
 
 def budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool) -> list[str]:
     """Problems of the space, of the devices' budgets in it, and of its search.
 
-    Args:
-        root: the repository.
-        bound: the params; nothing is checked without their data or space.
-        plan: the plan of a full run, or None.
-        measure: measure networks where no latency table is up to date.
+    With `measure`, networks are measured where no latency table is up to date.
     """
     if not {"data", "space"} <= bound.values.keys():
         return []
@@ -72,9 +65,6 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
 
     Before the data set is prepared, its channels and classes are unknown. One channel and ten
     classes are assumed, which gives nearly the smallest possible networks.
-
-    Raises:
-        SpaceError: the space file is invalid or does not fit the images.
     """
     size, file = bound.values["data"].size, root / bound.values["space"].file
     shape, classes = (1, size, size), 10
@@ -105,11 +95,10 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
     key = device.budget.latency_key
     if not measure or table is not None or key is None or device.budget.latency_share == 1:
         return
-    ends = measure_extremes(name, device, setting)
-    if ends is None:
+    if (ends := measure_extremes(name, device, setting)) is None:
         return
     allowed = getattr(device.budget, key)
-    least, (low, _) = ends.least(key)
+    least, (low, _) = least_latency(ends, key)
     # If the interval contains the budget, the stage `profile` decides.
     if low > allowed * REFUSAL_FACTOR:
         raise InfeasibleBudgetError(
@@ -120,17 +109,13 @@ def check_budget(name: str, device: Device, setting: Setting, measure: bool = Tr
 
 
 def check_search(name: str, device: Device, setting: Setting, params: SearchParams) -> None:
-    """Check that the algorithm can search the device's space.
-
-    Raises:
-        ValueError: it cannot; the message has the fix.
-    """
+    """Raise ValueError if the algorithm cannot search the device's space."""
     groups = device_space(setting.space, name, device).space.groups
     sizes = [len(group.candidates) for group in groups]
     ALGORITHMS[params.algorithm.name].check_space(sizes, params.algorithm)
 
 
-def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None:
+def measure_extremes(name: str, device: Device, setting: Setting) -> Measurement | None:
     """Measure the smallest against the largest network of the device's space; cached.
 
     None if the device cannot be measured from this machine or is busy: the stage `profile` has
@@ -138,8 +123,9 @@ def measure_extremes(name: str, device: Device, setting: Setting) -> Ends | None
     """
     if name not in setting.ends:
         setting.ends[name] = None
-        if not open_target(name, device, SHORT).why_not_measured:
+        target = open_target(name, device, SHORT)
+        if not target.why_not_measured:
             space = device_space(setting.space, name, device).space
             with suppress(MeasurementError):
-                setting.ends[name] = measure_ends(space, name, device, SHORT)
+                setting.ends[name] = measure_ends(space, target)
     return setting.ends[name]

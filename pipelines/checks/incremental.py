@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 from core.files import fingerprint, sha256_file, write_bytes
-from core.settings import bind_section
 from pipelines.graph import PARAMS, Graph, GraphError
 from pipelines.plan import GATE, REPORT, Plan, make_plan
-from pipelines.repair import LOCK, read_mapping
+from pipelines.repair import LOCK
 from pipelines.report.provenance import SUFFIX
 from pipelines.report.summary import Summaries
 from pipelines.workspace import Workspace
-
-T = TypeVar("T")
 
 
 def make_checked_plan(root: Path) -> Plan:
@@ -22,16 +19,14 @@ def make_checked_plan(root: Path) -> Plan:
 
     The checks import the runtimes and take seconds. They are skipped if DVC finds every stage up
     to date and params.yaml is byte for byte the one that passed last time.
-
-    Raises:
-        ParamsError: a check failed, or the file cannot be read.
     """
     passed, file = Workspace(root).folder / "passed.sha256", root / PARAMS
     digest = sha256_file(file).encode() if file.is_file() else b""
     if passed.is_file() and passed.read_bytes() == digest:
-        plan = _plan_or_none(root)
-        if plan is not None and not plan.stale:
-            return plan
+        with suppress(GraphError):  # preflight has better messages than DVC
+            plan = make_plan(root)
+            if not plan.stale:
+                return plan
     from pipelines.checks.preflight import preflight
 
     plan = preflight(root)
@@ -39,26 +34,10 @@ def make_checked_plan(root: Path) -> Plan:
     return plan
 
 
-def read_one_section(root: Path, name: str, kind: type[T]) -> T:
-    """Read one section of the params, without the imports that the other sections need.
-
-    Raises:
-        ParamsError: the section cannot be read.
-    """
-    return bind_section(read_mapping(root / PARAMS), name, kind)
-
-
 def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
     """Write the report again if one of its inputs has changed; returns its path.
 
-    Args:
-        root: the repository, of which every stage is up to date.
-        graph: its stages.
-        summaries: each device's `bundle.json`.
-
-    Raises:
-        ReportError: there is no finished release.
-        BundleError: a bundle is damaged.
+    Every stage must be up to date. Raises as `write_report`.
     """
     page = root / graph[GATE].outs[0] / REPORT
     records = [root / (row.bundle + SUFFIX) for row in summaries.values()]
@@ -71,10 +50,3 @@ def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
         page = write_report(root, graph)
         write_bytes(known, inputs.encode())
     return page
-
-
-def _plan_or_none(root: Path) -> Plan | None:
-    try:
-        return make_plan(root)
-    except GraphError:
-        return None  # preflight has better messages than DVC

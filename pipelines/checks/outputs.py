@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.files import write_bytes
+from pipelines.cache import find_unrecorded
 from pipelines.graph import Graph, Stage
-from pipelines.staleness import find_unrecorded
+from pipelines.plan import Plan
 from pipelines.workspace import Workspace
 
 
@@ -33,18 +34,9 @@ def mark_ended(root: Path, stage: Stage, done: bool) -> None:
         write_bytes(mark, json.dumps(_present(root, stage)).encode())
 
 
-def foreign_problems(root: Path, graph: Graph, stale: Iterable[str]) -> list[str]:
-    """Problems of stages whose outputs hold files that no stage wrote.
-
-    Args:
-        root: the repository.
-        graph: all stages.
-        stale: names of the stages that would run.
-
-    Raises:
-        GraphError: DVC fails.
-    """
-    owners = {out: graph[name] for name in stale for out in graph[name].outs}
+def foreign_problems(root: Path, plan: Plan) -> list[str]:
+    """Problems of stages that would run and whose outputs hold files that no stage wrote."""
+    owners = {out: plan.graph[name] for name in plan.stale for out in plan.graph[name].outs}
     held = [out for out in owners if (root / out).exists()]
     problems = []
     for out, files in (find_unrecorded(root, held) if held else {}).items():
@@ -62,13 +54,9 @@ def foreign_problems(root: Path, graph: Graph, stale: Iterable[str]) -> list[str
 
 
 def leftover_notes(root: Path, graph: Graph) -> list[str]:
-    """One note per removed device, with the paths of its outputs.
+    """One note per device that is no longer in the params, with the paths of its outputs.
 
     They are not deleted: the device may be renamed back, and a bundle may be in use.
-
-    Args:
-        root: the repository.
-        graph: all stages, which give the folders of devices' outputs.
     """
     outs = [Path(out) for stage in graph if stage.device is not None for out in stage.outs]
     known = dict.fromkeys(out for out in outs if out.stem in graph.devices)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bundles.settings import BundleParams
 from core.moved import moved
-from core.settings import Params, ParamsError, Roots, bind_section, nearest
+from core.settings import Params, ParamsError, Roots, bind_roots, bind_section, nearest
 from core.system import describe_os_error
 from core.yaml_file import read_yaml
 from data.settings import DataParams
@@ -25,7 +25,7 @@ from models.search.settings import SearchParams
 from models.training.settings import TrainParams
 from models.training.supernet.settings import SupernetParams
 from models.training.teachers.settings import TeacherParams
-from pipelines.checks.roots import RootParams, bind_roots
+from pipelines.checks.roots import RootParams
 from pipelines.graph import PARAMS
 
 
@@ -69,11 +69,7 @@ class Bound:
 
 
 def bind_params(root: Path) -> Bound:
-    """Bind every section, collecting all errors.
-
-    Raises:
-        ParamsError: the file cannot be read at all.
-    """
+    """Bind every section, collecting all errors; ParamsError if the file cannot be read at all."""
     content, known = read_yaml(root / PARAMS), [*RootParams.model_fields, *SECTIONS]
     problems = [
         f"{name}: {moved(name) or f'unknown section.{nearest(name, known)}'}"
@@ -83,7 +79,7 @@ def bind_params(root: Path) -> Bound:
     problems += [f"{name}: required, but not given." for name in REQUIRED if name not in content]
     values: dict[str, Any] = {}
     try:
-        values["roots"] = bind_roots(content)
+        values["roots"] = bind_roots(content, RootParams)
     except ParamsError as error:
         problems.extend(str(error).splitlines())
         content = {name: value for name, value in content.items() if name in SECTIONS}
@@ -98,11 +94,7 @@ def bind_params(root: Path) -> Bound:
 
 
 def read_params(root: Path) -> Mapping[str, Any]:
-    """Read every section as its class.
-
-    Raises:
-        ParamsError: all errors, one per line.
-    """
+    """Read every section as its class; a ParamsError has all errors, one per line."""
     bound = bind_params(root)
     if bound.problems:
         raise ParamsError(problem_list(bound.problems))

@@ -8,6 +8,7 @@ file system, or a bind mount.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,29 +31,17 @@ _MOVE_HINT = " Move your files to another folder, such as images/, and set that 
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths in `dvc.yaml`; per-device outputs are represented by their parent folder.
-
-    Attributes:
-        outs: outputs of stages, from the repository's root.
-        deps: code that stages depend on, from the repository's root.
-        fetched: output of the stage `fetch`.
-    """
+    """Paths in `dvc.yaml`, from the repository's root."""
 
     outs: tuple[str, ...]
-    deps: tuple[str, ...]
+    """Outputs of stages; those per device are represented by their parent folder."""
+    code: tuple[str, ...]
     fetched: str | None
+    """Output of the stage `fetch`."""
 
 
 def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
-    """Problems with the paths of the params.
-
-    Args:
-        root: the repository.
-        values: the sections that bind to their class.
-
-    Raises:
-        ParamsError: `dvc.yaml` cannot be read.
-    """
+    """Problems with the paths of the sections that bind to their class."""
     graph = read_paths(root)
     problems = []
     for key, text in params_paths(values):
@@ -67,12 +56,7 @@ def path_problems(root: Path, values: Mapping[str, Any]) -> list[str]:
 
 
 def read_checked_params(root: Path) -> Mapping[str, Any]:
-    """Read the params, and check paths and images before DVC reads them.
-
-    Raises:
-        ParamsError: all problems, one per line.
-        UserError: the image folder cannot be used.
-    """
+    """Read the params; ValueError if they, a path or an image is wrong, which DVC must not read."""
     values = read_params(root)
     if problems := path_problems(root, values):
         raise ParamsError("\n".join(problems))
@@ -98,16 +82,14 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def read_paths(root: Path) -> Paths:
-    """Read the paths of every `dvc.yaml` of the repository, without DVC.
-
-    Raises:
-        ParamsError: a file cannot be read.
-    """
-    outs: list[str] = []
+    """Read the paths of every `dvc.yaml` of the repository, without DVC."""
     stages = _stages(root / GRAPH_FILE)
-    for file in (root / GRAPH_FILE, *sorted(root.glob(f"*/{GRAPH_FILE}"))):
-        for stage in _stages(file).values():
-            outs += [(file.parent / out).relative_to(root).as_posix() for out in _outs(stage)]
+    outs = [
+        (file.parent / out).relative_to(root).as_posix()
+        for file in (root / GRAPH_FILE, *sorted(root.glob(f"*/{GRAPH_FILE}")))
+        for stage in _stages(file).values()
+        for out in _outs(stage)
+    ]
     deps = [dep for stage in stages.values() for dep in _texts(stage.get("deps"))]
     code = [dep.split("/")[0] for dep in deps if _TEMPLATE not in dep and dep not in outs]
     fetched = next(iter(_outs(stages.get("fetch", {}))), None)
@@ -140,21 +122,17 @@ def _unusable(root: Path, key: str, text: str) -> str | None:
     path = root / text
     try:
         path.stat()
-    except FileNotFoundError:
-        return _hint(key, text)  # the check of its content reports missing files
+    except FileNotFoundError:  # the check of its content reports it
+        for expanded in (os.path.expanduser(text), os.path.expandvars(text)):  # noqa: PTH111
+            if expanded != text:
+                return f"{key}: ~ and $ are not expanded; write {expanded} instead of {text}."
+        return None
     except RuntimeError:
         return f"{key}: {text}: its symbolic links form a cycle: remove one of them."
     except OSError as error:
         return f"{key}: {describe_os_error(error)}"
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         return f"{key}: {text} is not readable by this user: change its permissions or owner."
-    return None
-
-
-def _hint(key: str, text: str) -> str | None:
-    for expanded in (os.path.expanduser(text), os.path.expandvars(text)):  # noqa: PTH111
-        if expanded != text:
-            return f"{key}: ~ and $ are not expanded; write {expanded} instead of {text}."
     return None
 
 
@@ -183,7 +161,7 @@ def _overlap(root: Path, key: str, text: str, graph: Paths) -> str | None:
 
 
 def _inside_code(root: Path, text: str, graph: Paths) -> str | None:
-    for dep in graph.deps:
+    for dep in graph.code:
         if (root / dep).is_dir() and is_inside(root / text, root / dep):
             return (
                 f"data.path: {text} lies in {dep}, which is code: every added image would make "
@@ -246,6 +224,4 @@ def _on_disk(path: Path) -> Path | None:
 
 def _unescaped(text: str) -> str:
     r"""Decode the octal escapes of a mountinfo field, such as `\040` for a blank."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
+    return re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), text)

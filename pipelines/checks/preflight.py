@@ -13,18 +13,16 @@ from bundles.signature import load_private_key
 from core.settings import ParamsError
 from data.check import check_images, check_source
 from data.dataset import DatasetInfo
-from data.settings import DataParams
 from devices.device import NAME, Device, ImportedTable
 from devices.latency.device_space import check_allowed
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
 from models.search.start import read_start
 from pipelines.checks.budgets import budget_problems
-from pipelines.checks.cores import check_threads
 from pipelines.checks.outputs import foreign_problems
 from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
 from pipelines.checks.paths import path_problems
-from pipelines.checks.targets import place_problems
+from pipelines.checks.targets import check_threads, place_problems
 from pipelines.graph import GraphError
 from pipelines.plan import Plan, make_plan
 
@@ -33,15 +31,12 @@ MIN_FREE_BYTES = 50_000_000
 
 
 def preflight(root: Path, again: str | None = None, offline: bool = False) -> Plan:
-    """Check params, devices, measurement targets, runtimes, data, space and budgets.
+    """Check everything before a run, and return the plan of a full run.
 
     Args:
         root: the repository.
         again: a device to be measured again, even if its table is up to date.
         offline: whether that device is measured offline, and its table imported.
-
-    Returns:
-        The plan of a full run.
 
     Raises:
         ParamsError: a check failed, or the file cannot be read; the message lists all problems.
@@ -49,63 +44,57 @@ def preflight(root: Path, again: str | None = None, offline: bool = False) -> Pl
     bound = bind_params(root)
     if offline:
         bound = _assume_table(bound, again)
-    problems = [*bound.problems, *device_problems(bound)]
-    if misplaced := path_problems(root, bound.values):
-        # DVC and the later checks must not read such a path.
-        raise ParamsError(problem_list([*problems, *misplaced]))
-    problems += problems_of(check_disk, root)
-    problems += image_problems(bound)
-    plan = None
-    # DVC needs valid sections, and its own messages would hide the problems.
-    if not problems:
-        plan, found = find_plan(root)
-        problems += found
-    if plan is not None:
-        problems += foreign_problems(root, plan.graph, plan.stale)
-    problems += _section_problems(root, bound, plan)
+    plan, problems = check_params(root, bound)
     if plan is not None:
         problems += place_problems(root, bound.values["devices"], plan, again)
     # Measuring takes seconds, so it is done only without other problems.
     problems += budget_problems(root, bound, plan, measure=not problems)
-    if problems:
+    if problems or plan is None:
         raise ParamsError(problem_list(list(dict.fromkeys(problems))))
-    assert plan is not None, "without problems there is a plan"
     return plan
 
 
-def find_plan(root: Path) -> tuple[Plan | None, list[str]]:
-    """The plan of a full run; None, and the problem, if DVC cannot read the repository."""
-    try:
-        return make_plan(root), []
-    except GraphError as error:
-        return None, [str(error)]
+def check_params(root: Path, bound: Bound) -> tuple[Plan | None, list[str]]:
+    """Check all that needs no measurement; returns the plan, if DVC can make one, and the problems.
 
-
-def image_problems(bound: Bound) -> list[str]:
-    """Problems of the image folder."""
-    return problems_of(check_images, bound.values["data"]) if "data" in bound.values else []
+    Raises:
+        ParamsError: a path lies in an output; DVC and the later checks must not read it.
+    """
+    problems = [*bound.problems, *_device_problems(bound)]
+    if misplaced := path_problems(root, bound.values):
+        raise ParamsError(problem_list([*problems, *misplaced]))
+    problems += problems_of(check_disk, root)
+    if "data" in bound.values:
+        problems += problems_of(check_images, bound.values["data"])
+    plan = None
+    # DVC needs valid sections, and its own messages would hide the problems.
+    if not problems:
+        try:
+            plan = make_plan(root)
+        except GraphError as error:
+            problems.append(str(error))
+        else:
+            problems += foreign_problems(root, plan)
+    return plan, [*problems, *_section_problems(root, bound, plan)]
 
 
 def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     """Problems of what single sections of the params refer to."""
     values, problems = bound.values, list[str]()
-    if "roots" in values:
-        problems += problems_of(check_signing, root, values["roots"].signing_key)
+    if "roots" in values and (key := values["roots"].signing_key) is not None:
+        problems += problems_of(load_private_key, root / key)
     if "search" in values:
         problems += problems_of(read_start, root / values["search"].start_from)
     if "data" in values:
-        problems += problems_of(check_data, root, values["data"], plan)
+        fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
+        problems += problems_of(check_source, values["data"], fetched)
     if {"data", "teacher"} <= values.keys():
         problems += problems_of(check_user_teacher, root, bound, plan)
     return problems
 
 
 def check_disk(root: Path) -> None:
-    """Check the free disk space.
-
-    Raises:
-        ParamsError: there is too little; the message has the free space.
-    """
+    """Raise ParamsError if there is too little free disk space."""
     free = shutil.disk_usage(root).free
     if free < MIN_FREE_BYTES:
         raise ParamsError(
@@ -114,7 +103,7 @@ def check_disk(root: Path) -> None:
         )
 
 
-def device_problems(bound: Bound) -> list[str]:
+def _device_problems(bound: Bound) -> list[str]:
     """Problems of the devices: names, runtimes, settings."""
     if "devices" not in bound.values:
         return []
@@ -133,42 +122,14 @@ def device_problems(bound: Bound) -> list[str]:
 
 
 def check_device(device: Device) -> None:
-    """Check a device's runtime, its settings, its allowed operators and its threads.
-
-    Raises:
-        ValueError: a check failed; the message has the fix.
-    """
+    """Raise ValueError if a runtime, a setting, an operator or the threads cannot be used."""
     backend(device.backend).check(device)
     check_allowed(device)
     check_threads(device)
 
 
-def check_signing(root: Path, key: str | None) -> None:
-    """Check that the signing key can sign.
-
-    Raises:
-        UserError: it cannot; the message has the fix.
-    """
-    if key is not None:
-        load_private_key(root / key)
-
-
-def check_data(root: Path, params: DataParams, plan: Plan | None) -> None:
-    """Check the source of the data set.
-
-    Raises:
-        UserError: it cannot be used; the message has the fix.
-    """
-    fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
-    check_source(params, fetched)
-
-
 def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:
-    """Check that a teacher provided by the user fits the data set.
-
-    Raises:
-        UserError: it does not; the message has the fix.
-    """
+    """Raise UserError if a teacher provided by the user does not fit the data set."""
     teacher, info = bound.values["teacher"], None
     if plan is not None and "prepare" not in plan.stale:
         info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from core.settings import Roots, bind
+from core.settings import Roots, bind_roots
+from core.yaml_file import read_yaml
 from pipelines.graph import PARAMS
-from pipelines.repair import read_mapping
 
 
 class RootParams(Roots):
@@ -21,20 +19,6 @@ class RootParams(Roots):
     `netwright run` signs bundles that passed the gate; null: no signatures."""
 
 
-def bind_roots(content: Mapping[str, Any]) -> RootParams:
-    """The root keys of the params' content.
-
-    Raises:
-        ParamsError: one has an invalid value.
-    """
-    known = {name: content[name] for name in RootParams.model_fields if name in content}
-    return bind(known, "", RootParams)
-
-
 def read_roots(root: Path) -> RootParams:
-    """The root keys of the repository's params file.
-
-    Raises:
-        ParamsError: one has an invalid value.
-    """
-    return bind_roots(read_mapping(root / PARAMS))
+    """The root keys of the repository's params file; ParamsError if one is invalid."""
+    return bind_roots(read_yaml(root / PARAMS), RootParams)

@@ -1,18 +1,20 @@
-"""Checks of measurement targets: outdated latency tables, unreachable agents."""
+"""Checks of what devices are measured on: outdated tables, unreachable agents, too few cores."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from core.files import read_json
-from devices.device import Device
+from devices.device import CPU, Device, DeviceError
 from devices.latency.offline import check_unchanged
 from devices.measure.client import Timeouts
 from devices.measure.fingerprint import differences
 from devices.measure.reference import LATENCY, stale_message
 from devices.measure.target import open_target
-from pipelines.checks.cores import thread_error
+from pipelines.checks.params import problems_of
 from pipelines.plan import Plan
 
 SHORT = Timeouts(request_s=5.0, unreachable_s=5.0, busy_s=60.0, job_s=60.0)
@@ -27,13 +29,7 @@ def place_problems(
     """Problems of measurement targets that would make stages fail.
 
     A table of a machine that has changed is an error only if a stage would compare new
-    measurements with it; predictions may still use it.
-
-    Args:
-        root: the repository.
-        devices: all devices.
-        plan: the stages that would run.
-        again: a device to be measured again, or whose table is being replaced.
+    measurements with it; predictions may still use it. The table of `again` is being replaced.
     """
     problems = imported_problems(root, {n: d for n, d in devices.items() if n != again})
     stale = stale_tables(root, devices, plan)
@@ -68,14 +64,12 @@ def stale_tables(root: Path, devices: Mapping[str, Device], plan: Plan) -> dict[
 
 def imported_problems(root: Path, devices: Mapping[str, Device]) -> list[str]:
     """Problems of imported tables that are missing or have changed since their import."""
-    problems = []
-    for name, device in devices.items():
-        if device.table is not None:
-            try:
-                check_unchanged(name, device, root / device.table.file)
-            except ValueError as error:
-                problems.append(str(error))
-    return problems
+    return [
+        problem
+        for name, device in devices.items()
+        if device.table is not None
+        for problem in problems_of(check_unchanged, name, device, root / device.table.file)
+    ]
 
 
 def agent_problems(name: str, device: Device) -> list[str]:
@@ -86,5 +80,48 @@ def agent_problems(name: str, device: Device) -> list[str]:
         return [str(error)]
     cores = machine.get("cores")
     if cores is not None and device.threads > cores:
-        return [f"devices.{name}.{thread_error(device.threads, cores, 'the machine of its agent')}"]
+        return [
+            f"devices.{name}.{_thread_error(device.threads, cores, 'the machine of its agent')}"
+        ]
     return []
+
+
+def core_count() -> int:
+    """Number of cores in this process's CPU affinity (containers and `taskset` limit it)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _thread_error(threads: int, available: int, where: str) -> str:
+    """Error message for a device with more runtime threads than cores."""
+    return (
+        f"threads: {threads} threads on {where}, which has {available} cores: oversubscription "
+        f"makes latency measurements meaningless. Set it to {available} or fewer."
+    )
+
+
+def check_threads(device: Device) -> None:
+    """Raise DeviceError if a device on this machine has more threads than there are cores."""
+    if device.agent is not None or device.openvino_device != CPU or device.threads <= core_count():
+        return
+    if not open_target("", device).why_not_measured:
+        raise DeviceError(_thread_error(device.threads, core_count(), "this machine"))
+
+
+def thread_warnings(values: Mapping[str, Any]) -> list[str]:
+    """Warnings for stages that would use more threads than there are cores.
+
+    No error: results depend on the number of threads, which may come from a larger machine.
+    """
+    available, threads = core_count(), values["roots"].threads
+    used = {"threads": threads}
+    for name in ("supernet", "train"):
+        if (processes := values[name].processes) > 1:
+            used[f"threads times {name}.processes"] = threads * processes
+    return [
+        f"{key}: {count} threads on {available} cores: the stage will be slow. Fewer threads are "
+        "faster, but change the results slightly."
+        for key, count in used.items()
+        if count > available
+    ]

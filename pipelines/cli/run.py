@@ -75,11 +75,7 @@ def serve(
 
 
 def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbose: bool) -> None:
-    """Run stages; as a Prefect flow where the user has set a server that records it.
-
-    Raises:
-        Failure: a stage failed, or the user's server does not answer.
-    """
+    """Run stages, as a Prefect flow where the user has set a server; Failure if one fails."""
     from pipelines.run.execute import RunFailedError, run_stages
     from pipelines.run.server import ApiError, check_user_server
 
@@ -106,8 +102,8 @@ def _default_jobs(root: Path) -> int:
 
 def _warn(root: Path) -> None:
     """Print warnings about the params."""
-    from pipelines.checks.cores import thread_warnings
     from pipelines.checks.params import read_params
+    from pipelines.checks.targets import thread_warnings
 
     _print_notes(thread_warnings(read_params(root)))
 
@@ -135,19 +131,16 @@ def _conclude(root: Path, plan: Plan, whole: bool) -> Summaries:
 
 
 def _check_gate(root: Path, summaries: Summaries, strict: bool) -> None:
-    """Check the quality gate, and if `strict` the intervals of the latencies.
-
-    Raises:
-        Failure: a bundle is held back.
-    """
+    """Raise Failure if a bundle is held back; if `strict`, also by the interval of its latency."""
+    from core.settings import read_section
     from devices.measure.settings import ExportParams
-    from pipelines.checks.incremental import read_one_section
+    from pipelines.graph import PARAMS
     from pipelines.report.summary import find_imprecise, held_back
 
     if held := held_back(summaries):
         raise Failure(HELD_BACK, f"the quality gate held back: {', '.join(held)}.")
     if strict:
-        widest = read_one_section(root, "export", ExportParams).max_interval
+        widest = read_section(root / PARAMS, "export", ExportParams).max_interval
         if found := find_imprecise(summaries, widest):
             lines = "\n".join(f"{name}: {reason}" for name, reason in found.items())
             raise Failure(HELD_BACK, f"--strict-latency holds back:\n{lines}")

@@ -44,8 +44,8 @@ def _print_status(console: Console, plan: Plan, notes: Iterable[str]) -> None:
         state = "[green]fresh[/]" if why is None else "[yellow]would run[/]"
         table.add_row(escape(stage.name), state, escape("; ".join(why or ())))
     print_table(console, table)
-    fresh = len(plan.graph) - len(plan.stale)
-    console.print(f"{fresh} of {len(plan.graph)} stages are fresh.", highlight=False)
+    fresh = len(plan.graph.stages) - len(plan.stale)
+    console.print(f"{fresh} of {len(plan.graph.stages)} stages are fresh.", highlight=False)
     for note in notes:
         console.print(escape(note), style="yellow", highlight=False)
 

@@ -1,8 +1,7 @@
 """Provenance record and signature of each bundle, written after a run.
 
 Neither may be a stage output: a bundle is reproducible from its inputs, while the git revision
-changes without them and ECDSA signatures are not deterministic. Both are files beside the archive,
-listed in `.dvcignore`.
+changes without them and ECDSA signatures are not deterministic. Both lie beside the archive.
 """
 
 from __future__ import annotations
@@ -32,12 +31,7 @@ def attest(root: Path, summaries: Mapping[str, BundleSummary], key: str | None) 
     """Write the provenance record of each bundle, and sign those that passed the gate.
 
     Call it when DVC has found all bundles up to date, so that the state of the repository is
-    theirs. An outdated signature is removed.
-
-    Args:
-        root: the repository.
-        summaries: each device's `bundle.json`.
-        key: `signing_key`, or None.
+    theirs. An outdated signature is removed; without a `key` no bundle is signed.
 
     Raises:
         BundleError: an archive is not a valid bundle; it is not signed.

@@ -1,8 +1,4 @@
-"""`report.html`: the whole release on one self-contained page, pictures included.
-
-The page only shows values from the stages' files, and is reproducible from them. It is listed in
-`.dvcignore`, like the provenance records it shows.
-"""
+"""`report.html`: the whole release on one self-contained page, made from files alone."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
 from pipelines.report.provenance import SCHEMA as PROVENANCE
 from pipelines.report.provenance import SUFFIX
-from pipelines.report.summary import read_summaries
+from pipelines.report.summary import interval, number, read_summaries
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -31,15 +27,7 @@ class ReportError(ValueError):
 
 
 def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
-    """Write the page beside the release's index.
-
-    Args:
-        root: the repository.
-        graph: its stages, whose outputs are read.
-        stale: stages that would run; the page has a warning about them.
-
-    Returns:
-        The page's path.
+    """Write the page, with a warning about `stale` stages, beside the release's index.
 
     Raises:
         ReportError: there is no finished release.
@@ -73,19 +61,9 @@ def render(**content: Any) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with this many decimals; a dash for None."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
 def percent(value: float | None) -> str:
     """A signed percentage, such as an error."""
     return "-" if value is None else f"{value:+.1%}"
-
-
-def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval with this many decimals; a dash for None."""
-    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def data_uri(file: Path) -> str | None:

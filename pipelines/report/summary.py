@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bundles.manifest import Latency
 from bundles.summary import BundleSummary
@@ -35,18 +35,16 @@ def undecided(summaries: Summaries) -> dict[str, list[str]]:
 
 
 def find_imprecise(summaries: Summaries, limit: float) -> dict[str, str]:
-    """The devices whose latency interval contains the budget or is too wide, with the reasons.
+    """The devices whose latency is not exact enough, with the reasons.
 
-    Args:
-        summaries: summaries of the bundles.
-        limit: largest half-width of an interval, as a share of the latency.
+    Its interval contains the budget, or has a half-width above `limit`, a share of the latency.
     """
     found = {name: "; ".join(reasons) for name, reasons in undecided(summaries).items()}
     for name, row in summaries.items():
-        measured, interval = row.latency_ms.measured, row.latency_ms.interval
-        if name in found or measured is None or interval is None:
+        measured, ends = row.latency_ms.measured, row.latency_ms.interval
+        if name in found or measured is None or ends is None:
             continue
-        half = (interval[1] - interval[0]) / 2 / measured
+        half = (ends[1] - ends[0]) / 2 / measured
         if half > limit:
             found[name] = (
                 f"latency {measured:.4g} ms has an interval half-width of {half:.1%}, above "
@@ -61,39 +59,33 @@ COLOURS = {"passed": "green", "undecided": "yellow", "held back": "red"}
 
 def summary_table(summaries: Summaries) -> Table:
     """One row per device."""
-    table = Table(title="Bundles", title_justify="left")
-    table.add_column("device")
-    table.add_column("architecture", overflow="fold")
-    table.add_column("precision")
-    for heading in ("float32", "delivered"):
-        table.add_column(f"accuracy\n{heading}", justify="right")
-    for heading in ("predicted", "measured", "95% interval", "budget"):
-        table.add_column(f"latency ms\n{heading}", justify="right")
-    table.add_column("size MB", justify="right")
-    table.add_column("verdict")
-    table.add_column("bundle", overflow="fold")
+    accuracies = (f"accuracy\n{name}" for name in ("float32", "delivered"))
+    latencies = ("predicted", "measured", "95% interval", "budget")
+    numbers = (*accuracies, *(f"latency ms\n{name}" for name in latencies), "size MB")
+    table = Table(
+        *("device", Column("architecture", overflow="fold"), "precision"),
+        *(Column(heading, justify="right") for heading in numbers),
+        *("verdict", Column("bundle", overflow="fold")),
+        title="Bundles",
+        title_justify="left",
+    )
     for name, row in summaries.items():
         latency, accuracy = row.latency_ms, row.accuracy
         table.add_row(
             escape(name),
             escape(row.architecture_short),
             row.precision,
-            _number(accuracy.float32, 4),
-            _number(accuracy.delivered, 4),
-            _number(latency.predicted, 3),
-            _number(latency.measured, 3),
-            _interval(latency.interval),
+            number(accuracy.float32, 4),
+            number(accuracy.delivered, 4),
+            number(latency.predicted),
+            number(latency.measured),
+            interval(latency.interval),
             _budget(latency),
-            _number(row.size_bytes / 1e6, 2),
+            number(row.size_bytes / 1e6, 2),
             f"[{COLOURS[row.verdict]}]{row.verdict}[/]",
             escape(row.bundle),
         )
     return table
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    """An interval in milliseconds; a dash for None."""
-    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def print_summary(console: Console, summaries: Summaries) -> None:
@@ -108,9 +100,15 @@ def print_summary(console: Console, summaries: Summaries) -> None:
 
 def _budget(latency: Latency) -> str:
     """The latency budget in milliseconds, with its share if it was given as one."""
-    text, share = _number(latency.budget, 3), latency.share
+    text, share = number(latency.budget), latency.share
     return text if share is None else f"{text} ({share:g})"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with this many decimals; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval with this many decimals; a dash for None."""
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"

@@ -46,7 +46,7 @@ def run_stages(
     on_line: Callable[[str], None] = lambda _: None,
     flow_run: str | None = None,
 ) -> None:
-    """Run stages; after a failed one, those that do not depend on it.
+    """Run stages, at most `jobs` at once; after a failed one, those that do not depend on it.
 
     Args:
         workspace: the repository's state folder.

@@ -60,17 +60,13 @@ def terminate() -> NoReturn:
     """Print the message, kill all descendants, and exit with the signal's exit code."""
     with _termination_lock:  # never released: other threads block here until the exit
         _terminating_threads.append(threading.get_ident())
-        _kill_and_exit()
+        try:
+            from pipelines.run.children import kill_all
 
-
-def _kill_and_exit() -> NoReturn:
-    from pipelines.run.children import kill_all
-
-    try:
-        _print_message()
-        kill_all()
-    finally:
-        os._exit(128 + (_received[0] if _received else signal.SIGINT))
+            _print_message()
+            kill_all()
+        finally:
+            os._exit(128 + (_received[0] if _received else signal.SIGINT))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

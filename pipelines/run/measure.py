@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from ruamel.yaml import YAML
 
 from core.errors import UserError
@@ -39,12 +39,7 @@ TABLES = "tables"
 def remeasure(console: Console, root: Path, plan: Plan, device: str, force: bool = True) -> None:
     """Bring the upstreams up to date, measure, and print the error of the latency model.
 
-    Args:
-        console: output console.
-        root: the repository.
-        plan: the stale stages.
-        device: the device to measure.
-        force: measure even if its table is up to date.
+    Without `force` the device is measured only if its table is not up to date.
 
     Raises:
         RunFailedError: a stage failed, or the measurement was rejected; the previous table is
@@ -149,11 +144,7 @@ def _restore(path: Path, copy: Path) -> None:
 
 
 def _check_replaceable(file: Path, content: bytes, device: Device) -> None:
-    """Refuse to overwrite a table that was not imported.
-
-    Raises:
-        UserError: the file is not the table in the device's params.
-    """
+    """Raise UserError if a file would be overwritten that is not the device's imported table."""
     if not file.exists() or (file.is_file() and file.read_bytes() == content):
         return
     if device.table is None or not file.is_file() or sha256_file(file) != device.table.sha256:
@@ -196,10 +187,10 @@ def _print_model_error(console: Console, folder: Path) -> None:
     if not table.error:
         console.print(f"{table.device}: no whole network was measured; the error is unknown.")
         return
-    report = Table(title=f"{table.device}: the latency model on held-out networks")
-    for heading in ("precision", "model", "networks", "mean error", "within 5%", "within 10%"):
-        left = heading in {"precision", "model"}
-        report.add_column(heading, justify="left" if left else "right")
+    names = ("networks", "mean error", "within 5%", "within 10%")
+    numbers = (Column(name, justify="right") for name in names)
+    title = f"{table.device}: the latency model on held-out networks"
+    report = Table("precision", "model", *numbers, title=title)
     for precision, error in table.error.items():
         report.add_row(
             precision,

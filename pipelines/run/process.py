@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.cache import drop_damaged
 from pipelines.checks.outputs import mark_ended, mark_started
 from pipelines.environment import stage_environment
 from pipelines.graph import Stage
 from pipelines.repair import back_up_lock, repair_rwlock
 from pipelines.run import children
-from pipelines.run.integrity import drop_damaged
 from pipelines.run.schedule import Outcome
 
 STAGE_GRACE_S = 3.0

@@ -11,16 +11,11 @@ Outcome = Literal["ran", "fresh", "failed", "not started"]
 
 
 class Schedule:
-    """The order of a run over a subset of a graph's stages.
+    """The order of a run over some of a graph's stages.
 
-    A stage starts when its upstreams in the subset have ended, and while fewer than `jobs` stages
+    A stage starts when its upstreams among them have ended, and while fewer than `jobs` stages
     run. `first` stages have the highest priority. An exclusive stage runs alone; unless it is
     `first`, it has the lowest priority, so that the cores stay busy.
-
-    Args:
-        graph: all stages.
-        names: the stages to run.
-        jobs: largest number of parallel stages, at least 1.
     """
 
     def __init__(self, graph: Graph, names: Iterable[str], jobs: int) -> None:

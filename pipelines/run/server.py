@@ -33,11 +33,7 @@ class ApiError(ValueError):
 
 
 def check_cron(cron: str) -> str:
-    """Return the cron line if it is valid for Prefect.
-
-    Raises:
-        UserError: it is invalid.
-    """
+    """Return the cron line; UserError if it is invalid for Prefect."""
     from prefect.schedules import Cron
 
     try:
@@ -51,18 +47,13 @@ def check_cron(cron: str) -> str:
 
 
 def serve_schedule(console: Console, root: Path, cron: str, port: int, jobs: int) -> None:
-    """Start the server and run the flow on the schedule, until the process is stopped.
-
-    Raises:
-        ApiError: the port is in use, or the server does not start.
-    """
+    """Start the server and run the flow on the schedule, until the process is stopped."""
     workspace = Workspace(root)
     workspace.configure_prefect(os.environ, "WARNING")
     with run_server(workspace, port) as url:
         from prefect.types.entrypoint import EntrypointType
 
-        from pipelines.run.flow import release_flow
-        from pipelines.run.history import import_history, mark_crashed
+        from pipelines.run.flow import import_history, mark_crashed, release_flow
 
         mark_crashed(workspace)
         import_history(workspace)
@@ -80,10 +71,6 @@ def serve_schedule(console: Console, root: Path, cron: str, port: int, jobs: int
 @contextmanager
 def run_server(workspace: Workspace, port: int) -> Iterator[str]:
     """Run a server with web UI and scheduler while the block runs; yields its address.
-
-    Args:
-        workspace: holds its database and its log.
-        port: port on the loopback interface.
 
     Raises:
         ApiError: the port is in use, or the server does not start.
@@ -115,11 +102,7 @@ def run_server(workspace: Workspace, port: int) -> Iterator[str]:
 
 
 def _wait(process: subprocess.Popen[str], url: str, log: Path) -> None:
-    """Wait until the server answers.
-
-    Raises:
-        ApiError: it does not start.
-    """
+    """Wait until the server answers; ApiError if it does not start."""
     until = time.monotonic() + START_S
     while not _is_healthy(url):
         ended = process.poll() is not None
@@ -141,10 +124,9 @@ def _is_healthy(url: str) -> bool:
 
 
 def check_user_server(log: Path) -> None:
-    """Check that the server set by the user (`PREFECT_API_URL`) answers Prefect's client.
+    """Raise ApiError if the server set by the user (`PREFECT_API_URL`) does not answer.
 
-    Raises:
-        ApiError: it does not; the message names `log`, which has the whole error.
+    The whole error is written to `log`.
     """
     remove_proxies(os.environ)
     from prefect.client.orchestration import get_client

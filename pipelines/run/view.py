@@ -25,13 +25,9 @@ MARKS: dict[Outcome, str] = {
 
 
 class PlainView:
-    """Prints start and end of every stage, and occasional progress lines.
+    """Prints start and end of every stage, and occasional progress lines; if `verbose`, all lines.
 
     Its methods are called from several threads.
-
-    Args:
-        console: output console.
-        verbose: print all output of the stages.
     """
 
     def __init__(self, console: Console, verbose: bool = False) -> None:

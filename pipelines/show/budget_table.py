@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from devices.device import Device
+from devices.device import Device, DeviceError
 from devices.latency.budgets import search_precision
 from devices.latency.cost import predict_ms
 from devices.latency.device_space import device_space
+from devices.latency.feasibility import least_latency
 from models.space.architecture import Architecture, Block
 from models.space.costs import block_flops, block_parameters, flops, parameters
 from models.space.space import SearchSpace
@@ -26,25 +27,18 @@ _BY_SHAPE: dict[str, Costs] = {
 
 @dataclass(frozen=True)
 class BudgetRow:
-    """A budget, and the cost of the smallest and the largest network of the space.
-
-    Attributes:
-        key: name of the budget, such as `latency_share`; the numbers are in its unit.
-        allowed: the budget.
-        smallest: cost of the smallest network; None if unknown on this machine.
-        largest: cost of the largest network; None if unknown on this machine.
-        interval: 95% confidence interval of `smallest`, if it was measured for this.
-        largest_ms: for a share: latency of the largest network in milliseconds.
-        is_bound: whether `smallest` is only an upper bound.
-    """
+    """A budget, and the costs of the smallest and largest network in its unit; None: unknown."""
 
     key: str
     allowed: float
     smallest: float | None = None
     largest: float | None = None
     interval: tuple[float, float] | None = None
+    """95% confidence interval of `smallest`, if it was measured for this."""
     largest_ms: float | None = None
+    """For a share: latency of the largest network in milliseconds."""
     is_bound: bool = False
+    """Whether `smallest` is only an upper bound."""
 
     @property
     def is_loose(self) -> bool:
@@ -53,7 +47,12 @@ class BudgetRow:
 
     def cells(self) -> tuple[str, str, str]:
         """Budget, smallest and largest cost as table cells."""
-        return self._format(self.allowed), self._format_smallest(), self._with_share(self.largest)
+        smallest = self._with_share(self.smallest)
+        if self.interval is not None:
+            low, high = self.interval
+            smallest += f", 95% interval {low / self.allowed:.0%} to {high / self.allowed:.0%}"
+        bound = "at most " if self.is_bound else ""
+        return self._format(self.allowed), bound + smallest, self._with_share(self.largest)
 
     def note(self, name: str) -> str:
         """The note about a budget that is loose."""
@@ -63,17 +62,8 @@ class BudgetRow:
             f"largest needs {self.largest / self.allowed:.0%} of it."
         )
 
-    def _format_smallest(self) -> str:
-        text = self._with_share(self.smallest)
-        if self.interval is not None:
-            low, high = self.interval
-            text += f", 95% interval {low / self.allowed:.0%} to {high / self.allowed:.0%}"
-        return f"at most {text}" if self.is_bound else text
-
     def _with_share(self, cost: float | None) -> str:
-        if cost is None:
-            return "unknown"
-        return f"{self._format(cost)} ({cost / self.allowed:.0%})"
+        return "unknown" if cost is None else f"{self._format(cost)} ({cost / self.allowed:.0%})"
 
     def _format(self, cost: float) -> str:
         if self.largest_ms is None:
@@ -84,31 +74,26 @@ class BudgetRow:
 def budget_rows(name: str, device: Device, setting: Setting) -> tuple[list[BudgetRow], list[str]]:
     """A device's budgets with the cost range of its space, and the problems with them.
 
-    Both use the same measurement, where one is needed. No rows are returned for a device with
-    invalid settings, which `check_device` reports.
+    Both use the same measurement. A device with invalid settings has no rows.
     """
     if problems_of(check_device, device):
         return [], []
     wrong = problems_of(check_budget, name, device, setting)
-    if problems_of(device_space, setting.space, name, device):
+    try:
+        space = device_space(setting.space, name, device).space
+    except DeviceError:  # it is among `wrong`
         return [], wrong
-    budget = {k: v for k, v in device.budget.model_dump().items() if v is not None}
-    return [_evaluate(key, value, name, device, setting) for key, value in budget.items()], wrong
-
-
-def _evaluate(key: str, allowed: float, name: str, device: Device, setting: Setting) -> BudgetRow:
-    """The cost range for one budget.
-
-    Unknown for bundle size, known only after the build, and for memory, which the space checks.
-    """
-    space = device_space(setting.space, name, device).space
-    if key in LATENCY:
-        return _evaluate_latency(key, allowed, space, name, device, setting)
-    if key not in _BY_SHAPE:
-        return BudgetRow(key, allowed)
-    of_block, of_network = _BY_SHAPE[key]
-    least, most = (of_network(space.extreme(of_block, largest=end)) for end in (False, True))
-    return BudgetRow(key, allowed, least, most)
+    rows = []
+    for key, allowed in device.budget.model_dump(exclude_none=True).items():
+        if key in _BY_SHAPE:
+            of_block, of_network = _BY_SHAPE[key]
+            least, most = (space.extreme(of_block, largest=end) for end in (False, True))
+            rows.append(BudgetRow(key, allowed, of_network(least), of_network(most)))
+        elif key in LATENCY:
+            rows.append(_evaluate_latency(key, allowed, space, name, device, setting))
+        else:  # the bundle's size is known after its build, and the space checks the memory
+            rows.append(BudgetRow(key, allowed))
+    return rows, wrong
 
 
 def _evaluate_latency(
@@ -129,9 +114,9 @@ def _evaluate_latency(
     measured = measure_extremes(name, device, setting)
     if measured is None:
         return BudgetRow(key, allowed)
-    least, interval = measured.least(key)
-    most = 1.0 if share else measured.largest_ms
-    return BudgetRow(key, allowed, least, most, interval, measured.largest_ms if share else None)
+    least, interval = least_latency(measured, key)
+    most = 1.0 if share else measured.reference_ms
+    return BudgetRow(key, allowed, least, most, interval, measured.reference_ms if share else None)
 
 
 def _number(value: float) -> str:

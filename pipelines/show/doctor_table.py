@@ -11,22 +11,16 @@ import psutil
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
+from core.settings import ParamsError
 from devices.device import Device, DeviceError
 from devices.latency.device_space import device_space
 from devices.measure.target import open_target
 from devices.runtimes.registry import BACKENDS
 from pipelines.checks.budgets import Setting, read_setting
 from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
-from pipelines.checks.paths import path_problems
-from pipelines.checks.preflight import (
-    check_data,
-    check_device,
-    device_problems,
-    find_plan,
-    image_problems,
-)
+from pipelines.checks.preflight import check_device, check_params
 from pipelines.checks.targets import SHORT, agent_problems, imported_problems, stale_tables
 from pipelines.plan import Plan
 from pipelines.show.budget_table import BudgetRow, budget_rows
@@ -44,18 +38,14 @@ def examine(console: Console, root: Path) -> bool:
     wide = wide_console(console)
     print_table(console, runtimes_table())
     bound = bind_params(root)
-    misplaced = path_problems(root, bound.values)
-    problems = [*bound.problems, *device_problems(bound), *misplaced]
-    if not misplaced:
-        problems += image_problems(bound)
-    plan = None
-    if not problems:
-        plan, problems = find_plan(root)
-    if "data" in bound.values and not misplaced:
-        found = problems_of(check_data, root, bound.values["data"], plan)
-        problems += [text for text in found if text not in problems]
+    try:
+        plan, problems = check_params(root, bound)
+    except ParamsError as error:  # a path that lies in an output
+        wide.print(escape(str(error)), style="red", highlight=False)
+        return False
+    if "data" in bound.values:
         wide.print(f"data: {data_line(root, bound, plan)}", highlight=False)
-    if {"data", "space", "devices"} <= bound.values.keys() and not misplaced:
+    if {"data", "space", "devices"} <= bound.values.keys():
         try:
             setting = read_setting(root, bound, plan)
         except ValueError as error:
@@ -77,19 +67,21 @@ def show_devices(
 ) -> list[str]:
     """Print devices, budgets and stale latency tables; returns the problems found."""
     problems = imported_problems(root, devices)
-    absent = {name: agent_problems(name, d) for name, d in devices.items() if d.agent is not None}
-    problems += [problem for found in absent.values() for problem in found]
-    reached = {name: device for name, device in devices.items() if not absent.get(name)}
+    reached = {}
+    for name, device in devices.items():
+        absent = [] if device.agent is None else agent_problems(name, device)
+        problems += absent
+        if not absent:
+            reached[name] = device
     found = {name: budget_rows(name, device, setting) for name, device in reached.items()}
     print_table(console, devices_table(reached, found))
-    unmet = [problem for rows, wrong in found.values() for problem in wrong]
     loose = [row.note(name) for name, (rows, _) in found.items() for row in rows if row.is_loose]
     for note in [*offline_notes(reached), *space_notes(devices, setting), *loose]:
         console.print(escape(note), highlight=False)
     if plan is not None:
         for message in stale_tables(root, devices, plan).values():
             console.print(escape(message), style="yellow", highlight=False)
-    return [*problems, *unmet]
+    return problems + [problem for _, wrong in found.values() for problem in wrong]
 
 
 def offline_notes(devices: dict[str, Device]) -> list[str]:
@@ -107,29 +99,23 @@ def space_notes(devices: dict[str, Device], setting: Setting) -> list[str]:
     """Parts of the space that are excluded for devices that run int8."""
     found: list[str] = []
     for name, device in devices.items():
-        if not problems_of(check_device, device):
-            with suppress(DeviceError):
-                found += device_space(setting.space, name, device).remarks
+        with suppress(DeviceError):
+            check_device(device)
+            found += device_space(setting.space, name, device).remarks
     return found
 
 
 def runtimes_table() -> Table:
     """One row per backend: what it can do on this machine, and what to install for the rest."""
-    table = Table(title="Runtimes on this machine", title_justify="left")
-    for heading in ("backend", "runtime", "version", "builds", "runs", "measures", "precisions"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("missing", overflow="fold")
+    headings = ("backend", "runtime", "version", "builds", "runs", "measures", "precisions")
+    missing = Column("missing", overflow="fold")
+    table = Table(*headings, missing, title="Runtimes on this machine", title_justify="left")
     for name, runtime in BACKENDS.items():
         able = runtime.capabilities()
         table.add_row(
-            name,
-            runtime.runtime,
-            runtime.version(),
-            GOOD if able.can_build else BAD,
-            GOOD if able.can_run else BAD,
-            GOOD if able.can_measure else BAD,
-            ", ".join(runtime.native_precisions),
-            escape(able.reason),
+            *(name, runtime.runtime, runtime.version()),
+            *(GOOD if can else BAD for can in (able.can_build, able.can_run, able.can_measure)),
+            *(", ".join(runtime.native_precisions), escape(able.reason)),
         )
     return table
 
@@ -137,15 +123,9 @@ def runtimes_table() -> Table:
 def devices_table(
     devices: dict[str, Device], found: dict[str, tuple[list[BudgetRow], list[str]]]
 ) -> Table:
-    """One row per budget: limit, cost of the smallest and largest network, feasibility.
-
-    Args:
-        devices: by name.
-        found: the budgets of each device, and the problems with them.
-    """
-    table = Table(title="Devices and budgets", title_justify="left")
-    for heading in ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible"):
-        table.add_column(heading)
+    """One row per budget, from `budget_rows` of each device."""
+    headings = ("device", "backend", "budget", "allowed", "smallest", "largest", "feasible")
+    table = Table(*headings, title="Devices and budgets", title_justify="left")
     for name, device in devices.items():
         rows, wrong = found[name]
         if not rows:

@@ -25,11 +25,7 @@ _SKIPPED = "skipped"
 
 
 def check_picture(file: Path) -> None:
-    """Check the file's suffix and that its folder exists.
-
-    Raises:
-        UserError: a check failed; the message has the formats, or the folder.
-    """
+    """Raise UserError if the picture's suffix is unknown, or its folder does not exist."""
     if file.suffix not in FORMATS:
         raise UserError(f"--picture {file}: the suffix must be {' or '.join(FORMATS)}.")
     if not file.absolute().parent.is_dir():
@@ -37,12 +33,7 @@ def check_picture(file: Path) -> None:
 
 
 def space_picture(space: SearchSpace, suffix: str) -> bytes:
-    """Draw a space, reproducibly.
-
-    Args:
-        space: the search space.
-        suffix: `.png` or `.svg`.
-    """
+    """Draw a space as `.png` or `.svg`, reproducibly."""
     shown = build_rows(space)
     heights = [-(-len(_boxes(row)) // _BOXES) * _box_height(row) for row in shown]
     # No pyplot: it keeps global state and looks for a display.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.errors import UserError
 from core.settings import nearest
@@ -28,37 +28,24 @@ LISTED = 8
 
 @dataclass(frozen=True)
 class Row:
-    """Consecutive layers with the same options, or the resize, the stem, or the head.
-
-    Attributes:
-        name: such as `stage2 layers 2 to 4`.
-        pixels: heights of the input in pixels, one for each resolution.
-        stride: 1 or 2.
-        channels: options for the number of output channels.
-        options: options per operator and setting.
-        optional: whether the layer may be skipped.
-        candidates: number of candidates of each layer.
-    """
+    """Consecutive layers with the same options, or the resize, the stem, or the head."""
 
     name: str
     pixels: tuple[int, ...]
+    """Heights of the input, one for each resolution."""
     stride: int
     channels: tuple[int, ...]
     options: Mapping[str, Mapping[str, Sequence[Setting]]]
+    """Options per operator and setting."""
     optional: bool
     candidates: int
+    """Number of candidates of each layer."""
 
 
 def open_space(
     name: str, size: int | None, channels: int | None, classes: int | None
 ) -> SearchSpace:
-    """Open a preset or a YAML file; None takes the value that the space's file gives.
-
-    Args:
-        name: a preset's name, or the path of a YAML file.
-        size: height and width of the images in pixels.
-        channels: number of channels of the images.
-        classes: number of classes.
+    """Open a preset by its name, or a YAML file; None takes the value that the space's file gives.
 
     Raises:
         UserError: there is no such preset.
@@ -82,11 +69,8 @@ def open_space(
 def print_space(console: Console, space: SearchSpace) -> None:
     """Print a space: its size, layers, variables and costs."""
     title = f"space '{escape(space.name)}' for {format_images(space)}"
-    console.print(
-        f"{title}: {format_count(space.count())} architectures",
-        highlight=False,
-        soft_wrap=True,
-    )
+    count = f"{title}: {format_count(space.count())} architectures"
+    console.print(count, highlight=False, soft_wrap=True)
     for table in (layer_table(space), variables_table(space), cost_table(space)):
         console.print()
         print_table(console, table)
@@ -132,12 +116,10 @@ def build_rows(space: SearchSpace) -> list[Row]:
 
 def layer_table(space: SearchSpace) -> Table:
     """Table of the layers and their options."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("layers")
-    for heading in ("pixels", "stride", "channels", "operators and settings"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("optional", justify="center")
-    table.add_column("candidates", justify="right")
+    names = ("pixels", "stride", "channels", "operators and settings")
+    folded = (Column(name, overflow="fold") for name in names)
+    ends = Column("optional", justify="center"), Column("candidates", justify="right")
+    table = Table("layers", *folded, *ends, box=None, pad_edge=False)
     for row in build_rows(space):
         table.add_row(
             row.name,
@@ -160,9 +142,7 @@ def format_operators(row: Row) -> Iterator[tuple[str, str]]:
 
 def variables_table(space: SearchSpace) -> Table:
     """Table of the variables of an architecture, over all layers."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("variable", no_wrap=True)
-    table.add_column("options", overflow="fold")
+    table = Table("variable", Column("options", overflow="fold"), box=None, pad_edge=False)
     layers = [len(space.layers), sum(stage.fixed_layers for stage in space.spec.stages)]
     if layers[0] != layers[1]:
         table.add_row("depth", f"{layers[1]} to {layers[0]} layers")
@@ -183,24 +163,23 @@ def find_variables(space: SearchSpace) -> dict[str, list[Setting]]:
 
 def cost_table(space: SearchSpace) -> Table:
     """The exact smallest and largest value of each cost."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("cost")
-    for heading in ("smallest", "largest"):
-        table.add_column(heading, justify="right")
-    kinds: tuple[tuple[str, Callable[[Block], int], Callable[[Architecture], int], bool], ...] = (
-        ("multiply-accumulates", costs.block_flops, costs.flops, False),
-        ("parameters", costs.block_parameters, costs.parameters, False),
-        (
-            "peak activation memory, bytes",
-            costs.block_activation_bytes,
-            costs.peak_activation_bytes,
-            True,
-        ),
-    )
+    right = (Column(heading, justify="right") for heading in ("smallest", "largest"))
+    table = Table("cost", *right, box=None, pad_edge=False)
+
+    def add(
+        name: str,
+        of_block: Callable[[Block], int],
+        of_network: Callable[[Architecture], int],
+        peak: bool = False,
+    ) -> None:
+        ends = (space.extreme(of_block, largest, peak) for largest in (False, True))
+        table.add_row(name, *(f"{of_network(architecture):,}" for architecture in ends))
+
+    memory = costs.block_activation_bytes, costs.peak_activation_bytes
     with _one_thread():
-        for name, of_block, of_network, peak in kinds:
-            ends = (space.extreme(of_block, largest, peak) for largest in (False, True))
-            table.add_row(name, *(f"{of_network(architecture):,}" for architecture in ends))
+        add("multiply-accumulates", costs.block_flops, costs.flops)
+        add("parameters", costs.block_parameters, costs.parameters)
+        add("peak activation memory, bytes", *memory, peak=True)
     return table
 
 
@@ -250,6 +229,3 @@ def _pixels(blocks: Sequence[Block]) -> tuple[int, ...]:
 def _sort_key(value: Setting) -> tuple[bool, float, str]:
     """Sort key: numbers before strings."""
     return isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value)
-
-
-__all__ = ["Row", "build_rows", "open_space", "print_space"]

@@ -1,8 +1,5 @@
 """Fine-tuning in the stage `quantize`: when it runs, its outputs, and resuming."""
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from core.settings import read_section
 from core.stage import run_stage
 from data.dataset import DatasetInfo, read_split
 from devices.measure.inference import Logits, reference_logits
+from devices.quantize import finetune as finetuning
 from devices.quantize.calibration import calibration_images
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import quantize_static
@@ -23,6 +21,7 @@ from models.nets.evaluate import fold_batch_norms
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
+from models.training.loop import supervised_step
 from stages.quantize import quantize
 
 SPREAD = 1.5
@@ -136,20 +135,31 @@ def test_fine_tuning_recovers_accuracy_lost_by_rounding(world, uneven: Path, who
     assert errors[2] < 0.95 * errors[1] < 0.1 * errors[0]
 
 
-def test_a_killed_stage_resumes_to_the_same_bytes(flags, whole: Path, tmp_path: Path):
-    out = tmp_path / "cpu"
-    command = [sys.executable, "-m", "stages", "quantize", *flags(out, checkpoint_every=1)]
-    process = subprocess.Popen(command)
-    saved, deadline = tmp_path / ".cpu.partial" / "state.pt", time.monotonic() + 120
-    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9
-    assert saved.exists()
-    assert not (out / "quantize.json").exists()
+def test_a_stage_that_failed_after_fine_tuning_resumes_to_the_same_bytes(
+    flags, whole: Path, tmp_path: Path, monkeypatch
+):
+    class StoppedError(Exception):
+        pass
 
-    again = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert f"progress 1/{STEPS}" not in again.stdout  # it did not start from the beginning
+    def stop(*_):
+        raise StoppedError
+
+    steps = []
+
+    def counting_step(*arguments):
+        step = supervised_step(*arguments)
+        return lambda *given: steps.append(0) or step(*given)
+
+    out = tmp_path / "cpu"
+    again = flags(out, checkpoint_every=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning, "remove_rounding", stop)
+        with pytest.raises(StoppedError):
+            run_stage(quantize, again)
+    assert not (out / "quantize.json").exists()
+    monkeypatch.setattr(finetuning, "supervised_step", counting_step)
+    run_stage(quantize, again)
+    assert len(steps) < 20 < STEPS
     names = sorted(file.name for file in whole.glob("*.onnx"))
     assert names == sorted(file.name for file in out.glob("*.onnx"))
     assert [sha256_file(out / name) for name in names] == [sha256_file(whole / n) for n in names]

@@ -42,8 +42,17 @@ def packed(models: Path, precision: str, folder: Path) -> dict[str, bytes]:
         return {name: file.read(name) for name in file.namelist()}
 
 
-def test_a_package_has_deterministic_file_names(models: Path, tmp_path: Path) -> None:
+def test_a_package_is_the_same_in_every_process_and_on_every_day(
+    models: Path, tmp_path: Path
+) -> None:
+    from coremltools.proto import Model_pb2
+
     files = packed(models, "float32", tmp_path)
+    stored = files["model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
+    model = Model_pb2.Model.FromString(stored)
+    # Maps in another order have other bytes.
+    assert stored == model.SerializeToString(deterministic=True)
+    assert not [key for key in model.description.metadata.userDefined if "date" in key]
     manifest = json.loads(files["model.mlpackage/Manifest.json"])
     items = manifest["itemInfoEntries"]
     assert manifest["rootModelIdentifier"] in items

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.run.server import run_server
 from pipelines.workspace import Workspace
-from tests.pipelines.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
+from tests.pipelines.run.test_interrupts import ROOT, RUN, reset_signals, sleeps, wait_for
 from tests.serving import free_port
 from tests.support import Netwright, Repository, environment, kill_tree
 
@@ -61,7 +61,7 @@ from pathlib import Path
 from pipelines.workspace import Workspace
 workspace = Workspace(Path.cwd())
 workspace.configure_prefect(os.environ, "CRITICAL")
-from pipelines.run.history import import_history, mark_crashed
+from pipelines.run.flow import import_history, mark_crashed
 mark_crashed(workspace)
 import_history(workspace)
 """

@@ -12,7 +12,7 @@ from pipelines.environment import (
     server_environment,
     stage_environment,
 )
-from tests.pipelines.test_interrupts import RUN
+from tests.pipelines.run.test_interrupts import RUN
 from tests.support import Repository, environment
 
 INTERNET = {

@@ -6,9 +6,8 @@ import pytest
 from dvc.lock import make_lock
 
 from pipelines.graph import GraphError, find_root, read_graph
-from pipelines.plan import make_plan, restrict_to_devices
-from pipelines.staleness import NEVER, read_state
-from tests.support import Repository
+from pipelines.plan import NEVER, make_plan, restrict_to_devices
+from tests.support import ROOT, Repository
 
 
 def test_the_graph_is_read_from_dvc(toy: Repository):
@@ -25,10 +24,9 @@ def test_the_graph_is_read_from_dvc(toy: Repository):
     assert all(order.index(name) < order.index(s.name) for s in graph for name in s.upstreams)
 
 
-def test_ancestors_and_descendants_follow_the_edges(toy: Repository):
+def test_ancestors_follow_the_edges(toy: Repository):
     graph = read_graph(toy.root)
     assert graph.with_ancestors(["probe@a"]) == {"probe@a", "source"}
-    assert graph.with_descendants(["probe@a"]) == {"probe@a", "bundle@a", "release"}
 
 
 def test_an_unknown_stage_is_named_with_the_nearest(toy: Repository):
@@ -55,16 +53,16 @@ def test_outside_a_repository_the_message_has_the_fix(tmp_path):
 
 
 def test_stages_that_never_ran_have_that_reason(toy: Repository):
-    found = read_state(toy.root)[1]
+    found = make_plan(toy.root).stale
     assert found["source"] == [NEVER]
     assert found["bundle@a"] == [NEVER]
 
 
 def test_a_changed_param_makes_its_stages_stale_and_names_itself(finished_toy: Repository):
     toy = finished_toy
-    assert read_state(toy.root)[1] == {}
+    assert make_plan(toy.root).stale == {}
     toy.change({"devices": {"b": {"width": 3}}})
-    found = read_state(toy.root)[1]
+    found = make_plan(toy.root).stale
     assert list(found) == ["probe@b", "bundle@b", "release"]
     assert (
         found["probe@b"] == ["devices.b.size modified"] or "devices.b modified" in found["probe@b"]
@@ -105,9 +103,9 @@ def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp
     assert repository.dvc("init", "--quiet")[0] == 0
     for change in (tmp_path / "1.png", outside / "alpha" / "0.png", outside / "alpha" / "2.png"):
         assert repository.dvc("repro", "--quiet")[0] == 0
-        assert read_state(root)[1] == {}
+        assert make_plan(root).stale == {}
         change.write_text("changed")
-        assert read_state(root)[1] == {"look": ["images modified"]}
+        assert make_plan(root).stale == {"look": ["images modified"]}
 
 
 def test_the_graph_is_read_while_dvc_runs_and_without_its_locks(finished_toy: Repository):
@@ -117,7 +115,15 @@ def test_the_graph_is_read_while_dvc_runs_and_without_its_locks(finished_toy: Re
     rwlock.write_text(json.dumps({"write": {str(toy.root / "out/train"): writer}}))
     before = rwlock.read_bytes()
     with make_lock(str(toy.root / ".dvc/tmp/lock"), tmp_dir=str(toy.root / ".dvc/tmp")):
-        graph, why = read_state(toy.root)
-    assert "train" not in why
-    assert graph["train"].outs == ("out/train",)
+        plan = make_plan(toy.root)
+    assert "train" not in plan.stale
+    assert plan.graph["train"].outs == ("out/train",)
     assert rwlock.read_bytes() == before
+
+
+def test_a_budget_is_checked_by_a_measurement_that_needs_no_training():
+    graph = read_graph(ROOT)
+    for device in graph.devices:
+        profile = graph[f"profile@{device}"]
+        assert profile.meta.first
+        assert graph.with_ancestors([profile.name]) == {"fetch", "prepare", profile.name}

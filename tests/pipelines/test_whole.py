@@ -22,8 +22,8 @@ from PIL import Image
 
 from devices.measure.settings import ExportParams
 from pipelines.graph import read_graph
+from pipelines.plan import make_plan
 from pipelines.report.summary import find_imprecise, read_summaries
-from pipelines.staleness import read_state
 from tests.serving import SERVE, free_port, scheduled_run
 from tests.support import Netwright, Repository, copy_repository, kill_tree
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def stale(repository: Repository) -> dict[str, list[str]]:
     """The stages that are not up to date, with the reasons."""
-    return read_state(repository.root)[1]
+    return dict(make_plan(repository.root).stale)
 
 
 def test_the_release_has_an_entry_per_device(finished: Repository):

@@ -36,24 +36,16 @@ _STEAL_FIELD = 8
 
 @dataclass(frozen=True)
 class Block:
-    """One block of calls; what the system does not tell is None.
-
-    Attributes:
-        wall_ns: nanoseconds per call, wall clock.
-        cpu_ns: nanoseconds per call, CPU clock of the calling thread.
-        switches: involuntary context switches of the thread.
-        waited: share of the block in which the thread waited for a core.
-        stolen: steal ticks of the machine during the block.
-        accounted: share of the block in which the thread computed or waited for a core: about 1
-            unless it slept while another thread or a device computed.
-    """
+    """One block of calls, in nanoseconds per call; what the system does not tell is None."""
 
     wall_ns: float
-    cpu_ns: float | None
-    switches: int | None
-    waited: float | None
-    stolen: int | None
+    cpu_ns: float | None  # CPU clock of the calling thread
+    switches: int | None  # involuntary context switches of the thread
+    waited: float | None  # share of the block in which the thread waited for a core
+    stolen: int | None  # steal ticks of the machine during the block
     accounted: float | None
+    """Share of the block in which the thread computed or waited for a core: about 1 unless it slept
+    while another thread or a device computed."""
 
     @property
     def disturbed(self) -> bool:

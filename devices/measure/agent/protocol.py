@@ -53,25 +53,15 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One model's latency at batch 1, against the reference.
+    """One model's latency at batch 1, against the reference."""
 
-    Attributes:
-        ratio: median over blocks of model latency / reference latency.
-        low: lower end of the ratio's 95% confidence interval.
-        high: its upper end.
-        spread: interquartile range of the ratios over their median.
-        reference_ms: milliseconds of the reference, to which `ms` is normalised.
-        blocks: number of selected blocks.
-        undisturbed: share of undisturbed blocks.
-    """
-
-    ratio: float
-    low: float
+    ratio: float  # median over blocks of model latency / reference latency
+    low: float  # lower end of the ratio's 95% confidence interval
     high: float
-    spread: float
-    reference_ms: float
+    spread: float  # interquartile range of the ratios over their median
+    reference_ms: float  # milliseconds of the reference, to which `ms` is normalised
     blocks: int
-    undisturbed: float
+    undisturbed: float  # share of the blocks
 
     @property
     def ms(self) -> float:
@@ -95,17 +85,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Sample:
-    """The selected blocks.
-
-    Attributes:
-        ns_N2: nanoseconds per call of the model and of the reference, on one clock.
-        undisturbed: share of the blocks that were neither disturbed nor slowed.
-        settled: whether more blocks would only narrow the interval.
-    """
+    """The selected blocks: nanoseconds per call of the model and the reference, on one clock."""
 
     ns_N2: Any
-    undisturbed: float
-    settled: bool
+    undisturbed: float  # share of the blocks that were neither disturbed nor slowed
+    settled: bool  # whether more blocks would only narrow the interval
 
 
 def measure_against(

@@ -20,17 +20,11 @@ class FullError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the agent.
+    """Limits of the agent."""
 
-    Attributes:
-        megabytes: size of one request.
-        seconds: duration of one job, and of one upload.
-        waiting: number of queued jobs.
-    """
-
-    megabytes: int = 256
-    seconds: float = 600.0
-    waiting: int = 8
+    megabytes: int = 256  # of one request
+    seconds: float = 600.0  # of one job, and of one upload
+    waiting: int = 8  # queued jobs
 
 
 class Jobs:

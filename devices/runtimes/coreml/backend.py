@@ -23,6 +23,8 @@ from devices.runtimes.base import MODEL, Capabilities, ConvertingBackend, suppre
 from devices.runtimes.coreml.session import INPUT, OUTPUT, CoreMlSession
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_SPECIFICATION = "Data/com.apple.CoreML/model.mlmodel"
+_DATE = "com.github.apple.coremltools.conversion_date"
 
 
 class CoreMl(ConvertingBackend):
@@ -111,6 +113,7 @@ def _zipped(model: Any) -> bytes:
         files = [path for path in folder.rglob("*") if path.is_file()]
         content = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
     content["Manifest.json"] = _manifest(content)
+    content[_SPECIFICATION] = _specification(content)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         for name in sorted(content):
             file.writestr(zipfile.ZipInfo(f"{MODEL}.mlpackage/{name}", _EPOCH), content[name])
@@ -125,6 +128,15 @@ def _manifest(content: dict[str, bytes]) -> bytes:
     manifest["itemInfoEntries"] = {names[key]: item for key, item in items.items()}
     manifest["rootModelIdentifier"] = names[manifest["rootModelIdentifier"]]
     return (json.dumps(manifest, indent=4, sort_keys=True) + "\n").encode()
+
+
+def _specification(content: dict[str, bytes]) -> bytes:
+    """The network's description in a fixed order, without the date of the conversion."""
+    from coremltools.proto import Model_pb2
+
+    found = Model_pb2.Model.FromString(content[_SPECIFICATION])
+    del found.description.metadata.userDefined[_DATE]
+    return bytes(found.SerializeToString(deterministic=True))
 
 
 def _identifier(path: str) -> str:

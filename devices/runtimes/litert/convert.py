@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from devices.runtimes.litert.converter import (
-    DEQUANTIZE,
     IMAGE_AXES,
-    QUANTIZE,
     TO_NHWC,
     Converter,
     LiteRtLayer,
     nhwc_shape,
 )
 from devices.runtimes.litert.file import Quantization
+from devices.runtimes.onnx_graph import DEQUANTIZE, QUANTIZE
 
 _TO_NCHW = (0, 3, 1, 2)
 _SAME, _VALID = 0, 1
@@ -29,10 +28,7 @@ _SHARES = Quantization((1 / 256,), (-128,))
 
 
 def to_litert(onnx_model: Path) -> tuple[bytes, dict[str, int]]:
-    """Convert to a LiteRT file with float32 input (1, H, W, C) and output (1, K).
-
-    Returns:
-        The bytes of the file, and layer counts by type.
+    """A LiteRT file with float32 input (1, H, W, C) and output (1, K), and its layers by type.
 
     Raises:
         DeviceError: the file cannot be read, or has an unsupported layer.

@@ -7,7 +7,6 @@ becomes an int8 layer with their scales; layers without an int8 version are comp
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ import numpy as np
 
 from devices.device import DeviceError
 from devices.runtimes.litert.file import Array, Quantization, Writer
-from devices.runtimes.onnx_graph import Layer, Node, read_graph
+from devices.runtimes.onnx_graph import DEQUANTIZE, QUANTIZE, Layer, Node, read_graph
 
 TO_NHWC = (0, 2, 3, 1)
 IMAGE_AXES = 4
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 def nhwc_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -34,21 +32,13 @@ def to_nhwc(value: Array) -> Array:
 
 
 class Converter:
-    """Converts a graph layer by layer.
-
-    Attributes:
-        tensors: index in the file of every converted value, by its ONNX name.
-    """
+    """Converts a graph layer by layer."""
 
     def __init__(self, onnx_model: Path) -> None:
         self.name, self.graph, self.writer = onnx_model.name, read_graph(onnx_model), Writer()
-        self.tensors: dict[str, int] = {}
+        self.tensors: dict[str, int] = {}  # index in the file of every converted value
         nodes = self.graph.nodes
-        self._dequantizers = {n.outputs[0]: n for n in nodes if n.operator == DEQUANTIZE}
-        self._readers = defaultdict[str, list[Node]](list)
-        for node in nodes:
-            for name in node.inputs:
-                self._readers[name].append(node)
+        self.dequantizers = {n.outputs[0]: n for n in nodes if n.operator == DEQUANTIZE}
 
     def convert(self, layers: Mapping[str, Callable[[LiteRtLayer], None]]) -> bytes:
         """The bytes of the file; `layers` convert each layer, by ONNX operator."""
@@ -66,7 +56,7 @@ class Converter:
     def float_tensor(self, name: str) -> int:
         """Index of the float tensor of a value; dequantises or adds a constant if needed."""
         if name not in self.tensors:
-            if name in self._dequantizers:
+            if name in self.dequantizers:
                 integers = self.int8_tensor(name)
                 found = self.writer.tensor(name, nhwc_shape(self.graph.shapes[name]))
                 self.writer.layer("DEQUANTIZE", [integers], [found])
@@ -77,7 +67,7 @@ class Converter:
 
     def int8_tensor(self, name: str) -> int:
         """Index of the int8 tensor of a dequantised value."""
-        node = self._dequantizers[name]
+        node = self.dequantizers[name]
         source = node.inputs[0]
         if source not in self.tensors:
             value = to_nhwc(self.graph.constants[source])
@@ -88,16 +78,6 @@ class Converter:
         """Parameters of a QuantizeLinear or DequantizeLinear node."""
         scales, points = (np.atleast_1d(self.graph.constants[name]) for name in node.inputs[1:3])
         return Quantization(tuple(map(float, scales)), tuple(map(int, points)), axis)
-
-    def dequantizer(self, name: str) -> Node | None:
-        """The DequantizeLinear node that computes a value, if any."""
-        return self._dequantizers.get(name)
-
-    def quantizer(self, name: str) -> Node | None:
-        """The QuantizeLinear node of a value, if it is its only consumer."""
-        readers = self._readers[name]
-        alone = len(readers) == 1 and name != self.graph.target
-        return readers[0] if alone and readers[0].operator == QUANTIZE else None
 
     def _quantize(self, node: Node) -> None:
         (name,) = node.outputs
@@ -120,14 +100,14 @@ class LiteRtLayer(Layer):
     def quantise(self, *inputs: int) -> None:
         """Use int8 if these inputs are dequantised and all outputs quantised."""
         names = [self.node.inputs[index] for index in inputs]
-        self.quantised = all(map(self.converter.dequantizer, names)) and all(
-            map(self.converter.quantizer, self.node.outputs)
+        self.quantised = self.converter.dequantizers.keys() >= {*names} and all(
+            map(self.graph.quantizer, self.node.outputs)
         )
 
     def weights(self) -> tuple[Array, Node | None]:
         """The weights in ONNX's layout, and their DequantizeLinear node if they are quantised."""
         self.quantise(0, 1)
-        node = self.converter.dequantizer(self.node.inputs[1])
+        node = self.converter.dequantizers.get(self.node.inputs[1])
         stored = node.inputs[0] if node else self.node.inputs[1]
         if stored not in self.graph.constants:
             raise self.error(f"'{stored}' must be constant for LiteRT.")
@@ -150,7 +130,7 @@ class LiteRtLayer(Layer):
 
     def scales_out(self, output: int = 0) -> Quantization | None:
         """Quantisation of an output in the ONNX file; None if the layer is not quantised."""
-        node = self.converter.quantizer(self.node.outputs[output]) if self.quantised else None
+        node = self.graph.quantizer(self.node.outputs[output]) if self.quantised else None
         return self.converter.scales(node) if node else None
 
     def scales_of(self, tensor: int) -> Quantization | None:
@@ -169,14 +149,10 @@ class LiteRtLayer(Layer):
         scales: Quantization | None = None,
         **settings: Any,
     ) -> None:
-        """Add the LiteRT layer that computes this layer's outputs.
+        """Add the LiteRT layer that computes this layer's outputs; see `Writer.layer`.
 
-        Args:
-            operator: schema name.
-            inputs: tensor indices.
-            scales: output quantisation that its int8 version requires; if it is not that of the
-                ONNX file, a QUANTIZE layer is added.
-            settings: fields of its options.
+        If its int8 version requires an output quantisation `scales` that is not that of the ONNX
+        file, a QUANTIZE layer is added.
         """
         finals = [self._final(output) for output in range(len(self.node.outputs))]
         firsts = list(finals)
@@ -201,7 +177,7 @@ class LiteRtLayer(Layer):
 
     def _final(self, output: int) -> int:
         name = self.node.outputs[output]
-        quantizer = self.converter.quantizer(name) if self.quantised else None
+        quantizer = self.graph.quantizer(name) if self.quantised else None
         stored = quantizer.outputs[0] if quantizer else name
         shape = nhwc_shape(self.shape(output))
         self.converter.tensors[stored] = self.writer.tensor(stored, shape, self.scales_out(output))

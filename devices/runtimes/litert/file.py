@@ -25,32 +25,21 @@ _OPTIONS = {"MEAN": "Reducer"}
 
 @dataclass(frozen=True)
 class Quantization:
-    """Quantisation parameters: value = `scale * (integer - zero_point)`.
+    """Quantisation parameters: value = `scale * (integer - zero_point)`."""
 
-    Attributes:
-        scales: one, or one per index of `axis`.
-        zero_points: one per scale.
-        axis: axis of the tensor in the file.
-    """
-
-    scales: tuple[float, ...]
+    scales: tuple[float, ...]  # one, or one per index of `axis`
     zero_points: tuple[int, ...]
-    axis: int = 0
+    axis: int = 0  # of the tensor in the file
 
 
 class Writer:
-    """Collects tensors and layers of a model.
-
-    Attributes:
-        counts: number of layers by operator.
-        quantizations: parameters of quantised tensors, by index.
-    """
+    """Collects tensors and layers of a model."""
 
     def __init__(self) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self.counts = Counter[str]()
-        self.quantizations: dict[int, Quantization] = {}
+        self.quantizations: dict[int, Quantization] = {}  # by index of the tensor
         self._schema: Any = schema
         self._graph = schema.SubGraphT()
         self._graph.tensors, self._graph.operators = [], []
@@ -86,14 +75,7 @@ class Writer:
     def layer(
         self, operator: str, inputs: Sequence[int], outputs: Sequence[int], **settings: Any
     ) -> None:
-        """Add a layer.
-
-        Args:
-            operator: schema name, such as CONV_2D.
-            inputs: indices of tensors.
-            outputs: indices of tensors.
-            settings: fields of its options, by their schema names.
-        """
+        """Add a layer between tensors, with its operator and settings by their schema names."""
         self.counts[operator] += 1
         layer = self._schema.OperatorT()
         layer.opcodeIndex = self._code(operator)

@@ -30,11 +30,11 @@ class OnnxRuntime(Backend):
         return Built((entry,), entry, details)
 
 
-def open_reference(file: Path, threads: int = 1) -> Session:
+def open_reference(file: Path) -> Session:
     """Open an ONNX file without Q/DQ fusion: the CPU-independent reference for int8 outputs.
 
     Raises:
         DeviceError: ONNX Runtime rejects the file.
     """
     with device_errors():
-        return OnnxRuntimeSession(file, threads, fused=False)
+        return OnnxRuntimeSession(file, 1, fused=False)

@@ -12,12 +12,13 @@ from devices.device import Budget, Device, DeviceError
 from devices.latency.budgets import limits
 from devices.latency.cost import predict_ms
 from devices.latency.device_profile import DeviceProfile, draw_held_out
-from devices.latency.feasibility import check_feasible, measure_ends
+from devices.latency.feasibility import check_feasible, least_latency, measure_ends
 from devices.latency.networks import draw_networks, split_networks
 from devices.latency.plan import Plan
 from devices.latency.regression import Coefficient, Regression
 from devices.latency.settings import ProfileParams
-from devices.latency.table import Choice, Correction, LatencyTable
+from devices.latency.table import Choice, Correction, HeldOut, LatencyTable
+from devices.measure.target import LocalTarget, Target
 from devices.runtimes.registry import backend
 from models.space.costs import block_flops
 from models.space.limits import InfeasibleBudgetError
@@ -127,15 +128,22 @@ def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
 
 
 def test_of_a_device_that_runs_int8_only_blocks_are_measured_that_it_may_get(
-    run, tmp_path: Path
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plans = []
+
+    def measure(space: SearchSpace, target: Target, params: ProfileParams) -> DeviceProfile:
+        plans.append(Plan.of(space, target.device, params))
+        return DeviceProfile(LatencyTable.unmeasured(target.name, "onnxruntime"))
+
+    monkeypatch.setattr("devices.latency.profile_device.measure_device", measure)
     text = SPACE.replace("[2, 3]}}", "[2, 3], squeeze_excite: [0, 1]}}")
     smaller = text.replace("[4, 8]", "[4]").replace("layers: 2", "layers: 3")
     (tmp_path / "space.yaml").write_text(smaller)
     whole = SearchSpace.load(tmp_path / "space.yaml", (1, 8, 8), 3)
-    table = DeviceProfile.read(run("dsp")).table
-    assert table.precisions == ("float32", "int8")
-    assert set(table.block_ms) == {b.key for b in whole.blocks() if "squeeze" not in b.key}
+    run("dsp")
+    assert plans[0].precisions == ("float32", "int8")
+    assert set(plans[0].blocks) == {b.key for b in whole.blocks() if "squeeze" not in b.key}
     assert any("squeeze" in block.key for block in whole.blocks())
 
 
@@ -164,7 +172,16 @@ def test_what_is_wrong_with_a_device_stops_the_stage_before_it_measures(run) -> 
         run("wrong")
 
 
-def test_a_latency_model_past_the_devices_limit_writes_nothing(run, tmp_path: Path) -> None:
+def test_a_latency_model_past_the_devices_limit_writes_nothing(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = HeldOut(0.1, 0.0, 1.0, ((1.1, 1.0),))
+    table = LatencyTable(
+        "strict", "onnxruntime", {"block": 1.0}, {"block": 1}, {}, {"float32": error}
+    )
+    monkeypatch.setattr(
+        "devices.latency.profile_device.measure_device", lambda *_: DeviceProfile(table)
+    )
     with pytest.raises(UserError, match=r"devices\.strict\.max_error"):
         run("strict")
     assert not (tmp_path / "strict" / "latency.json").exists()
@@ -268,18 +285,9 @@ def test_only_precisions_that_matter_are_measured(space: SearchSpace) -> None:
 
 def test_the_smallest_network_is_measured_against_the_largest(space: SearchSpace) -> None:
     device = Device(backend="onnxruntime", budget=Budget(latency_share=0.5), min_accuracy=0)
-    ends = measure_ends(space, "x", device)
-    ms, (low_ms, high_ms) = ends.least("latency_ms")
-    share, (low, high) = ends.least("latency_share")
+    ends = measure_ends(space, LocalTarget("x", device))
+    ms, (low_ms, high_ms) = least_latency(ends, "latency_ms")
+    share, (low, high) = least_latency(ends, "latency_share")
     assert 0 < low_ms <= ms <= high_ms < 1000
     assert low <= share <= high
-    assert ms == pytest.approx(share * ends.largest_ms)
-    gpu = Device(
-        backend="tensorrt",
-        budget=Budget(flops=1),
-        min_accuracy=0,
-        compute_capabilities=("SM75",),
-    )
-    if backend("tensorrt").why_not_measured(gpu):
-        with pytest.raises(DeviceError, match="GPU"):
-            measure_ends(space, "x", gpu)
+    assert ms == pytest.approx(share * ends.reference_ms)

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support import Repository, environment, kill_tree
+from tests.support import ROOT, Repository, environment, kill_tree
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 STOPPED = "stopped. Finished stages are kept; the next run continues from there."
 RUN = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})

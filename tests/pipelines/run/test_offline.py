@@ -41,14 +41,15 @@ def test_an_imported_table_is_used_and_survives_the_next_run(
     params = digits.root / "params.yaml"
     params.write_text("# a comment\n" + params.read_text())
     before, away = params.read_bytes(), digits.root / "away"
-    shown = Console(file=io.StringIO())
+    shown, plan = Console(file=io.StringIO()), make_plan(digits.root)
     inside = digits.root / "artifacts" / "raw" / "away"
     with pytest.raises(UserError, match="lies in artifacts/raw"):
-        export_models_for(shown, digits.root, make_plan(digits.root), "phone", inside)
-    export_models_for(shown, digits.root, make_plan(digits.root), "phone", away)
+        export_models_for(shown, digits.root, plan, "phone", inside)
+    export_models_for(shown, digits.root, plan, "phone", away)
 
+    plan = make_plan(digits.root)
     with pytest.raises(UserError, match="without milliseconds"):
-        import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
+        import_device_table(shown, digits.root, plan, "phone", away / "table.csv")
     assert params.read_bytes() == before
     assert not (digits.root / "tables").exists()
 
@@ -57,7 +58,7 @@ def test_an_imported_table_is_used_and_survives_the_next_run(
     table.parent.mkdir()
     table.write_text("mine")
     with pytest.raises(UserError, match="is not the table in params"):
-        import_device_table(shown, digits.root, make_plan(digits.root), "phone", away / "table.csv")
+        import_device_table(shown, digits.root, plan, "phone", away / "table.csv")
     assert table.read_text() == "mine"
     table.unlink()
     code, output = netwright(digits.root, "profile", "phone", "--import", "away/table.csv")

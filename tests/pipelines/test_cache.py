@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.graph import cache_folder, read_graph
+from pipelines.cache import cache_folder
+from pipelines.graph import read_graph
 from pipelines.run.process import StageProcesses
 from tests.support import Repository
 

@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,8 +15,8 @@ from bundles.summary import BundleSummary
 from pipelines.report.summary import find_imprecise, held_back, print_summary, undecided
 from pipelines.tables import print_table
 from tests.summaries import bundle_summary
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 NUMBERS = ("0.9148", "0.9146", "0.064", "0.068", "0.066 to 0.070", "0.090 (0.4)", "0.80")
 
 

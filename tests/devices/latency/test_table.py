@@ -26,7 +26,7 @@ def networks(
     for _ in range(count):
         keys = tuple(rng.choice(KEYS, size=int(rng.integers(5, 13))))
         ms = truth.predict(keys) * float(np.exp(noise * rng.normal()))
-        found.append(MeasuredNetwork(keys, {"float32": ms, "int8": ms / 2}))
+        found.append(MeasuredNetwork(keys, {"float32": ms, "int8": ms / 2}, {}))
     return found
 
 

@@ -11,7 +11,7 @@ from core.errors import UserError
 from pipelines.graph import read_graph
 from pipelines.run.process import StageFailedError, StageProcesses
 from pipelines.workspace import Workspace
-from tests.support import Repository, kill_tree
+from tests.support import ROOT, Repository, kill_tree
 
 RUN = """
 import sys
@@ -26,7 +26,6 @@ except RunFailedError as error:
     print("error:", error)
     sys.exit(1)
 """
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def start_run(toy: Repository) -> subprocess.Popen[str]:
@@ -122,3 +121,13 @@ def test_stages_left_by_a_killed_run_keep_the_repository(toy: Repository):
         orphan.wait()
     with workspace.lock():
         pass
+
+
+def test_only_the_last_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.workspace.KEPT_RUNS", 2)
+    workspace = Workspace(tmp_path)
+    workspace.folder.mkdir()
+    for began in (1.0, 2.0, 3.0):
+        workspace.write_record({"began": began, "ended": began, "flow_run": None, "stages": {}})
+        workspace.close_record(keep=True)
+    assert [run["began"] for run in workspace.past_records().values()] == [2.0, 3.0]

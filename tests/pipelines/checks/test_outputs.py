@@ -8,13 +8,13 @@ from PIL import Image
 
 from pipelines.checks.outputs import foreign_problems, leftover_notes, mark_ended, mark_started
 from pipelines.graph import read_graph
+from pipelines.plan import make_plan
 from pipelines.run.process import StageProcesses
-from pipelines.staleness import read_state
 from tests.support import Netwright, Repository, copy_repository, on_digits
 
 
 def found(repository: Repository) -> list[str]:
-    return foreign_problems(repository.root, *read_state(repository.root))
+    return foreign_problems(repository.root, make_plan(repository.root))
 
 
 def put(folder: Path, name: str = "mine.png") -> Path:
