@@ -24,7 +24,7 @@ from benchmarks.baselines.world import RUNTIME, Entrant, World, of_space
 from benchmarks.harness.compare import arms_table, differences_table
 from benchmarks.harness.flags import add_release, flags_of
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.harness.networks import TORCHVISION, torchvision_network
+from benchmarks.harness.presets import TORCHVISION, torchvision_network
 from benchmarks.harness.release import Release
 from benchmarks.harness.runs import Runs
 from core.process import prepare_machine
@@ -55,12 +55,7 @@ def scaled(world: World, name: str, stride: int, width: float) -> Entrant:
 
 
 def widest(ratio_of: Callable[[float], float], widths: Sequence[float]) -> tuple[float, float]:
-    """The largest width that is fast enough, by bisection, and its ratio.
-
-    Args:
-        ratio_of: latency over the searched network's; it rises with the width.
-        widths: rising; the first is taken where none is fast enough.
-    """
+    """The widest of rising widths that is fast enough (else the first), by bisection; its ratio."""
     low, high = 0, len(widths)  # widths[low] is fast enough or the first; widths[high] is not
     while high - low > 1:
         middle = (low + high) // 2

@@ -42,13 +42,9 @@ def peers(
     measured: Callable[[Architecture], float],
     count: int,
 ) -> list[Architecture]:
-    """The first random architectures that are as fast as the searched one.
+    """The first `count` random architectures as fast as the searched one, all different.
 
-    Args:
-        draw: a random architecture.
-        predicted: latency over the searched network's, as the profile predicts it.
-        measured: the same, measured; called only where the prediction is near.
-        count: how many, all different.
+    Both latencies are over the searched network's; only what is predicted to be near is measured.
 
     Raises:
         MeasurementError: thousands were drawn, and too few were as fast.

@@ -24,13 +24,7 @@ RUNTIME = "onnxruntime"
 
 @dataclass(frozen=True)
 class Entrant:
-    """A network that competes.
-
-    Attributes:
-        title: for the tables.
-        identity: what the title leaves open: a width, or an architecture's id.
-        build: the network with the initial weights of a seed.
-    """
+    """A network that competes; `identity` is what its title leaves open: width or architecture."""
 
     title: str
     identity: str
@@ -50,14 +44,7 @@ def of_space(title: str, architecture: Architecture) -> Entrant:
 
 @dataclass(frozen=True)
 class World:
-    """What all networks share.
-
-    Attributes:
-        release: the data, and the searched network, whose latency is the unit.
-        params: the recipe.
-        protocol: how latencies are measured.
-        runs: finished trainings and measurements.
-    """
+    """What all networks share; the release's searched network is the unit of latency."""
 
     release: Release
     params: TrainParams

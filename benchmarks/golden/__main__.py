@@ -11,17 +11,19 @@ docs/results/golden.md. Axes: N images, C, H, W, K classes.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
-from benchmarks.golden.noise import perturbed, refused
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.quantize.networks import Network, searched
-from bundles.golden import Golden, tolerance_of
+from benchmarks.quantize.variants import Network, searched
+from bundles.archive import BundleError
+from bundles.golden import Golden, difference_of, tolerance_of
 from core.process import prepare_machine
 from data.dataset import Split
 from devices.device import Budget, Device
@@ -105,6 +107,36 @@ def detect(network: Network, images: Images, golden_images: int, folder: Path) -
             shares = [f"{np.mean(before):.2f}", f"{np.mean(now):.2f}"]
             rows.append([network.name, precision, f"{noise:.0%}", str(len(now)), *shares])
     return rows
+
+
+def perturbed(model: bytes, share: float) -> Iterator[bytes]:
+    """The ONNX network with noise in the weights of one layer, for each of its layers.
+
+    The noise is Gaussian; its standard deviation is a share of the layer's largest weight.
+    """
+    content, rng = onnx.load_from_string(model), np.random.default_rng(0)
+    constants = {c.name: c for c in content.graph.initializer}
+    sources = {n.output[0]: n.input[0] for n in content.graph.node if n.op_type.startswith("Deq")}
+    for node in content.graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        name = sources.get(node.input[1], node.input[1])
+        before = numpy_helper.to_array(constants[name])
+        noisy = before + share * np.abs(before).max() * rng.standard_normal(before.shape)
+        if before.dtype == np.int8:
+            noisy = np.clip(np.rint(noisy), -127, 127)
+        constants[name].CopyFrom(numpy_helper.from_array(noisy.astype(before.dtype), name))
+        yield content.SerializeToString()
+        constants[name].CopyFrom(numpy_helper.from_array(before, name))
+
+
+def refused(outputs_NK: Any, golden: Golden) -> bool:
+    """Whether outputs are too far from the golden ones."""
+    try:
+        difference_of(Path("network"), outputs_NK, golden, "ONNX Runtime")
+    except BundleError:
+        return True
+    return False
 
 
 def run_built(name: str, file: Path, images: Sequence[Any], folder: Path) -> Any:

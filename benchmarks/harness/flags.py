@@ -12,13 +12,7 @@ PARAMS = ROOT / "params.yaml"
 
 
 def flags_of(name: str, doc: str | None, page: str | None = None) -> argparse.ArgumentParser:
-    """A parser for `python -m benchmarks.NAME`.
-
-    Args:
-        name: of the benchmark.
-        doc: its docstring, for `--help`.
-        page: in docs/results, for `--out`; None without that flag.
-    """
+    """A parser for `python -m benchmarks.NAME`, with `--out` if it has a page in docs/results."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,

@@ -23,13 +23,7 @@ def verdict(what: str, value: float, goal: float) -> str:
 
 
 def write_sections(path: Path | None, title: str, sections: dict[str, str]) -> None:
-    """Print sections and write them into a Markdown file; the rest of it stays as it is.
-
-    Args:
-        path: the file; it need not exist. None prints only.
-        title: its heading, where it is new.
-        sections: text by heading.
-    """
+    """Print sections (text by heading); replace them in a Markdown file, whose rest stays."""
     for heading, text in sections.items():
         print(f"\n## {heading}\n\n{text}", flush=True)
     if path is None:

@@ -61,16 +61,7 @@ def search_settings(file: Path, algorithm: str, seed: int, **changes: object) ->
 
 @dataclass(frozen=True)
 class Release:
-    """Artifacts of a finished release.
-
-    Attributes:
-        images: the prepared data set.
-        space: the architectures.
-        supernet: trained; benchmarks must not change it.
-        artifacts: the folder of all artifacts.
-        params: the params file.
-        device: the device whose budget and profile are used.
-    """
+    """Artifacts of a finished release; benchmarks must not change the supernet."""
 
     images: Images
     space: SearchSpace
@@ -149,12 +140,6 @@ class Release:
         self, network: nn.Module, params: TrainParams, teacher: Path | None, work: Path
     ) -> dict[str, float]:
         """Train a network in place from the weights it has, as the stage `train`; resumable.
-
-        Args:
-            network: the network.
-            params: the recipe, with the seed.
-            teacher: folder of its soft labels; None for none.
-            work: folder of the checkpoint.
 
         Returns:
             Test accuracy, accuracy on validation and test images together (`unseen`), seconds.

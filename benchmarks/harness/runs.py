@@ -14,12 +14,7 @@ Row = dict[str, Any]
 
 
 class Runs:
-    """Results by name, one JSON file each.
-
-    Args:
-        work: the folder of all runs.
-        inputs: settings and files that the results depend on: runs with others are not reused.
-    """
+    """Results by name, one JSON file each; runs with other `inputs` are not reused."""
 
     def __init__(self, work: Path, *inputs: object) -> None:
         self.folder = work / fingerprint(*inputs)[:12]

@@ -41,10 +41,7 @@ def seconds(call: Call, calls: int) -> float:
 def interleaved(things: Mapping[str, Call], blocks: int, calls: int) -> dict[str, Timing]:
     """Time several things in turn, because a shared machine drifts for seconds at a time.
 
-    Args:
-        things: what to call, by name; each is called twice before anything is timed.
-        blocks: rounds; their order alternates, so that a drift favours none of them.
-        calls: of each thing in each round.
+    Each is called twice before anything is timed; the order alternates between the blocks.
     """
     for call in things.values():
         seconds(call, 2)

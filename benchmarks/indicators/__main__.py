@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,6 @@ from benchmarks.harness.markdown import number, table, write_sections
 from benchmarks.harness.presets import Preset, random_images
 from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
-from data.dataset import DatasetInfo, read_split
 from data.stream import Batch, TrainStream, eval_batches
 from models.nets.evaluate import accuracy, recalibrate
 from models.nets.indicators import bn_indicator, bn_table
@@ -39,14 +37,7 @@ RECALIBRATION_BATCHES = 4
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to measure.
-
-    Attributes:
-        count: architectures scored.
-        images: of the validation split, where there are no real ones.
-        blocks: rounds of interleaved blocks.
-        batch: images per batch, in recalibration and evaluation.
-    """
+    """Architectures scored, validation images, rounds, images a batch."""
 
     count: int = 1_000_000
     images: int = VALIDATION_IMAGES
@@ -67,7 +58,6 @@ class World:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = flags_of("indicators", __doc__, "indicators.md")
-    parser.add_argument("--data", type=Path, help="prepared images of 32 to 256 pixels")
     parser.add_argument("--count", type=int, default=Effort.count, help="architectures")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="check that it runs; writes nothing")
@@ -76,21 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     effort = Effort(2000, 64, 1, 16) if flags.quick else Effort(flags.count)
     version = torch.__version__.split("+")[0]
     how = f"`python -m benchmarks.indicators`, {flags.threads} threads, torch {version}."
-    text = f"{how}\n\n{measure(world_of(effort, flags.data), effort)}"
+    text = f"{how}\n\n{measure(world_of(effort), effort)}"
     out = None if flags.quick else flags.out
     write_sections(out, "How fast networks are ranked", {"By tables": text})
 
 
-def world_of(effort: Effort, data: Path | None) -> World:
-    """The supernet with gammas that differ, and the images: real ones, or as many random ones."""
-    if data is None:
-        space = PRESET.load()
-        stream = random_images(PRESET.image_shape, effort.images, batches=1)
-        split, info, images = stream.split, stream.info, "random images"
-    else:
-        info = DatasetInfo.read(data)
-        space = SearchSpace.load(PRESET.file, info.image_shape, len(info.classes))
-        split, images = read_split(data, "val"), f"images of `{info.name}`"
+def world_of(effort: Effort) -> World:
+    """The supernet with gammas that differ, and random images."""
+    space = PRESET.load()
+    stream = random_images(PRESET.image_shape, effort.images, batches=1)
+    split, info = stream.split, stream.info
     learn = TrainStream(split, info, effort.batch, 0, augment=False)
     supernet = Supernet(space, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
@@ -100,7 +85,7 @@ def world_of(effort: Effort, data: Path | None) -> World:
     calibration = [learn.at(step).images_NCHW for step in range(RECALIBRATION_BATCHES)]
     held_out = list(eval_batches(split, info, effort.batch))
     shape = "x".join(map(str, info.image_shape))
-    return World(space, supernet, calibration, held_out, f"{len(split)} {images} ({shape})")
+    return World(space, supernet, calibration, held_out, f"{len(split)} random images ({shape})")
 
 
 def draw(space: SearchSpace, count: int) -> npt.NDArray[np.uint8]:

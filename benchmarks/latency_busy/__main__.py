@@ -42,12 +42,7 @@ REFERENCES = 4
 
 @dataclass(frozen=True)
 class Pass:
-    """All pairs, measured once.
-
-    Attributes:
-        found: measurements, in the order of the pairs.
-        seconds: of wall time, with what it takes to start the processes.
-    """
+    """All pairs measured once, and the seconds that took, with the start of the processes."""
 
     found: tuple[Measurement, ...]
     seconds: float
@@ -69,12 +64,7 @@ class Pass:
 
 
 def write_pairs(pairs: int, folder: Path) -> dict[Path, list[Path]]:
-    """Draw networks from the smallest to the largest; the models of each reference.
-
-    Args:
-        pairs: how many there are.
-        folder: where the files go.
-    """
+    """Draw networks from the smallest to the largest; the models of each reference."""
     rng = np.random.default_rng(0)
     networks = draw_networks(COMPACT.load(), pairs + REFERENCES, rng)
     files = [folder / f"network{number}.onnx" for number in range(len(networks))]
@@ -108,16 +98,10 @@ def measure_all(
     reported: bool,
     title: str,
 ) -> Pass:
-    """Measure every model against its reference.
+    """Measure every model against its reference, in several processes each if `reported`.
 
-    Args:
-        target: where.
-        pairs: the models of each reference.
-        protocol: how carefully.
-        quick_ms: each reference's shortest time in an earlier pass, as a stage knows it from the
-            device's profile; updated.
-        reported: whether each is measured in several processes.
-        title: to print.
+    `quick_ms` has each reference's shortest time in an earlier pass, as a stage knows it from the
+    device's profile; it is updated.
     """
     began, found = time.perf_counter(), list[Measurement]()
     for reference, models in pairs.items():

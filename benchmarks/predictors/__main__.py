@@ -5,8 +5,7 @@
 Any table will do: features in columns, a target in another. It prints the error of this project's
 predictor on rows that it has not seen, beside ordinary least squares and gradient-boosted trees on
 the very same folds; then its coefficients with 95% intervals, and what each feature adds.
-Everything that the predictor chooses (products of features, penalty, logarithm) it chooses inside
-the rows of a fold that it may see.
+It chooses its penalty inside the rows of a fold that it may see.
 
 With `--space` the table needs a column `choices` (as `history.csv` of the stage `search` has), and
 the features are the readable ones of those networks.
@@ -18,16 +17,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
 
 from benchmarks.harness.flags import flags_of, words
 from benchmarks.harness.markdown import number, table
-from benchmarks.predictors.products import selection
-from benchmarks.predictors.space import with_features
-from benchmarks.predictors.table import examples_of, read_table
+from benchmarks.predictors.table import examples_of, read_table, with_features
 from core.errors import UserError
-from core.files import write_bytes, write_json
 from models.predict.cross_validation import (
     Contribution,
     Error,
@@ -38,14 +37,11 @@ from models.predict.cross_validation import (
     folds,
     judge,
 )
-from models.predict.fit import Examples
-from models.predict.picture import predictor_png
-from models.predict.predictor import SCHEMA, Predictor, Values
+from models.predict.fit import Examples, Ridge
+from models.predict.predictor import Predictor, Values
 from models.space.spec import SpaceError
 
 OURS, LEAST_SQUARES, TREES = "ridge (netwright)", "ordinary least squares", "gradient-boosted trees"
-MANY = 2000
-"""Rows from which on the trees are grown on histograms, as their authors advise."""
 SHOWN = 25
 
 
@@ -57,18 +53,6 @@ def main() -> None:
     parser.add_argument("--space", type=Path, help="of the networks in the column `choices`")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the folds and the trees")
-    parser.add_argument(
-        "--products",
-        choices=("auto", "none", "same", "all"),
-        nargs="?",
-        const="all",
-        default="auto",
-        help="of two features as terms: none, those of one part (by the first number in their "
-        "names), all, or whichever does best inside each fold (auto)",
-    )
-    parser.add_argument("--relative", action="store_true", help="fit relative errors")
-    parser.add_argument("--json", type=Path, help="write the predictor")
-    parser.add_argument("--picture", type=Path, help="write a PNG of what each feature adds")
     flags = parser.parse_args()
     try:
         run(flags)
@@ -78,7 +62,7 @@ def main() -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Read, judge, fit on everything, show, write."""
+    """Read, judge, fit on everything, show."""
     cells = read_table(flags.csv)
     features = flags.features and [name.strip() for name in flags.features]
     if flags.space is not None:
@@ -87,11 +71,14 @@ def run(flags: argparse.Namespace) -> None:
     examples, notes = examples_of(cells, flags.target, features)
     print(f"{flags.csv}: {len(examples.target_N)} rows, {len(examples.names)} features of")
     print(f"'{flags.target}': {', '.join(examples.names)}")
-    for note in notes + remarks(examples):
+    for note in notes:
         print(f"note: {note}")
     parts = folds(examples, flags.folds, np.random.default_rng(flags.seed))
-    ours = explain(examples, selection(flags.products, flags.relative), parts)
-    others: Mapping[str, Learner] = {LEAST_SQUARES: least_squares, TREES: trees(flags.seed)}
+    ours = explain(examples, Ridge.select, parts)
+    boosted = GradientBoostingRegressor(
+        n_estimators=300, learning_rate=0.05, max_depth=3, random_state=flags.seed
+    )
+    others = {LEAST_SQUARES: learner(LinearRegression()), TREES: learner(boosted)}
     errors = {OURS: ours.error} | {
         name: judge(examples.target_N, cross_validate(examples, parts, learn))
         for name, learn in others.items()
@@ -99,80 +86,21 @@ def run(flags: argparse.Namespace) -> None:
     print(f"\n{flags.folds} folds (seed {flags.seed}), each row predicted without its fold:\n")
     print(error_table(errors))
     predictor, worth = ours.predictor, ours.added
-    print(f"\nFitted on all rows: {in_words(predictor)}.\n\n{terms_table(predictor, examples)}")
+    print(f"\nFitted on all rows, penalty {predictor.notes['penalty']:.2g}:\n")
+    print(terms_table(predictor, examples))
     rest = len(predictor.features) - len(worth)
     some = f" (the {len(worth)} that move it most; {rest} were not tried)" if rest else ""
     print(f"\nWhat each feature adds, on rows not seen{some}:\n\n{added_table(worth)}")
-    if flags.json:
-        content = predictor.to_json()
-        content["notes"] |= {
-            "folds": flags.folds,
-            "seed": flags.seed,
-            "errors": {name: error.to_json() for name, error in errors.items()},
-            "added": ours.added_json(),
-        }
-        write_json(flags.json, SCHEMA, content)
-    if flags.picture:
-        write_bytes(flags.picture, predictor_png(ours))
 
 
-def remarks(examples: Examples) -> list[str]:
-    """What a reader of the numbers should know of the rows."""
-    rows, features = examples.values_NF.shape
-    zeros = int((examples.target_N == 0).sum())
-    same = rows - len(np.unique(examples.values_NF, axis=0))
-    found = []
-    if zeros:
-        found.append(f"{zeros} targets are 0: relative errors are those of the others.")
-    if same:
-        found.append(f"{same} rows repeat another's features; such rows share a fold.")
-    if features >= rows:
-        found.append(
-            f"{features} features for {rows} rows: only the penalty decides, and least squares "
-            "has no single answer (the smallest one is taken)."
-        )
-    elif rows < 30:
-        found.append(f"{rows} rows are few: another seed may give other numbers.")
-    return found
-
-
-def least_squares(examples: Examples) -> Callable[[Values], Values]:
-    """scikit-learn's, on the features as they are."""
-    from sklearn.linear_model import LinearRegression
-
-    found = LinearRegression().fit(examples.values_NF, examples.target_N)
-    return lambda values_NF: np.asarray(found.predict(values_NF))
-
-
-def trees(seed: int) -> Learner:
-    """scikit-learn's gradient-boosted trees."""
+def learner(model: Any) -> Learner:
+    """A regression of scikit-learn on the features as they are."""
 
     def learn(examples: Examples) -> Callable[[Values], Values]:
-        from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
-
-        if len(examples.target_N) < MANY:
-            model = GradientBoostingRegressor(
-                n_estimators=300, learning_rate=0.05, max_depth=3, random_state=seed
-            )
-        else:
-            model = HistGradientBoostingRegressor(random_state=seed)
         found = model.fit(examples.values_NF, examples.target_N)
         return lambda values_NF: np.asarray(found.predict(values_NF))
 
     return learn
-
-
-def in_words(predictor: Predictor) -> str:
-    """What was chosen."""
-    form = predictor.notes["form"]
-    products = {
-        "none": "the features alone",
-        "same": "the features and products within each part",
-        "all": "the features and all their products",
-    }[form["products"]]
-    fitted = "the target's logarithm" if form["log"] else "the target"
-    weights = ", relative errors" if form["relative"] else ""
-    return f"{fitted} from {products}{weights}, penalty {predictor.notes['penalty']:.2g}"
 
 
 def error_table(errors: Mapping[str, Error]) -> str:
@@ -195,9 +123,8 @@ def terms_table(predictor: Predictor, examples: Examples) -> str:
         for t in ordered[:SHOWN]
     ]
     rest = len(ordered) - len(rows)
-    more = f"\n\nand {rest} terms that move it less (all are in the JSON)." if rest else ""
-    unit = "of the logarithm " if predictor.log else ""
-    head = ("term", f"coefficient {unit}per unit", "95% interval", "per standard deviation")
+    more = f"\n\nand {rest} terms that move it less." if rest else ""
+    head = ("term", "coefficient per unit", "95% interval", "per standard deviation")
     return table(head, rows) + more
 
 

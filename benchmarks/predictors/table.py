@@ -18,6 +18,43 @@ import numpy as np
 from core.errors import UserError
 from models.predict.fit import Examples
 from models.predict.predictor import Values
+from models.space.file import read_spec
+from models.space.space import SearchSpace
+from models.space.stage_features import stage_features, stage_sizes
+
+COLUMN = "choices"
+
+
+def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
+    """The table with a column for every feature of its networks, and those columns' names.
+
+    Raises:
+        UserError: there is no column `choices`, or a row of it is no network of the space.
+        SpaceError: the space cannot be read.
+    """
+    spec = read_spec(file)
+    images = spec.shown_images
+    shape = (images.channels, images.size, images.size)
+    space = SearchSpace(spec, shape, images.classes)
+    if COLUMN not in cells.columns:
+        raise UserError(f"{cells.path} has no column '{COLUMN}': leave --space out.")
+    sizes = stage_sizes(space.groups)
+    rows = []
+    for number, text in enumerate(cells.columns[COLUMN], 1):
+        words = text.split()
+        fits = len(words) == len(space.groups) and all(
+            word.isdecimal() and int(word) < len(group.candidates)
+            for word, group in zip(words, space.groups, strict=True)
+        )
+        if not fits:
+            raise UserError(
+                f"row {number} below the header: choices '{text}' are no network of space "
+                f"'{space.name}'."
+            )
+        rows.append(stage_features(space.architecture([*map(int, words)]), sizes))
+    found = {name: [repr(row[name]) for row in rows] for name in rows[0]}
+    return Table(cells.path, {**cells.columns, **found}), [*found]
+
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity"}
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -77,11 +114,8 @@ def examples_of(
 ) -> tuple[Examples, list[str]]:
     """What of a table can be learnt from, and what was left out and why, in words.
 
-    Args:
-        table: the CSV.
-        target: the column to predict.
-        features: the columns to predict it from; None takes every column of numbers that carries
-            information: not one that only numbers the rows or repeats the target.
+    Without `features` every column of numbers is one that neither numbers the rows nor repeats the
+    target or another.
 
     Raises:
         UserError: a column does not exist or is not numbers, or too little is left.

@@ -1,4 +1,4 @@
-"""What int8 costs and gains, network by network: `python -m benchmarks.quantize [--json OUT]`.
+"""What int8 costs and gains, network by network: `python -m benchmarks.quantize`.
 
 Searched networks of a finished release, and torchvision's MobileNetV2 and MobileNetV3-small, which
 are trained here first, briefly: float32 against int8 on every runtime that runs on this machine.
@@ -9,7 +9,6 @@ only a first run trains. Latency is the ratio of two files in interleaved blocks
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,10 +17,18 @@ import torch
 
 from benchmarks.harness.flags import ARTIFACTS, PARAMS, flags_of, require_known
 from benchmarks.harness.markdown import number, table, write_sections
-from benchmarks.harness.networks import TORCHVISION
+from benchmarks.harness.presets import TORCHVISION
 from benchmarks.harness.release import settings
-from benchmarks.quantize.networks import Network, Training, searched, train_torchvision
-from benchmarks.quantize.variants import RUNTIMES, Effort, Row, rows_of
+from benchmarks.quantize.variants import (
+    RUNTIMES,
+    Effort,
+    Network,
+    Row,
+    Training,
+    rows_of,
+    searched,
+    train_torchvision,
+)
 from core.process import prepare_machine
 from devices.quantize.settings import QuantizeParams
 from devices.runtimes.registry import backend
@@ -42,8 +49,6 @@ def main() -> None:
             for row in rows_of(network, images, effort, Path(folder)):
                 print(" | ".join(cells(row)), flush=True)
                 rows.append(row)
-    if args.json is not None:
-        args.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
     words = " --no-latency" * args.no_latency
     words += f" --images {args.images}" * (args.images < ALL_IMAGES)
     words += f" --only {' '.join(args.only or ())}" * (args.only is not None)
@@ -70,7 +75,6 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=Training.epochs, help="of torchvision's")
     parser.add_argument("--images", type=int, default=ALL_IMAGES, help="test images at most")
     parser.add_argument("--no-latency", action="store_true", help="for a machine that is busy")
-    parser.add_argument("--json", type=Path, help="write the rows here, too")
     args = parser.parse_args()
     args.folders = {path.name: path for path in sorted(args.networks.glob("*")) if path.is_dir()}
     require_known(parser, args.only or (), [*args.folders, *TORCHVISION])

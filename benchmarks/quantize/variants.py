@@ -1,4 +1,4 @@
-"""The int8 files of one network for one family of runtimes, and what each runtime makes of them.
+"""Networks, their int8 files for one family of runtimes, and what each runtime makes of them.
 
 Axes: N images, K classes.
 """
@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
-from benchmarks.quantize.networks import Network
-from core.files import write_bytes
+from benchmarks.harness.presets import torchvision_network
+from core.files import fingerprint, write_bytes
+from core.progress import Progress
 from data.dataset import DatasetInfo, Split
+from data.stream import TrainStream
 from devices.device import Activations, Budget, Device, DeviceError
 from devices.measure.inference import Logits, accuracy, single_images
 from devices.measure.interleaved import Protocol
@@ -24,21 +28,61 @@ from devices.quantize.static import calibrate, quantize
 from devices.runtimes.base import Backend, Built
 from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
+from models.nets.subnet import Subnet
+from models.nets.weights import load_into, to_bytes
 from models.training.learning import Images, spread
+from models.training.loop import Objective, Recipe, Run, supervised_step, train
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network of torchvision is trained: with the project's own trainer."""
+
+    epochs: float = 0.5
+    batch: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 0.00005
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network in evaluation mode, named after its device, or as torchvision does."""
+
+    name: str
+    module: nn.Module
+
+
+def searched(folder: Path) -> Network:
+    """A network that the stage `train` left in a folder, named after the folder."""
+    return Network(folder.name, Subnet.read(folder))
+
+
+def train_torchvision(name: str, images: Images, training: Training, cache: Path) -> Network:
+    """A network of torchvision, trained on the images, or read from the cache of weights."""
+    classes = len(images.info.classes)
+    network = torchvision_network(name, images.info.image_shape[0], classes, training.seed)
+    key = fingerprint(name, vars(training), images.info.arrays, torch.__version__)
+    file = cache / f"{name}-{key[:12]}.safetensors"
+    if not file.is_file():
+        torch.manual_seed(training.seed)  # for dropout
+        stream = TrainStream(images.train, images.info, training.batch, training.seed, True)
+        steps = max(1, round(training.epochs * stream.steps_per_epoch))
+        recipe = Recipe(steps, training.learning_rate, weight_decay=training.weight_decay)
+        learn = supervised_step(network, Objective(classes))
+        with Progress(f"train {name}", steps, interval=10.0) as progress:
+            train(Run(network, recipe), stream.at, learn, report=progress.update)
+        write_bytes(file, to_bytes(network))
+    load_into(network, file)
+    return Network(name, network.eval())
+
 
 RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done.
-
-    Attributes:
-        runtimes: backends by name.
-        images: at most so many test images are run on each runtime.
-        protocol: how carefully latency is measured; None measures none.
-        params: of the calibration, as in the stage `quantize`.
-    """
+    """Backends, most test images, protocol of latencies (None: not measured), calibration."""
 
     runtimes: tuple[str, ...]
     images: int
@@ -51,12 +95,8 @@ class Row:
     """One file of one network on one runtime; None is what was not measured.
 
     Attributes:
-        network: its name.
-        runtime: the backend's.
         variant: `float32` or `int8 METHOD`.
-        accuracy: top-1 on test images.
-        agreement: share of them with the same class as the float32 ONNX file in ONNX Runtime.
-        size: bytes of what is delivered.
+        agreement: share of images with the same class as the float32 ONNX file in ONNX Runtime.
         speedup: time of the runtime's float32 file over this one's, in interleaved blocks.
         spread: interquartile range of that ratio over its median.
         why_not: why the runtime does not run it; empty if it does.
@@ -74,14 +114,7 @@ class Row:
 
 
 def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> Iterator[Row]:
-    """All files of a network on all runtimes, float32 first on each.
-
-    Args:
-        network: the network.
-        images: the data.
-        effort: how much is done.
-        folder: where the files go.
-    """
+    """All files of a network on all runtimes, float32 first on each."""
     source, made = folder / "float32.onnx", dict[Activations, tuple[str, Path]]()
     write_bytes(source, to_onnx(network.module, images.info.image_shape))
     test = spread(images.test, effort.images)

@@ -15,9 +15,8 @@ from typing import Any
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import write_sections
 from benchmarks.ranking.report import report
-from benchmarks.ranking.setup import HERE, SCHEMA, read_params
 from benchmarks.ranking.supernet import score_networks, time_steps
-from benchmarks.ranking.truth import ground_truth
+from benchmarks.ranking.truth import HERE, SCHEMA, ground_truth, read_params
 from core.files import read_json, write_json
 from models.training.strategies import STRATEGIES
 

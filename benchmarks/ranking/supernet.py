@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.runs import Row
-from benchmarks.ranking.setup import RankingParams, architectures, load_space
+from benchmarks.ranking.truth import RankingParams, architectures, load_space
 from core.files import rounded
 from core.process import prepare_machine
 from data.dataset import Augment
@@ -132,13 +132,7 @@ def score_networks(
 ) -> Row:
     """Train a supernet; scores of all architectures after each of SHARES of the training.
 
-    Args:
-        data: prepared images.
-        params: the benchmark's settings.
-        timing: the result of `time_steps`.
-        name: of the strategy.
-        rate: highest learning rate.
-        times: of the wall time of the others.
+    `timing` is the result of `time_steps`, `times` the factor on the others' wall time.
     """
     prepare_machine(params.supernet_threads, 0)
     images = Images.read(data)

@@ -1,24 +1,75 @@
-"""Ground truth of the ranking benchmark: architectures trained on their own."""
+"""Architectures of the ranking benchmark, and their ground truth: each trained on its own."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from pydantic import Field
 
-from benchmarks.harness.release import unseen
+from benchmarks.harness.release import settings, unseen
 from benchmarks.harness.runs import Row, Runs
-from benchmarks.ranking.setup import RankingParams, architectures, load_space
 from core.files import rounded
 from core.process import prepare_machine
+from core.settings import Params
 from data.stream import TrainStream
 from models.nets.evaluate import recalibrate
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
-from models.space.costs import depth, flops, parameters
+from models.space.costs import block_flops, depth, flops, parameters
+from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.loop import Objective, Recipe, Run, supervised_step, train
+
+HERE = Path(__file__).resolve().parent
+SCHEMA = "netwright/benchmark/ranking"
+_DRAW = 0
+"""Seed of the architectures: every run evaluates the same ones."""
+
+
+class RankingParams(Params):
+    """The benchmark's settings, from its own `params.yaml`."""
+
+    architectures: int = Field(ge=4)
+    """How many are ranked."""
+    truth_epochs: float = Field(gt=0)
+    """Passes over the training split when an architecture is trained on its own."""
+    truth_threads: int = Field(ge=1)
+    """Threads of that training."""
+    batch: int = Field(ge=2)
+    """Images per step, of all trainings."""
+    learning_rate: float = Field(gt=0)
+    """Its highest value, of all trainings."""
+    recalibration_batches: int = Field(ge=1)
+    """Batches of 256 training images before any network is scored."""
+    supernet_seconds: float = Field(gt=0)
+    """Wall time that every strategy may train for."""
+    supernet_threads: int = Field(ge=1)
+    """Threads of that training."""
+    bootstrap: int = Field(ge=1)
+    """Resamples behind the intervals of tau."""
+
+
+def read_params() -> RankingParams:
+    """The benchmark's settings."""
+    return settings(HERE / "params.yaml", "ranking", RankingParams)
+
+
+def load_space(images: Images) -> SearchSpace:
+    """The benchmark's space for a prepared data set."""
+    shape, classes = images.info.image_shape, len(images.info.classes)
+    return SearchSpace.load(HERE / "space.yaml", shape, classes)
+
+
+def architectures(space: SearchSpace, count: int) -> list[Architecture]:
+    """The smallest and the largest by FLOPs, and uniform samples; `count` different ones."""
+    rng = np.random.default_rng(_DRAW)
+    found = dict.fromkeys([space.extreme(block_flops), space.extreme(block_flops, largest=True)])
+    while len(found) < count:
+        found[space.sample(rng)] = None
+    return list(found)
 
 
 def train_from_scratch(

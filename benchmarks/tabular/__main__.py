@@ -21,11 +21,9 @@ from benchmarks.harness.flags import PARAMS, flags_of
 from benchmarks.harness.markdown import write_sections
 from benchmarks.harness.release import search_settings
 from benchmarks.tabular.compare import Compared, Setting, compare
-from benchmarks.tabular.report import introduction, picture, section, to_json
+from benchmarks.tabular.report import introduction, picture, section
 from benchmarks.tabular.table import Table
-from core.files import write_bytes, write_json
-
-SCHEMA = "netwright/tabular/1"
+from core.files import write_bytes
 
 
 def settings(flops: float) -> tuple[Setting, ...]:
@@ -47,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--flops", type=float, default=50e6, help="of the settings with a budget")
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="settings at once")
-    parser.add_argument("--json", type=Path, help="write all numbers here")
     parser.add_argument("--out", type=Path, help="write docs/results/tabular.md here, or elsewhere")
     parser.add_argument("--picture", type=Path, help="draw accuracy against samples here")
     args = parser.parse_args(arguments)
@@ -58,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     jobs = [(args.table, setting, args.params, seeds) for setting in settings(args.flops)]
     with ProcessPoolExecutor(args.processes) as pool:
         found = list(pool.map(_compare, *zip(*jobs, strict=True)))
-    if args.json:
-        write_json(args.json, SCHEMA, to_json(table, params, seeds, found))
     if args.picture:
         write_bytes(args.picture, picture(found))
     begin = introduction(table, params, seeds, args.picture and args.picture.name)

@@ -34,13 +34,7 @@ _ANSWER = 1  # as in the search loop: the generator of an answer
 
 @dataclass(frozen=True)
 class Setting:
-    """What is searched for, and how it is evaluated.
-
-    Attributes:
-        name: for the page.
-        judge: the images behind an evaluation.
-        flops: the budget; None for none.
-    """
+    """What is searched for, and how it is evaluated; `flops` is the budget."""
 
     name: str
     judge: Judge
@@ -54,12 +48,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """One search: after each step how many architectures were sampled, and its answer.
-
-    Attributes:
-        samples: running number of sampled architectures.
-        accuracies: the answer's true accuracy, percent.
-    """
+    """One search: after each step its samples so far, and its answer's true accuracy in percent."""
 
     samples: tuple[int, ...]
     accuracies: tuple[float, ...]
@@ -81,15 +70,7 @@ class Run:
 def run(
     params: SearchParams, table: Table, setting: Setting, problem: Problem, on_the_way: bool = True
 ) -> Run:
-    """Search once with the project's own code.
-
-    Args:
-        params: with the algorithm and the run's seed.
-        table: answers the queries.
-        setting: how.
-        problem: the setting's; it caches costs, so runs share it.
-        on_the_way: whether to note the answer after every step, or after the last alone.
-    """
+    """Search once with the project's own code; note the answers on the way, or the last alone."""
     searched = ALGORITHMS[params.algorithm.name](problem, params)
     evaluate = table.evaluation(searched, setting.judge, params.seed)
     samples, accuracies = [], []
@@ -117,7 +98,6 @@ class Compared:
     """Everything that was run in one setting, with the same seeds throughout.
 
     Attributes:
-        setting: which.
         best: the highest true accuracy there is, percent.
         margin: points of accuracy below which a difference is none.
         runs: of every algorithm, with default params.

@@ -1,21 +1,18 @@
-"""The tabular benchmark's results as Markdown, as JSON and as a picture."""
+"""The tabular benchmark's results as Markdown and as a picture."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.harness.compare import Difference
 from benchmarks.harness.markdown import number
 from benchmarks.harness.markdown import table as markdown
 from benchmarks.tabular.compare import FIXED, NEAR, Compared, Run, final, spent
 from benchmarks.tabular.table import CORRELATION, Table
-from core.files import rounded
 from models.search.settings import SearchParams
 
 GOAL = 0.64
@@ -81,52 +78,6 @@ rate, and half and twice that rate at the best of them. Equal means that {rule}.
 All algorithms run with the settings of `params.yaml`; none was tuned on this table.{image}"""
 
 
-def to_json(
-    table: Table, params: SearchParams, seeds: Sequence[int], found: Sequence[Compared]
-) -> dict[str, Any]:
-    """All numbers; what was not reached is null."""
-    return {
-        "table_sha256": table.sha256,
-        "space": table.space.name,
-        "seeds": list(seeds),
-        "params": params.model_dump(mode="json"),
-        "margin": rounded(table.training_noise),
-        "near": NEAR,
-        "settings": {one.setting.name: _setting(one) for one in found},
-    }
-
-
-def _setting(one: Compared) -> dict[str, Any]:
-    best, frugal = one.parsec, one.frugal
-    over = {name: _interval(one.over_random(name)) for name in one.runs if name != "random"}
-    return {
-        "judge": one.setting.judge,
-        "flops": one.setting.flops,
-        "best_accuracy": rounded(one.best),
-        "algorithms": {
-            name: _numbers(one, runs) | {"over_random": over.get(name)}
-            for name, runs in one.runs.items()
-        },
-        "parsec_sweep": [
-            _parsec(key) | _final(runs) | {"over_fp_nas": _interval(one.against(key))}
-            for key, runs in one.sweep.items()
-        ],
-        "claims": {
-            "parsec_best": _parsec(best),
-            "samples_saved": rounded(one.saved(best)),
-            "equal_accuracy": one.against(best).equal(one.margin),
-            "accuracy_no_less": one.against(best).below(one.margin),
-            "parsec_most_frugal": frugal and _parsec(frugal),
-            "samples_saved_over_most_frugal": frugal and rounded(one.saved(frugal)),
-            "lost_to_random": one.lost,
-        },
-    }
-
-
-def _parsec(key: tuple[int, float]) -> dict[str, Any]:
-    return {"fixed_samples": key[0], "learning_rate": key[1]}
-
-
 def _verdicts(one: Compared) -> str:
     fixed, rate = one.parsec
     saved, gap = one.saved(one.parsec), one.against(one.parsec)
@@ -167,29 +118,6 @@ def _reached(one: Compared, runs: Sequence[Run]) -> tuple[int, float | None]:
     middle = float(np.median([np.inf if samples is None else samples for samples in reached]))
     count = sum(samples is not None for samples in reached)
     return count, middle if np.isfinite(middle) else None
-
-
-def _interval(gap: Difference) -> dict[str, Any]:
-    return {
-        "mean": rounded(gap.mean),
-        "interval90": [rounded(end) for end in gap.interval(0.9)],
-        "interval95": [rounded(end) for end in gap.interval()],
-    }
-
-
-def _final(runs: Sequence[Run]) -> dict[str, Any]:
-    return {
-        "samples": {"mean": rounded(spent(runs).mean()), "std": rounded(spent(runs).std())},
-        "accuracy": {"mean": rounded(final(runs).mean()), "std": rounded(final(runs).std())},
-    }
-
-
-def _numbers(one: Compared, runs: Sequence[Run]) -> dict[str, Any]:
-    count, middle = _reached(one, runs)
-    return _final(runs) | {
-        "stays_near_best": {"runs": count, "median_samples": middle},
-        "accuracies": [rounded(value) for value in final(runs)],
-    }
 
 
 def picture(found: Sequence[Compared]) -> bytes:

@@ -57,14 +57,7 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """All networks of the preset `macro`, by the space's numbers.
-
-    Attributes:
-        space: the preset.
-        accuracies_AT: top-1 on the test split, percent, of each training.
-        flops_A: multiply-accumulates.
-        sha256: of the file.
-    """
+    """All networks of the preset `macro`, by the space's numbers; accuracies are in percent."""
 
     space: SearchSpace
     accuracies_AT: Array
@@ -135,13 +128,7 @@ class Table:
         return evaluate
 
     def query(self, number: int, shared_N: Array, rng: np.random.Generator) -> Evaluation:
-        """What one of the network's trainings, drawn at random, is found to be worth.
-
-        Args:
-            number: of the network.
-            shared_N: the difficulties of the images; none for the whole split.
-            rng: of the training and of its luck with the images.
-        """
+        """What one training of a network, drawn at random, is found to be worth on these images."""
         accuracy = float(rng.choice(self.accuracies_AT[number])) / 100
         right = accuracy
         if len(shared_N):

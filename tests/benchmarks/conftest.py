@@ -18,6 +18,8 @@ from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
+from models.training.teachers.onnx import OnnxRecord
+from models.training.teachers.view import TeacherInput
 from tests.spaces import architecture_at
 from tests.support import ROOT, merged
 from tests.worlds import candidates_of, ranking_of
@@ -57,7 +59,9 @@ def release_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     weights = to_bytes(Supernet(space, torch.Generator().manual_seed(0)))
     write_bytes(artifacts / "supernet" / "supernet.safetensors", weights)
     write_array(artifacts / "teacher" / "train_logits.npy", np.zeros((200, 10), np.float32))
-    (artifacts / "teacher" / "teacher.json").write_text('{"accuracy": {"test": 0.5}}')
+    same = TeacherInput(channels=None)
+    teacher = OnnxRecord(accuracy={"test": 0.5}, input=same, outputs="logits")
+    teacher.write(artifacts / "teacher")
     nothing = LatencyTable.unmeasured("gpu", "tensorrt")
     write_json(artifacts / "profile" / "gpu" / "latency.json", LATENCY, nothing.to_json())
     ranking_of(candidates_of([architecture_at(space, 7)])).write(artifacts / "rank" / "gpu")

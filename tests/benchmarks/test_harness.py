@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.harness.compare import Difference, arms_table, differences_table, spread_of
 from benchmarks.harness.markdown import table, verdict, write_sections
-from benchmarks.harness.networks import TORCHVISION, torchvision_network
+from benchmarks.harness.presets import TORCHVISION, torchvision_network
 from benchmarks.harness.runs import Row, Runs
 from benchmarks.harness.timing import Timing, interleaved
 

@@ -13,8 +13,7 @@ from benchmarks.harness.release import Release
 from benchmarks.quantize import __main__ as quantize
 from benchmarks.ranking import supernet
 from benchmarks.ranking.report import report
-from benchmarks.ranking.setup import RankingParams
-from benchmarks.ranking.truth import ground_truth
+from benchmarks.ranking.truth import RankingParams, ground_truth
 from tests.benchmarks.conftest import BUDGET, write_digits
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.search.report import answer_at, answers_compared, report
+from benchmarks.search.__main__ import answer_at, answers_compared, report
 
 
 def run(name: str, seed: int, nll: list[float], each: int = 10) -> dict[str, Any]:

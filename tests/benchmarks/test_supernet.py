@@ -2,8 +2,7 @@
 
 import pytest
 
-from benchmarks.supernet.__main__ import main
-from benchmarks.supernet.cost import grown_space
+from benchmarks.supernet.__main__ import grown_space, main
 from models.space.costs import block_flops
 
 

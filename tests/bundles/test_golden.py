@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.golden.noise import perturbed, refused
+from benchmarks.golden.__main__ import perturbed, refused
 from bundles.archive import BundleError
 from bundles.check.verify import verify
 from bundles.golden import LEAST, MARGIN, Golden, difference_of, read_golden, tolerance_of
