@@ -44,16 +44,12 @@ class StageMeta(Params):
 
 @dataclass(frozen=True)
 class Stage:
-    """One node of the graph.
+    """One node of the graph; its paths are relative to the repository's root.
 
     Attributes:
         name: DVC's address, such as `train@edge-cpu`.
-        command: its shell command.
-        deps: files and folders it reads, from the repository's root.
         params: keys of params.yaml that it reads.
-        outs: files and folders it writes.
         upstreams: names of the stages whose outs it reads.
-        meta: how to run it.
         persists: whether an output has `persist: true`; DVC then has no run cache for the stage,
             so that a missing output has to be restored by `dvc checkout`.
     """

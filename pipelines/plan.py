@@ -19,13 +19,7 @@ NEVER = "has never run"
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages that a run would execute.
-
-    Attributes:
-        graph: all stages.
-        devices: the requested devices.
-        stale: the stages to run, in order, with the reasons.
-    """
+    """The stages that a run of these devices would execute, in order, with the reasons."""
 
     graph: Graph
     devices: tuple[str, ...]

@@ -31,7 +31,8 @@ from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
 from models.space.costs import flops
-from models.training.loop import Objective, Recipe, Run, supervised_step
+from models.training.loop import Recipe, Run
+from models.training.objective import Objective, supervised_step
 from models.training.settings import TrainParams
 from models.training.teachers.result import StoredTeacher
 

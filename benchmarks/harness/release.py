@@ -32,8 +32,8 @@ from models.space.architecture import Architecture
 from models.space.limits import Limit
 from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images
-from models.training.loop import Objective
 from models.training.network import train_network
+from models.training.objective import Objective
 from models.training.settings import TrainParams
 from models.training.teachers.result import StoredTeacher
 

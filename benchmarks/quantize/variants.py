@@ -31,7 +31,8 @@ from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into, to_bytes
 from models.training.learning import Images, spread
-from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective, supervised_step
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from models.nets.supernet import Supernet, extract
 from models.space.architecture import Architecture
 from models.space.space import SearchSpace
 from models.training.learning import EVAL_BATCH, Images, spread
-from models.training.loop import Batches, Objective, Recipe, Run
+from models.training.loop import Batches, Recipe, Run
+from models.training.objective import Objective
 from models.training.probe import probe_subnet
 from models.training.strategies import STRATEGIES, Strategy, Task, build_strategy
 from models.training.supernet.settings import SupernetParams

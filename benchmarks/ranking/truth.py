@@ -21,7 +21,8 @@ from models.space.architecture import Architecture
 from models.space.costs import block_flops, depth, flops, parameters
 from models.space.space import SearchSpace
 from models.training.learning import Images
-from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective, supervised_step
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = "netwright/benchmark/ranking"

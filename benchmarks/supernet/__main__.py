@@ -33,7 +33,8 @@ from models.space.costs import block_flops, flops
 from models.space.operators import OPERATORS
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
-from models.training.loop import Objective, Recipe, Run
+from models.training.loop import Recipe, Run
+from models.training.objective import Objective
 from models.training.optimizer import PathOptimizer
 from models.training.strategies import Task, build_strategy
 from models.training.supernet.settings import SupernetParams

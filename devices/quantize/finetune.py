@@ -23,7 +23,8 @@ from models.nets.fake_quantization import Rounding, fake_quantize, remove_roundi
 from models.nets.onnx_export import to_onnx
 from models.training.history import recorded_steps
 from models.training.learning import Images, learn_with_checkpoints
-from models.training.loop import Objective, Run, supervised_step
+from models.training.loop import Run
+from models.training.objective import Objective, supervised_step
 
 ROUNDING: dict[Activations, Rounding] = {
     "uint8": "affine",

@@ -6,14 +6,17 @@ Axes: N images, C channels, H height, W width, O and I a weight's outputs and in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core.distributed import joint_statistics
-from models.space.operators.base import Affine, Cell, Conv, Linear, Pointwise
+from models.space.operators.base import Affine, Cell, Conv, Pointwise
 
+Convs = dict[str, list[Conv]]
+"""By candidate, all its shapes in the space."""
 EPS, MOMENTUM = 1e-5, 0.1
 """Of batch norms; PyTorch's defaults."""
 _NARROW = (torch.bfloat16, torch.float16)
@@ -89,7 +92,7 @@ class SlicedNorm(nn.Module):
 class SharedConvNorm(nn.Module):
     """A convolution of the largest shape, with one batch norm per candidate."""
 
-    def __init__(self, by_candidate: dict[str, list[Conv]]) -> None:
+    def __init__(self, by_candidate: Convs) -> None:
         super().__init__()
         shapes = [cell for candidate in by_candidate.values() for cell in candidate]
         kernel = max(cell.kernel for cell in shapes)
@@ -135,10 +138,11 @@ class SharedConvNorm(nn.Module):
 class SharedAffine(nn.Module):
     """Weight and bias of the largest shape; a cell uses the first rows and columns."""
 
-    def __init__(self, shapes: Sequence[Affine], *kernel: int) -> None:
+    def __init__(self, shapes: Sequence[Affine]) -> None:
         super().__init__()
         outputs = max(cell.out_channels for cell in shapes)
         inputs = max(cell.in_channels for cell in shapes)
+        kernel = (1, 1) if isinstance(shapes[0], Pointwise) else ()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
 
@@ -147,24 +151,10 @@ class SharedAffine(nn.Module):
         outputs = cell.out_channels
         return self.weight[:outputs, : cell.in_channels], self.bias[:outputs]
 
-
-class SharedLinear(SharedAffine):
-    """A fully connected layer."""
-
-    def forward(self, features_NC: Tensor, cell: Linear) -> Tensor:
-        """(N, in) to (N, out)."""
-        return functional.linear(features_NC, *self.slices_of(cell))
-
-
-class SharedPointwise(SharedAffine):
-    """A 1x1 convolution with bias, part of a gate."""
-
-    def __init__(self, shapes: Sequence[Pointwise]) -> None:
-        super().__init__(shapes, 1, 1)
-
-    def forward(self, x_NC11: Tensor, cell: Pointwise) -> Tensor:
-        """(N, in, 1, 1) to (N, out, 1, 1)."""
-        return functional.conv2d(x_NC11, *self.slices_of(cell))
+    def forward(self, x: Tensor, cell: Affine) -> Tensor:
+        """Features (N, in) to (N, out), or (N, in, 1, 1) to (N, out, 1, 1)."""
+        compute = functional.linear if self.weight.dim() == 2 else functional.conv2d
+        return compute(x, *self.slices_of(cell))
 
 
 def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
@@ -183,15 +173,5 @@ def slices(shared: nn.Module, cell: Cell, candidate: str) -> dict[str, Tensor]:
 def shared_cell(by_candidate: dict[str, list[Cell]]) -> nn.Module:
     """Build the shared module of one cell for all its shapes, which are of one type."""
     shapes = [cell for candidate in by_candidate.values() for cell in candidate]
-    linear = [cell for cell in shapes if isinstance(cell, Linear)]
-    pointwise = [cell for cell in shapes if isinstance(cell, Pointwise)]
-    if linear:
-        return SharedLinear(linear)
-    if pointwise:
-        return SharedPointwise(pointwise)
-    return SharedConvNorm(
-        {
-            name: [cell for cell in candidate if isinstance(cell, Conv)]
-            for name, candidate in by_candidate.items()
-        }
-    )
+    affine = [cell for cell in shapes if isinstance(cell, Affine)]
+    return SharedAffine(affine) if affine else SharedConvNorm(cast(Convs, by_candidate))

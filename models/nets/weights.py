@@ -7,18 +7,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from core.errors import UserError
 
 
 def to_bytes(module: nn.Module) -> bytes:
-    """Serialise all parameters and buffers of a module."""
-    return tensors_to_bytes(module.state_dict())
-
-
-def tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """Serialise named tensors, sorted by name."""
+    """Serialise all parameters and buffers of a module, sorted by name."""
+    tensors = module.state_dict()
     # contiguous(): the bytes must not depend on the memory format (channels last).
     rows = {name: tensors[name].detach().contiguous() for name in sorted(tensors)}
     return bytes(save(rows))
@@ -38,14 +34,8 @@ def load_into(module: nn.Module, path: Path) -> None:
     except SafetensorError as error:
         raise UserError(f"{path} is not a valid safetensors file: {error}") from error
     wanted = module.state_dict()
-    differing = sorted(
-        name
-        for name in wanted.keys() | found.keys()
-        if name not in wanted
-        or name not in found
-        or wanted[name].shape != found[name].shape
-        or wanted[name].dtype != found[name].dtype
-    )
+    shapes = [{n: (t.shape, t.dtype) for n, t in tensors.items()} for tensors in (wanted, found)]
+    differing = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
     if differing:
         shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
         raise UserError(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import UserError
-from models.predict.predictor import Predictor, Term, Values, used_features
+from models.predict.predictor import Feature, Predictor, Term, Values
 
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-6, 3.5, 1 / 3))
 """Ridge penalties per example, for standardised features."""
@@ -174,13 +174,18 @@ def predictor_of(
 ) -> Predictor:
     """A predictor with the features that its terms use."""
     used = {name for term in terms for name in term.features}
-    features = used_features(examples.names, examples.values_NF, examples.units)
+    columns = zip(examples.names, examples.values_NF.T, strict=True)
+    features = {
+        name: Feature(float(x.mean()), float(x.min()), float(x.max()), examples.units.get(name, ""))
+        for name, x in columns
+        if name in used
+    }
     return Predictor(
         examples.target,
         examples.units.get(examples.target, ""),
         log,
         intercept,
-        {name: feature for name, feature in features.items() if name in used},
+        features,
         terms,
         len(examples.target_N),
         notes,

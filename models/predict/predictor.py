@@ -7,7 +7,7 @@ Axes: N examples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -107,7 +107,8 @@ class Predictor:
             name: np.asarray(columns[name], dtype=np.float64) - feature.mean
             for name, feature in self.features.items()
         }
-        total_N = np.full(_rows(columns), self.intercept)
+        first = next(iter(columns.values()), 0.0)
+        total_N = np.full(len(np.atleast_1d(np.asarray(first))), self.intercept)
         for term in self.terms:
             product_N = centred[term.features[0]]
             for name in term.features[1:]:
@@ -132,17 +133,3 @@ class Predictor:
             "examples": self.examples,
             "notes": dict(self.notes),
         }
-
-
-def _rows(columns: Mapping[str, npt.ArrayLike]) -> int:
-    return len(np.atleast_1d(np.asarray(next(iter(columns.values()))))) if columns else 1
-
-
-def used_features(
-    names: Sequence[str], values_NF: Values, units: Mapping[str, str]
-) -> dict[str, Feature]:
-    """Statistics of each feature over the training examples."""
-    return {
-        name: Feature(float(x.mean()), float(x.min()), float(x.max()), units.get(name, ""))
-        for name, x in zip(names, values_NF.T, strict=True)
-    }

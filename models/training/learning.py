@@ -16,7 +16,8 @@ from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
 from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
-from models.training.loop import Batches, Learn, Mixup, Recipe, Run, train
+from models.training.loop import Batches, Recipe, Run, train
+from models.training.objective import Learn, Mixup
 
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""

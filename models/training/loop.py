@@ -19,31 +19,8 @@ from torch import Tensor, nn
 from core.distributed import ALONE, Processes
 from core.errors import UserError
 from data.stream import Batch
-from models.training.objective import (
-    Learn,
-    Mixup,
-    Objective,
-    Outcome,
-    distillation_loss,
-    outcome,
-    supervised_step,
-)
+from models.training.objective import Learn
 from models.training.optimizer import OptimizerName, PathOptimizer
-
-__all__ = [
-    "Batches",
-    "Companion",
-    "Learn",
-    "Mixup",
-    "Objective",
-    "Outcome",
-    "Recipe",
-    "Run",
-    "distillation_loss",
-    "outcome",
-    "supervised_step",
-    "train",
-]
 
 _MAX_LOSS = 100.0
 """A mean loss above this many nats counts as divergence."""

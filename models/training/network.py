@@ -23,7 +23,8 @@ from models.training.learning import (
     learn_with_checkpoints,
     spread,
 )
-from models.training.loop import Objective, Run, supervised_step
+from models.training.loop import Run
+from models.training.objective import Objective, supervised_step
 from models.training.settings import TrainParams
 
 

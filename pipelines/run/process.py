@@ -32,11 +32,8 @@ class StageFailedError(ValueError):
 class StageProcesses:
     """The child processes of one run.
 
-    Args:
-        root: the repository.
-        logs: folder for one log per stage.
-        on_line: called with the stage and every line it prints.
-        inherited: file descriptors the children inherit (the run's lock).
+    `on_line` is called with every line that a stage prints; each stage has a log in `logs`; the
+    children inherit the file descriptors `inherited` (the run's lock).
     """
 
     def __init__(

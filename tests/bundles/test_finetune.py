@@ -21,7 +21,7 @@ from models.nets.evaluate import fold_batch_norms
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
-from models.training.loop import supervised_step
+from models.training.objective import supervised_step
 from stages.quantize import quantize
 
 SPREAD = 1.5

@@ -16,7 +16,8 @@ from models.nets.supernet import Supernet
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
 from models.space.spec import SpaceSpec
-from models.training.loop import Objective, Recipe, Run, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective
 from models.training.strategies import STRATEGIES, Strategy, Task, build_strategy
 from models.training.strategies.pi import PiSettings
 from models.training.strategies.sandwich import SandwichSettings
@@ -296,35 +297,11 @@ def test_bn_only_computes_no_gradient_of_a_convolution() -> None:
     strategy = make("bn_only")
     kernels = {n: p for n, p in strategy.supernet.named_parameters() if p.dim() == 4}
     before = {n: p.detach().clone() for n, p in kernels.items()}
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=False
-    ) as profiled:
-        run = trained(strategy, 2)
+    run = trained(strategy, 2)
     assert all(p.grad is None and not p.requires_grad for p in kernels.values())
     assert all(torch.equal(p, before[n]) for n, p in kernels.items())
     optimised = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
     assert not optimised & {id(p) for p in kernels.values()}
-    names = Counter(event.name for event in profiled.events())
-    # Only trainable kernels are sliced differentiably, through this op.
-    assert names["aten::convolution_backward"] > 0
-
-
-def test_bn_only_computes_only_input_gradients_of_convolutions() -> None:
-    masks: list[list[bool]] = []
-
-    class Spy(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if func is torch.ops.aten.convolution_backward.default:
-                masks.append(list(args[-1]))
-            return func(*args, **(kwargs or {}))
-
-    for name, expected in (("bn_only", False), ("spos", True)):
-        strategy = make(name)
-        masks.clear()
-        with Spy():
-            strategy.learn(0, first_batch(strategy))
-        assert masks
-        assert {mask[1] for mask in masks} == {expected}
 
 
 def test_bn_only_moves_scales_and_the_last_layer() -> None:

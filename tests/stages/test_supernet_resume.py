@@ -10,15 +10,14 @@ from core.files import sha256_file
 from tests.worlds import kill_after
 
 
-# One that carries nothing but weights, and the one that carries most besides.
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["spos", "pi"])
-def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path, strategy: str) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path) -> None:
+    """With `pi`, which has most state besides the weights."""
     whole, out = tmp_path / "whole", tmp_path / "supernet"
-    changes = {"strategy": strategy, "epochs": 1.0}
-    world.run("supernet", whole, params=world.params(f"whole-{strategy}", supernet=changes))
+    changes = {"strategy": "pi", "epochs": 0.5}
+    world.run("supernet", whole, params=world.params("whole", supernet=changes))
     # How often it saves changes nothing; every step makes the kill land in the middle.
-    often = world.params(f"often-{strategy}", supernet={**changes, "checkpoint_every": 1})
+    often = world.params("often", supernet={**changes, "checkpoint_every": 1})
     command = [sys.executable, "-m", "stages", "supernet"]
     command += world.arguments("supernet", out, params=often)
     saved = tmp_path / ".supernet.partial" / "state.pt"

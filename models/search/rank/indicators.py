@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from core.errors import UserError
 from data.stream import Batch
 from models.nets.evaluate import slice_accuracy
 from models.nets.indicators import bn_indicator
@@ -62,12 +61,8 @@ def predicted(evidence: Evidence, architecture: Architecture) -> float:
     """The negative NLL predicted from the architecture's features.
 
     Single evaluations are on one batch each; the predictor averages over all of them.
-
-    Raises:
-        UserError: there is no predictor.
     """
-    if isinstance(evidence.predictor, str):
-        raise UserError(f"indicator {PREDICTED} is not available: {evidence.predictor}")
+    assert isinstance(evidence.predictor, Predictor), "see `available`"
     return -evidence.predictor.predict(stage_features(architecture, evidence.sizes))
 
 

@@ -25,7 +25,8 @@ from models.search.rank.indicators import (
 from models.search.rank.settings import RankParams
 from models.space.architecture import Architecture
 from models.training.learning import Images
-from models.training.loop import Objective, Recipe, Run, supervised_step, train
+from models.training.loop import Recipe, Run, train
+from models.training.objective import Objective, supervised_step
 
 T = TypeVar("T")
 

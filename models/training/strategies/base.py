@@ -14,11 +14,11 @@ from core.distributed import ALONE, Processes
 from core.settings import Named
 from data.stream import Batch
 from models.nets.features import ForwardResult, supernet_features
-from models.nets.shared_cells import SharedLinear, SlicedNorm
+from models.nets.shared_cells import SharedAffine, SlicedNorm
 from models.nets.supernet import Supernet
 from models.space.architecture import Architecture
 from models.space.space import SearchSpace
-from models.training.loop import Objective, Outcome, outcome
+from models.training.objective import Objective, Outcome, outcome
 
 PATHS = 2
 """Separates a strategy's random streams from those of the data stream with the same seed."""
@@ -122,11 +122,9 @@ class Strategy(ABC):
         return outcome(loss, logits_NK, batch)
 
 
-def last_layers(supernet: Supernet) -> list[SharedLinear]:
+def last_layers(supernet: Supernet) -> list[SharedAffine]:
     """The classifier's fully connected layer; several if the space has several classifiers."""
-    return [
-        module for module in supernet.positions[-1].modules() if isinstance(module, SharedLinear)
-    ]
+    return [head for head in supernet.positions[-1].modules() if isinstance(head, SharedAffine)]
 
 
 def backward(loss: Tensor) -> None:

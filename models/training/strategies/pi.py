@@ -20,7 +20,7 @@ from data.stream import Batch
 from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import initialise
 from models.space.architecture import Architecture
-from models.training.loop import Outcome
+from models.training.objective import Outcome
 from models.training.strategies.base import PATHS, Strategy, Task, backward, last_layers
 
 _INITIAL = 4

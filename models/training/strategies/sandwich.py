@@ -12,7 +12,7 @@ from core.settings import Named
 from data.stream import Batch
 from models.space.architecture import Architecture
 from models.space.costs import block_flops
-from models.training.loop import Outcome, outcome
+from models.training.objective import Outcome, outcome
 from models.training.strategies.base import PATHS, Strategy, Task, backward, mean_outcome
 
 

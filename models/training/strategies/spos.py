@@ -9,7 +9,7 @@ import numpy as np
 from core.settings import Named
 from data.stream import Batch
 from models.space.architecture import Architecture
-from models.training.loop import Outcome
+from models.training.objective import Outcome
 from models.training.strategies.base import PATHS, Strategy
 
 

@@ -12,7 +12,8 @@ from models.nets.memory import peak_bytes
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images, learn_with_checkpoints
-from models.training.loop import Batches, Objective, Recipe, Run, parts, train
+from models.training.loop import Batches, Recipe, Run, parts, train
+from models.training.objective import Objective
 from models.training.strategies import Strategy, Task, build_strategy
 from models.training.strategies.base import last_layers
 from models.training.strategies.spos import SinglePath, SinglePathSettings

@@ -18,7 +18,7 @@ from data.stream import eval_batches
 from models.nets.evaluate import accuracy, logits
 from models.training.history import History, recorded_steps
 from models.training.learning import Images
-from models.training.loop import Objective
+from models.training.objective import Objective
 from models.training.settings import TrainParams
 from models.training.teachers import SOURCES
 from models.training.teachers.base import OpenOnnx, Result, TeacherRecord

@@ -17,8 +17,8 @@ from models.nets.weights import load_into, to_bytes
 from models.space.architecture import SCHEMA, Architecture
 from models.space.costs import block_flops, flops, parameters
 from models.training.learning import EVAL_BATCH, NetworkParams
-from models.training.loop import Objective
 from models.training.network import train_network
+from models.training.objective import Objective
 from models.training.teachers.base import (
     WEIGHTS,
     Inputs,

@@ -23,7 +23,8 @@ from data.stream import Batch
 from models.nets.evaluate import recalibrate
 from models.nets.weights import load_into, to_bytes
 from models.training.learning import Images, NetworkParams, learn_with_checkpoints
-from models.training.loop import Learn, Objective, Outcome, Run, supervised_step
+from models.training.loop import Run
+from models.training.objective import Learn, Objective, Outcome, supervised_step
 from models.training.teachers.base import (
     WEIGHTS,
     Inputs,

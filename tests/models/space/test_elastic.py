@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.nets.evaluate import recalibrate
 from models.nets.indicators import block_gamma, bn_indicator
-from models.nets.shared_cells import SharedPointwise
+from models.nets.shared_cells import SharedAffine
 from models.nets.subnet import ConvNorm
 from models.nets.supernet import Supernet, candidate_name, extract
 from models.space.architecture import Architecture, Block
@@ -168,7 +168,7 @@ def test_fewer_splits_and_narrower_gates_are_the_first_of_more(
     assert module is supernet.shared_block(1, four)
     assert set(cells(one)) < set(cells(four)) <= set(module.cells)
     gate = module.cells["excite1"]
-    assert isinstance(gate, SharedPointwise)
+    assert isinstance(gate, SharedAffine)
     weight_OI11, bias_O = gate.slices_of(Pointwise(3, 5))
     assert torch.equal(weight_OI11, gate.weight[:5, :3])
     assert torch.equal(bias_O, gate.bias[:5])
