@@ -55,12 +55,7 @@ PLACES = (
 
 
 class FashionMnist(Source):
-    """Fashion-MNIST with its official test split.
-
-    Args:
-        places: download locations, in order of preference.
-        checksums: SHA-256 of the uncompressed content, by file name.
-    """
+    """Fashion-MNIST with its official test split, from the first of some locations."""
 
     name = "fashion-mnist"
     flips = True
@@ -95,8 +90,8 @@ class FashionMnist(Source):
 
     def load(self, folder: Path, options: LoadOptions, on_done: OnDone) -> Loaded:
         """Read the four files and resize the images if needed."""
-        contents = self._unpack(read_files(folder, tuple(self.checksums)))
-        arrays = {name: _read_idx(content) for name, content in contents.items()}
+        files = self._unpack(read_files(folder, tuple(self.checksums)))
+        arrays = {name: _read_idx(content) for name, content in files.items()}
         images_NHW = np.concatenate([arrays[TRAIN_IMAGES], arrays[TEST_IMAGES]])
         labels_N = np.concatenate([arrays[TRAIN_LABELS], arrays[TEST_LABELS]]).astype(np.int64)
         return Loaded(
@@ -129,7 +124,5 @@ class FashionMnist(Source):
 def _read_idx(content: bytes) -> npt.NDArray[np.uint8]:
     """Read an IDX file of unsigned bytes: a header with the shape, then the values."""
     rank = content[3]
-    start = 4 + 4 * rank
-    return np.frombuffer(content, np.uint8, offset=start).reshape(
-        struct.unpack(f">{rank}I", content[4:start])
-    )
+    shape = struct.unpack_from(f">{rank}I", content, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)

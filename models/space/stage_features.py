@@ -12,7 +12,6 @@ Axes: N architectures, G groups.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -26,17 +25,6 @@ from models.space.groups import Group, Layer
 from models.space.space import SearchSpace
 
 Columns = dict[str, npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """Values of one layer, all 0 if it is skipped: of one network, arrays (N,), or look-ups."""
-
-    present: Any
-    expansion: Any
-    kernel: Any
-    excited: Any
-    flops: Any
 
 
 def stage_sizes(groups: Iterable[Group]) -> tuple[int, ...]:
@@ -54,7 +42,7 @@ def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str
         stage = layers[:size]
         del layers[:size]
         width = next(block.out_channels for block in stage if block is not None)
-        rows = [_Layer(*_settings(b), 0 if b is None else block_flops(b)) for b in stage]
+        rows = [(*_settings(b), 0 if b is None else block_flops(b)) for b in stage]
         found |= _stage(f"stage{number}", width, rows)
     return {name: float(value) for name, value in found.items()}
 
@@ -68,7 +56,7 @@ class StageFeatureTables:
         self._size = lookup([(0, len(sizes))], sizes)
         flops = block_table(space, lambda _, block: block_flops(block)).positions
         flops = flops[-len(space.layers) - 1 : -1]
-        self._stages: list[tuple[str, Lookup, list[_Layer]]] = []
+        self._stages: list[tuple[str, Lookup, list[tuple[Lookup, ...]]]] = []
         pairs = zip(space.layers, flops, strict=True)
         for number, same in groupby(pairs, key=lambda pair: pair[0].stage):
             layers, widths = list(same), space.spec.stages[number].channels
@@ -80,10 +68,7 @@ class StageFeatureTables:
         check_choices(self.space, choices_NG)
         found: dict[str, Any] = {"size": self._size.read(choices_NG)}
         for name, width, layers in self._stages:
-            rows = [
-                _Layer(*(table.read(choices_NG) for table in vars(layer).values()))
-                for layer in layers
-            ]
+            rows = [tuple(table.read(choices_NG) for table in layer) for layer in layers]
             found |= _stage(name, width.read(choices_NG), rows)
         shape = (len(choices_NG),)
         return {
@@ -92,23 +77,24 @@ class StageFeatureTables:
         }
 
 
-def _stage(name: str, width: Any, layers: Sequence[_Layer]) -> dict[str, Any]:
-    """Features of one stage, of numbers or of arrays (N,): exact, as values are integers."""
-    depth = sum(layer.present for layer in layers)
-    expansions = sum(layer.expansion for layer in layers)
-    kernels = sum(layer.kernel for layer in layers)
+def _stage(name: str, width: Any, layers: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Features of one stage, of numbers or of arrays (N,): exact, as values are integers.
+
+    A layer is given by its `_settings` and MACs.
+    """
+    depth, expansions, kernels, excited, macs = (sum(x) for x in zip(*layers, strict=True))
     found = {
         "depth": depth,
         "width": width,
         "expansion": expansions / depth,
         "kernel": kernels / depth,
-        "first expansion": layers[0].expansion,
-        "first kernel": layers[0].kernel,
-        "squeeze-excite": sum(layer.excited for layer in layers) / depth,
+        "first expansion": layers[0][1],
+        "first kernel": layers[0][2],
+        "squeeze-excite": excited / depth,
         "depth x expansion": expansions,
         "depth x kernel": kernels,
         "depth x width": depth * width,
-        "million MACs": sum(layer.flops for layer in layers) / 1e6,
+        "million MACs": macs / 1e6,
     }
     return {f"{name}.{feature}": value for feature, value in found.items()}
 
@@ -122,11 +108,8 @@ def _settings(layer: Block | Option | None) -> tuple[float, float, float, float]
     return (1, float(expansion), float(kernel), float(settings.get("squeeze_excite", 0)))
 
 
-def _lookups(layer: Layer, flops: Lookup) -> _Layer:
+def _lookups(layer: Layer, flops: Lookup) -> tuple[Lookup, ...]:
     """Tables of a layer's values, by its candidate."""
     options = layer.menu.options
     columns = zip(*map(_settings, options), strict=True)
-    present, expansion, kernel, excited = (
-        lookup([(layer.group, len(options))], column) for column in columns
-    )
-    return _Layer(present, expansion, kernel, excited, flops)
+    return *(lookup([(layer.group, len(options))], column) for column in columns), flops

@@ -19,14 +19,12 @@ from models.space.architecture import Block, Setting
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution without bias, followed by batch normalisation.
-
-    `size` is the input's height and width; a depthwise convolution has `in_channels` groups.
-    """
+    """A convolution without bias, followed by batch normalisation."""
 
     in_channels: int
     out_channels: int
     size: int
+    """Height and width of the input."""
     kernel: int = 1
     stride: int = 1
     depthwise: bool = False
