@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from core.settings import Threaded
 from devices.measure.settings import MeasureParams
-from devices.quantize.calibration import Method
+from devices.quantize.calibration import METHODS, Method
 from models.nets.equivalence import Limits, PrecisionLimits
 from models.training.learning import LearningParams
 
@@ -31,9 +31,7 @@ class FinetuneParams(LearningParams):
 class QuantizeParams(Threaded, MeasureParams):
     """Section `quantize` of `params.yaml`."""
 
-    methods: tuple[Method, ...] = Field(
-        ("minmax", "percentile", "entropy"), min_length=1, strict=False
-    )
+    methods: tuple[Method, ...] = Field(METHODS, min_length=1, strict=False)
     """Calibration methods for activation ranges; each gives one candidate.
 
     Runtimes that keep activations in float need no calibration and use a single method.
