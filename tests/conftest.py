@@ -15,7 +15,7 @@ from tests.support import Repository, copy_repository, on_digits
 # HYPOTHESIS_PROFILE=default draws new ones.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
-torch.set_num_threads(1)  # the tests run in two processes, and their tensors are small
+torch.set_num_threads(1)  # the tests run in parallel, and their tensors are small
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def digits(tmp_path: Path) -> Repository:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what needs every bundle; begin with the files that take longest.
 
-    Two processes share the files, and the last of them should be short.
+    The processes share the files, and the last of them should be short.
     """
     weights: dict[Path, int] = {}
     for item in items:
