@@ -1,4 +1,4 @@
-"""Architectures of small spaces by number, random choices of large ones, and int8's rule."""
+"""A space's file, architectures by number, random choices of large spaces, and int8's rule."""
 
 from __future__ import annotations
 
@@ -11,6 +11,30 @@ import numpy.typing as npt
 from models.space.architecture import Architecture, Block
 from models.space.operators import has_gate
 from models.space.space import SearchSpace
+
+SPACE_FILE = """\
+name: mine
+sizes: [8, 64]
+images: {size: 32, channels: 1, classes: 5}
+resolutions: [12, 16]
+weights: shared
+stem: {operator: conv, channels: 4, stride: 2, settings: {kernel: 3}}
+stages:
+  - layers: 3
+    stride: 2
+    min_layers: 2
+    channels: [4, 8]
+    operators:
+      mbconv:
+        kernel: [3, 5]
+        expansion: [2]
+        squeeze_excite: [0, 1]
+      shufflenet_unit: {kernel: [3]}
+  - {layers: 1, stride: 1, channels: [8],
+     operators: {identity: {}, other: {operator: conv, kernel: [1]}}}
+head: {operator: classifier, settings: {width: 16}}
+"""
+"""A space of everything that a file can say."""
 
 
 def architecture_at(space: SearchSpace, number: int) -> Architecture:

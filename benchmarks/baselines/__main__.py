@@ -1,23 +1,21 @@
 """A searched network against others: `python -m benchmarks.baselines --work FOLDER`.
 
-MobileNetV2 and MobileNetV3-small are scaled in width until they are as fast as the searched
-network in the same runtime, MEASURED with the pipeline's own protocol: in interleaved blocks, so
-that only ratios count. Then all are trained alike: from scratch, the same recipe, the same epochs,
-no teacher, three seeds. Both come as torchvision has them, and with a stem of stride 1, because
-they were made for larger images. Dropout is off. The recipe is that of `params.yaml`, which was
-chosen on networks of the space, not on these.
+MobileNetV2 and MobileNetV3-small, as torchvision has them and with a stem of stride 1, are scaled
+in width until they are as fast as the searched network in the same runtime, MEASURED with the
+pipeline's own protocol. Then all are trained alike: from scratch, the recipe of `params.yaml`, the
+same epochs, no teacher, no dropout. Random networks of the space at the same measured latency
+(`benchmarks.baselines.peers`) show how much is due to the search and how much to the space.
 
-How much of a difference is due to the search and how much to the space, is shown by random
-networks of the space at the same measured latency (`benchmarks.baselines.peers`).
-
-Nothing here times a training: it may run on a busy machine, but the measuring of widths and random
-networks should have the machine to itself.
+Trainings may run on a busy machine; latencies should have the machine to themselves.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
+
+from torch import nn
 
 from benchmarks.baselines.peers import SEARCHED, TITLE, beside_random
 from benchmarks.baselines.world import RUNTIME, Entrant, World, of_space
@@ -39,31 +37,19 @@ SLACK = 1.03
 def scaled(world: World, name: str, stride: int, width: float) -> Entrant:
     """A network of torchvision at a width."""
     info = world.release.images.info
+    channels, classes = info.image_shape[0], len(info.classes)
 
-    def build(seed: int) -> object:
-        return torchvision_network(
-            name,
-            info.image_shape[0],
-            len(info.classes),
-            seed,
-            stride,
-            width_mult=width,
-            dropout=0.0,
-        )
+    def build(seed: int) -> nn.Module:
+        options = {"width_mult": width, "dropout": 0.0}
+        return torchvision_network(name, channels, classes, seed, stride, **options)
 
-    return Entrant(f"{name}, stem of stride {stride}", f"width {width:g}", build)  # type: ignore[arg-type]
+    return Entrant(f"{name}, stem of stride {stride}", f"width {width:g}", build)
 
 
 def widest(ratio_of: Callable[[float], float], widths: Sequence[float]) -> tuple[float, float]:
     """The widest of rising widths that is fast enough (else the first), by bisection; its ratio."""
-    low, high = 0, len(widths)  # widths[low] is fast enough or the first; widths[high] is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if ratio_of(widths[middle]) <= SLACK:
-            low = middle
-        else:
-            high = middle
-    return widths[low], ratio_of(widths[low])
+    found = widths[max(0, bisect_right(widths, SLACK, key=ratio_of) - 1)]
+    return found, ratio_of(found)
 
 
 def compare(world: World, seeds: int) -> str:
@@ -112,13 +98,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="of every training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--random", type=int, default=6, help="random networks; 0 for none")
-    parser.add_argument("--blocks", type=int, default=15)
     args = parser.parse_args()
     prepare_machine(args.threads, 0)
     release = Release.open(args)
     params = release.settings("train", TrainParams, epochs=args.epochs)
     runs = Runs(args.work, *release.inputs(), release.chosen().id, params.model_dump())
-    world = World(release, params, Protocol(args.blocks, 50), runs)
+    world = World(release, params, Protocol(15, 50), runs)
     command = f"`python -m benchmarks.baselines --device {args.device} --epochs {args.epochs:g}`"
     found = {"Equal latency": f"{command}\n\n{compare(world, args.seeds)}"}
     if args.random:

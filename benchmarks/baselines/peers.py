@@ -1,10 +1,8 @@
 """What the search adds to its space: the searched network beside random ones that are as fast.
 
-Random networks are drawn uniformly from the device's space. The profile's prediction leaves out
-those that are far from the searched network's latency, and the measuring protocol itself decides
-about the others: the first ones within 3% compete. Having been chosen by one measurement, they are
-measured a second time, which chose nothing. Network i is trained with seed i: what is compared
-with is the population of random networks, not one of them.
+Random networks are drawn uniformly from the device's space; the first whose measured latency is
+within 3% compete. Chosen by one measurement, they are measured a second time, which chose nothing.
+Network i is trained with seed i: what is compared with is the population of random networks.
 """
 
 from __future__ import annotations
@@ -45,9 +43,6 @@ def peers(
     """The first `count` random architectures as fast as the searched one, all different.
 
     Both latencies are over the searched network's; only what is predicted to be near is measured.
-
-    Raises:
-        MeasurementError: thousands were drawn, and too few were as fast.
     """
     found: list[Architecture] = []
     for _ in range(_DRAWS):
@@ -96,14 +91,8 @@ def beside_random(world: World, count: int) -> str:
 
 
 _HEAD = (
-    "network",
-    "latency, of the searched",
-    "measured again",
-    "million MACs",
-    "parameters",
-    "supernet's slice",
-    "layers",
-    "test accuracy",
+    *("network", "latency, of the searched", "measured again", "million MACs", "parameters"),
+    *("supernet's slice", "layers", "test accuracy"),
 )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from benchmarks.harness.presets import any_device
 from benchmarks.harness.release import Release
 from benchmarks.harness.runs import Runs
 from core.files import write_bytes
-from devices.device import Budget, Device
 from devices.measure.interleaved import MeasurementError, Protocol
 from devices.measure.target import LocalTarget
 from models.nets.onnx_export import to_onnx
@@ -53,7 +53,7 @@ class World:
 
     def ratio(self, entrant: Entrant, repetition: int = 0) -> float:
         """Latency over the searched network's, measured side by side; kept per repetition."""
-        blocks = asdict(self.protocol)["blocks"]
+        blocks = self.protocol.blocks
         name = f"latency {entrant.title} {entrant.identity} {blocks} {repetition}"
         return float(self.runs.get(name, lambda: {"ratio": self._measure(entrant)})["ratio"])
 
@@ -62,15 +62,13 @@ class World:
         reference, model = folder / "searched.onnx", folder / "entrant.onnx"
         write_bytes(reference, to_onnx(of_space("", self.release.chosen()).build(0), shape))
         write_bytes(model, to_onnx(entrant.build(0), shape))
-        device = Device(backend=RUNTIME, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-        target = LocalTarget(RUNTIME, device)
+        target = LocalTarget(RUNTIME, any_device(RUNTIME))
         (found,) = target.measure({entrant.title: model}, reference, self.protocol).values()
         if found.half_width > self.protocol.max_interval:
             raise MeasurementError(
                 f"latency of '{entrant.title}' is too noisy: its 95% interval is "
-                f"+-{found.half_width:.1%}, but max_interval allows "
-                f"{self.protocol.max_interval:.1%}. Stop other work on this machine, or raise "
-                "time_limit_s or max_interval."
+                f"+-{found.half_width:.1%}, and {self.protocol.max_interval:.1%} is allowed. Stop "
+                "other work on this machine."
             )
         return found.ratio
 

@@ -1,12 +1,10 @@
 """What distillation is worth: `python -m benchmarks.distil [SECTION]... --work FOLDER`.
 
-It prints its sections and writes them to docs/results/distil.md; the others stay there.
 - accuracy: one network of a finished release, trained with and without a teacher's soft labels,
   from its slice of the supernet and from scratch, with three seeds and the recipe of the params;
 - steps: what cached and live soft labels cost, in interleaved blocks of steps.
 
-All arms of `accuracy` take equal steps. A seed decides the order of the images and the fresh
-weights, the same in every arm; so arms are compared seed by seed.
+A seed decides the order of the images and the fresh weights, the same in every arm.
 """
 
 from __future__ import annotations
@@ -79,10 +77,8 @@ def describe(release: Release, params: TrainParams, folders: list[Path]) -> str:
         rows_NK = np.load(folder / "train_logits.npy")
         right = float((rows_NK.argmax(1) == images.train.labels_N).mean())
         epochs = f"{content['epochs']:g} epochs, " if content.get("epochs") is not None else ""
-        test = content["accuracy"]["test"]
-        teachers.append(
-            f"`{folder.name}` ({epochs}{test:.4f} on test images, {right:.4f} on training images)"
-        )
+        test = f"{content['accuracy']['test']:.4f} on test images"
+        teachers.append(f"`{folder.name}` ({epochs}{test}, {right:.4f} on training images)")
     return (
         f"{images.info.name}, {len(images.train):,} training images; one network of "
         f"{flops(release.chosen()) / 1e6:.1f} MMAC; {params.epochs:g} epochs of batches of "
@@ -97,8 +93,7 @@ def describe(release: Release, params: TrainParams, folders: list[Path]) -> str:
 def steps_section(release: Release, params: TrainParams, folder: Path) -> str:
     """What a step costs with each kind of soft labels, over one without."""
     blocks, calls, images, architecture = 25, 2, release.images, release.chosen()
-    stream = images.stream(params)
-    batches = [stream.at(step) for step in range(4)]
+    batches = [images.stream(params).at(step) for step in range(4)]
     objectives = {"none": Objective(architecture.classes)}
     teacher = StoredTeacher.read(folder)
     for kind in ("cached", "live"):
@@ -137,9 +132,8 @@ def main() -> None:
     args.teacher = args.teacher or [args.artifacts / "teacher"]
     prepare_machine(args.threads, 0)
     release = Release.open(args)
-    params = release.settings("train", TrainParams)
-    if args.epochs is not None:
-        params = params.model_copy(update={"epochs": args.epochs})
+    changes = {} if args.epochs is None else {"epochs": args.epochs}
+    params = release.settings("train", TrainParams, **changes)
     words = f"--work FOLDER --teacher {' '.join(map(str, args.teacher))} --epochs {params.epochs:g}"
     found = {}
     for name in args.sections or SECTIONS:

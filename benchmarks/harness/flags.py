@@ -24,10 +24,15 @@ def flags_of(name: str, doc: str | None, page: str | None = None) -> argparse.Ar
     return parser
 
 
+def add_artifacts(parser: argparse.ArgumentParser) -> None:
+    """`--artifacts`."""
+    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="of a finished release")
+
+
 def add_release(parser: argparse.ArgumentParser, device: str) -> None:
     """Flags that `Release.open` reads, and `--work`."""
     space = ROOT / "models" / "spaces" / "compact.yaml"
-    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="of a finished release")
+    add_artifacts(parser)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--space", type=Path, default=space)
     parser.add_argument("--device", default=device, help="whose network, budget and profile")
@@ -38,11 +43,6 @@ def add_release(parser: argparse.ArgumentParser, device: str) -> None:
 def words(text: str) -> list[str]:
     """Words separated by commas."""
     return text.split(",")
-
-
-def integers(text: str) -> list[int]:
-    """Integers separated by commas."""
-    return [int(word) for word in text.split(",")]
 
 
 def require_known(parser: argparse.ArgumentParser, names: Sequence[str], of: Iterable[str]) -> None:

@@ -12,7 +12,9 @@ from torchvision.models import get_model
 
 from data.dataset import Augment, DatasetInfo, Split
 from data.stream import TrainStream
+from devices.device import Budget, Device
 from models.space.file import PRESETS as FOLDER
+from models.space.file import read_spec
 from models.space.space import SearchSpace
 
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_small")
@@ -21,10 +23,9 @@ TORCHVISION = ("mobilenet_v2", "mobilenet_v3_small")
 def torchvision_network(
     name: str, channels: int, classes: int, seed: int, stem_stride: int = 1, **options: Any
 ) -> nn.Module:
-    """A network of torchvision with fresh weights and another stem.
+    """A network of torchvision with fresh weights and a stem for small images of `channels`.
 
-    Made for 224 pixels, it would reduce 28 to one pixel long before its end: hence a stem of
-    stride 1, with as many channels as the images have. `options` are the builder's.
+    Made for 224 pixels, it would reduce 28 to one pixel long before its end: hence stride 1.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -38,6 +39,19 @@ def torchvision_network(
 
 
 CLASSES = 10
+TORCH = f"torch {torch.__version__.split('+')[0]}"
+
+
+def shown_space(file: Path) -> SearchSpace:
+    """A space for the images that its file shows it with."""
+    spec = read_spec(file)
+    images = spec.shown_images
+    return SearchSpace(spec, (images.channels, images.size, images.size), images.classes)
+
+
+def any_device(runtime: str) -> Device:
+    """A device whose runtime alone counts."""
+    return Device(backend=runtime, budget=Budget(flops=1), min_accuracy=0.0)
 
 
 class Preset(NamedTuple):
@@ -46,14 +60,9 @@ class Preset(NamedTuple):
     name: str
     image_shape: tuple[int, int, int]
 
-    @property
-    def file(self) -> Path:
-        """Its YAML."""
-        return FOLDER / f"{self.name}.yaml"
-
     def load(self) -> SearchSpace:
         """The space."""
-        return SearchSpace.load(self.file, self.image_shape, CLASSES)
+        return SearchSpace.load(FOLDER / f"{self.name}.yaml", self.image_shape, CLASSES)
 
 
 COMPACT = Preset("compact", (1, 28, 28))

@@ -19,6 +19,7 @@ from devices.device import Device
 from devices.latency.budgets import limits, search_budgets
 from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
+from devices.latency.table import LatencyTable
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into, to_bytes
@@ -55,8 +56,8 @@ def search_settings(file: Path, algorithm: str, seed: int, **changes: object) ->
     params, kind = settings(file, "search", SearchParams), ALGORITHMS[algorithm].settings_type
     own = params.algorithm if isinstance(params.algorithm, kind) else kind.model_validate({})
     changed = {key: changes.pop(key) for key in [*changes] if key in kind.model_fields}
-    own = own.model_copy(update=changed)
-    return params.model_copy(update={"algorithm": own, "seed": seed, **changes})
+    changes |= {"algorithm": own.model_copy(update=changed), "seed": seed}
+    return params.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,14 @@ class Release:
 
     def inputs(self, *files: str) -> list[object]:
         """For the fingerprint of runs: params, data, supernet, profile, and further artifacts."""
-        read = ("data/dataset.json", "supernet/supernet.safetensors", self._profile, *files)
+        profile = f"profile/{self.device}/latency.json"
+        read = ("data/dataset.json", "supernet/supernet.safetensors", profile, *files)
         paths = [self.artifacts / name for name in read]
         return [self.device, self.space.name, self.params, *paths]
-
-    @property
-    def _profile(self) -> str:
-        return f"profile/{self.device}/latency.json"
 
     def settings(self, section: str, kind: type[P], **changes: object) -> P:
         """A section of the release's params, with changes."""
         return settings(self.params, section, kind, **changes)
-
-    def search_settings(self, algorithm: str, seed: int, **changes: object) -> SearchParams:
-        """The section `search` for an algorithm and a seed."""
-        return search_settings(self.params, algorithm, seed, **changes)
 
     def chosen(self) -> Architecture:
         """The architecture that `rank` chose for the device."""
@@ -105,29 +99,25 @@ class Release:
     def problem(self) -> Problem:
         """The search problem: the space within the device's budgets."""
         params = self.settings("search", SearchParams)
-        device = read_section(self.params, "devices", dict[str, Device])[self.device]
-        latency = DeviceProfile.read(self.artifacts / "profile" / self.device).table
+        device, latency = self._device()
         budgets = search_budgets(self.space, self.device, device, latency, params.latency_margin)
         batch = min(params.batch, len(self.images.val))
         indicators = bn_indicators(self.supernet, self.space)
         return problem_of(self.space, budgets.limits, batch, indicators)
 
     def latency_space(self) -> tuple[SearchSpace, Limit]:
-        """The device's own space and its latency budget.
-
-        Raises:
-            ValueError: the device has no latency budget, or was not measured.
-        """
-        device = read_section(self.params, "devices", dict[str, Device])[self.device]
-        measured = limits(
-            device, DeviceProfile.read(self.artifacts / "profile" / self.device).table
-        )
-        found = [limit for limit in measured if limit.key == "latency_ms"]
+        """The device's own space and its latency budget."""
+        device, latency = self._device()
+        found = [limit for limit in limits(device, latency) if limit.key == "latency_ms"]
         if not found:
             raise ValueError(
                 f"'{self.device}' has no measured latency with a budget: take another --device."
             )
         return device_space(self.space, self.device, device).space, found[0]
+
+    def _device(self) -> tuple[Device, LatencyTable]:
+        device = read_section(self.params, "devices", dict[str, Device])[self.device]
+        return device, DeviceProfile.read(self.artifacts / "profile" / self.device).table
 
     def validation_judge(self) -> Evaluate:
         """Evaluates recalibrated slices on all validation images, as `rank` recalibrates."""
@@ -139,11 +129,7 @@ class Release:
     def train(
         self, network: nn.Module, params: TrainParams, teacher: Path | None, work: Path
     ) -> dict[str, float]:
-        """Train a network in place from the weights it has, as the stage `train`; resumable.
-
-        Returns:
-            Test accuracy, accuracy on validation and test images together (`unseen`), seconds.
-        """
+        """Train a network in place from the weights it has, as the stage `train`; resumable."""
         images = self.images
         objective = Objective(len(images.info.classes), params.label_smoothing)
         if teacher is not None:
@@ -155,10 +141,11 @@ class Release:
         train_network(network, images, objective, params, checkpoint)
         seconds = time.perf_counter() - began
         checkpoint.clear()
-        val, test = (images.accuracy(network, split) for split in ("val", "test"))
-        return {"accuracy": test, "unseen": unseen(images, val, test), "seconds": seconds}
+        return accuracies(network, images) | {"seconds": seconds}
 
 
-def unseen(images: Images, val: float, test: float) -> float:
-    """Accuracy on validation and test images together, from that on each."""
-    return (val * len(images.val) + test * len(images.test)) / (len(images.val) + len(images.test))
+def accuracies(network: nn.Module, images: Images) -> dict[str, float]:
+    """Accuracy on test images, and on validation and test images together (`unseen`)."""
+    val, test = (images.accuracy(network, split) for split in ("val", "test"))
+    vals, tests = len(images.val), len(images.test)
+    return {"accuracy": test, "unseen": (val * vals + test * tests) / (vals + tests)}

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Call = Callable[[], object]
+WARM_UP = 2
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call of one thing, one number a block.
-
-    Blocks of the things measured beside it took turns with these.
-    """
+    """Seconds per call of one thing, one number a block."""
 
     blocks: tuple[float, ...]
 
@@ -41,10 +39,10 @@ def seconds(call: Call, calls: int) -> float:
 def interleaved(things: Mapping[str, Call], blocks: int, calls: int) -> dict[str, Timing]:
     """Time several things in turn, because a shared machine drifts for seconds at a time.
 
-    Each is called twice before anything is timed; the order alternates between the blocks.
+    Each is called WARM_UP times before anything is timed; the order alternates between the blocks.
     """
     for call in things.values():
-        seconds(call, 2)
+        seconds(call, WARM_UP)
     found: dict[str, list[float]] = {name: [] for name in things}
     for block in range(blocks):
         for name in list(things)[:: 1 if block % 2 else -1]:

@@ -1,14 +1,12 @@
 """How fast the BN indicator ranks: `python -m benchmarks.indicators`.
 
 It scores and sorts a million random architectures of the preset `bn-nas` by tables, plain and per
-layer; evaluates ONE architecture on the validation split as the stage `rank` does (its slice, batch
-norms recalibrated, accuracy); and divides. Multiply-accumulates, parameters and peak memory of as
-many architectures are timed beside it.
+layer; evaluates ONE as the stage `rank` does (its slice, batch norms recalibrated, accuracy); and
+divides. Multiply-accumulates, parameters and peak memory of as many are timed beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.harness.flags import flags_of
-from benchmarks.harness.markdown import number, table, write_sections
-from benchmarks.harness.presets import Preset, random_images
+from benchmarks.harness.markdown import table, write_sections
+from benchmarks.harness.presets import TORCH, Preset, random_images
 from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
 from data.stream import Batch, TrainStream, eval_batches
@@ -31,7 +29,6 @@ from models.space.space import SearchSpace
 PRESET = Preset("bn-nas", (3, 32, 32))
 GOAL = 600_000
 """How many times faster than evaluating a network BN-NAS reports its indicator to be."""
-VALIDATION_IMAGES = 6000
 RECALIBRATION_BATCHES = 4
 
 
@@ -40,7 +37,7 @@ class Effort:
     """Architectures scored, validation images, rounds, images a batch."""
 
     count: int = 1_000_000
-    images: int = VALIDATION_IMAGES
+    images: int = 6000
     blocks: int = 3
     batch: int = 256
 
@@ -53,19 +50,16 @@ class World:
     supernet: Supernet
     calibration: list[torch.Tensor]
     held_out: list[Batch]
-    images: str
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = flags_of("indicators", __doc__, "indicators.md")
-    parser.add_argument("--count", type=int, default=Effort.count, help="architectures")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="check that it runs; writes nothing")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args()
     prepare_machine(flags.threads, 0)
-    effort = Effort(2000, 64, 1, 16) if flags.quick else Effort(flags.count)
-    version = torch.__version__.split("+")[0]
-    how = f"`python -m benchmarks.indicators`, {flags.threads} threads, torch {version}."
+    effort = Effort(2000, 64, 1, 16) if flags.quick else Effort()
+    how = f"`python -m benchmarks.indicators`, {flags.threads} threads, {TORCH}."
     text = f"{how}\n\n{measure(world_of(effort), effort)}"
     out = None if flags.quick else flags.out
     write_sections(out, "How fast networks are ranked", {"By tables": text})
@@ -84,8 +78,7 @@ def world_of(effort: Effort) -> World:
             torch.nn.init.normal_(module.weight, generator=generator)
     calibration = [learn.at(step).images_NCHW for step in range(RECALIBRATION_BATCHES)]
     held_out = list(eval_batches(split, info, effort.batch))
-    shape = "x".join(map(str, info.image_shape))
-    return World(space, supernet, calibration, held_out, f"{len(split)} random images ({shape})")
+    return World(space, supernet, calibration, held_out)
 
 
 def draw(space: SearchSpace, count: int) -> npt.NDArray[np.uint8]:
@@ -108,11 +101,12 @@ def measure(world: World, effort: Effort) -> str:
         recalibrate(subnet, world.calibration)
         return accuracy(subnet.eval(), world.held_out)
 
+    def rank(per_layer: bool) -> npt.NDArray[np.intp]:
+        return np.argsort(-bn.scores(choices_NG, per_layer=per_layer))
+
     ranked = {
-        "BN indicator: score and sort": lambda: np.argsort(-bn.scores(choices_NG)),
-        "BN indicator per layer: score and sort": lambda: np.argsort(
-            -bn.scores(choices_NG, per_layer=True)
-        ),
+        "BN indicator: score and sort": lambda: rank(per_layer=False),
+        "BN indicator per layer: score and sort": lambda: rank(per_layer=True),
         "reading the table from the supernet": lambda: bn_table(supernet, space),
         "drawing the architectures": lambda: draw(space, effort.count),
         "multiply-accumulates": lambda: macs(choices_NG),
@@ -121,25 +115,22 @@ def measure(world: World, effort: Effort) -> str:
     }
     times = interleaved({**ranked, "evaluate": evaluate}, effort.blocks, 1)
     evaluated = times.pop("evaluate")
-    factors = {
-        name: evaluated.seconds / time.seconds * effort.count if "sort" in name else None
-        for name, time in times.items()
-    }
+    alone = evaluated.seconds * effort.count
     rows = [
-        (name, f"{time.seconds:.3f}", number(factors[name], ",.0f")) for name, time in times.items()
+        (name, f"{time.seconds:.3f}", f"{alone / time.seconds:,.0f}" if "sort" in name else "-")
+        for name, time in times.items()
     ]
-    factor = factors["BN indicator: score and sort"]
+    factor = alone / times["BN indicator: score and sort"].seconds
     assert bn_indicator(supernet, one) == bn.scores(choices_NG[:1])[0]
     return "\n\n".join(
         [
             f"{effort.count:,} random architectures of `{space.name}`; medians of {effort.blocks} "
-            "interleaved rounds. Times faster: than evaluating one architecture, per "
-            "architecture.",
+            "interleaved rounds. Times faster: than evaluating one architecture, for each.",
             table(("what", "seconds", "times faster"), rows),
             f"Evaluating ONE architecture takes {evaluated.seconds:.2f} s: its slice, batch norms "
             f"recalibrated on {RECALIBRATION_BATCHES} batches of {effort.batch}, accuracy on "
-            f"{world.images}. So the indicator is **{factor:,.0f}** times faster (BN-NAS says over "
-            f"{GOAL:,}, with ImageNet's 50,000 images on a graphics card).",
+            f"{effort.images} random images (3x32x32). So the indicator is **{factor:,.0f}** times "
+            f"faster (BN-NAS: over {GOAL:,}, with ImageNet's 50,000 images on a graphics card).",
             "Every score equals that of the same architecture alone, to the last bit "
             "(`tests/models/space/test_block_tables.py`).",
         ]

@@ -1,10 +1,9 @@
 """Does a latency ratio measured beside other work agree with the same ratio measured alone?
 
 Networks of `compact` in pairs, some models to each reference network, measured as a profile does,
-or with `--reported` in several processes each, as what is reported of a bundle:
-alone, beside one busy loop per core, and alone again. The two passes alone say how well a quiet
-measurement repeats itself, and their mean is what the busy one is held against. Nothing else should
-run on the machine meanwhile; four minutes.
+or with `--reported` in several processes each, as what is reported of a bundle: alone, beside one
+busy loop per core, and alone again; the mean of the two is what the busy one is held against.
+Nothing else should run on the machine meanwhile; four minutes.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ import numpy as np
 
 from benchmarks.harness.flags import PARAMS, flags_of
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.harness.presets import COMPACT
+from benchmarks.harness.presets import COMPACT, any_device
 from benchmarks.harness.release import settings
-from devices.device import Budget, Device
 from devices.latency.networks import draw_networks, write_network
 from devices.latency.settings import ProfileParams
 from devices.measure.agent.machine import RUNTIMES
@@ -36,8 +34,8 @@ from devices.measure.target import LocalTarget, Target
 TOLERANCE, SHARE, SLOWER = 0.05, 0.95, 3.0
 """The goal: so near, for so many of the pairs, in at most so many times the time."""
 BUSY = ("sh", "-c", "while :; do :; done")
-REFERENCES = 4
-"""How many networks the others are compared with."""
+PAIRS, REFERENCES = 20, 4
+"""How many networks are measured, and with how many they are compared."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,8 @@ class Pass:
 
     @property
     def ratios(self) -> np.ndarray:
-        """(pairs,): the model's time over the reference's."""
+        """The model's time over the reference's, of every pair."""
         return np.array([row.ratio for row in self.found])
-
-    @property
-    def ms(self) -> np.ndarray:
-        """(pairs,): the model's milliseconds."""
-        return np.array([row.ms for row in self.found])
 
     @property
     def undisturbed(self) -> float:
@@ -100,16 +93,13 @@ def measure_all(
 ) -> Pass:
     """Measure every model against its reference, in several processes each if `reported`.
 
-    `quick_ms` has each reference's shortest time in an earlier pass, as a stage knows it from the
-    device's profile; it is updated.
+    `quick_ms` has each reference's shortest time in an earlier pass, and is updated.
     """
     began, found = time.perf_counter(), list[Measurement]()
     for reference, models in pairs.items():
         known = quick_ms.get(reference)
-        jobs = [{model.stem: model for model in models}]
-        if reported:
-            jobs = [replicate(model) for model in models]
-        for files in jobs:
+        alone = [{model.stem: model for model in models}]
+        for files in map(replicate, models) if reported else alone:
             measured = target.measure(files, reference, protocol, expected_ms=known)
             found += [pool(measured)] if reported else measured.values()
             took = next(row.reference_ms for row in measured.values())
@@ -137,10 +127,11 @@ def judge(quiet: Sequence[Pass], busy: Pass, loops: int) -> str:
         f"beside {loops} busy loops against alone": beside,
     }
     rows = [
-        (what, f"{(one <= TOLERANCE).mean():.0%}", *(f"{x:.1%}" for x in spread_of(one)))
+        (what, f"{(one <= TOLERANCE).mean():.0%}", *(f"{x:.1%}" for x in np.quantile(one, _SHARES)))
         for what, one in differences.items()
     ]
-    bounds = np.array([row.interval for row in busy.found]).T * busy.ratios / busy.ms
+    bounds = np.array([[end / row.ms for end in row.interval] for row in busy.found]).T
+    bounds = bounds * busy.ratios
     held = ((bounds[0] <= alone) & (alone <= bounds[1])).mean()
     pairs = [
         (f"{at + 1}", f"{a:.3f}", f"{b:.3f}", f"{x:.3f}", f"{low:.3f} to {high:.3f}",
@@ -166,13 +157,8 @@ def judge(quiet: Sequence[Pass], busy: Pass, loops: int) -> str:
     )
 
 
-_SPREAD = ("median", "95th percentile", "most")
+_SPREAD, _SHARES = ("median", "95th percentile", "most"), (0.5, 0.95, 1.0)
 _PAIR = ("pair", "alone", "alone again", "busy", "95% interval", "differs", "blocks")
-
-
-def spread_of(differences: np.ndarray) -> tuple[float, ...]:
-    """Median, 95th percentile and maximum."""
-    return tuple(float(np.quantile(differences, share)) for share in (0.5, 0.95, 1.0))
 
 
 def _verdict(met: bool) -> str:
@@ -183,23 +169,19 @@ def main() -> None:
     parser = flags_of("latency_busy", __doc__, "latency-busy.md")
     parser.add_argument("--runtime", choices=sorted(RUNTIMES), default="onnxruntime")
     parser.add_argument("--reported", action="store_true", help="several processes a model")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--loops", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--params", type=Path, default=PARAMS, help="its `profile`")
     args = parser.parse_args()
     protocol = settings(args.params, "profile", ProfileParams).network_protocol
-    device = Device(backend=args.runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-    target = LocalTarget(args.runtime, device)
+    target, loops = LocalTarget(args.runtime, any_device(args.runtime)), os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        pairs, quick_ms = write_pairs(args.pairs, Path(folder)), dict[Path, float]()
+        pairs, quick_ms = write_pairs(PAIRS, Path(folder)), dict[Path, float]()
         measure = partial(measure_all, target, pairs, protocol, quick_ms, args.reported)
         first = measure("alone")
-        with busy_loops(args.loops):
-            busy = measure(f"beside {args.loops} busy loops")
+        with busy_loops(loops):
+            busy = measure(f"beside {loops} busy loops")
         again = measure("alone again")
     machine = target.machine()
-    words = f"--runtime {args.runtime}" + f" --pairs {args.pairs}" * (args.pairs != 20)
-    words += " --reported" * args.reported
+    words = f"--runtime {args.runtime}" + " --reported" * args.reported
     about = (
         f"`python -m benchmarks.latency_busy {words}` on {machine['processor']}, "
         f"{machine['cores']} cores, {machine['runtime']} {machine['runtime_version']}, 1 thread; "
@@ -207,7 +189,7 @@ def main() -> None:
         f"{protocol.max_interval:.0%} to either side or {protocol.time_limit_s:g} s a model."
     )
     section = machine["runtime"] + f", {PROCESSES} processes a model" * args.reported
-    sections = {section: f"{about}\n\n{judge((first, again), busy, args.loops)}"}
+    sections = {section: f"{about}\n\n{judge((first, again), busy, loops)}"}
     write_sections(args.out, "Latency measured beside other work", sections)
 
 

@@ -1,14 +1,9 @@
-"""How well named features predict a number.
+"""How well named features predict a number: `python -m benchmarks.predictors --csv F --target COL`.
 
-    python -m benchmarks.predictors --csv FILE --target COLUMN
-
-Any table will do: features in columns, a target in another. It prints the error of this project's
-predictor on rows that it has not seen, beside ordinary least squares and gradient-boosted trees on
-the very same folds; then its coefficients with 95% intervals, and what each feature adds.
-It chooses its penalty inside the rows of a fold that it may see.
-
-With `--space` the table needs a column `choices` (as `history.csv` of the stage `search` has), and
-the features are the readable ones of those networks.
+It prints the error of this project's predictor on rows that it has not seen, beside ordinary least
+squares and gradient-boosted trees on the same folds; then its coefficients with 95% intervals, and
+what each feature adds. With `--space` the table needs a column `choices` (as `history.csv` of the
+stage `search` has), and the features are the readable ones of those networks.
 """
 
 from __future__ import annotations
@@ -70,19 +65,16 @@ def run(flags: argparse.Namespace) -> None:
         features = features or found
     examples, notes = examples_of(cells, flags.target, features)
     print(f"{flags.csv}: {len(examples.target_N)} rows, {len(examples.names)} features of")
-    print(f"'{flags.target}': {', '.join(examples.names)}")
-    for note in notes:
-        print(f"note: {note}")
+    print(f"'{flags.target}': {', '.join(examples.names)}", *notes, sep="\nnote: ")
     parts = folds(examples, flags.folds, np.random.default_rng(flags.seed))
     ours = explain(examples, Ridge.select, parts)
     boosted = GradientBoostingRegressor(
         n_estimators=300, learning_rate=0.05, max_depth=3, random_state=flags.seed
     )
-    others = {LEAST_SQUARES: learner(LinearRegression()), TREES: learner(boosted)}
-    errors = {OURS: ours.error} | {
-        name: judge(examples.target_N, cross_validate(examples, parts, learn))
-        for name, learn in others.items()
-    }
+    errors = {OURS: ours.error}
+    for name, model in {LEAST_SQUARES: LinearRegression(), TREES: boosted}.items():
+        found_N = cross_validate(examples, parts, learner(model))
+        errors[name] = judge(examples.target_N, found_N)
     print(f"\n{flags.folds} folds (seed {flags.seed}), each row predicted without its fold:\n")
     print(error_table(errors))
     predictor, worth = ours.predictor, ours.added

@@ -1,6 +1,6 @@
 """Reading any CSV of features and a target: what can be used, and what was left out and why.
 
-Axes: N rows, F features.
+Whatever is wrong with a table raises `UserError`. Axes: N rows, F features.
 """
 
 from __future__ import annotations
@@ -15,27 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness.presets import shown_space
 from core.errors import UserError
 from models.predict.fit import Examples
 from models.predict.predictor import Values
-from models.space.file import read_spec
-from models.space.space import SearchSpace
 from models.space.stage_features import stage_features, stage_sizes
 
 COLUMN = "choices"
 
 
 def with_features(cells: Table, file: Path) -> tuple[Table, list[str]]:
-    """The table with a column for every feature of its networks, and those columns' names.
-
-    Raises:
-        UserError: there is no column `choices`, or a row of it is no network of the space.
-        SpaceError: the space cannot be read.
-    """
-    spec = read_spec(file)
-    images = spec.shown_images
-    shape = (images.channels, images.size, images.size)
-    space = SearchSpace(spec, shape, images.classes)
+    """The table with a column for every feature of its networks, and those columns' names."""
+    space = shown_space(file)
     if COLUMN not in cells.columns:
         raise UserError(f"{cells.path} has no column '{COLUMN}': leave --space out.")
     sizes = stage_sizes(space.groups)
@@ -76,12 +67,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file with a header; the delimiter is the header's.
-
-    Raises:
-        UserError: the file is missing, is no text, has no rows, has a row of another length
-            than its header, or two columns of one name.
-    """
+    """Read a CSV file with a header; the delimiter is the header's."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
@@ -116,9 +102,6 @@ def examples_of(
 
     Without `features` every column of numbers is one that neither numbers the rows nor repeats the
     target or another.
-
-    Raises:
-        UserError: a column does not exist or is not numbers, or too little is left.
     """
     for name in (target, *(features or ())):
         if name not in table.columns:

@@ -2,8 +2,8 @@
 
 Searched networks of a finished release, and torchvision's MobileNetV2 and MobileNetV3-small, which
 are trained here first, briefly: float32 against int8 on every runtime that runs on this machine.
-It prints a table and writes it to docs/results/quantize.md. Weights are kept in --cache, so that
-only a first run trains. Latency is the ratio of two files in interleaved blocks of one session.
+Weights are kept, so that only a first run trains. Latency is the ratio of two files in interleaved
+blocks of one session.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
-
-from benchmarks.harness.flags import ARTIFACTS, PARAMS, flags_of, require_known
+from benchmarks.harness.flags import PARAMS, add_artifacts, flags_of, require_known
 from benchmarks.harness.markdown import number, table, write_sections
-from benchmarks.harness.presets import TORCHVISION
+from benchmarks.harness.presets import TORCH, TORCHVISION
 from benchmarks.harness.release import settings
 from benchmarks.quantize.variants import (
     RUNTIMES,
@@ -28,35 +26,34 @@ from benchmarks.quantize.variants import (
     rows_of,
     searched,
     train_torchvision,
+    trained_folders,
 )
 from core.process import prepare_machine
 from devices.quantize.settings import QuantizeParams
 from devices.runtimes.registry import backend
 from models.training.learning import Images
 
-ALL_IMAGES = 10_000
 HEAD = ("network", "runtime", "variant", "top-1", "agrees", "kB", "float32 / int8 time", "spread")
 
 
 def main() -> None:
     args = _flags()
     prepare_machine(1, 0)
-    images = Images.read(args.data)
-    rows: list[Row] = []
-    effort = _effort(args)
+    images = Images.read(args.artifacts / "data")
+    rows, params = list[Row](), settings(args.params, "quantize", QuantizeParams)
+    runtimes = tuple(name for name in args.runtimes if backend(name).capabilities().can_run)
+    effort = Effort(runtimes, None if args.no_latency else params.protocol, params)
     for network in _networks(args, images):
         with tempfile.TemporaryDirectory(prefix="netwright-") as folder:
             for row in rows_of(network, images, effort, Path(folder)):
                 print(" | ".join(cells(row)), flush=True)
                 rows.append(row)
     words = " --no-latency" * args.no_latency
-    words += f" --images {args.images}" * (args.images < ALL_IMAGES)
     words += f" --only {' '.join(args.only or ())}" * (args.only is not None)
-    versions = [f"{backend(name).runtime} {backend(name).version()}" for name in effort.runtimes]
-    versions.append(f"torch {torch.__version__.split('+')[0]}")
+    versions = [f"{backend(name).runtime} {backend(name).version()}" for name in runtimes]
     about = (
-        f"`python -m benchmarks.quantize{words}`, {', '.join(versions)}, one thread; torchvision's "
-        f"networks learned for {args.epochs:g} epochs, stride 1 in the stem."
+        f"`python -m benchmarks.quantize{words}`, {', '.join([*versions, TORCH])}, one thread; "
+        f"torchvision's networks learned for {Training.epochs:g} epochs, stride 1 in the stem."
     )
     sections = {"Accuracy and speed of int8": f"{about}\n\n{report(rows)}"}
     write_sections(args.out, "What int8 costs and gains", sections)
@@ -64,28 +61,15 @@ def main() -> None:
 
 def _flags() -> argparse.Namespace:
     parser = flags_of("quantize", __doc__, "quantize.md")
-    parser.add_argument("--data", type=Path, default=ARTIFACTS / "data")
+    add_artifacts(parser)
     parser.add_argument("--params", type=Path, default=PARAMS, help="its `quantize`")
-    parser.add_argument(
-        "--networks", type=Path, default=ARTIFACTS / "train", help="a folder for each"
-    )
-    parser.add_argument("--cache", type=Path, default=ARTIFACTS / "benchmarks")
     parser.add_argument("--only", nargs="*", default=None, help="names of networks")
     parser.add_argument("--runtimes", nargs="*", choices=RUNTIMES, default=list(RUNTIMES))
-    parser.add_argument("--epochs", type=float, default=Training.epochs, help="of torchvision's")
-    parser.add_argument("--images", type=int, default=ALL_IMAGES, help="test images at most")
     parser.add_argument("--no-latency", action="store_true", help="for a machine that is busy")
     args = parser.parse_args()
-    args.folders = {path.name: path for path in sorted(args.networks.glob("*")) if path.is_dir()}
+    args.folders = {path.name: path for path in trained_folders(args.artifacts)}
     require_known(parser, args.only or (), [*args.folders, *TORCHVISION])
     return args
-
-
-def _effort(args: argparse.Namespace) -> Effort:
-    params = settings(args.params, "quantize", QuantizeParams)
-    protocol = params.protocol
-    runtimes = tuple(name for name in args.runtimes if backend(name).capabilities().can_run)
-    return Effort(runtimes, args.images, None if args.no_latency else protocol, params)
 
 
 def _networks(args: argparse.Namespace, images: Images) -> Iterable[Network]:
@@ -93,7 +77,7 @@ def _networks(args: argparse.Namespace, images: Images) -> Iterable[Network]:
         if name in args.folders:
             yield searched(args.folders[name])
         else:
-            yield train_torchvision(name, images, Training(epochs=args.epochs), args.cache)
+            yield train_torchvision(name, images, Training(), args.artifacts / "benchmarks")
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -112,12 +96,11 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def report(rows: Sequence[Row]) -> str:
     """The table, what each network loses, and what could not be built."""
-    lines = [table(HEAD, [cells(row) for row in rows])]
-    names = dict.fromkeys(row.network for row in rows)
-    lines.append("\n".join(filter(None, (lost(name, rows) for name in names))))
+    losses = [lost(name, rows) for name in dict.fromkeys(row.network for row in rows)]
     refused = [f"- {r.network}, {r.runtime}, {r.variant}: {r.why_not}" for r in rows if r.why_not]
-    lines.append("\n".join(refused))
-    return "\n\n".join(filter(None, lines))
+    parts = [table(HEAD, [cells(row) for row in rows])]
+    parts += ["\n".join(filter(None, some)) for some in (losses, refused)]
+    return "\n\n".join(filter(None, parts))
 
 
 def lost(name: str, rows: Sequence[Row]) -> str:

@@ -1,11 +1,8 @@
-"""Networks, their int8 files for one family of runtimes, and what each runtime makes of them.
-
-Axes: N images, K classes.
-"""
+"""Networks, their int8 files for one family of runtimes, and what each runtime makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.harness.presets import torchvision_network
+from benchmarks.harness.presets import any_device, torchvision_network
 from core.files import fingerprint, write_bytes
 from core.progress import Progress
-from data.dataset import DatasetInfo, Split
 from data.stream import TrainStream
-from devices.device import Activations, Budget, Device, DeviceError
+from devices.device import Activations, DeviceError
+from devices.measure.inference import Images as ImageBatch
 from devices.measure.inference import Logits, accuracy, single_images
 from devices.measure.interleaved import Protocol
 from devices.measure.target import LocalTarget
@@ -30,7 +27,7 @@ from devices.runtimes.registry import backend
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import load_into, to_bytes
-from models.training.learning import Images, spread
+from models.training.learning import Images
 from models.training.loop import Recipe, Run, train
 from models.training.objective import Objective, supervised_step
 
@@ -52,6 +49,11 @@ class Network:
 
     name: str
     module: nn.Module
+
+
+def trained_folders(artifacts: Path) -> list[Path]:
+    """Folders of the networks that a release trained."""
+    return sorted(path for path in (artifacts / "train").iterdir() if path.is_dir())
 
 
 def searched(folder: Path) -> Network:
@@ -83,10 +85,9 @@ RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
 
 @dataclass(frozen=True)
 class Effort:
-    """Backends, most test images, protocol of latencies (None: not measured), calibration."""
+    """Backends, protocol of latencies (None: not measured), calibration."""
 
     runtimes: tuple[str, ...]
-    images: int
     protocol: Protocol | None
     params: QuantizeParams
 
@@ -95,12 +96,9 @@ class Effort:
 class Row:
     """One file of one network on one runtime; None is what was not measured.
 
-    Attributes:
-        variant: `float32` or `int8 METHOD`.
-        agreement: share of images with the same class as the float32 ONNX file in ONNX Runtime.
-        speedup: time of the runtime's float32 file over this one's, in interleaved blocks.
-        spread: interquartile range of that ratio over its median.
-        why_not: why the runtime does not run it; empty if it does.
+    `variant` is `float32` or `int8 METHOD`, `agreement` the share of images with the class that the
+    float32 ONNX file has in ONNX Runtime, `speedup` the time of the runtime's float32 file over
+    this one's, in interleaved blocks, `spread` that ratio's interquartile range over its median.
     """
 
     network: str
@@ -118,8 +116,8 @@ def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> I
     """All files of a network on all runtimes, float32 first on each."""
     source, made = folder / "float32.onnx", dict[Activations, tuple[str, Path]]()
     write_bytes(source, to_onnx(network.module, images.info.image_shape))
-    test = spread(images.test, effort.images)
-    reference_NK = logits(backend("onnxruntime"), source, test, images.info)
+    test = list(single_images(images.test, images.info))
+    reference_NK = logits(backend("onnxruntime"), source, test)
     for name in effort.runtimes:
         runtime, rows, entries = backend(name), list[Row](), dict[str, Path]()
         family = runtime.activations
@@ -133,10 +131,10 @@ def rows_of(network: Network, images: Images, effort: Effort, folder: Path) -> I
                 rows.append(Row(network.name, name, variant, why_not=str(error)))
                 continue
             entries[variant] = target / built.entry
-            found_NK = logits(runtime, entries[variant], test, images.info)
+            found_NK = logits(runtime, entries[variant], test)
             agreement = float((found_NK.argmax(1) == reference_NK.argmax(1)).mean())
             size = sum((target / part).stat().st_size for part in built.files)
-            right = accuracy(found_NK, test)
+            right = accuracy(found_NK, images.test)
             rows.append(Row(network.name, name, variant, right, agreement, size))
         yield from _timed(name, rows, entries, effort.protocol)
 
@@ -152,7 +150,7 @@ def best_int8(
     for method in ready.ranges:
         file = source.with_name(f"{activations}-{method}.onnx")
         write_bytes(file, quantize(ready, method))
-        val_NK = logits(backend("onnxruntime"), file, images.val, images.info)
+        val_NK = logits(backend("onnxruntime"), file, single_images(images.val, images.info))
         found[method] = accuracy(val_NK, images.val), file
     best = max(found, key=lambda method: found[method][0])
     return best, found[best][1]
@@ -161,17 +159,13 @@ def best_int8(
 def _build(folder: Path, runtime: Backend, variant: str, file: Path) -> tuple[Path, Built]:
     target = folder / f"{runtime.name}-{variant.replace(' ', '-')}"
     target.mkdir()
-    return target, runtime.build(file, variant.split()[0], target, _device(runtime.name))
+    return target, runtime.build(file, variant.split()[0], target, any_device(runtime.name))
 
 
-def _device(runtime: str) -> Device:
-    return Device(backend=runtime, budget=Budget(latency_ms=1.0), min_accuracy=0.0)
-
-
-def logits(runtime: Backend, model: Path, split: Split, info: DatasetInfo) -> Logits:
-    """Logits (N, K) of a file on a runtime, on one thread."""
+def logits(runtime: Backend, model: Path, images: Iterable[ImageBatch]) -> Logits:
+    """Logits (images, classes) of a file on a runtime, on one thread."""
     with runtime.open(model, threads=1) as session:
-        return np.concatenate([session(image_1CHW) for image_1CHW in single_images(split, info)])
+        return np.concatenate([session(image_1CHW) for image_1CHW in images])
 
 
 def _timed(
@@ -181,7 +175,7 @@ def _timed(
     lower = {variant: entry for variant, entry in entries.items() if variant != "float32"}
     if protocol is None or "float32" not in entries or not lower:
         return rows
-    target = LocalTarget(runtime, _device(runtime))
+    target = LocalTarget(runtime, any_device(runtime))
     found = target.measure(lower, entries["float32"], protocol)
     return [
         replace(row, speedup=1 / timing.ratio, spread=timing.spread)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.flags import ARTIFACTS, flags_of
@@ -20,7 +19,7 @@ from benchmarks.ranking.truth import HERE, SCHEMA, ground_truth, read_params
 from core.files import read_json, write_json
 from models.training.strategies import STRATEGIES
 
-OUT = HERE / "artifacts"
+DATA, OUT = ARTIFACTS / "data", HERE / "artifacts"
 
 
 def write(kind: str, name: str, content: Mapping[str, Any]) -> None:
@@ -34,13 +33,13 @@ def read(kind: str, name: str) -> dict[str, Any]:
 def main() -> None:
     flags, params = _flags(), read_params()
     if flags.part == "truth":
-        found = ground_truth(flags.data, params, flags.seed, OUT / "runs")
+        found = ground_truth(DATA, params, flags.seed, OUT / "runs")
         write("truth", f"truth-{flags.seed}", found)
     elif flags.part == "steps":
-        write("steps", "steps", time_steps(flags.data, params))
+        write("steps", "steps", time_steps(DATA, params))
     elif flags.part == "scores":
         timing, rate = read("steps", "steps"), flags.learning_rate or params.learning_rate
-        content = score_networks(flags.data, params, timing, flags.strategy, rate, flags.times)
+        content = score_networks(DATA, params, timing, flags.strategy, rate, flags.times)
         write("scores", f"scores-{flags.name}", content)
     else:
         truths: Sequence[Any] = [read("truth", f"truth-{seed}")["rows"] for seed in (0, 1)]
@@ -51,7 +50,6 @@ def main() -> None:
 
 def _flags() -> argparse.Namespace:
     parser = flags_of("ranking", __doc__)
-    parser.add_argument("--data", type=Path, default=ARTIFACTS / "data")
     parts = parser.add_subparsers(dest="part", required=True)
     parts.add_parser("truth").add_argument("--seed", type=int, required=True)
     parts.add_parser("steps")

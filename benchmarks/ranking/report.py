@@ -1,7 +1,6 @@
-"""How well each supernet orders networks, as Markdown.
+"""The tables of how well each supernet orders networks.
 
-Ground truth is the mean accuracy of each architecture trained on its own with two seeds; the tau
-between the seeds is what seed noise alone leaves of an order.
+Ground truth is the mean accuracy of each architecture trained on its own with two seeds.
 """
 
 from __future__ import annotations
@@ -41,11 +40,7 @@ def shown(tau: Tau) -> str:
 
 
 def report(truths: Sequence[Sequence[Row]], runs: Sequence[Row], bootstrap: int) -> dict[str, str]:
-    """Sections on the ground truth and on all supernets.
-
-    Raises:
-        ValueError: scores and ground truth are of different architectures.
-    """
+    """Sections on the ground truth and on all supernets."""
     rows = truths[0]
     ids = [row["architecture_id"] for row in rows]
     if any(run["architecture_ids"] != ids for run in runs):
@@ -78,18 +73,9 @@ def point_rows(
     result = []
     for point in run["points"]:
         found = certificate(truth, rows, point["scores"], bootstrap)
-        taus = [
-            shown(found.tau[n]) + (" *" if found.beats_best_baseline[n] else "") for n in INDICATORS
-        ]
-        result.append(
-            [
-                f"`{run['strategy']}`",
-                f"{run['learning_rate']:g}",
-                f"{point['seconds']:.0f}",
-                str(point["steps"]),
-                run["judge"],
-                f"{np.mean(point['scores']['supernet_accuracy']):.3f}",
-                *taus,
-            ]
-        )
+        taus = [shown(found.tau[n]) + " *" * found.beats_best_baseline[n] for n in INDICATORS]
+        length = [f"{point['seconds']:.0f}", str(point["steps"])]
+        mean = f"{np.mean(point['scores']['supernet_accuracy']):.3f}"
+        start = [f"`{run['strategy']}`", f"{run['learning_rate']:g}"]
+        result.append([*start, *length, run["judge"], mean, *taus])
     return result

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.runs import Row
+from benchmarks.harness.timing import WARM_UP, interleaved
 from benchmarks.ranking.truth import RankingParams, architectures, load_space
 from core.files import rounded
 from core.process import prepare_machine
@@ -34,8 +33,8 @@ SHARES = (0.1, 0.3, 1.0)
 """Of the training, after which the scores are read."""
 VIEWS = Augment(flip=True, shift=3)
 PROBE_IMAGES, VAL_IMAGES = 4000, 4000
-BLOCKS, STEPS, REFERENCE = 9, 8, "spos"
-"""Of the timing of steps; the first block warms up."""
+BLOCKS, STEPS, REFERENCE = 8, 8, "spos"
+"""Of the timing of steps."""
 
 
 def build(
@@ -52,8 +51,8 @@ def build(
 def batches(strategy: Strategy, images: Images, batch: int) -> Batches:
     """The training batches, with the data set's augmentation.
 
-    A strategy that compares two views of an image has them mirrored and shifted, because the data
-    set's own augmentation may be none: two equal views would differ by nothing but the paths.
+    A strategy that compares two views of an image has them mirrored and shifted: without
+    augmentation they would differ by nothing but the paths.
     """
     info = images.info.model_copy(update={"augment": VIEWS}) if strategy.views > 1 else images.info
     stream = TrainStream(images.train, info, batch, 0, augment=True)
@@ -63,27 +62,21 @@ def batches(strategy: Strategy, images: Images, batch: int) -> Batches:
 def time_steps(data: Path, params: RankingParams) -> Row:
     """How many steps each strategy may train for equal wall time.
 
-    Steps are timed in interleaved blocks, each against single-path sampling in the same block, so
-    that a machine that drifts favours none; the training itself then has a fixed number of steps
-    and gives the same weights however long it takes.
+    A training then has a fixed number of steps: the same weights however long it takes.
     """
     prepare_machine(params.supernet_threads, 0)
     images = Images.read(data)
-    space, length = load_space(images), BLOCKS * STEPS
-    made = {name: build(name, space, images, length, params.learning_rate) for name in STRATEGIES}
-    seconds: dict[str, list[float]] = {name: [] for name in made}
-    for _ in range(BLOCKS):
-        for name, (_, strategy, run) in made.items():
-            given = batches(strategy, images, params.batch)
-            run.module.train()
-            began = time.perf_counter()
-            for _ in range(STEPS):
-                run.advance(given, strategy.learn)
-            seconds[name].append((time.perf_counter() - began) / STEPS)
-    reference = seconds[REFERENCE][1:]
-    reference_s, strategies = statistics.median(reference), {}
-    for name, taken in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(taken[1:], reference, strict=True))
+    space, length = load_space(images), WARM_UP + BLOCKS * STEPS
+    things = {}
+    for name in STRATEGIES:
+        _, strategy, run = build(name, space, images, length, params.learning_rate)
+        run.module.train()
+        given = batches(strategy, images, params.batch)
+        things[name] = partial(run.advance, given, strategy.learn)
+    times = interleaved(things, BLOCKS, STEPS)
+    reference_s, strategies = times[REFERENCE].seconds, {}
+    for name, timing in times.items():
+        ratio, _ = timing.over(times[REFERENCE])
         steps = max(10, round(params.supernet_seconds / (reference_s * ratio)))
         strategies[name] = {"ratio": rounded(ratio), "steps": steps}
         print(f"{name}: {ratio:.2f} of a {REFERENCE} step, {steps} steps", flush=True)
@@ -131,10 +124,7 @@ def scores(
 def score_networks(
     data: Path, params: RankingParams, timing: Row, name: str, rate: float, times: float
 ) -> Row:
-    """Train a supernet; scores of all architectures after each of SHARES of the training.
-
-    `timing` is the result of `time_steps`, `times` the factor on the others' wall time.
-    """
+    """Train a supernet for `times` the others' wall time; scores after each of SHARES of it."""
     prepare_machine(params.supernet_threads, 0)
     images = Images.read(data)
     space, timed = load_space(images), timing["strategies"][name]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from benchmarks.harness.release import settings, unseen
+from benchmarks.harness.release import accuracies, settings
 from benchmarks.harness.runs import Row, Runs
 from core.files import rounded
 from core.process import prepare_machine
@@ -31,26 +31,17 @@ _DRAW = 0
 
 
 class RankingParams(Params):
-    """The benchmark's settings, from its own `params.yaml`."""
+    """The benchmark's settings; its own `params.yaml` says what they are."""
 
     architectures: int = Field(ge=4)
-    """How many are ranked."""
     truth_epochs: float = Field(gt=0)
-    """Passes over the training split when an architecture is trained on its own."""
     truth_threads: int = Field(ge=1)
-    """Threads of that training."""
     batch: int = Field(ge=2)
-    """Images per step, of all trainings."""
     learning_rate: float = Field(gt=0)
-    """Its highest value, of all trainings."""
     recalibration_batches: int = Field(ge=1)
-    """Batches of 256 training images before any network is scored."""
     supernet_seconds: float = Field(gt=0)
-    """Wall time that every strategy may train for."""
     supernet_threads: int = Field(ge=1)
-    """Threads of that training."""
     bootstrap: int = Field(ge=1)
-    """Resamples behind the intervals of tau."""
 
 
 def read_params() -> RankingParams:
@@ -84,8 +75,7 @@ def train_from_scratch(
     run = Run(network, Recipe(steps, params.learning_rate, weight_decay=5e-5))
     train(run, stream.at, supervised_step(network, Objective(architecture.classes)))
     recalibrate(network, images.calibration(params.recalibration_batches, 256, seed))
-    val, test = images.accuracy(network, "val"), images.accuracy(network, "test")
-    return {"accuracy": rounded(unseen(images, val, test))}
+    return {"accuracy": rounded(accuracies(network, images)["unseen"])}
 
 
 def ground_truth(data: Path, params: RankingParams, seed: int, work: Path) -> Row:
@@ -96,15 +86,7 @@ def ground_truth(data: Path, params: RankingParams, seed: int, work: Path) -> Ro
     rows = []
     for one in architectures(load_space(images), params.architectures):
         found = runs.get(one.id, partial(train_from_scratch, one, images, params, seed))
-        rows.append(
-            {
-                "architecture": one.to_json(),
-                "architecture_id": one.id,
-                "short": one.short(),
-                "depth": depth(one),
-                "flops": flops(one),
-                "parameters": parameters(one),
-            }
-            | found
-        )
+        costs = {"depth": depth(one), "flops": flops(one), "parameters": parameters(one)}
+        words = {"architecture_id": one.id, "short": one.short()}
+        rows.append({"architecture": one.to_json(), **words, **costs, **found})
     return {"seed": seed, "rows": rows}

@@ -2,15 +2,12 @@
 
 For every algorithm and seed: how many architectures it sampled, how many seconds the search took,
 and what its answer is worth by what the search optimises, the NLL of the recalibrated slice on ALL
-validation images, which no search sees so well. With `--epochs` every answer is trained as well,
-from its slice as the stage `train` does, which reduces the differences. It reads a finished
-release's artifacts (data, supernet, teacher, one device's profile).
+validation images. With `--epochs` every answer is trained as well, from its slice as the stage
+`train` does.
 
 Random search takes as many steps as the longest search, and every algorithm is compared with it at
-equal numbers of evaluations. Searches alternate between the algorithms, so that a drift of the
-machine favours none; their seconds are given as ratios to PARSEC's of the same seed.
-Regret is an answer's NLL minus the lowest of any answer of any algorithm and seed; intervals are
-Student's t, paired over the seeds.
+equal numbers of evaluations. Regret is an answer's NLL minus the lowest of any answer of any
+algorithm and seed; intervals are Student's t, paired over the seeds.
 """
 
 from __future__ import annotations
@@ -28,9 +25,8 @@ import torch
 from benchmarks.harness.compare import Difference, spread_of
 from benchmarks.harness.flags import add_release, flags_of, require_known, words
 from benchmarks.harness.markdown import table, write_sections
-from benchmarks.harness.release import Release
-from benchmarks.harness.runs import SCHEMA, Row, Runs
-from core.files import write_json
+from benchmarks.harness.release import Release, search_settings
+from benchmarks.harness.runs import Row, Runs
 from core.process import prepare_machine
 from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
@@ -107,16 +103,8 @@ def report(runs: Mapping[str, Sequence[Run]]) -> str:
 
 
 _HEAD = (
-    "algorithm",
-    "sampled",
-    "distinct",
-    "seconds",
-    "time over PARSEC",
-    "million MACs",
-    "NLL",
-    "regret, thousandths of a nat",
-    "accuracy %",
-    "test accuracy %",
+    *("algorithm", "sampled", "distinct", "seconds", "time over PARSEC", "million MACs"),
+    *("NLL", "regret, thousandths of a nat", "accuracy %", "test accuracy %"),
 )
 
 
@@ -162,12 +150,8 @@ PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing")
 
 
 def run_search(release: Release, name: str, seed: int, **changes: object) -> Row:
-    """One search: its answers with the evaluations that each took, its samples, its seconds.
-
-    Of random search, with which others are compared at equal evaluations, also the answers on the
-    way.
-    """
-    params = release.search_settings(name, seed, **changes)
+    """One search: its answer and what it took; of random search also the answers on the way."""
+    params = search_settings(release.params, name, seed, **changes)
     problem, space = release.problem, release.space
     began = time.perf_counter()
     algorithm = ALGORITHMS[name](problem, params)
@@ -198,14 +182,13 @@ def evaluate_answers(release: Release, found: list[Row], runs: Runs) -> list[Row
     """Add NLL and accuracy on all validation images to every answer; each network once."""
     judge = release.validation_judge()
 
+    def compute(network: Architecture) -> Row:
+        (result,) = judge(0, [network])
+        return {"nll": result.nll, "val_accuracy": result.accuracy}
+
     def judged(one: Row) -> Row:
         network = Architecture.from_json(one["architecture"])
-
-        def compute() -> Row:
-            (result,) = judge(0, [network])
-            return {"nll": result.nll, "val_accuracy": result.accuracy}
-
-        return one | runs.get(f"val {network.id}", compute)
+        return one | runs.get(f"val {network.id}", partial(compute, network))
 
     return [run | {"answers": [judged(a) for a in answers_compared(run, found)]} for run in found]
 
@@ -225,7 +208,7 @@ def main() -> None:
     runs = Runs(args.work, *release.inputs("teacher/train_logits.npy"))
     arms = {name: partial(run_search, release, name) for name in args.algorithms}
     found = [run for some in runs.every(arms, range(args.seeds)).values() for run in some]
-    random = release.search_settings(RANDOM, 0).algorithm
+    random = search_settings(release.params, RANDOM, 0).algorithm
     assert isinstance(random, SampledSettings)
     steps = -(-max(run["sampled"] for run in found) // random.fixed_samples)
     for seed in range(args.seeds):
@@ -237,8 +220,6 @@ def main() -> None:
             network = Architecture.from_json(run["answers"][-1]["architecture"]).id
             train = partial(train_answer, release, run, args.epochs, runs.folder)
             run |= runs.get(f"train {network} {args.epochs:g}-seed{run['seed']}", train)
-    if args.json is not None:
-        write_json(args.json, SCHEMA, {"runs": found})
     by = {n: [run for run in found if run["algorithm"] == n] for n in (*args.algorithms, RANDOM)}
     about = (
         f"`python -m benchmarks.search --device {args.device} --seeds {args.seeds} --epochs "
@@ -257,7 +238,6 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--algorithms", type=words, default=known, help="besides random search")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=0.0, help="of a final training; 0: none")
-    parser.add_argument("--json", type=Path, help="write all runs here")
     args = parser.parse_args()
     require_known(parser, args.algorithms, ALGORITHMS)
     args.algorithms = [name for name in args.algorithms if name != RANDOM]

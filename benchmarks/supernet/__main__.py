@@ -1,6 +1,5 @@
 """What a supernet's training costs: `python -m benchmarks.supernet [SECTION]...`.
 
-It prints its sections and writes them to docs/results/supernet.md; the others stay there.
 - overhead: a step of the supernet over the same step of the plain subnet, per preset;
 - bn_only: a step that trains batch norms alone over a full step;
 - growth: time and memory of a step as a space grows from 10 to 1,000 candidates a layer.
@@ -10,7 +9,6 @@ Blocks of steps are interleaved and ratios are medians of block ratios.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from torch.nn import functional
 
 from benchmarks.harness.flags import flags_of, require_known
 from benchmarks.harness.markdown import table, verdict, write_sections
-from benchmarks.harness.presets import CLASSES, COMPACT, Preset, random_images
+from benchmarks.harness.presets import CLASSES, COMPACT, TORCH, Preset, random_images
 from benchmarks.harness.timing import interleaved
 from core.process import prepare_machine
 from data.stream import Batch, TrainStream
@@ -170,18 +168,12 @@ def grown_space(count: int) -> SearchSpace:
             break
         taken[name] = list(settings[name][-more:])
     widths = list(range(64, 64 - max(1, count // candidates), -1))
-    stage = {
-        "layers": 3,
-        "stride": 2,
-        "channels": widths,
-        "skip": False,
-        "operators": {"mbconv": taken},
-    }
+    size = {"layers": 3, "stride": 2, "channels": widths, "skip": False}
     spec = {
         "name": f"grown-{count}",
         "sizes": (8, 64),
         "stem": {"operator": "conv", "channels": 16, "stride": 2, "settings": {"kernel": 3}},
-        "stages": [stage],
+        "stages": [size | {"operators": {"mbconv": taken}}],
         "head": {"operator": "classifier", "settings": {"width": 128}},
     }
     return SearchSpace(SpaceSpec.model_validate(spec), COMPACT.image_shape, CLASSES)
@@ -200,13 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; none for all")
     parser.add_argument("--quick", action="store_true", help="check that it runs; writes nothing")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--blocks", type=int, help="rounds of interleaved blocks")
     args = parser.parse_args(arguments)
     require_known(parser, args.sections, SECTIONS)
     prepare_machine(args.threads, 0)
     effort = QUICK if args.quick else Effort()
-    effort = dataclasses.replace(effort, blocks=args.blocks or effort.blocks)
-    machine = f"{args.threads} threads, torch {torch.__version__.split('+')[0]}"
+    machine = f"{args.threads} threads, {TORCH}"
     found: dict[str, str] = {}
     for name in args.sections or SECTIONS:
         heading, measure = SECTIONS[name]

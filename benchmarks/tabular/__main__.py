@@ -1,16 +1,12 @@
 """How many architectures each search needs: `python -m benchmarks.tabular --table FILE`.
 
-The project's own algorithms, with the settings of `params.yaml`, search NAS-Bench-Macro, whose
-6,561 networks were all trained three times (the file is the published table; it is not part of the
-project). `benchmarks.tabular.table` says how an evaluation is made of a published accuracy.
-
-PARSEC is run at its best: every fixed number of samples of a list, and at the best of them other
-learning rates. The defaults were not tuned on this table.
+The project's own algorithms search NAS-Bench-Macro, whose 6,561 networks were all trained three
+times (the file is the published table; it is not part of the project). PARSEC is run at its best:
+every fixed number of samples of a list, and at the best of them other learning rates.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -25,6 +21,9 @@ from benchmarks.tabular.report import introduction, picture, section
 from benchmarks.tabular.table import Table
 from core.files import write_bytes
 
+FLOPS = 50e6
+"""Of the settings with a budget."""
+
 
 def settings(flops: float) -> tuple[Setting, ...]:
     """With and without a budget, on the whole test split or on batches as in the search."""
@@ -37,23 +36,20 @@ def settings(flops: float) -> tuple[Setting, ...]:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = flags_of("tabular", __doc__)
     parser.add_argument("--table", type=Path, required=True, help="nas-bench-macro_cifar10.json")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--flops", type=float, default=50e6, help="of the settings with a budget")
     parser.add_argument("--params", type=Path, default=PARAMS)
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="settings at once")
     parser.add_argument("--out", type=Path, help="write docs/results/tabular.md here, or elsewhere")
     parser.add_argument("--picture", type=Path, help="draw accuracy against samples here")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     if args.seeds < 2:
         parser.error("--seeds: at least 2, because results are compared seed by seed")
-    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    seeds = range(args.seeds)
     table, params = Table.load(args.table), search_settings(args.params, "fp_nas", 0)
-    jobs = [(args.table, setting, args.params, seeds) for setting in settings(args.flops)]
-    with ProcessPoolExecutor(args.processes) as pool:
+    jobs = [(args.table, setting, args.params, seeds) for setting in settings(FLOPS)]
+    with ProcessPoolExecutor() as pool:
         found = list(pool.map(_compare, *zip(*jobs, strict=True)))
     if args.picture:
         write_bytes(args.picture, picture(found))

@@ -1,7 +1,4 @@
-"""Runs of all search algorithms in one setting of the tabular benchmark, and their comparison.
-
-Axes: S seeds.
-"""
+"""Runs of all search algorithms in one setting of the tabular benchmark, and their comparison."""
 
 from __future__ import annotations
 
@@ -84,12 +81,12 @@ def run(
 
 
 def final(runs: Sequence[Run]) -> Array:
-    """The accuracy of each run's last answer, shape (S,)."""
+    """The accuracy of each run's last answer."""
     return np.array([one.accuracies[-1] for one in runs])
 
 
 def spent(runs: Sequence[Run]) -> Array:
-    """How many architectures each run sampled, shape (S,)."""
+    """How many architectures each run sampled."""
     return np.array([one.samples[-1] for one in runs], dtype=np.float64)
 
 
@@ -97,12 +94,9 @@ def spent(runs: Sequence[Run]) -> Array:
 class Compared:
     """Everything that was run in one setting, with the same seeds throughout.
 
-    Attributes:
-        best: the highest true accuracy there is, percent.
-        margin: points of accuracy below which a difference is none.
-        runs: of every algorithm, with default params.
-        sweep: of PARSEC, by fixed number of samples and learning rate; final answers only.
-        random: long random searches, for equal numbers of evaluations.
+    `best` is the highest true accuracy there is, in percent; a difference below `margin` points is
+    none. `sweep` has PARSEC's final answers by fixed number of samples and learning rate, `random`
+    searches long enough for equal numbers of evaluations.
     """
 
     setting: Setting
@@ -158,8 +152,7 @@ def compare(table: Table, setting: Setting, params: Path, seeds: Sequence[int]) 
     rate = default.algorithm.learning_rate
     sweep = {(fixed, rate): runs("parsec", fixed_samples=fixed) for fixed in FIXED}
     best = max(sweep, key=lambda key: float(final(sweep[key]).mean()))[0]
-    for factor in RATES:
-        changed = factor * rate
+    for changed in (factor * rate for factor in RATES):
         sweep[best, changed] = runs("parsec", fixed_samples=best, learning_rate=changed)
     longest = max(int(spent(some).max()) for some in found.values())
     steps = -(-longest // default.algorithm.fixed_samples)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.harness.markdown import number
+from benchmarks.harness.compare import spread_of
 from benchmarks.harness.markdown import table as markdown
 from benchmarks.tabular.compare import FIXED, NEAR, Compared, Run, final, spent
 from benchmarks.tabular.table import CORRELATION, Table
@@ -23,17 +23,11 @@ _BELOW = 1.5
 
 def section(one: Compared) -> str:
     """Everything about one setting."""
-    algorithms = [[f"`{name}`", *_row(one, runs)] for name, runs in one.runs.items()]
-    sweep = [
-        [
-            f"{fixed}",
-            f"{rate:g}",
-            *_row(one, runs)[:2],
-            one.against((fixed, rate)).shown(3, level=0.9),
-            "best" if (fixed, rate) == one.parsec else "",
-        ]
-        for (fixed, rate), runs in one.sweep.items()
-    ]
+    algorithms = [[f"`{n}`", *_row(runs), _reached(one, runs)] for n, runs in one.runs.items()]
+    sweep = []
+    for key, runs in one.sweep.items():
+        gap, mark = one.against(key).shown(3, level=0.9), "best" if key == one.parsec else ""
+        sweep.append([f"{key[0]}", f"{key[1]:g}", *_row(runs), gap, mark])
     chance = [
         [f"`{n}`", one.over_random(n).shown(3, level=0.9), "lost" if n in one.lost else ""]
         for n in one.runs
@@ -93,31 +87,25 @@ def _verdicts(one: Compared) -> str:
     if one.frugal is None:
         lines.append("- No PARSEC of the list is as good as FP-NAS.")
     else:
-        fixed, rate = one.frugal
         lines.append(
-            f"- The PARSEC that is as good with the fewest samples takes {fixed} a step at rate "
-            f"{rate:g}; over that one FP-NAS saves {one.saved(one.frugal):.0%} "
+            f"- The PARSEC that is as good with the fewest samples takes {one.frugal[0]} a step at "
+            f"rate {one.frugal[1]:g}; over that one FP-NAS saves {one.saved(one.frugal):.0%} "
             f"(PARSEC minus FP-NAS {one.against(one.frugal).shown(3, level=0.9)})."
         )
     lines.append(f"- Lost to random at equal evaluations: {', '.join(one.lost) or 'none'}.")
     return "\n".join(lines)
 
 
-def _row(one: Compared, runs: Sequence[Run]) -> list[str]:
-    count, middle = _reached(one, runs)
-    return [
-        f"{spent(runs).mean():.0f} ± {spent(runs).std():.0f}",
-        f"{final(runs).mean():.3f} ± {final(runs).std():.3f}",
-        f"{number(middle, '.0f')} ({count} of {len(runs)} runs)",
-    ]
+def _row(runs: Sequence[Run]) -> list[str]:
+    return [spread_of(spent(runs).tolist(), 0), spread_of(final(runs).tolist(), 3)]
 
 
-def _reached(one: Compared, runs: Sequence[Run]) -> tuple[int, float | None]:
-    """How many runs stay near the best, and the median samples; None if fewer than half do."""
+def _reached(one: Compared, runs: Sequence[Run]) -> str:
+    """The median samples (a dash if fewer than half stay near the best), and how many do."""
     reached = [run.stays(one.best) for run in runs]
-    middle = float(np.median([np.inf if samples is None else samples for samples in reached]))
+    middle = np.median([np.inf if samples is None else samples for samples in reached])
     count = sum(samples is not None for samples in reached)
-    return count, middle if np.isfinite(middle) else None
+    return f"{f'{middle:.0f}' if np.isfinite(middle) else '-'} ({count} of {len(runs)} runs)"
 
 
 def picture(found: Sequence[Compared]) -> bytes:

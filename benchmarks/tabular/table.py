@@ -1,25 +1,19 @@
 """NAS-Bench-Macro as something to search in: true accuracies, and evaluations as they would be.
 
-An evaluation gives an NLL, because that is what the algorithms learn from. Of a published network
-only the accuracy is known, so its prediction is taken as the one of largest entropy with that
-accuracy: probability `p` for its own answer and `(1 - p) / 9` for each other class, with `p` its
-accuracy. The NLL of images of which it gets the share `r` right is then
+Algorithms learn from an NLL. Of a published network only the accuracy `p` is known, so its
+prediction is taken as the one of largest entropy with that accuracy: `p` for its own answer and
+`(1 - p) / 9` for each other class. The NLL of images of which it gets the share `r` right is then
 
     -r * ln(p) - (1 - r) * ln((1 - p) / 9)
 
-No constant is free. Near the best networks a point of accuracy is worth 0.05 nats, so 256 images
-and beta 0.3, the defaults of the search, make it 3.7 in the exponent of their weights.
-
 Which images, is the `Judge`'s part:
-- `split`: all images that the table was measured on: `r = p`. What is left of chance is which of a
-  network's three trainings the query meets.
-- `batches`: as many images as the search stage takes. Hard images are hard for all networks: each
-  image has a difficulty of its own, and a network gets it wrong where the difficulty plus its own
-  luck passes the threshold of its accuracy (a Gaussian copula). The correlation lets two networks
-  of 93% disagree on about 5% of the images, which leaves of a batch of 256 the noise that the
-  default supernet was measured to have, relative to the spread of its networks: about half of it.
+- `split`: all images of the table: `r = p`. Chance is which of three trainings the query meets.
+- `batches`: as many images as the search stage takes. Each image has a difficulty for all networks,
+  and a network gets it wrong where that plus its own luck passes the threshold of its accuracy (a
+  Gaussian copula). The correlation lets two networks of 93% disagree on about 5% of the images,
+  which gives a batch of 256 the default supernet's noise, relative to its networks' spread.
 
-Axes: A architectures, T trainings.
+Axes: A architectures, T trainings, N images.
 """
 
 from __future__ import annotations
@@ -36,12 +30,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from benchmarks.harness.presets import shown_space
 from core.files import sha256_file
 from models.search.algorithms.base import Algorithm
 from models.search.evaluation import Evaluate, Evaluation
 from models.space.architecture import Architecture
 from models.space.distribution import Choices
-from models.space.file import PRESETS, read_spec
+from models.space.file import PRESETS
 from models.space.space import SearchSpace
 
 Array = npt.NDArray[np.float64]
@@ -52,7 +47,7 @@ CORRELATION = 0.85
 
 
 class TableError(ValueError):
-    """A file that is not the table; the message says what is missing."""
+    """A file that is not the table."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +61,8 @@ class Table:
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """Read the published table: eight digits to trainings and costs.
-
-        Raises:
-            TableError: a network of the space is missing.
-        """
-        spec = read_spec(PRESETS / "macro.yaml")
-        images = spec.shown_images
-        space = SearchSpace(spec, (images.channels, images.size, images.size), images.classes)
+        """Read the published table: eight digits to trainings and costs."""
+        space = shown_space(PRESETS / "macro.yaml")
         rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = [np.base_repr(number, 3).zfill(8) for number in range(space.count())]
         missing = [name for name in names if name not in rows]
@@ -99,7 +88,7 @@ class Table:
 
     def accuracy(self, choices: Choices) -> float:
         """The true accuracy of an architecture, percent."""
-        return float(self.true_accuracies[np.ravel_multi_index(choices, self._sizes)])
+        return float(self.true_accuracies[self._number(choices)])
 
     def best(self, flops: float | None) -> float:
         """The highest true accuracy within a budget, percent."""
@@ -120,10 +109,10 @@ class Table:
             shared_N = difficulty.standard_normal(images or 0)
             if not same:
                 known.clear()
-            for architecture in architectures:
-                if architecture not in known:
-                    known[architecture] = self.query(self._number_of(architecture), shared_N, rng)
-            return [known[architecture] for architecture in architectures]
+            for one in architectures:
+                if one not in known:
+                    known[one] = self.query(self._number(self.space.choices(one)), shared_N, rng)
+            return [known[one] for one in architectures]
 
         return evaluate
 
@@ -137,19 +126,12 @@ class Table:
             right = float((hard_N < ndtri(accuracy)).mean())
         return Evaluation(nll(right, accuracy, self.space.classes), right)
 
-    def _number_of(self, architecture: Architecture) -> int:
-        if architecture not in self._known:
-            choices = self.space.choices(architecture)
-            self._known[architecture] = int(np.ravel_multi_index(choices, self._sizes))
-        return self._known[architecture]
+    def _number(self, choices: Choices) -> int:
+        return int(np.ravel_multi_index(choices, self._sizes))
 
     @cached_property
     def _sizes(self) -> tuple[int, ...]:
         return tuple(len(group.candidates) for group in self.space.groups)
-
-    @cached_property
-    def _known(self) -> dict[Architecture, int]:
-        return {}
 
 
 def nll(right: float, accuracy: float, classes: int) -> float:

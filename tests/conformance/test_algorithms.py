@@ -13,7 +13,6 @@ import pytest
 from models.search.algorithms import ALGORITHMS, Algorithm
 from models.search.algorithms.base import Result
 from models.search.algorithms.fp_nas import FpNas
-from models.search.algorithms.gradient import importance_weights
 from models.search.evaluation import Evaluation
 from models.search.loop import Row, Snapshot, answer, search
 from models.search.problem import Problem, problem_of
@@ -216,23 +215,6 @@ def test_weights_of_a_step_add_up_to_one(name: str) -> None:
     rows = run(make(name, steps=5), Table(0))
     for step in range(5):
         assert sum(row.weight for row in rows if row.step == step) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("beta", "eta"), [(1.0, 0.0), (0.05, 10.0), (0.3, 3.0)])
-def test_importance_weights_are_the_closed_form(beta: float, eta: float) -> None:
-    nll, excess, images = [0.61, 0.58, 0.70], [0.0, 0.2, 0.05], 16
-    terms = [
-        math.exp(-images * loss) ** beta * math.exp(-eta * over)
-        for loss, over in zip(nll, excess, strict=True)
-    ]
-    expected = [term / sum(terms) for term in terms]
-    found = importance_weights(nll, excess, images, beta, eta)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_importance_weights_survive_likelihoods_that_underflow() -> None:
-    found = importance_weights([5.0, 5.1], [0.0, 0.0], 100_000, 1.0, 0.0)
-    np.testing.assert_allclose(found, [1.0, 0.0], atol=1e-12)
 
 
 def test_the_update_estimates_the_gradient_of_the_expected_weight() -> None:

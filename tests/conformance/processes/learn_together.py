@@ -3,9 +3,7 @@
 Double precision, so that differences between one and two processes are not due to rounding.
 """
 
-import importlib.util
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,30 +11,18 @@ import torch
 from core.distributed import ALONE, Processes, join
 from data.stream import TrainStream
 from models.training.loop import Recipe, Run, train
+from tests.conformance.strategies import BATCH, INFO, bars, make
 
 STEPS = 4
 
 
-def suite() -> Any:
-    """The conformance suite's space, images and helpers."""
-    file = Path(__file__).parents[1] / "test_strategies.py"
-    spec = importlib.util.spec_from_file_location("test_strategies", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["test_strategies"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def learn(name: str, processes: Processes = ALONE) -> dict[str, Any]:
     """Full state after some steps of a strategy on this process's share of the batches."""
-    tests = suite()
     torch.set_default_dtype(torch.float64)
     try:
         share = (processes.rank, processes.count)
-        stream = TrainStream(tests.bars(), tests.INFO, tests.BATCH, 0, True, share)
-        strategy = tests.make(name, processes=processes)
+        stream = TrainStream(bars(), INFO, BATCH, 0, True, share)
+        strategy = make(name, processes=processes)
         recipe = Recipe(STEPS, 0.05, weight_decay=1e-3, window=1)
         run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
 

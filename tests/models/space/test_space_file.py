@@ -4,32 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from models.space.file import PRESETS, read_spec
+from models.space.file import read_spec
 from models.space.space import SearchSpace
-from models.space.spec import SpaceError, SpaceSpec
-
-GOOD = """\
-name: mine
-sizes: [8, 64]
-images: {size: 32, channels: 1, classes: 5}
-resolutions: [12, 16]
-weights: shared
-stem: {operator: conv, channels: 4, stride: 2, settings: {kernel: 3}}
-stages:
-  - layers: 3
-    stride: 2
-    min_layers: 2
-    channels: [4, 8]
-    operators:
-      mbconv:
-        kernel: [3, 5]
-        expansion: [2]
-        squeeze_excite: [0, 1]
-      shufflenet_unit: {kernel: [3]}
-  - {layers: 1, stride: 1, channels: [8],
-     operators: {identity: {}, other: {operator: conv, kernel: [1]}}}
-head: {operator: classifier, settings: {width: 16}}
-"""
+from models.space.spec import SpaceError
+from tests.spaces import SPACE_FILE
 
 MISTAKES = {
     "an unknown key": (
@@ -270,8 +248,8 @@ def message(tmp_path: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_reported_with_line_key_and_rule(tmp_path: Path, mistake: str) -> None:
     (right, wrong), (line, expected) = MISTAKES[mistake]
-    assert GOOD.count(right) == 1
-    lines = message(tmp_path, GOOD.replace(right, wrong))
+    assert SPACE_FILE.count(right) == 1
+    lines = message(tmp_path, SPACE_FILE.replace(right, wrong))
     separator = ": " if expected.startswith("not valid YAML") else ", "
     assert [text for text in lines if text.startswith(f"line {line}{separator}{expected}")], lines
     # A mistyped required key is also reported as missing.
@@ -281,14 +259,14 @@ def test_a_mistake_is_reported_with_line_key_and_rule(tmp_path: Path, mistake: s
 
 def test_the_file_without_mistakes_is_a_space(tmp_path: Path) -> None:
     file = tmp_path / "my-space.yaml"
-    file.write_text(GOOD)
+    file.write_text(SPACE_FILE)
     space = SearchSpace.load(file, (1, 32, 32), 5)
     # 2 resolutions; 2 widths, 5 candidates in two layers and 6 in the last; 2 in the second stage.
     assert space.count() == 2 * 2 * 5 * 5 * 6 * 2
 
 
 def test_all_mistakes_are_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = GOOD
+    text = SPACE_FILE
     for right, wrong in (
         ("sizes: [8, 64]", "sizes: [64, 8]"),
         ("operator: conv, channels", "operator: kconv, channels"),
@@ -315,7 +293,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file(tmp_path: Path) -> N
 
 
 def test_a_mistake_behind_an_anchor_is_reported_at_its_line(tmp_path: Path) -> None:
-    text = GOOD.replace("    operators:\n", "    operators: &mine\n").replace(
+    text = SPACE_FILE.replace("    operators:\n", "    operators: &mine\n").replace(
         "{identity: {}, other: {operator: conv, kernel: [1]}}", "*mine"
     )
     lines = message(tmp_path, text.replace("kernel: [3, 5]", "kernel: [3, 4]"))
@@ -341,65 +319,9 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     "odd", ["{[1]: 2}", "&me [*me]", "2020-13-45", "!!python/object:os.system {}", "1e999", ".nan"]
 )
 def test_any_error_of_the_yaml_loader_is_a_space_error(tmp_path: Path, odd: str) -> None:
-    assert message(tmp_path, GOOD.replace("[4, 8]", odd))
+    assert message(tmp_path, SPACE_FILE.replace("[4, 8]", odd))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="no such search space"):
         read_spec(tmp_path / "nothing.yaml")
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (4, 4, "square images of 8 to 64 pixels, not 4x4"),
-        (65, 65, "not 65x65. Change data.size"),
-        (32, 28, "not 32x28"),
-        (14, 14, "resolutions up to 16 pixels, and images of 14 are never enlarged"),
-    ],
-)
-def test_unsupported_images_are_refused(
-    tmp_path: Path, height: int, width: int, expected: str
-) -> None:
-    file = tmp_path / "my-space.yaml"
-    file.write_text(GOOD)
-    with pytest.raises(SpaceError) as raised:
-        SearchSpace.load(file, (1, height, width), 5)
-    assert expected in str(raised.value)
-
-
-def test_a_stem_that_cannot_read_the_images_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "my-space.yaml"
-    file.write_text(GOOD.replace("operator: conv, channels", "operator: shufflenet_unit, channels"))
-    assert SearchSpace.load(file, (3, 32, 32), 5).count()
-    with pytest.raises(SpaceError, match=r"space 'mine', stem: .* at least 2 channels"):
-        SearchSpace.load(file, (1, 32, 32), 5)
-
-
-def test_a_space_without_images_defaults_to_the_smallest_supported(tmp_path: Path) -> None:
-    file = tmp_path / "my-space.yaml"
-    file.write_text(GOOD.replace("images: {size: 32, channels: 1, classes: 5}\n", ""))
-    shown = read_spec(file).shown_images
-    assert (shown.size, shown.channels, shown.classes) == (16, 3, 10)
-
-
-def test_every_preset_is_named_like_its_file() -> None:
-    names = {file.stem: read_spec(file).name for file in PRESETS.glob("*.yaml")}
-    assert names.keys() >= {"compact", "macro", "bn-nas", "fbnet", "fox"}
-    assert all(file == name for file, name in names.items())
-
-
-def test_reading_a_space_twice_gives_equal_descriptions() -> None:
-    first, second = (read_spec(PRESETS / "fbnet.yaml") for _ in range(2))
-    assert isinstance(first, SpaceSpec)
-    assert first == second
-
-
-def test_the_example_in_the_documentation_is_a_space(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "search-spaces.md").read_text()
-    start = text.index("    name: my-space")
-    block = text[start : text.index("\n\n", start)]
-    file = tmp_path / "my-space.yaml"
-    file.write_text("\n".join(line.removeprefix("    ") for line in block.splitlines()))
-    space = SearchSpace.load(file, (3, 64, 64), 10)
-    assert space.count() == 2 * 2 * 9 * 9 * 10 * 10

@@ -140,3 +140,24 @@ def test_compact_keeps_its_networks() -> None:
     assert [group.name for group in space.groups[:3]] == [
         "stage1.channels", "stage1.layer1", "stage1.layer2",
     ]  # fmt: skip
+
+
+def test_every_preset_is_named_like_its_file() -> None:
+    names = {file.stem: read_spec(file).name for file in PRESETS.glob("*.yaml")}
+    assert names.keys() >= {"compact", "macro", "bn-nas", "fbnet", "fox"}
+    assert all(file == name for file, name in names.items())
+
+
+def test_reading_a_space_twice_gives_equal_descriptions() -> None:
+    first, second = (read_spec(PRESETS / "fbnet.yaml") for _ in range(2))
+    assert first == second
+
+
+def test_the_example_in_the_documentation_is_a_space(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "search-spaces.md").read_text()
+    start = text.index("    name: my-space")
+    block = text[start : text.index("\n\n", start)]
+    file = tmp_path / "my-space.yaml"
+    file.write_text("\n".join(line.removeprefix("    ") for line in block.splitlines()))
+    space = SearchSpace.load(file, (3, 64, 64), 10)
+    assert space.count() == 2 * 2 * 9 * 9 * 10 * 10

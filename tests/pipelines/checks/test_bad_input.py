@@ -4,142 +4,18 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from core.settings import ParamsError
-from pipelines.checks.incremental import make_checked_plan
 from pipelines.checks.params import bind_params
 from pipelines.checks.preflight import check_disk
 from pipelines.checks.targets import thread_warnings
-from tests.support import ROOT, Netwright, Repository, copy_repository, on_digits
+from tests.support import ROOT, Netwright, Repository
 
 CPU = {"backend": "onnxruntime", "budget": {"latency_ms": 50.0}, "min_accuracy": 0.0}
-
-PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "a mistyped key": (
-        {"supernet": {"epochs": ..., "epocs": 1.0}},
-        ("supernet.epocs: unknown key. Did you mean 'epochs'?",),
-    ),
-    "a mistyped section": (
-        {"serch": {"steps": 3}},
-        ("serch: unknown section. Did you mean 'search'?",),
-    ),
-    "a missing section": ({"rank": ...}, ("rank: required",)),
-    "an impossible value": (
-        {"data": {"val_fraction": 1.5}},
-        ("data.val_fraction:", "less than or equal to 0.5", "1.5"),
-    ),
-    "a wrong type": ({"train": {"epochs": "many"}}, ("train.epochs:", "number", "'many'")),
-    "an unknown source": (
-        {"data": {"source": "digit"}},
-        ("data.source:", "Did you mean 'digits'?"),
-    ),
-    "an unknown backend": (
-        {"devices": {"one": {"backend": "onnxrun"}}},
-        ("devices.one.backend", "Did you mean 'onnxruntime'?"),
-    ),
-    "no devices": ({"devices": {"one": ..., "rtx": ...}}, ("devices: at least one",)),
-    "a device's name": (
-        {"devices": {"My Phone": CPU}},
-        ("devices.My Phone", "lower-case letters"),
-    ),
-    "a device without budget": (
-        {"devices": {"one": {"budget": {"latency_ms": ...}}}},
-        ("devices.one.budget", "at least one of latency_ms"),
-    ),
-    "a setting of another backend": (
-        {"devices": {"one": {"compute_capabilities": ["SM89"]}}},
-        ("devices.one.compute_capabilities", "only for backend 'tensorrt'"),
-    ),
-    "an infeasible FLOPs budget": (
-        {"devices": {"one": {"budget": {"flops": 10}}}},
-        ("keeps flops within 10", "Raise devices.one.budget.flops"),
-    ),
-    "an infeasible latency budget": (
-        {"devices": {"one": {"budget": {"latency_ms": 0.00001}}}},
-        ("keeps latency_ms within 1e-05", "Raise devices.one.budget.latency_ms"),
-    ),
-    "an infeasible share of latency": (
-        {"devices": {"one": {"budget": {"latency_ms": ..., "latency_share": 0.001}}}},
-        ("keeps latency_share within 0.001", "Raise devices.one.budget.latency_share"),
-    ),
-    "a share of latency above the whole": (
-        {"devices": {"one": {"budget": {"latency_ms": ..., "latency_share": 1.5}}}},
-        ("devices.one.budget.latency_share", "less than or equal to 1"),
-    ),
-    "latency limited twice": (
-        {"devices": {"one": {"budget": {"latency_share": 0.5}}}},
-        ("devices.one.budget", "latency_ms and latency_share limit the same latency"),
-    ),
-    "a share of a latency that cannot be measured": (
-        {"devices": {"rtx": {"budget": {"flops": ..., "latency_share": 0.5}}}},
-        ("devices.rtx.budget: latency_share cannot be used", "Add a budget of flops"),
-    ),
-    "a space too large for its algorithm": (
-        {
-            "search": {
-                "algorithm": {
-                    "name": "exhaustive",
-                    "limit": 10,
-                    "min_samples": ...,
-                    "max_samples": ...,
-                }
-            }
-        },
-        ("architectures", "at most 10 (search.algorithm.limit)", "such as evolution"),
-    ),
-    "a missing space": (
-        {"space": {"file": "models/spaces/compct.yaml"}},
-        ("compct.yaml: no such search space", "models/spaces/"),
-    ),
-    "a start of the search that is not there": (
-        {"search": {"start_from": "no/such/distribution.json"}},
-        ("no/such/distribution.json: no such file",),
-    ),
-    "more threads than cores on this machine": (
-        {"devices": {"one": {"threads": 1000}}},
-        ("devices.one.threads: 1000 threads on this machine, which has", "cores"),
-    ),
-    "images in an output": (
-        {"data": {"source": "folder", "path": "artifacts/raw/flowers"}},
-        ("data.path: artifacts/raw/flowers lies in artifacts/raw", "to another folder"),
-    ),
-    "images in a home folder": (
-        {"data": {"source": "folder", "path": "~/imgs"}},
-        (f"data.path: ~ and $ are not expanded; write {Path.home()}/imgs",),
-    ),
-    "images the space does not know": ({"data": {"size": 100}}, ("100", "64")),
-    "a folder that is not there": (
-        {"data": {"source": "folder", "path": "no/such/folder"}},
-        ("no/such/folder",),
-    ),
-    "a signing key that is not there": (
-        {"signing_key": "no/such/key.pem"},
-        ("no/such/key.pem: no such key", "openssl ecparam"),
-    ),
-    "a signing key that is none": (
-        {"signing_key": "params.yaml"},
-        ("params.yaml cannot be used as a key", "openssl ecparam"),
-    ),
-    "a teacher that is not there": (
-        {"teacher": {"source": "onnx", "file": "no/such/teacher.onnx"}},
-        ("teacher.file:", "no/such/teacher.onnx is not a file"),
-    ),
-    "two mistakes at once": (
-        {"supernet": {"epochs": -1.0}, "devices": {"one": {"backend": "tflite"}}},
-        ("supernet.epochs", "devices.one.backend"),
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository with two devices."""
-    return on_digits(copy_repository(tmp_path_factory.mktemp("bad") / "repository"))
 
 
 @pytest.fixture
@@ -159,39 +35,6 @@ def refuse(small: Repository, netwright: Netwright) -> Callable[..., None]:
         assert not (small.root / "dvc.lock").exists()
 
     return check
-
-
-@pytest.mark.slow
-def test_bad_params_are_refused_by_the_program(small: Repository):
-    changes, words = PARAMS["two mistakes at once"]
-    before = (small.root / "params.yaml").read_bytes()
-    small.change(changes)
-    code, output = small.netwright("run")
-    (small.root / "params.yaml").write_bytes(before)
-    assert code == 2, output
-    assert all(word in output for word in words), output
-    assert "Traceback" not in output
-
-
-@pytest.mark.parametrize("mistake", PARAMS)
-def test_each_mistake_in_the_params_is_named(
-    mistake: str, small: Repository, monkeypatch: pytest.MonkeyPatch
-):
-    """The checks of `netwright run`."""
-    changes, words = PARAMS[mistake]
-    before = (small.root / "params.yaml").read_bytes()
-    small.change(changes)
-    monkeypatch.chdir(small.root)
-    try:
-        with pytest.raises(ValueError) as refused:  # noqa: PT011 - the words are checked below
-            make_checked_plan(small.root)
-    finally:
-        (small.root / "params.yaml").write_bytes(before)
-    message = str(refused.value)
-    for word in words:
-        assert word in message
-    assert len(message.splitlines()) <= 24, "more than one screen"
-    assert not (small.root / "artifacts").exists(), "something was started"
 
 
 def test_a_folder_with_one_class_is_refused(small: Repository, refuse: Callable[..., None]):
