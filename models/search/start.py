@@ -26,6 +26,11 @@ def read_start(path: Path) -> dict[str, Any]:
     Raises:
         FileFormatError: it is missing or has another schema.
     """
+    if not path.exists():
+        raise FileFormatError(
+            f"search.start_from: {path} does not exist. Set it to a saved {FILE}, or to "
+            "models/inputs/start to begin with the uniform distribution."
+        )
     if path.is_dir() and not (path / FILE).exists():
         if any(not file.name.startswith(".") for file in path.iterdir()):
             raise FileFormatError(

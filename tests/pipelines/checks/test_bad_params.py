@@ -89,7 +89,7 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a start of the search that is not there": (
         {"search": {"start_from": "no/such/distribution.json"}},
-        ("no/such/distribution.json: no such file",),
+        ("search.start_from: ", "no/such/distribution.json does not exist", "models/inputs/start"),
     ),
     "more threads than cores on this machine": (
         {"devices": {"one": {"threads": 1000}}},
