@@ -34,7 +34,7 @@ def digits(tmp_path: Path) -> Repository:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what needs every bundle; begin with the files that take longest.
 
-    The processes share the files, and the last of them should be short.
+    Two processes share the files, and the last of them should be short.
     """
     weights: dict[Path, int] = {}
     for item in items:
