@@ -24,6 +24,8 @@ from models.nets.weights import to_bytes
 from models.training.objective import supervised_step
 from stages.quantize import quantize
 
+pytestmark = pytest.mark.slow
+
 SPREAD = 1.5
 STEPS = 63  # three passes over 1400 images in batches of 64
 

@@ -14,6 +14,8 @@ from devices.quantize.mixed import divergence, find_fewest
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
 
+pytestmark = pytest.mark.slow
+
 OUTLIER = 3000.0
 
 

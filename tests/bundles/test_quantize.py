@@ -50,6 +50,7 @@ def activation_types(path: Path) -> set[int]:
     return {constants[n.input[2]] for n in graph.node if n.op_type == "QuantizeLinear"}
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_is_another_network_fails_the_stage_and_the_check_is_named(
     world, monkeypatch, tmp_path
 ):

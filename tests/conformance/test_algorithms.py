@@ -105,6 +105,7 @@ def run(searched: Algorithm, table: Table, resume: Snapshot | None = None) -> li
 every = pytest.mark.parametrize("name", sorted(ALGORITHMS))
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
 def test_all_candidates_respect_the_budgets_and_differ(name: str, share: float) -> None:
@@ -126,6 +127,7 @@ def test_several_budgets_are_all_respected(name: str) -> None:
         assert all(one.excess(architecture) == 0 for one in limits)
 
 
+@pytest.mark.slow
 @every
 def test_the_same_seed_repeats_and_another_does_not(name: str) -> None:
     again, other = make(name), make(name, seed=1)
@@ -148,6 +150,7 @@ def whole(name: str) -> tuple[list[Row], list[Choices], str, list[str]]:
     return rows, answer(searched), json.dumps(searched.state()), saved
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("stop", [1, 7, 20, 39])
 def test_a_search_resumed_in_the_middle_gives_the_same_result(name: str, stop: int) -> None:
@@ -174,6 +177,7 @@ def test_what_has_no_hinge_never_proposes_beyond_a_budget(name: str) -> None:
     assert {row.excess for row in run(make(name, tight, steps=12), Table(1))} == {0}
 
 
+@pytest.mark.slow
 @every
 def test_its_shares_are_shares(name: str) -> None:
     searched = make(name, steps=6)
@@ -290,6 +294,7 @@ def best_nll(table: Table) -> float:
     return 0.6 - capacity + sum(float(offsets.min()) for offsets in table.offsets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"random", "parsec"}))
 def test_learning_beats_random_search_with_no_more_evaluations(name: str) -> None:
     learnt, few = mean_regret(name, worlds=4)

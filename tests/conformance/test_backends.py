@@ -110,6 +110,7 @@ def built(
     return found
 
 
+@pytest.mark.slow
 def test_every_offered_precision_builds_files_that_open(
     runtime: Backend, built: dict[str, tuple[Path, Built]]
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_later_call_does_not_change_an_earlier_result(runtime: Backend, models
         np.testing.assert_array_equal(session(first), before)
 
 
+@pytest.mark.slow
 def test_builds_are_deterministic_unless_declared_otherwise(
     runtime: Backend, models: Path, built: dict[str, tuple[Path, Built]], tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_every_operator_is_tested():
 
 
 # Placement does not depend on the family, so each takes half of the operators; one has both bits.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "family", "bits"),
     [*zip(BLOCKS, cycle(STEPS), repeat(8)), ("fused_mbconv", "uint8", 7)],

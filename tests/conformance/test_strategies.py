@@ -16,6 +16,7 @@ from tests.conformance.strategies import SPACE, STREAM, first_batch, make, run_o
 every = pytest.mark.parametrize("name", sorted(STRATEGIES))
 
 
+@pytest.mark.slow
 @every
 def test_a_run_resumed_anywhere_ends_with_the_same_bytes(name: str) -> None:
     strategy, states = make(name), []
@@ -66,12 +67,14 @@ def learnt(strategy: Strategy) -> list[float]:
     return [row["loss"] for row in run.history][1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in sorted(STRATEGIES) if make(name).classifies])
 def test_strategies_that_read_labels_learn_them(name: str) -> None:
     losses = learnt(make(name))
     assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:2])
 
 
+@pytest.mark.slow
 def test_without_labels_representations_do_not_collapse() -> None:
     strategy = make("pi")
     chance = np.log(1 + len(strategy.queue_QD))

@@ -44,6 +44,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_a_file_that_cannot_be_used_says_why(kind: str, tmp_path: Path):
     content, said = BAD[kind]

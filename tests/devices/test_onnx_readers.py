@@ -95,6 +95,7 @@ def compare(run: Run, file: Path, tolerance: float) -> None:
             np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * abs(wanted).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", list(LAYERS))
 def test_a_layer_computes_the_same(operator: str, run: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -21,6 +21,7 @@ def damage(repository: Repository, content: str) -> Path:
     raise AssertionError("no such object")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["removed", "changed back"])
 def test_a_damaged_object_is_dropped_and_the_stage_run(toy: Repository, way: str):
     lines: list[str] = []
@@ -56,6 +57,7 @@ def _is_damaged(repository: Repository) -> bool:
     return any(file.read_text() == "Jello\n" for file in files)
 
 
+@pytest.mark.slow
 def test_a_sound_object_is_restored(toy: Repository):
     processes = StageProcesses(toy.root, toy.root / "logs", lambda stage, line: None)
     graph = read_graph(toy.root)

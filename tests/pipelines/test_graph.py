@@ -87,6 +87,7 @@ def test_an_unknown_device_is_named_with_the_nearest(toy: Repository):
         restrict_to_devices(make_plan(toy.root), ["desktp"])
 
 
+@pytest.mark.slow
 def test_a_change_behind_a_link_to_a_file_or_to_the_whole_folder_makes_stale(tmp_path):
     """DVC must follow the links that an image folder may have (data.image_walk)."""
     root, outside = tmp_path / "repository", tmp_path / "outside"

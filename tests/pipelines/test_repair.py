@@ -23,6 +23,7 @@ def rwlock(root: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", HALF, ids=["emptied", "begun"])
 def test_a_truncated_rwlock_stops_neither_the_graph_nor_a_stage(toy: Repository, left: str) -> None:
     rwlock(toy.root).write_text(left)
@@ -66,6 +67,7 @@ def emptied(content: bytes) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [emptied, cut_in_a_hash, cut_in_a_key], ids=lambda f: f.__name__)
 def test_a_truncated_dvc_lock_is_restored_from_its_backup_and_the_run_continues(
     finished_toy: Repository, cut, capsys: pytest.CaptureFixture[str]
@@ -84,6 +86,7 @@ def test_a_truncated_dvc_lock_is_restored_from_its_backup_and_the_run_continues(
     assert capsys.readouterr().err == "", "a valid one is unchanged"
 
 
+@pytest.mark.slow
 def test_a_truncated_dvc_lock_without_backup_is_removed_and_results_are_restored(
     finished_toy: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 from models.training.reuse import copy_finished_run, lock_inputs, record_inputs
 
 
@@ -29,6 +31,7 @@ def test_only_a_whole_and_unchanged_output_of_equal_inputs_is_copied(tmp_path: P
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_holder_lets_the_next_one_in(tmp_path: Path) -> None:
     code = """
         import sys, time

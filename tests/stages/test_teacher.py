@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
@@ -12,6 +13,7 @@ from models.space.architecture import Architecture
 from models.space.costs import block_flops
 
 
+@pytest.mark.slow
 def test_the_teacher_is_the_largest_network_and_better_than_the_supernet(
     world, teacher: Path
 ) -> None:

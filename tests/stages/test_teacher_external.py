@@ -80,6 +80,7 @@ def test_a_new_last_layer_learns_and_nothing_else(world, weights: Path, tmp_path
     np.testing.assert_allclose(written, asked_again(world, folder), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_resumes_to_the_same_bytes_although_the_network_has_dropout(
     world, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def trained(world, supernet: Path, teacher: Path, chosen: Path) -> Path:
     return world.run("train", world.root / "train")
 
 
+@pytest.mark.slow
 def test_the_written_network_has_the_written_accuracy(world, trained: Path) -> None:
     summary = json.loads((trained / "train.json").read_text())
     content = json.loads((trained / "architecture.json").read_text())

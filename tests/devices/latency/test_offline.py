@@ -94,6 +94,7 @@ def test_a_folder_that_holds_something_is_left_alone(exported: Path, space: Sear
     assert (exported / TABLE).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_one_file_fills_a_table_by_the_protocol(exported: Path) -> None:
     whole = (exported / TABLE).read_text()
     lines = whole.splitlines(keepends=True)

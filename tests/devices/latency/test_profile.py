@@ -97,6 +97,7 @@ def run(tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_device_that_runs_here_gets_a_table_for_every_network_and_a_picture(
     run, space: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:

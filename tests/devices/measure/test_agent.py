@@ -55,6 +55,7 @@ def device(**changes: Any) -> Device:
     )
 
 
+@pytest.mark.slow
 def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
     agent: Agent, small: Path, large: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_one_file_measures_by_the_protocol_and_gives_the_outputs_of_the_backend(
     assert machine["session_threads"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_every_runtime_of_the_agent_computes_what_the_backend_of_its_name_does(
     name: str, opened: Callable[[str], Path]
@@ -132,6 +134,7 @@ def test_a_model_that_does_not_open_is_the_jobs_end_and_not_the_agents(
     assert target.measure({"x": small}, small, QUICK)["x"].ms > 0
 
 
+@pytest.mark.slow
 def test_a_job_past_its_time_is_stopped_and_the_next_one_runs(
     agent: Agent, small: Path, large: Path
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_device_that_vanishes_in_the_middle_is_named(
     killer.join()
 
 
+@pytest.mark.slow
 def test_a_device_that_comes_back_gets_the_job_again(
     mortal: Agent, small: Path, large: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +229,7 @@ def imported_modules(name: str, file: Path) -> Iterator[str]:
             yield ".".join([*above, *([node.module] if node.module else [])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_no_runtime_reports_to_its_maker(
     name: str, opened: Callable[[str], Path], tmp_path: Path

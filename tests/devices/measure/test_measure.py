@@ -26,6 +26,7 @@ HERE = LocalTarget(
 )
 
 
+@pytest.mark.slow
 def test_a_larger_network_is_slower_and_a_network_is_about_as_fast_as_itself(
     small: Path, large: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_what_the_reference_is_known_to_take_tells_a_slow_core_from_the_first_mo
     assert core.measured == ["a", "a"]
 
 
+@pytest.mark.slow
 def test_what_is_reported_holds_what_each_process_measured(small: Path) -> None:
     models = replicate(small)
     assert len(models) == PROCESSES

@@ -76,6 +76,7 @@ def rows(count: int, seed: int) -> list[np.ndarray]:
     return [rng.uniform(0, 4, (1, 1, 8, 8)).astype(np.float32) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "litert", "executorch"])
 def test_int8_computes_what_its_file_states_on_this_processor(
     small: Path, tmp_path: Path, name: str

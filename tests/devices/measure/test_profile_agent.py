@@ -17,6 +17,8 @@ from stages.profile import profile
 from tests.agents import SOON, TOKEN, Agent
 from tests.devices.latency.test_profile import DATASET, SPACE
 
+pytestmark = pytest.mark.slow
+
 QUICK = Protocol(blocks=2, calls=3, time_limit_s=0.1)
 PARAMS = {
     "networks": 4, "held_out": 1, "blocks": 2, "network_blocks": 2, "calls": 3,

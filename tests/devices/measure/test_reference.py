@@ -38,6 +38,7 @@ def test_a_profile_without_a_measured_reference_is_refused(tmp_path: Path) -> No
         reference.measure(open_target("x", HERE), {}, Protocol(5, 20, time_limit_s=0.5))
 
 
+@pytest.mark.slow
 def test_a_latency_is_the_ratio_in_the_profiles_milliseconds(tmp_path: Path) -> None:
     write_profile(tmp_path, 7.0)
     torch.manual_seed(0)

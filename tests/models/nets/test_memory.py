@@ -65,6 +65,7 @@ def test_allocations_are_counted_exactly() -> None:
     assert peak_bytes(lambda: None) == 0
 
 
+@pytest.mark.slow
 def test_a_step_needs_what_the_same_plain_network_needs() -> None:
     shared, plain = supernet_step(FEW)
     assert shared == pytest.approx(plain, rel=0.02)

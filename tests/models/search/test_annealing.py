@@ -99,6 +99,7 @@ def test_it_finds_the_optimum_of_what_its_predictor_can_express(trained: Anneali
     assert best == (0, 2, 0, 4, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_it_writes_what_every_feature_adds(trained: Annealing) -> None:
     written = trained.artifacts()
     text = written["predictor.csv"].decode()

@@ -137,6 +137,7 @@ def test_networks_are_drawn_besides_that_several_devices_allow(world: Any, made:
     assert found == pytest.approx(drawn[0]["supernet_accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fleet_killed_with_9_continues_to_the_same_bytes(
     world: Any, fleet: Path, made: Path, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_the_ranking_is_ordered_and_the_certificate_whole(
     assert set(certificate["tau_above"]) == names
 
 
+@pytest.mark.slow
 def test_a_ranking_killed_with_9_continues_to_the_same_bytes(
     world: Any, found: Path, tmp_path: Path
 ) -> None:

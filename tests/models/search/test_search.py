@@ -31,6 +31,8 @@ from models.space.space import SearchSpace
 from models.training.learning import Images
 from stages.search import search
 
+pytestmark = pytest.mark.slow
+
 FILES = ["candidates.json", "distribution.json", "history.csv", "search.png", "start.json"]
 
 

@@ -80,6 +80,7 @@ def test_fp_nas_and_parsec_begin_with_the_starts_probabilities(
             assert here.log_prob(choices) == pytest.approx(product.log_prob(choices))
 
 
+@pytest.mark.slow
 def test_a_search_continues_another_and_reports_what_matched(
     world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

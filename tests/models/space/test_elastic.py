@@ -114,6 +114,7 @@ def learner(supernet: Supernet) -> Supernet:
     return copy.deepcopy(supernet).double().train()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6))
 @settings(deadline=None, max_examples=15)
 def test_a_subnet_learns_as_its_slice_of_the_supernet(
@@ -218,6 +219,7 @@ def test_an_identity_that_keeps_its_shape_scores_as_a_skip(
     assert all(block_gamma(supernet, 2, block) == 0 for block in identities)
 
 
+@pytest.mark.slow
 def test_private_weights_are_one_module_a_candidate(tmp_path: Path) -> None:
     private = load(EVERYTHING + "weights: private\n", tmp_path)
     supernet = lively(Supernet(private, torch.Generator().manual_seed(0))).eval()

@@ -72,6 +72,7 @@ def steps(action: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_layer_of_a_thousand_candidates_is_right() -> None:
     space = wide(1000)
     assert space.count() == (2 * 1000 * 1001**3) ** 2

@@ -57,6 +57,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_resumed_run_ends_with_the_same_bytes(subnet: Subnet, name: str) -> None:
     recipe, mixup = RECIPES[name]

@@ -105,6 +105,7 @@ def test_the_program_of_another_clone_is_refused_and_both_are_named(
     assert f"the current repository is {small.root}" in output
 
 
+@pytest.mark.slow
 def test_a_download_without_git_works(small: Repository, netwright: Netwright):
     (small.root / ".git").rename(small.root / "no.git")
     try:
@@ -155,6 +156,7 @@ def test_every_command_outside_a_repository_is_an_error_with_the_fix(
     assert "not a Netwright repository" in output
 
 
+@pytest.mark.slow
 def test_an_unknown_device_is_refused(refuse: Callable[..., None]):
     refuse(("no device 'onne'", "Did you mean 'one'?"), "run", "--device", "onne")
     refuse(("no device 'onne'", "Did you mean 'one'?"), "profile", "onne")

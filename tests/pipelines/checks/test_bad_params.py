@@ -139,6 +139,7 @@ def test_bad_params_are_refused_by_the_program(small: Repository):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", PARAMS)
 def test_each_mistake_in_the_params_is_named(
     mistake: str, small: Repository, monkeypatch: pytest.MonkeyPatch

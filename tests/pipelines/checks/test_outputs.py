@@ -101,6 +101,7 @@ def test_no_command_loses_images_that_lie_in_an_output(
     assert (repository.root / "artifacts" / "raw" / "source.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_fetched_folder_that_was_removed_comes_back_without_fetching(toy: Repository):
     file = toy.root / "dvc.yaml"
     text = file.read_text().replace("outs: [out/source]", "outs: [out/source: {persist: true}]")

@@ -41,6 +41,7 @@ def path(text: str) -> dict[str, Any]:
     return {"data": {"path": text}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["images", "images/", "../elsewhere", "artifacts/mine", " im;$(x)"]
 )
@@ -55,6 +56,7 @@ def test_the_output_of_fetch_is_allowed_only_for_downloadable_sources(name: str,
     assert f"data.path: {name} lies in artifacts/raw" in problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -81,6 +83,7 @@ def test_a_path_in_an_output_is_refused(changes: dict[str, Any], key: str, bare:
     assert "to another folder" in problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".", "artifacts", "..", "/", "images/.."])
 def test_a_folder_that_contains_an_output_is_refused(name: str, bare: Repository):
     (problem,) = problems(bare, path(name))
@@ -108,6 +111,7 @@ def test_a_class_that_is_a_link_into_an_output_is_refused(bare: Repository):
     assert "images/dogs lies in artifacts/raw" in problem
 
 
+@pytest.mark.slow
 def test_an_output_by_another_mount_is_refused(bare: Repository):
     mounted = bare.root.parent / "mounted here"
     mounted.mkdir()

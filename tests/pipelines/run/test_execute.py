@@ -84,6 +84,7 @@ def test_a_failed_stage_holds_back_what_needs_it_and_a_first_stage_everything(
     assert ran(toy) == [], "no training starts"
 
 
+@pytest.mark.slow
 def test_a_stage_that_takes_too_long_is_stopped(toy: Repository):
     assert toy.dvc("repro", "--quiet", "train", "probe@a")[0] == 0
     toy.change({"devices": {"a": {"width": 500}}})

@@ -56,6 +56,7 @@ def measure_again(toy: Repository) -> str:
     return shown.getvalue()
 
 
+@pytest.mark.slow
 def test_a_new_measurement_replaces_the_table_and_its_error_is_shown(profiled: Repository):
     write_table(profiled, 2.0)
     shown = measure_again(profiled)
@@ -65,6 +66,7 @@ def test_a_new_measurement_replaces_the_table_and_its_error_is_shown(profiled: R
         assert words in shown
 
 
+@pytest.mark.slow
 def test_a_refused_measurement_keeps_the_table_from_before(profiled: Repository):
     file = profiled.root / "out/profile/a/latency.json"
     before = file.read_bytes()

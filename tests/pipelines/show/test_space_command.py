@@ -102,6 +102,7 @@ def test_the_number_of_threads_is_restored(run: Run) -> None:
         torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_a_picture_is_drawn_and_is_the_same_each_time(
     run: Run, tmp_path: Path, suffix: str
