@@ -11,10 +11,6 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 from core.files import FileFormatError, read_json, rounded, write_json
 from core.settings import Params
 
-TRAIN = "netwright/train/1"
-"""Schema of `train.json`, which bundles read without depending on `models.training`."""
-
-
 Rounded = Annotated[float | None, PlainSerializer(rounded)]
 """A number that is rounded in a file; None if it was not measured."""
 

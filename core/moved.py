@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 MOVED = {
     "bundle.signing_key": "moved to the root key signing_key.",
     "supernet.pi": "moved to supernet.strategy: {name: pi, ...}.",
@@ -46,9 +44,9 @@ MOVED = {
     "export.lower_accuracy_drop": "moved to export.limits.lower.accuracy_drop.",
 }
 """By dotted key: the rest of the error message, one sentence. An entry also covers what was below
-its key. `devices.NAME` stands for every device."""
+its key."""
 
 
 def moved(key: str) -> str | None:
     """What became of a key that is no longer known; None if it never existed."""
-    return MOVED.get(re.sub(r"^devices\.[^.]+", "devices.NAME", key))
+    return MOVED.get(key)

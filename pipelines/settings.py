@@ -97,7 +97,7 @@ def settings_of(values: Mapping[str, Any], section: str | None) -> list[Setting]
 
 
 def print_settings(console: Console, settings: list[Setting]) -> None:
-    """Print a table on a terminal, and one line per setting elsewhere."""
+    """Print a table on a terminal, otherwise one line per setting."""
     if not console.is_terminal:
         for setting in settings:
             default = shown(setting.default)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundles.archive import BundleError
-from core.artifact import TRAIN
 from core.files import read_json, sha256_file
 from data.dataset import DatasetInfo
 from devices.device import Device
@@ -15,10 +14,11 @@ from devices.latency.device_profile import DeviceProfile
 from devices.measure.delivered import ExportResult
 from devices.quantize.result import QuantizeResult
 from models.nets.equivalence import EquivalenceCheck
-from models.predict.ranking import SCHEMA as CERTIFICATE
 from models.search.choice import Choice
+from models.search.rank.certificate import CertificateRecord
 from models.space.architecture import SCHEMA as ARCHITECTURE
 from models.space.architecture import Architecture
+from models.training.record import TrainRecord
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Results:
     Attributes:
         name: the device's.
         info: of the data set.
-        statement: sentence on the evidence for the network's ranking, if any.
+        statement: sentence on the evidence for the network's ranking.
         slice_check: of the network's slice of the supernet, before its training.
         val_accuracy: of the trained network.
         hashes: SHA-256 by name of the stages' results, with the trained weights and the selected
@@ -54,7 +54,7 @@ class Results:
     info: DatasetInfo
     architecture: Architecture
     choice: Choice
-    statement: str | None
+    statement: str
     profile: DeviceProfile
     slice_check: EquivalenceCheck
     val_accuracy: float | None
@@ -70,14 +70,14 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
         FileFormatError: a file is missing or of another version.
         BundleError: the stages' results belong to different networks.
     """
-    trained = read_json(folders.train / "train.json", TRAIN)
+    trained = TrainRecord.read(folders.train)
     architecture = Architecture.from_json(
         read_json(folders.train / "architecture.json", ARCHITECTURE)
     )
     choice = Choice.read(folders.choice)
     ids = {
         "choice": choice.architecture.id,
-        "train": trained["architecture_id"],
+        "train": trained.architecture_id,
         "architecture.json": architecture.id,
     }
     if len(set(ids.values())) != 1:
@@ -92,10 +92,10 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
         info=DatasetInfo.read(folders.data),
         architecture=architecture,
         choice=choice,
-        statement=read_json(folders.rank / "certificate.json", CERTIFICATE).get("statement"),
+        statement=CertificateRecord.read(folders.rank).statement,
         profile=DeviceProfile.read(folders.profile),
-        slice_check=EquivalenceCheck.model_validate(trained["slice"]),
-        val_accuracy=trained["accuracy"]["val"],
+        slice_check=trained.slice,
+        val_accuracy=trained.accuracy.val,
         quantize=quantize,
         export=export,
         hashes=_hashes(folders, quantize.file),

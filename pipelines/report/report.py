@@ -12,7 +12,7 @@ from bundles.summary import BundleSummary
 from core.files import read_json, write_bytes
 from devices.fleet.record import FleetRecord
 from devices.latency.device_profile import DeviceProfile
-from models.predict.ranking import SCHEMA as CERTIFICATE
+from models.search.rank.certificate import CertificateRecord
 from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
 from pipelines.report.provenance import SCHEMA as PROVENANCE
@@ -89,7 +89,7 @@ def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) ->
     return {
         "summary": summary,
         "manifest": read_bundle(archive).manifest,
-        "certificate": read_json(out("rank") / "certificate.json", CERTIFICATE),
+        "certificate": CertificateRecord.read(out("rank")),
         "profile": DeviceProfile.read(out("profile")),
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {

@@ -16,13 +16,16 @@ from data.images import resize_all
 from data.stream import TrainStream
 from devices.latency.table import Correction, LatencyTable
 from devices.measure.fingerprint import machine_state
+from models.nets.equivalence import AppliedLimits, EquivalenceCheck
 from models.nets.onnx_export import to_onnx
 from models.nets.subnet import Subnet
 from models.nets.weights import to_bytes
 from models.search.choice import Choice
+from models.search.rank.certificate import CertificateRecord
 from models.space.architecture import Architecture
 from models.space.costs import block_flops
 from models.space.space import SearchSpace
+from models.training.record import SplitAccuracy, TrainRecord
 from stages.bundle import bundle
 from stages.export import export
 from stages.quantize import quantize
@@ -134,7 +137,7 @@ def build_world(root: Path) -> None:
     write_bytes(root / "train" / "model.safetensors", to_bytes(network))
     plain = architecture.to_json()
     write_json(root / "train" / "architecture.json", plain.pop("schema"), plain)
-    write_json(root / "train" / "train.json", "netwright/train/1", train_json(architecture))
+    train_record(architecture).write(root / "train")
     write_rank(root / "rank", architecture)
     for device, settings in DEVICES.items():
         table = LatencyTable.unmeasured(device, settings["backend"])
@@ -226,26 +229,27 @@ def fit(architecture: Architecture, train: Split, info: DatasetInfo) -> Subnet:
     return network.eval()
 
 
-def train_json(architecture: Architecture) -> dict:
-    return {
-        "architecture_id": architecture.id,
-        "accuracy": {"val": 0.9, "test": 0.9},
-        "slice": {
-            "from": "supernet slice",
-            "to": "subnet",
-            "max_difference": 1e-6,
-            "agreement": 1.0,
-            "accuracy": 0.9,
-            "accuracy_before": 0.9,
-            "images": 100,
-            "limit": {"max_difference": 0.01, "agreement": 0.99, "accuracy_drop": 0.01},
-            "passed": True,
-            "why_not_measured": None,
-        },
-        "epochs": 3,
-        "flops": 1,
-        "parameters": 1,
-    }
+def train_record(architecture: Architecture) -> TrainRecord:
+    check = EquivalenceCheck(
+        source="supernet slice",
+        target="subnet",
+        max_difference=1e-6,
+        agreement=1.0,
+        accuracy=0.9,
+        accuracy_before=0.9,
+        images=100,
+        limit=AppliedLimits(max_difference=0.01, agreement=0.99, accuracy_drop=0.01),
+        passed=True,
+    )
+    return TrainRecord(
+        architecture_id=architecture.id,
+        short=architecture.short(),
+        accuracy=SplitAccuracy(val=0.9, test=0.9),
+        slice=check,
+        epochs=3,
+        flops=1,
+        parameters=1,
+    )
 
 
 def profiled(architecture: Architecture) -> LatencyTable:
@@ -263,8 +267,13 @@ def write_rank(folder: Path, architecture: Architecture) -> None:
     Choice.of(architecture, "the best of 1 candidate", None).write(folder / "choice.json")
     row = {"architecture_id": architecture.id, "short": architecture.short(), "scores": {}}
     write_json(folder / "ranking.json", "netwright/ranked/1", {"ranked": [row]})
-    write_json(
-        folder / "certificate.json",
-        "netwright/ranking/1",
-        {"num_architectures": 0, "tau": {}, "best_baseline": None},
-    )
+    CertificateRecord(
+        num_architectures=0,
+        tau={},
+        best_baseline=None,
+        beats_best_baseline={},
+        tau_above={},
+        statement="There is no evidence.",
+        evidence="None.",
+        truth=(),
+    ).write(folder)

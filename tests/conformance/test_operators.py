@@ -35,7 +35,7 @@ LEAST_AGREEMENT = {"float32": 0.99999, "float16": 0.999, "int8": 0.99}
 """Correlation, over images, of a built network's logits with PyTorch's."""
 Images = list[npt.NDArray[np.float32]]
 ALL = "all operators"
-SLOW_BUILDS = ("coreml", "executorch")
+SLOW_BUILDS = ("executorch",)
 
 
 def variants(operator: str) -> list[dict[str, object]]:

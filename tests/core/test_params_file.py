@@ -126,7 +126,7 @@ class Section(Threaded):
         ({"inner": {"seed": 3}}, "bundle.inner.seed: not a key of a section: use the root key"),
     ],
 )
-def test_a_key_that_stands_elsewhere_names_its_place(values: dict[str, object], said: str):
+def test_a_moved_or_removed_key_names_its_new_place(values: dict[str, object], said: str):
     with pytest.raises(ParamsError) as error:
         bind_section({"bundle": values}, "bundle", Section)
     assert said in str(error.value)

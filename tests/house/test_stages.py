@@ -50,7 +50,6 @@ def test_every_stage_is_the_module_of_its_name(stage: Stage):
     assert {"stages/__main__.py", f"stages/{stage.kind}.py"} <= set(stage.deps)
 
 
-@pytest.mark.slow
 @each_stage
 def test_declared_code_covers_what_the_stage_imports(stage: Stage):
     used = imported_files(f"stages.{stage.kind}")

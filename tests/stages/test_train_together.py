@@ -1,8 +1,10 @@
 """Data-parallel training of one network in two processes."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,25 +14,53 @@ from safetensors.torch import load_file
 from core.settings import ParamsError, read_section
 from models.training.settings import TrainParams
 
-CHANGES = {"epochs": 0.3, "learning_rate": 0.02, "mixup_alpha": 0.4, "soft_labels": "live"}
+STEPS = 11
+CHANGES = {
+    "epochs": 0.3,
+    "learning_rate": 0.02,
+    "mixup_alpha": 0.4,
+    "soft_labels": "live",
+    "checkpoint_every": 1,
+}
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(
+def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path
 ) -> None:
     alone = world.run("train", tmp_path / "alone", params=world.params("alone", train=CHANGES))
     params = world.params("two", train={**CHANGES, "processes": 2})
-    both = tmp_path / "both"
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     command = [sys.executable, "-m", "stages", "train"]
-    subprocess.run([*command, *world.arguments("train", both, params=params)], check=True)
-    rows = [json.loads((f / "history.json").read_text())["steps"] for f in (alone, both)]
+    process = subprocess.Popen([*command, *world.arguments("train", whole, params=params)])
+    catch_checkpoint(process, tmp_path / ".whole.partial", tmp_path / ".resumed.partial")
+    assert process.wait() == 0
+
+    rows = [json.loads((f / "history.json").read_text())["steps"] for f in (alone, whole)]
     assert len(rows[0]) == len(rows[1])
     for mine, other in zip(*rows, strict=True):
         assert other["loss"] == pytest.approx(mine["loss"], rel=1e-3)
-    weights, others = (load_file(f / "model.safetensors") for f in (alone, both))
+    weights, others = (load_file(f / "model.safetensors") for f in (alone, whole))
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+    command += world.arguments("train", resumed, params=params)
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "progress 1/" not in again.stdout  # it did not start from the beginning
+    for file in whole.iterdir():
+        assert file.read_bytes() == (resumed / file.name).read_bytes(), file.name
+
+
+def catch_checkpoint(process: subprocess.Popen[bytes], source: Path, target: Path) -> None:
+    """Take what a running stage has saved in its middle, as a kill would leave it."""
+    deadline = time.monotonic() + 120
+    while not (source / "state.pt").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    target.mkdir()
+    shutil.copyfile(source / "state.pt", target / "state.pt")
+    state = torch.load(target / "state.pt", weights_only=True)["state"]
+    assert state["step"] < STEPS
 
 
 def test_a_batch_without_equal_shares_is_refused(world) -> None:

@@ -9,15 +9,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from core.artifact import Artifact, Record, Rounded
+from core.artifact import Artifact, Record
 from core.files import rounded, write_bytes, write_json
 from models.predict.cross_validation import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
-from models.predict.ranking import SCHEMA as CERTIFICATE
-from models.predict.ranking import Certificate, certify
+from models.predict.ranking import certify
 from models.search.candidates import Costs
 from models.search.choice import Choice
+from models.search.rank.certificate import CertificateRecord, Truth
 from models.search.rank.scores import Ranked
 from models.search.rank.settings import RankParams
 from models.space.architecture import ArchitectureJson
@@ -73,24 +73,6 @@ class Ranking(Artifact):
                 for one in ranked
             ),
         )
-
-
-class Truth(Record):
-    """Accuracy of a candidate trained from scratch."""
-
-    architecture_id: str
-    accuracy: Rounded
-
-
-class CertificateRecord(Certificate, Artifact):
-    """The certificate with what was trained for it."""
-
-    SCHEMA: ClassVar[str] = CERTIFICATE
-    FILE: ClassVar[str] = "certificate.json"
-
-    statement: str
-    evidence: str
-    truth: tuple[Truth, ...]
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def test_of_a_device_that_runs_int8_only_blocks_are_measured_that_it_may_get(
     assert any("squeeze" in block.key for block in whole.blocks())
 
 
-def test_a_device_elsewhere_is_built_for_and_says_why_it_was_not_measured(run) -> None:
+def test_a_device_that_this_machine_lacks_is_not_measured_and_says_why(run) -> None:
     device = Device(
         backend="tensorrt",
         budget=Budget(flops=1),
