@@ -155,6 +155,8 @@ def _members(path: Path, content: bytes) -> dict[str, bytes]:
             member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError:  # also of the zeros at the end
             break
+        if member.name in files:  # `pack` writes none twice, and counting names must end
+            break
         if not _NAME.fullmatch(member.name):
             raise BundleError(
                 f"{path}: member name {member.name!a} is not allowed; names have no folders, "

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 
-class FileFormatError(ValueError):
+
+class FileFormatError(UserError):
     """A file has an unexpected format; the message names the file and the rule."""
 
 
@@ -94,7 +96,10 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
         raise FileFormatError(f"{path} is not JSON: {error}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise FileFormatError(f"{path} has schema {found!r}; this version reads {schema!r}.")
+        raise FileFormatError(
+            f"{path} has schema {found!r}; this version reads {schema!r}. Run the stage that "
+            "writes it."
+        )
     return dict(content)
 
 

@@ -31,7 +31,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from core.effort import LENGTHS, Effort
-from core.errors import nearest as nearest
+from core.errors import nearest
 from core.moved import moved
 from core.yaml_file import ParamsError as ParamsError
 from core.yaml_file import read_yaml

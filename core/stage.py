@@ -35,8 +35,9 @@ import torch
 
 from core.checkpoint import Checkpoint, inputs_fingerprint
 from core.distributed import Processes, join, launched, relaunch, select_device
+from core.errors import nearest
 from core.process import prepare_machine
-from core.settings import Params, ParamsError, nearest, read_section
+from core.settings import Params, ParamsError, read_section
 
 SETTINGS, DEVICE, NAME, OUT = "settings", "device", "name", "out"
 _LATE = (Checkpoint, Processes, torch.device)

@@ -62,9 +62,10 @@ def _plain_path(params: DataParams) -> Path:
     """The folder of the data set, unless only a shell would expand its path."""
     path = params.path
     if path.startswith("~") and not os.path.lexists(path):
+        whole = os.path.expanduser(path)  # noqa: PTH111 - keeps the ~ of unknown users
         raise UserError(
             f"data.path '{path}': ~ is expanded by shells only, not in params.yaml. "
-            f"Write {os.path.expanduser(path)}."  # noqa: PTH111 - keeps the ~ of unknown users
+            f"Write {whole if whole != path else 'the whole path'}."
         )
     if "\0" in path:
         raise UserError("data.path contains a zero byte, which is not allowed in file names.")

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from core.settings import Params, Seeded, nearest
+from core.errors import nearest
+from core.settings import Params, Seeded
 from data.sources import SOURCES
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from core.settings import Params
 
@@ -22,7 +22,6 @@ OWN_FIELDS = {
 Activations = Literal["uint8", "int8", "int8_asymmetric", "weights_only"]
 """int8 schemes, by the type of the activations."""
 WeightBits = Literal[7, 8]
-T = TypeVar("T")
 
 
 class DeviceError(ValueError):
@@ -113,14 +112,6 @@ class Device(Params):
     """Seconds that the agent may be unreachable, for example during a restart."""
     table: ImportedTable | None = None
     """Latencies measured offline, for a device that cannot be reached."""
-
-    @field_validator(*OWN_FIELDS)
-    @classmethod
-    def _of_its_backend(cls, value: T, info: ValidationInfo) -> T:
-        key, backend = str(info.field_name), info.data.get("backend")
-        if backend not in (None, OWN_FIELDS[key]) and value != cls.model_fields[key].default:
-            raise ValueError(f"only for backend '{OWN_FIELDS[key]}'; remove it for '{backend}'")
-        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import Field
 
-from core.settings import Params, ParamsError, bind, nearest
+from core.errors import nearest
+from core.settings import Params, ParamsError, bind
 from core.yaml_file import conflict_message, has_conflict
 from pipelines.repair import LOCK, repair_lock
 

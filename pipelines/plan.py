@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.settings import nearest
+from core.errors import nearest
 from pipelines.graph import Graph, GraphError, build_graph, open_repository, own_stages
 
 GATE = "release"

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from core.effort import LENGTHS
-from core.settings import OneOf, ParamsError, is_root_key, nearest
+from core.errors import nearest
+from core.settings import OneOf, ParamsError, is_root_key
 from pipelines.checks.params import SECTIONS
 from pipelines.checks.roots import RootParams
 from pipelines.tables import print_table

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
-from core.settings import nearest
+from core.errors import UserError, nearest
 from devices.latency.plan import Plan
 from devices.latency.table import FLOAT32, network_key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.settings import nearest
+from core.errors import nearest
 from devices.device import Device, DeviceError
 from devices.latency.budgets import search_precision
 from models.space.narrow import (

@@ -18,7 +18,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from devices.device import CPU, Activations, Device, DeviceError, Precision, WeightBits
+from devices.device import (
+    CPU,
+    OWN_FIELDS,
+    Activations,
+    Device,
+    DeviceError,
+    Precision,
+    WeightBits,
+)
 from devices.runtimes.onnx_file import describe, require_activations
 from devices.runtimes.session import Session, SessionError
 
@@ -125,6 +133,11 @@ class Backend(ABC):
             DeviceError: the runtime is missing, a setting is not supported, or the only budget
                 is latency and it cannot be measured.
         """
+        for key, owner in OWN_FIELDS.items():
+            if owner != self.name and getattr(device, key) != Device.model_fields[key].default:
+                raise DeviceError(
+                    f"{key}: only for backend '{owner}'; remove it for '{self.name}'."
+                )
         here = self.capabilities()
         if not here.can_build:
             raise DeviceError(f"backend '{self.name}': {here.reason}")

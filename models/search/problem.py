@@ -11,8 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from core.errors import UserError
-from core.settings import nearest
+from core.errors import UserError, nearest
 from models.nets.indicators import bn_table
 from models.nets.supernet import Supernet
 from models.space.architecture import Block

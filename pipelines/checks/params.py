@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import Field
 
 from bundles.settings import BundleParams
+from core.errors import nearest
 from core.moved import moved
-from core.settings import Params, ParamsError, Roots, bind_roots, bind_section, nearest
+from core.settings import Params, ParamsError, Roots, bind_roots, bind_section
 from core.system import describe_os_error
 from core.yaml_file import read_yaml
 from data.settings import DataParams

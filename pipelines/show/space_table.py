@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from core.errors import UserError
-from core.settings import nearest
+from core.errors import UserError, nearest
 from models.space import costs
 from models.space.architecture import RESIZE, Architecture, Block, Setting
 from models.space.distribution import Distribution

@@ -91,8 +91,12 @@ class Jobs:
                 self._change.wait_for(lambda: self._waiting)
                 self._running = identity = next(iter(self._waiting))
                 job, folder = self._waiting.pop(identity), self.root / identity
-                self._process = start_job(folder, job)
-            answer = finish_job(folder, self._process, min(job["seconds"], self.limits.seconds))
+                try:
+                    self._process = start_job(folder, job)
+                except OSError as error:  # a full disk, or no room for a process
+                    answer = {"error": f"the agent cannot start it: {error}."}
+            if self._process is not None:
+                answer = finish_job(folder, self._process, min(job["seconds"], self.limits.seconds))
             shutil.rmtree(folder, ignore_errors=True)
             with self._change:
                 if not self._dropped:

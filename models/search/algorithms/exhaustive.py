@@ -175,7 +175,7 @@ def best_of_all(problem: Problem, score: Scores, count: int) -> list[Choices]:
 
 
 def unravel(sizes: Sequence[int], start: int, stop: int) -> ChoicesNG:
-    """The architectures `start` to `stop - 1` in the order of `SearchSpace.index`."""
+    """The architectures `start` to `stop - 1`; the last group varies fastest."""
     numbers = np.arange(start, stop)
     return np.stack(np.unravel_index(numbers, tuple(sizes)), axis=1).astype(np.uint32)
 

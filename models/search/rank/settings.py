@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from core.settings import Threaded, nearest
+from core.errors import nearest
+from core.settings import Threaded
 from models.search.rank.indicators import AGGREGATE, INDICATORS
 
 

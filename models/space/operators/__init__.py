@@ -38,6 +38,9 @@ OPERATORS: Mapping[str, Operator] = {
     )
 }
 
+_KEYS = {"front": "resolutions", "layer": "stages", "head": "head"}
+"""The key of a space's file that has the operators of a place."""
+
 
 def canonical(operator: str, settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ...]:
     """Settings of a Block: sorted by name, without default values."""
@@ -51,7 +54,10 @@ def operator_problem(operator: Any, place: str) -> str | None:
     known = [name for name, kind in OPERATORS.items() if kind.place == place]
     if operator in known:
         return None
-    return f"{operator!r} is not an operator of a {place}.{nearest(str(operator), known)}"
+    text = f"{operator!r} is not an operator of a {place}."
+    if isinstance(operator, str) and operator in OPERATORS:
+        text += f" It is set by the space's key {_KEYS[OPERATORS[operator].place]}."
+    return text + nearest(str(operator), known)
 
 
 def setting_problems(operator: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from models.training.strategies.sandwich import Sandwich
 from models.training.strategies.spos import SinglePath
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
-    strategy.settings_type.model_fields["name"].default: strategy
+    strategy.settings_type.entry(): strategy
     for strategy in (
         SinglePath,
         Fair,

@@ -89,7 +89,7 @@ class StoredTeacher:
         file = folder / TeacherRecord.FILE
         source = read_json(file, TeacherRecord.SCHEMA).get("source")
         for kind in SOURCES:
-            if kind.model_fields["name"].default == source:
+            if kind.entry() == source:
                 return cls(folder, kind.record_type.read(folder))
         raise FileFormatError(f"{file}: unknown source {source!r}. Run the stage teacher.")
 

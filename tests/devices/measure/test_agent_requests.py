@@ -13,6 +13,7 @@ import pytest
 
 from devices.device import DeviceError
 from devices.measure.agent.jobs import SCHEMA, JobError, check_job
+from devices.measure.agent.queue import Jobs, Limits
 from devices.measure.agent.server import LEAST_TOKEN, TOKEN_VARIABLE, read_token
 from tests.agents import ENDLESS, TOKEN, Agent, until
 
@@ -27,6 +28,14 @@ def job_for(file: Path, **changes: Any) -> tuple[dict[str, Any], bytes]:
         "protocol": {"blocks": 3, "calls": 5, "max_interval": 1.0, "time_limit_s": 0.1},
     }  # fmt: skip
     return job | changes, content
+
+
+def test_a_job_that_cannot_start_is_answered_and_the_next_one_is_taken(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path, Limits())
+    for number in ("first", "second"):  # nothing was stored in their folders
+        jobs.add({"id": number, "seconds": 1.0})
+    until(lambda: (jobs.state("second") or {}).get("state") == "done", "the second answer")
+    assert "cannot start" in (jobs.state("first") or {})["answer"]["error"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -91,19 +91,23 @@ MISTAKES = {
     ),
     "a classifier as a layer": (
         ("      shufflenet_unit: {kernel: [3]}", "      classifier: {width: [16]}"),
-        (17, "stages.0.operators.classifier: 'classifier' is not an operator of a layer."),
+        (17, "stages.0.operators.classifier: 'classifier' is not an operator of a layer. It is set "
+         "by the space's key head."),
     ),
     "a resize as a layer": (
         ("      shufflenet_unit: {kernel: [3]}", "      resize: {to: [16]}"),
-        (17, "stages.0.operators.resize: 'resize' is not an operator of a layer."),
+        (17, "stages.0.operators.resize: 'resize' is not an operator of a layer. It is set by the "
+         "space's key resolutions."),
     ),
     "a classifier as the stem": (
         ("operator: conv, channels", "operator: classifier, channels"),
-        (6, "stem.operator: 'classifier' is not an operator of a layer. Known: conv,"),
+        (6, "stem.operator: 'classifier' is not an operator of a layer. It is set by the space's "
+         "key head. Known: conv,"),
     ),
     "a convolution as the head": (
         ("operator: classifier", "operator: conv"),
-        (20, "head.operator: 'conv' is not an operator of a head. Known: classifier."),
+        (20, "head.operator: 'conv' is not an operator of a head. It is set by the space's key "
+         "stages. Known: classifier."),
     ),
     "an unknown stem": (
         ("operator: conv, channels", "operator: kconv, channels"),

@@ -33,6 +33,10 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"backend": "onnxrun"}}},
         ("devices.one.backend", "Did you mean 'onnxruntime'?"),
     ),
+    "an unknown backend with a setting of the one meant": (
+        {"devices": {"one": {"backend": "tensort", "compute_capabilities": ["SM89"]}}},
+        ("devices.one.backend", "Did you mean 'tensorrt'?"),
+    ),
     "no devices": ({"devices": {"one": ..., "rtx": ...}}, ("devices: at least one",)),
     "a device's name": (
         {"devices": {"My Phone": CPU}},
