@@ -14,17 +14,18 @@ from core.checkpoint import Checkpoint
 from core.progress import Progress
 from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
-from data.stream import TrainStream, eval_batches
+from data.stream import Batch, TrainStream, eval_batches
 from models.nets.evaluate import accuracy
 from models.training.loop import Batches, Recipe, Run, train
 from models.training.objective import Learn, Mixup
+from models.training.schedule import Resizing, Schedule, ScheduleName, resize
 
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
 
 
 class LearningParams(Threaded):
-    """How a stage trains: batches, learning rate with warm-up and cosine decay, resuming."""
+    """How a stage trains: batches, learning rate, resuming."""
 
     epochs: float = Field(1.0, gt=0)
     """Passes over the training split; fractions are allowed."""
@@ -40,6 +41,11 @@ class LearningParams(Threaded):
     """Share of each target spread over all classes."""
     warmup_fraction: float = Field(0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
+    schedule: ScheduleName = "cosine"
+    """Decay of the learning rate to zero after the warm-up: cosine; linear (one cycle); trapezoid:
+    constant, then linear in the last steps."""
+    cooldown_fraction: float = Field(0.2, gt=0, le=1)
+    """Share of the steps in which the trapezoid's learning rate falls."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
 
@@ -51,7 +57,7 @@ class LearningParams(Threaded):
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
+            schedule=Schedule(self.schedule, self.warmup_fraction, self.cooldown_fraction),
             window=max(1, steps // 50),
             checkpoint_every=self.checkpoint_every,
         )
@@ -64,6 +70,11 @@ class NetworkParams(LearningParams):
     """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
     mixup_alpha: float = Field(0.0, ge=0)
     """Alpha of the Beta distribution of mixup's shares; 0 disables mixup."""
+    first_size: float = Field(1.0, gt=0, le=1)
+    """Height and width of the images in the first step, as a share of the data set's; they grow to
+    full size (progressive resizing). 1: full size throughout."""
+    full_size_from: float = Field(0.5, gt=0, le=1)
+    """Share of the steps after which images have full size."""
     slice_share: float = Field(0.2, ge=0, le=1)
     """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -75,6 +86,10 @@ class NetworkParams(LearningParams):
         """The recipe, with averaged weights."""
         recipe = super().recipe(steps_per_epoch)
         return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
+
+    def resized(self, batches: Batches, steps: int) -> Batches:
+        """The batches of a training of this many steps, with progressively resized images."""
+        return resized(batches, Resizing(self.first_size, self.full_size_from), steps)
 
     @property
     def mixup(self) -> Mixup | None:
@@ -126,6 +141,19 @@ class Images:
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         subset = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
+
+
+def resized(batches: Batches, resizing: Resizing, steps: int) -> Batches:
+    """Batches whose images have the size of their step."""
+    if resizing.start == 1:
+        return batches
+
+    def at(step: int) -> Batch:
+        batch = batches(step)
+        pixels = resizing.pixels(step, steps, batch.images_NCHW.shape[-1])
+        return batch._replace(images_NCHW=resize(batch.images_NCHW, pixels))
+
+    return at
 
 
 def spread(split: Split, limit: int) -> Split:

@@ -127,6 +127,14 @@ def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
         assert any(np.array_equal(varied_HWC, candidate) for candidate in possible)
 
 
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (False, 1), (True, 1)])
+def test_views_differ_where_the_augmentation_says_so(info, train, flip, shift):
+    augment = Augment(flip=flip, shift=shift)
+    varied = info.model_copy(update={"augment": augment})
+    both = TrainStream(train, varied, 64, seed=0, augment=True).at(0, views=2)
+    assert augment.varies == (not torch.equal(both.images_NCHW, both.second_NCHW))
+
+
 def moved(image_HWC, down, right):
     """The shifted image, padded with black; no pixel of the original is black."""
     height, width, channels = image_HWC.shape

@@ -1,0 +1,109 @@
+"""Recipes under comparison, by question. Only differences from `BASE` are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from data.dataset import Augment
+
+BASE: Mapping[str, Any] = {"batch": 64, "learning_rate": 0.1, "weight_decay": 0.00005}
+"""Settings of `NetworkParams` that the arms change; all others have their defaults."""
+
+STILL = Augment(flip=False, shift=0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One recipe.
+
+    Attributes:
+        changes: of `BASE`.
+        augment: of the training images.
+        averaged: horizon of the averaged weights, as a share of the steps.
+    """
+
+    changes: Mapping[str, Any]
+    augment: Augment = STILL
+    averaged: float = 0.05
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of `NetworkParams`, without epochs and seed."""
+        return {**BASE, **self.changes}
+
+
+@dataclass(frozen=True)
+class Question:
+    """Arms that are compared, and on what.
+
+    Attributes:
+        base: the arm that the others are compared with.
+        passes: images of full size that a training may cost.
+        images: training images, evenly spaced; None for all.
+        networks: networks per space and data set, of different seeds.
+        rungs: shares of the schedule at which the averaged weights are judged.
+    """
+
+    heading: str
+    arms: Mapping[str, Arm]
+    base: str
+    passes: int
+    images: int | None = None
+    networks: int = 3
+    rungs: tuple[float, ...] = field(default=())
+
+
+def rated(schedule: str, rate: float, batch: int = 64, **more: object) -> Arm:
+    """A schedule with a peak rate."""
+    return Arm({"schedule": schedule, "learning_rate": rate, "batch": batch, **more})
+
+
+LONG_RISE = {"warmup_fraction": 0.2}
+BOTH = Augment(flip=True, shift=2)
+SHORT, DEMO = 27_000, 108_000
+"""Images of full size that a training costs; `DEMO` are 2 epochs of Fashion-MNIST."""
+HALF = 27_000
+"""Training images of the short trainings: an epoch of them is as short as the training."""
+
+RATES = {
+    **{f"cosine {rate:g}": rated("cosine", rate) for rate in (0.05, 0.1, 0.2)},
+    **{f"linear {rate:g}": rated("linear", rate, **LONG_RISE) for rate in (0.05, 0.1, 0.2)},
+    **{f"trapezoid {rate:g}": rated("trapezoid", rate) for rate in (0.05, 0.1)},
+}
+BEST = ("linear", 0.1)
+BATCHES = {
+    "64, 0.1": rated(*BEST, **LONG_RISE),
+    "128, 0.1": rated(*BEST, 128, **LONG_RISE),
+    "128, 0.2": rated("linear", 0.2, 128, **LONG_RISE),
+    "32, 0.05": rated("linear", 0.05, 32, **LONG_RISE),
+}
+INGREDIENTS = {
+    "base": rated(*BEST, **LONG_RISE),
+    "sizes from a half": rated(*BEST, **LONG_RISE, first_size=0.5),
+    "weight decay 0.0005": rated(*BEST, **LONG_RISE, weight_decay=0.0005),
+    "label smoothing 0.1": rated(*BEST, **LONG_RISE, label_smoothing=0.1),
+    "AdamW 0.004": rated("linear", 0.004, **LONG_RISE, optimizer="adamw", weight_decay=0.02),
+}
+AUGMENTED = {
+    "none": rated(*BEST, **LONG_RISE),
+    "flips and shifts": replace(rated(*BEST, **LONG_RISE), augment=BOTH),
+}
+JUDGED = {
+    "cosine 0.1": rated("cosine", 0.1),
+    "trapezoid 0.1": rated("trapezoid", 0.1),
+}
+DEMOS = {
+    "cosine 0.1, averaged 0.12": replace(rated("cosine", 0.1), averaged=0.12),
+    "cosine 0.1": rated("cosine", 0.1),
+    "linear 0.1": rated(*BEST, **LONG_RISE),
+}
+QUESTIONS: Mapping[str, Question] = {
+    "rates": Question("Schedules and peak rates", RATES, "cosine 0.1", SHORT, HALF),
+    "demo": Question("The demo's length", DEMOS, "cosine 0.1, averaged 0.12", DEMO),
+    "batches": Question("Batches and rates", BATCHES, "64, 0.1", SHORT, HALF),
+    "ingredients": Question("Single ingredients", INGREDIENTS, "base", SHORT, HALF),
+    "augment": Question("Augmentation in a longer training", AUGMENTED, "none", DEMO, 15_000),
+    "rungs": Question("Judging before the end", JUDGED, "cosine 0.1", SHORT, HALF, 6, (0.25, 0.5)),
+}
