@@ -29,11 +29,6 @@ class Augment(Record):
     shift: int
     """Random shift of up to this many pixels per axis, padded with 0."""
 
-    @property
-    def varies(self) -> bool:
-        """Whether two augmented views of an image can differ."""
-        return self.flip or self.shift > 0
-
 
 class DatasetInfo(Artifact):
     """Metadata of a prepared dataset."""

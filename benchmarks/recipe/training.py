@@ -16,7 +16,7 @@ from torch.nn import functional
 from benchmarks.harness.runs import Row
 from benchmarks.recipe.arms import Arm, Question
 from core.files import rounded
-from data.stream import TrainStream, eval_batches
+from data.stream import eval_batches
 from models.nets.evaluate import logits, recalibrate
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
@@ -71,12 +71,14 @@ class World:
     ) -> tuple[Row, Run]:
         """Train from random weights; validation accuracy and NLL at the rungs and at the end."""
         info = self.images.info.model_copy(update={"augment": arm.augment})
+        images = dataclasses.replace(self.images, info=info)
         params = NetworkParams.model_validate({"seed": seed, **arm.settings})
-        stream = TrainStream(self.images.train, info, params.batch, seed, augment=True)
         steps = affordable_steps(question.passes, params)
-        epochs, decay = steps / stream.steps_per_epoch, 1 - 1 / (arm.averaged * steps)
+        steps_per_epoch = len(images.train) // params.batch
+        epochs, decay = steps / steps_per_epoch, 1 - 1 / (arm.averaged * steps)
         changes = {"epochs": epochs, "ema_decay": max(0.0, decay)}
-        recipe = params.model_copy(update=changes).recipe(stream.steps_per_epoch)
+        params = params.model_copy(update=changes)
+        stream, recipe = images.stream(params), params.recipe(steps_per_epoch)
         network = Subnet(architecture, torch.Generator().manual_seed(seed))
         network.to(memory_format=torch.channels_last)
         run = Run(network, recipe)
@@ -91,7 +93,7 @@ class World:
         if teacher_NK is not None:
             objective = dataclasses.replace(objective, teacher_logits_NK=teacher_NK, **DISTILLED)
         learn = supervised_step(network, objective)
-        train(run, params.resized(stream.at, recipe.steps), learn, report=report)
+        train(run, stream.at, learn, report=report)
         about = {"steps": recipe.steps, "epochs": rounded(epochs), "flops": flops(architecture)}
         about["train_loss"] = rounded(run.history[-1]["loss"])
         last = self.evaluate(self.finished(run, []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,11 @@ from core.checkpoint import Checkpoint
 from core.progress import Progress
 from core.settings import Threaded
 from data.dataset import DatasetInfo, Split, SplitName, read_split
-from data.stream import Batch, TrainStream, eval_batches
+from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
 from models.training.loop import Batches, Recipe, Run, train
 from models.training.objective import Learn, Mixup
-from models.training.schedule import Resizing, Schedule, ScheduleName, resize
+from models.training.schedule import Resizing, Schedule, ScheduleName
 
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
@@ -65,6 +66,10 @@ class LearningParams(Threaded):
             checkpoint_every=self.checkpoint_every,
         )
 
+    def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
+        """Height and width of the images by step; None: `full` throughout."""
+        return None
+
 
 class NetworkParams(LearningParams):
     """How one network is trained, from a slice of the supernet or from fresh weights."""
@@ -90,9 +95,12 @@ class NetworkParams(LearningParams):
         recipe = super().recipe(steps_per_epoch)
         return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
 
-    def resized(self, batches: Batches, steps: int) -> Batches:
-        """The batches of a training of this many steps, with progressively resized images."""
-        return resized(batches, Resizing(self.first_size, self.full_size_from), steps)
+    def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
+        """Height and width of the images by step; they grow to `full`."""
+        if self.first_size == 1:
+            return None
+        resizing = Resizing(self.first_size, self.full_size_from)
+        return lambda step: resizing.pixels(step, steps, full)
 
     @property
     def mixup(self) -> Mixup | None:
@@ -132,7 +140,10 @@ class Images:
 
     def stream(self, params: LearningParams, share: tuple[int, int] = (0, 1)) -> TrainStream:
         """Augmented training batches, or this process's share of each (see `TrainStream`)."""
-        return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
+        stream = TrainStream(self.train, self.info, params.batch, params.seed, True, share)
+        steps = params.recipe(stream.steps_per_epoch).steps
+        stream.pixels = params.pixels(steps, self.image_shape[-1])
+        return stream
 
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
         """Training images without augmentation, for batch norm statistics."""
@@ -144,19 +155,6 @@ class Images:
         images = {"train": self.train, "val": self.val, "test": self.test}[split]
         subset = images if limit is None else spread(images, limit)
         return accuracy(network.eval(), eval_batches(subset, self.info, EVAL_BATCH))
-
-
-def resized(batches: Batches, resizing: Resizing, steps: int) -> Batches:
-    """Batches whose images have the size of their step."""
-    if resizing.start == 1:
-        return batches
-
-    def at(step: int) -> Batch:
-        batch = batches(step)
-        pixels = resizing.pixels(step, steps, batch.images_NCHW.shape[-1])
-        return batch._replace(images_NCHW=resize(batch.images_NCHW, pixels))
-
-    return at
 
 
 def spread(split: Split, limit: int) -> Split:

@@ -45,9 +45,8 @@ def train_network(
     stream = images.stream(params, (processes.rank, processes.count))
     run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
     learn = supervised_step(start, objective, params.mixup)
-    batches = params.resized(stream.at, run.recipe.steps)
     with joint_norms(start, processes):
-        learn_with_checkpoints(title, run, batches, learn, checkpoint)
+        learn_with_checkpoints(title, run, stream.at, learn, checkpoint)
     run.use_average()
     recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
     start.eval()

@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
-from torch.nn import functional
-
 ScheduleName = Literal["cosine", "linear", "trapezoid"]
 SMALLEST = 8
 """Height and width of the smallest resized images, in pixels."""
@@ -75,12 +72,3 @@ class Resizing:
             return full
         wanted = full * (self.start + (1 - self.start) * progress)
         return min(full, max(SMALLEST, _MULTIPLE * round(wanted / _MULTIPLE)))
-
-
-def resize(images_NCHW: Tensor, pixels: int) -> Tensor:
-    """Images (N, C, pixels, pixels), bilinear with antialiasing, in the same memory format."""
-    if images_NCHW.shape[-1] == pixels:
-        return images_NCHW
-    return functional.interpolate(
-        images_NCHW, (pixels, pixels), mode="bilinear", antialias=True, align_corners=False
-    )

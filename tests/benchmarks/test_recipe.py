@@ -71,7 +71,7 @@ def test_a_stopped_benchmark_resumes(
     write_digits(tmp_path / "data")
     arms = {"plain": Arm({"batch": 16}), "small": Arm({"batch": 16, "first_size": 0.5})}
     tiny = Question("Tiny", arms, "plain", passes=128, networks=2, rungs=(0.5,))
-    monkeypatch.setitem(recipe.QUESTIONS, "rates", tiny)
+    monkeypatch.setitem(recipe.ALL, "rates", tiny)
     flags = ["rates", f"--data={tmp_path / 'data'}", f"--space={tmp_path / 'space.yaml'}"]
     flags += [f"--work={tmp_path / 'work'}", f"--out={tmp_path / 'page.md'}", "--flops=1e6"]
     recipe.main([*flags, "--runs=3"])

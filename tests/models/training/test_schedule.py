@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from benchmarks.harness.presets import random_images
 from core.settings import ParamsError, bind
-from models.training.learning import NetworkParams, resized
-from models.training.schedule import Resizing, Schedule, resize
+from models.training.learning import Images, NetworkParams
+from models.training.schedule import Resizing, Schedule
 from models.training.settings import TrainParams
 
 NAMES = ("cosine", "linear", "trapezoid")
@@ -53,25 +53,15 @@ def test_images_grow_to_full_size_and_stay():
     assert Resizing(0.5, full_from=0.01).pixels(1, 100, 32) == 32
 
 
-def test_resizing_is_antialiased_and_keeps_the_memory_format():
-    stripes_NCHW = torch.zeros(1, 2, 16, 16).contiguous(memory_format=torch.channels_last)
-    stripes_NCHW[..., ::2] = 1  # sampling every other pixel would give 0 or 1
-    small_NCHW = resize(stripes_NCHW, 8)
-    assert small_NCHW.shape == (1, 2, 8, 8)
-    assert small_NCHW.is_contiguous(memory_format=torch.channels_last)
-    assert (small_NCHW[..., 1:-1] - 0.5).abs().max() < 0.13
-    assert resize(stripes_NCHW, 16) is stripes_NCHW
-
-
-def test_resized_batches_are_a_pure_function_of_the_step():
+def test_training_batches_have_the_size_of_their_step():
     stream = random_images((3, 12, 12), batch=16, batches=6)
-    batches = resized(stream.at, Resizing(8 / 12, 0.5), 20)
-    walked = [batches(step) for step in range(20)]
-    assert {batch.images_NCHW.shape[-1] for batch in walked} == {8, 12}
-    for step in (19, 3, 0):
-        again = resized(stream.at, Resizing(8 / 12, 0.5), 20)(step)
-        assert torch.equal(again.images_NCHW, walked[step].images_NCHW)
-        assert torch.equal(again.labels_N, stream.at(step).labels_N)
+    images = Images(stream.info, stream.split, stream.split, stream.split)
+    params = NetworkParams(batch=16, epochs=3, first_size=8 / 12)
+    walked = [images.stream(params).at(step) for step in range(18)]
+    assert [batch.images_NCHW.shape[-1] for batch in walked] == [8] * 5 + [12] * 13
+    plain = images.stream(NetworkParams(batch=16, epochs=3))
+    assert torch.equal(plain.at(17).images_NCHW, walked[17].images_NCHW)
+    assert torch.equal(plain.at(0).labels_N, walked[0].labels_N)
 
 
 def test_the_settings_reach_the_recipe():
