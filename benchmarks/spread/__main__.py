@@ -22,7 +22,7 @@ from benchmarks.harness.markdown import write_sections
 from benchmarks.harness.presets import TORCH
 from benchmarks.harness.release import settings
 from benchmarks.harness.runs import Row, Runs
-from benchmarks.spread.band import Band, draw
+from benchmarks.spread.band import draw
 from benchmarks.spread.report import Trained, report
 from core.checkpoint import Checkpoint
 from core.files import fingerprint
@@ -52,8 +52,8 @@ def train(architecture: Architecture, images: Images, params: TrainParams, work:
 def measure(args: argparse.Namespace, images: Images, params: TrainParams) -> str:
     """Train what was not trained before, and report."""
     space = SearchSpace.load(args.space, images.image_shape, len(images.classes))
-    band = Band(args.budget * 10**6, args.least)
-    networks = draw(space, band, args.networks)
+    budget = args.budget * 10**6
+    networks = draw(space, args.least * budget, budget, args.networks)
     recipe = params.model_dump(exclude={"checkpoint_every", "seed", "threads"})
     runs = Runs(args.work, args.data / "dataset.json", recipe)
 

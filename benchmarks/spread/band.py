@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from models.space.architecture import Architecture
@@ -14,19 +12,11 @@ _CHUNK, _DRAWS = 10_000, 2_000
 """Networks per draw, and most draws."""
 
 
-@dataclass(frozen=True)
-class Band:
-    """From a share of a budget to the budget itself, in multiply-accumulates."""
+def draw(space: SearchSpace, low: float, high: float, count: int) -> list[Architecture]:
+    """Different networks of `low` to `high` multiply-accumulates.
 
-    budget: float
-    least: float
-
-    def __str__(self) -> str:
-        return f"{self.least * self.budget:,.0f} to {self.budget:,.0f} multiply-accumulates"
-
-
-def draw(space: SearchSpace, band: Band, count: int) -> list[Architecture]:
-    """Different networks of the band, the first `count` of one fixed random order.
+    They are the first of one fixed random order, by rejection alone: exactly uniform, and fewer are
+    the first of more.
 
     Raises:
         ValueError: too few of the space's networks are in the band.
@@ -38,11 +28,13 @@ def draw(space: SearchSpace, band: Band, count: int) -> list[Architecture]:
             [rng.integers(len(group.candidates), size=_CHUNK) for group in space.groups], axis=1
         )
         costs_N = cost(choices_NG.astype(np.uint16))
-        within_N = (band.least * band.budget <= costs_N) & (costs_N <= band.budget)
-        found |= dict.fromkeys(space.architecture(row) for row in choices_NG[within_N].tolist())
-        if len(found) >= count:
-            return list(found)[:count]
+        within_N = (low <= costs_N) & (costs_N <= high)
+        for choices in choices_NG[within_N].tolist():
+            found[space.architecture(choices)] = None
+            if len(found) == count:
+                return list(found)
     raise ValueError(
-        f"{len(found)} of {_CHUNK * _DRAWS:,} random networks of space '{space.name}' have {band}; "
-        f"{count} are needed. Change --budget, --least or --networks."
+        f"{len(found)} of {_CHUNK * _DRAWS:,} random networks of space '{space.name}' have "
+        f"{low:,.0f} to {high:,.0f} multiply-accumulates; {count} are needed. Change --budget, "
+        "--least or --networks."
     )

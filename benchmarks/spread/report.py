@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +108,7 @@ def report(space: SearchSpace, found: Trained) -> str:
 
 
 def _taus(found: Trained) -> list[tuple[str, str, str, str, str]]:
-    columns = {
+    columns: dict[str, Callable[[Architecture], float]] = {
         "depth": depth,
         "multiply-accumulates": flops,
         "parameters": parameters,

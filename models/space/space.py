@@ -166,9 +166,10 @@ class SearchSpace:
 
     def _find_scale(self, front: tuple[Block | None, ...], blocks: tuple[Block | None, ...]) -> int:
         """The candidate of group 0 with this front and with the strides of these layers."""
-        pairs = [pair for pair in zip(self.layers, blocks, strict=True) if pair[1] is not None]
+        pairs = [*zip(self.layers, blocks, strict=True)]
         for number, known in enumerate(self.fronts):
-            if known == front and all(layer.strides[number] == b.stride for layer, b in pairs):
+            same = (b is None or b.stride == layer.strides[number] for layer, b in pairs)
+            if known == front and all(same):
                 return number
         raise ValueError("no scale of this space")
 

@@ -225,7 +225,7 @@ class SpaceSpec(Params):
         """Rows of strides: the stem's, then each stage's; one row if they are not searched."""
         if self.strides:
             return tuple(map(tuple, self.strides))
-        return (tuple(part.stride or 1 for part in (self.stem, *self.stages)),)
+        return ((self.stem.stride or 1, *(stage.stride or 1 for stage in self.stages)),)
 
     @property
     def shown_images(self) -> ImagesSpec:
