@@ -75,7 +75,7 @@ def main() -> None:
     args = _flags()
     prepare_machine(args.threads, 0)
     images = Images.read(args.data)
-    params = settings(PARAMS, "train", TrainParams, epochs=args.epochs)
+    params = settings(PARAMS, "train", TrainParams, epochs=args.epochs, min_steps=1)
     text = measure(args, images, params)
     how = f"`python -m benchmarks.spread {_command(args)}`, {args.threads} threads, {TORCH}."
     what = (

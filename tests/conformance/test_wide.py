@@ -53,9 +53,9 @@ def network_of(option: Option) -> Architecture:
 
 
 def narrowed() -> SearchSpace:
-    """`wide` for 16 pixels, with one width and scale and two layers in every stage."""
+    """`wide` for 16 pixels, with one width, one scale and one layer in every stage."""
     stages = [
-        stage.model_copy(update={"channels": [stage.channels[0]], "layers": 2})
+        stage.model_copy(update={"channels": [stage.channels[0]], "layers": 1})
         for stage in SPEC.stages
     ]
     changes = {"name": "narrow", "sizes": (16, 16), "images": None, "resolution_shares": None}
