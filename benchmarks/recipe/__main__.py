@@ -18,6 +18,7 @@ from benchmarks.harness.markdown import write_sections
 from benchmarks.harness.runs import Row, Runs
 from benchmarks.recipe.arms import QUESTIONS, Question
 from benchmarks.recipe.report import Found, describe
+from benchmarks.recipe.speed import measure
 from benchmarks.recipe.teacher import ALONE, TEACHER, taught_by, teachers
 from benchmarks.recipe.training import World, draw
 from core.process import prepare_machine
@@ -26,6 +27,7 @@ from models.space.file import PRESETS
 from models.space.space import SearchSpace
 from models.training.learning import Images
 
+SPEED = "speed"
 ALL: Mapping[str, Question] = {**QUESTIONS, "teacher": TEACHER}
 
 
@@ -81,7 +83,7 @@ def answer(question: Question, trainings: Trainings) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = flags_of("recipe", __doc__, "recipe.md")
-    parser.add_argument("questions", nargs="*", help=f"of {', '.join(ALL)}; none for all")
+    parser.add_argument("questions", nargs="*", help=f"of {', '.join([*ALL, SPEED])}; none for all")
     parser.add_argument(
         "--data", type=Path, action="append", required=True, help="of the prepare stage; repeatable"
     )
@@ -94,13 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
     args.space = args.space or [PRESETS / "compact.yaml"]
-    require_known(parser, args.questions, ALL)
+    require_known(parser, args.questions, [*ALL, SPEED])
     prepare_machine(args.threads, args.seed)
     trainings, sections = Trainings(args, args.runs), {}
-    for name in args.questions or ALL:
+    for name in args.questions or [*ALL, SPEED]:
+        if name == SPEED:
+            sections["Time per image"] = f"`{command(args, name)}`\n\n{speed(args)}"
+            continue
         question = ALL[name]
         sections[question.heading] = f"`{command(args, name)}`\n\n{answer(question, trainings)}"
     write_sections(args.out, "Training recipes", sections)
+
+
+def speed(args: argparse.Namespace) -> str:
+    """Ratios of the time per image, on the first data set and space."""
+    images = Images.read(args.data[0])
+    space = SearchSpace.load(args.space[0], images.image_shape, len(images.classes))
+    return measure(images, draw(space, args.seed, args.flops))
 
 
 def command(args: argparse.Namespace, name: str) -> str:
@@ -108,6 +120,8 @@ def command(args: argparse.Namespace, name: str) -> str:
     data = " ".join(f"--data artifacts/{folder.name}" for folder in args.data)
     spaces = " ".join(f"--space models/spaces/{file.name}" for file in args.space)
     numbers = f"--seed {args.seed} --flops {args.flops:g} --threads {args.threads}"
+    if args.networks is not None:
+        numbers = f"--networks {args.networks} {numbers}"
     return f"python -m benchmarks.recipe {name} {data} {spaces} {numbers} --work FOLDER"
 
 

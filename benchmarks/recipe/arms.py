@@ -66,6 +66,8 @@ SHORT, DEMO = 27_000, 108_000
 """Images of full size that a training costs; `DEMO` are 2 epochs of Fashion-MNIST."""
 HALF = 27_000
 """Training images of the short trainings: an epoch of them is as short as the training."""
+FEW = 9_000
+"""Training images of the questions on augmentation: several epochs at the same cost."""
 
 RATES = {
     **{f"cosine {rate:g}": rated("cosine", rate) for rate in (0.05, 0.1, 0.2)},
@@ -104,6 +106,7 @@ QUESTIONS: Mapping[str, Question] = {
     "demo": Question("The demo's length", DEMOS, "cosine 0.1, averaged 0.12", DEMO),
     "batches": Question("Batches and rates", BATCHES, "64, 0.1", SHORT, HALF),
     "ingredients": Question("Single ingredients", INGREDIENTS, "base", SHORT, HALF),
-    "augment": Question("Augmentation in a longer training", AUGMENTED, "none", DEMO, 15_000),
+    "augment": Question("Augmentation, 3 epochs", AUGMENTED, "none", SHORT, FEW),
+    "augment-long": Question("Augmentation, 6 epochs", AUGMENTED, "none", 2 * SHORT, FEW),
     "rungs": Question("Judging before the end", JUDGED, "cosine 0.1", SHORT, HALF, 6, (0.25, 0.5)),
 }
