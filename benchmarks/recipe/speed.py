@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from benchmarks.harness.markdown import table
-from benchmarks.harness.timing import interleaved
+from benchmarks.harness.timing import Call, interleaved
 from data.stream import resize
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
@@ -47,7 +47,7 @@ def endless(batch: int) -> Recipe:
 
 def measure(images: Images, architecture: Architecture) -> str:
     """Markdown of the ratios."""
-    calls = {f"{batch}": stepper(images, architecture, batch) for batch in BATCHES}
+    calls: dict[str, Call] = {f"{batch}": stepper(images, architecture, batch) for batch in BATCHES}
     drawn = images.stream(NetworkParams(batch=IMAGES)).at(0).images_NCHW
     calls["resize"] = partial(resize, drawn, drawn.shape[-1] // 2)
     times = interleaved(calls, BLOCKS, 1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.harness.markdown import table
 from benchmarks.harness.runs import Row, Runs
-from benchmarks.recipe.arms import BEST, HALF, LONG_RISE, SHORT, Arm, Question, rated
+from benchmarks.recipe.arms import BEST, HALF, SHORT, Arm, Question, rated
 from benchmarks.recipe.training import World
 from core.files import write_array
 from data.stream import eval_batches
@@ -22,7 +22,7 @@ from models.training.learning import EVAL_BATCH
 LENGTHS = (1, 3)
 """Lengths of the teacher's training, in those of its students."""
 ALONE = "student alone"
-_RECIPE = rated(*BEST, **LONG_RISE)
+_RECIPE = rated(*BEST)
 _STUDENTS: Mapping[str, Arm] = {ALONE: _RECIPE} | {
     f"student of the teacher trained x{times}": _RECIPE for times in LENGTHS
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from models.training.schedule import Resizing
 CALIBRATION = (8, 256)
 """Batches, and images per batch, for the batch norms of judged weights."""
 
-DISTILLED = {"distill_weight": 0.2, "temperature": 2.0}
+DISTILLED: Mapping[str, Any] = {"distill_weight": 0.2, "temperature": 2.0}
 """Of students: the defaults of the stage train."""
 
 
