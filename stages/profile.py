@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from core.progress import note_line
 from data.dataset import DatasetInfo
 from devices.device import Device
+from devices.latency.binding import budget_uses
 from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from devices.latency.feasibility import check_feasible
@@ -37,4 +40,7 @@ def profile(
     for line in summary_lines(device, found.table):
         print(line)
     check_feasible(usable, name, device, found.table)
-    return found
+    uses = budget_uses(usable, device, found.table)
+    for remark in filter(None, (use.remark(name) for use in uses)):
+        print(note_line(remark), flush=True)
+    return replace(found, budgets=uses)

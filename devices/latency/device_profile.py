@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from core.files import atomic_path, read_json, write_bytes, write_json
+from devices.latency.binding import BudgetUse
 from devices.latency.table import LatencyTable
 from devices.measure.reference import LATENCY, REFERENCE
 
@@ -25,6 +26,7 @@ class DeviceProfile:
         protocol: settings of the measurement, by name.
         reference: architecture of the reference network, as JSON values.
         reference_ms: its milliseconds per image.
+        budgets: how far each budget binds in the device's space; latency only if measured.
         measurements: milliseconds, interval, spread, and numbers of blocks by model.
         reference_onnx: the reference network's ONNX file; None after `read`.
     """
@@ -40,6 +42,7 @@ class DeviceProfile:
     protocol: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] | None = None
     reference_ms: float | None = None
+    budgets: tuple[BudgetUse, ...] = ()
     measurements: Mapping[str, Any] | None = None
     reference_onnx: bytes | None = None
 
@@ -53,7 +56,8 @@ class DeviceProfile:
         """
         content = read_json(folder / cls.FILE, cls.SCHEMA)
         values = {name: content.get(name) for name in _recorded()}
-        return cls(LatencyTable.from_json(content), **values)
+        uses = tuple(BudgetUse.model_validate(use) for use in content.get("budgets", ()))
+        return cls(LatencyTable.from_json(content), budgets=uses, **values)
 
     def write(self, out: Path) -> None:
         """Write the reference network, a picture of the model's error, and last `latency.json`."""
@@ -62,12 +66,13 @@ class DeviceProfile:
         if self.table.error:
             draw_held_out(self.table, out / "latency.png")
         recorded = {name: getattr(self, name) for name in _recorded()}
+        recorded["budgets"] = [use.model_dump() for use in self.budgets]
         write_json(out / self.FILE, self.SCHEMA, self.table.to_json() | recorded)
 
 
 def _recorded() -> list[str]:
-    """Names of the fields that are keys of the file."""
-    others = {"table", "reference_onnx"}
+    """Names of the fields that are keys of the file, with the same values."""
+    others = {"table", "reference_onnx", "budgets"}
     return [row.name for row in fields(DeviceProfile) if row.name not in others]
 
 

@@ -36,6 +36,8 @@ class Setting:
     """The whole search space, for the images' shape."""
     tables: Mapping[str, LatencyTable]
     """Latency tables that are up to date, by device."""
+    prepared: bool = True
+    """Whether the data set's channels and classes are known, not assumed."""
     ends: dict[str, Measurement | None] = field(default_factory=dict)
     """Cached measurements of the smallest and largest network, for devices without such a table;
     None where they could not be measured."""
@@ -69,15 +71,16 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
     size, file = bound.values["data"].size, root / bound.values["space"].file
     shape, classes = (1, size, size), 10
     tables: dict[str, LatencyTable] = {}
+    prepared = plan is not None and "prepare" not in plan.stale
     if plan is not None:
-        if "prepare" not in plan.stale:
+        if prepared:
             info = DatasetInfo.read(root / plan.graph["prepare"].outs[0])
             shape, classes = info.image_shape, len(info.classes)
         for name in plan.graph.devices:
             stage = plan.graph[f"profile@{name}"]
             if stage.name not in plan.stale:
                 tables[name] = DeviceProfile.read(root / stage.outs[0]).table
-    return Setting(SearchSpace.load(file, shape, classes), tables)
+    return Setting(SearchSpace.load(file, shape, classes), tables, prepared)
 
 
 def check_budget(name: str, device: Device, setting: Setting, measure: bool = True) -> None:

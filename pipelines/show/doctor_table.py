@@ -23,7 +23,7 @@ from pipelines.checks.params import Bound, bind_params, problem_list, problems_o
 from pipelines.checks.preflight import check_device, check_params
 from pipelines.checks.targets import SHORT, agent_problems, imported_problems, stale_tables
 from pipelines.plan import Plan
-from pipelines.show.budget_table import BudgetRow, budget_rows
+from pipelines.show.budget_table import BudgetRow, budget_rows, remarks
 from pipelines.tables import print_table, wide_console
 
 GOOD, BAD = "[green]yes[/]", "[red]no[/]"
@@ -75,7 +75,7 @@ def show_devices(
             reached[name] = device
     found = {name: budget_rows(name, device, setting) for name, device in reached.items()}
     print_table(console, devices_table(reached, found))
-    loose = [row.note(name) for name, (rows, _) in found.items() for row in rows if row.is_loose]
+    loose = [text for name, (rows, _) in found.items() for text in remarks(name, rows, setting)]
     for note in [*offline_notes(reached), *space_notes(devices, setting), *loose]:
         console.print(escape(note), highlight=False)
     if plan is not None:

@@ -102,7 +102,7 @@ def test_the_report_marks_the_delivered_precision_and_shows_intervals(finished: 
                    "passed" in cells[-1]]  # fmt: skip
     assert f"{low:.3f} to {high:.3f}" in [cell.strip() for cell in overview]
     assert "The latency budget is 50.0000 ms." in page
-    assert "It excludes no network: the largest needs" in page
+    assert "excludes no network; the largest takes" in page
 
 
 def test_strict_latency_holds_back_exactly_the_imprecise_latencies(
