@@ -29,6 +29,12 @@ class Augment(Record):
     shift: int
     """Random shift of up to this many pixels per axis, padded with 0."""
 
+    @property
+    def equal_views(self) -> float:
+        """Probability that two augmented views of an image are the same; 1 without augmentation."""
+        shifts = (2 * self.shift + 1) ** 2
+        return 1 / (shifts * (2 if self.flip else 1))
+
 
 class DatasetInfo(Artifact):
     """Metadata of a prepared dataset."""

@@ -5,6 +5,7 @@ Axes: N images, H height, W width, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ import numpy.typing as npt
 
 from core.errors import UserError
 from core.files import sha256_file, write_array
-from data.dataset import Augment, DatasetInfo, Split, SplitName, images_file, labels_file
+from data.dataset import DatasetInfo, Split, SplitName, images_file, labels_file
 from data.image_walk import join_first, pluralise
 from data.settings import DataParams
-from data.sources import SOURCES
 from data.sources.base import Loaded
 from data.splits import Duplicates, Splits, find_duplicates, split
 
+LARGE_ERROR = 0.05
+"""Sampling error of a validation accuracy above which the user is told."""
 _CHUNK = 4096  # images per histogram update
 
 
@@ -41,6 +43,11 @@ class Prepared:
         names = [file(name) for name in self.splits for file in (images_file, labels_file)]
         arrays = {name: sha256_file(out / name) for name in names}
         self.info.model_copy(update={"arrays": arrays}).write(out)
+
+
+def sampling_error(images: int) -> float:
+    """Largest half-width of the 95% interval of an accuracy on this many images."""
+    return 1.96 * 0.5 / math.sqrt(images)
 
 
 def prepare(loaded: Loaded, params: DataParams) -> Prepared:
@@ -64,7 +71,14 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
         name: Split(loaded.images_NHWC[part], loaded.labels_N[part])
         for name, part in indices.parts.items()
     }
-    notes = (*loaded.notes, *_duplicate_notes(loaded, duplicates, indices))
+    own = _duplicate_notes(loaded, duplicates, indices)
+    if (error := sampling_error(len(splits["val"]))) > LARGE_ERROR:
+        own.append(
+            f"few validation images ({len(splits['val']):,}): an accuracy on them has a 95% "
+            f"interval of up to ±{error:.0%}, and search, ranking and precision are decided on "
+            f"them. Raise data.val_fraction, or add images."
+        )
+    notes = (*loaded.notes, *own)
     return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
 
 
@@ -127,7 +141,6 @@ def _describe(
 ) -> DatasetInfo:
     _, height, width, channels = loaded.images_NHWC.shape
     mean, std = channel_statistics(splits["train"].images_NHWC)
-    flip = params.augment.flip
     classes = len(loaded.classes)
     counts = {
         name: np.bincount(part.labels_N, minlength=classes).tolist()
@@ -153,10 +166,7 @@ def _describe(
         mean=mean,
         std=std,
         counts={n: dict(zip(loaded.classes, c, strict=True)) for n, c in counts.items()},
-        augment=Augment(
-            flip=SOURCES[params.source].flips if flip is None else flip,
-            shift=params.augment.shift,
-        ),
+        augment=params.augment.of(params.source),
         fit=params.fit,
         source=source,
         arrays={},

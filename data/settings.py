@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.errors import nearest
 from core.settings import Params, Seeded
+from data.dataset import Augment
 from data.sources import SOURCES
 
 
@@ -24,6 +25,11 @@ class AugmentParams(Params):
     """Random horizontal flips; null: the source's default (see `Source.flips`)."""
     shift: int = Field(0, ge=0, le=64)
     """Largest random shift in pixels in each direction; uncovered pixels are black."""
+
+    def of(self, source: str) -> Augment:
+        """The augmentation of a source's images."""
+        flip = SOURCES[source].flips if self.flip is None else self.flip
+        return Augment(flip=flip, shift=self.shift)
 
 
 class DataParams(Seeded):
@@ -46,3 +52,12 @@ class DataParams(Seeded):
     """Most unreadable images allowed; more stop the run."""
     augment: AugmentParams = AugmentParams()
     """Augmentation of training images."""
+
+    @model_validator(mode="after")
+    def _stays_in_view(self) -> Self:
+        if self.augment.shift > self.size // 2:
+            raise ValueError(
+                f"augment.shift: {self.augment.shift} pixels move images of {self.size} pixels out "
+                f"of view; at most {self.size // 2}"
+            )
+        return self

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint
@@ -21,6 +21,8 @@ from models.training.loop import Batches, Recipe, Run, train
 from models.training.objective import Learn, Mixup
 from models.training.schedule import Resizing, Schedule, ScheduleName
 
+MOST_ADAMW = 0.02
+"""Largest learning rate of AdamW: every weight moves by up to this much per step."""
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
 
@@ -75,7 +77,8 @@ class NetworkParams(LearningParams):
     """How one network is trained, from a slice of the supernet or from fresh weights."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
+    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002 (steps of about
+    its size in every weight)."""
     mixup_alpha: float = Field(0.0, ge=0)
     """Alpha of the Beta distribution of mixup's shares; 0 disables mixup."""
     first_size: float = Field(1.0, gt=0, le=1)
@@ -89,6 +92,15 @@ class NetworkParams(LearningParams):
     """Decay per step of the averaged weights, which are the result; 0: the last weights."""
     recalibration_batches: int = Field(32, ge=1)
     """Training batches for the final batch norms' statistics."""
+
+    @model_validator(mode="after")
+    def _suits_the_optimizer(self) -> Self:
+        if self.optimizer == "adamw" and self.learning_rate > MOST_ADAMW:
+            raise ValueError(
+                f"learning_rate {self.learning_rate:g} is for sgd, and too high for adamw: try "
+                f"0.002; at most {MOST_ADAMW:g}"
+            )
+        return self
 
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe, with averaged weights."""

@@ -88,6 +88,9 @@ def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     if "data" in values:
         fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
         problems += problems_of(check_source, values["data"], fetched)
+    if {"data", "supernet"} <= values.keys():
+        augment = values["data"].augment.of(values["data"].source)
+        problems += problems_of(values["supernet"].check_views, augment)
     if {"data", "teacher"} <= values.keys():
         problems += problems_of(check_user_teacher, root, bound, plan)
     return problems

@@ -259,3 +259,12 @@ def test_a_disk_without_room_is_one_message_with_the_file_and_the_remedy(tmp_pat
     assert found.stderr.startswith(f"error: {message}")
     assert len(found.stderr.splitlines()) == 1
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fraction", "noted"), [(0.1, True), (0.4, False)])
+def test_few_validation_images_are_noted_with_what_they_can_tell(
+    tmp_path, digits, capsys, fraction, noted
+):
+    run(digits, tmp_path / "data", val_fraction=fraction)
+    note = "note: few validation images (153): an accuracy on them has a 95% interval of up to ±8%"
+    assert (note in capsys.readouterr().out) == noted

@@ -178,3 +178,15 @@ def test_evaluation_gives_every_image_once_in_order(info, train):
     assert torch.cat([batch.labels_N for batch in batches]).tolist() == train.labels_N.tolist()
     images_NCHW = torch.cat([batch.images_NCHW for batch in batches])
     assert torch.equal(images_NCHW, normalise(train.images_NHWC, info))
+
+
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (False, 1), (True, 1)])
+def test_as_many_views_are_equal_as_the_augmentation_says(info, train, flip, shift):
+    augment = Augment(flip=flip, shift=shift)
+    stream = TrainStream(train, info.model_copy(update={"augment": augment}), 100, 0, augment=True)
+    same = []
+    for step in range(40):
+        batch = stream.at(step, views=2)
+        assert batch.second_NCHW is not None
+        same.append((batch.images_NCHW == batch.second_NCHW).flatten(1).all(1))
+    assert torch.cat(same).float().mean().item() == pytest.approx(augment.equal_views, abs=0.03)

@@ -109,6 +109,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
+def shifted(world: World) -> Path:
+    """The digits with an augmentation: two views of an image differ."""
+    folder = world.root / "shifted"
+    write_digits(folder, zoom=1, std=0.37, shift=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def supernet(world: World) -> Path:
     """A trained supernet."""
     return world.run("supernet", world.root / "supernet")

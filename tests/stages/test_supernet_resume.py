@@ -11,15 +11,15 @@ from tests.worlds import kill_after
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights(world, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(world, shifted: Path, tmp_path: Path) -> None:
     """With `pi`, which has most state besides the weights."""
     whole, out = tmp_path / "whole", tmp_path / "supernet"
     changes = {"strategy": "pi", "epochs": 0.5}
-    world.run("supernet", whole, params=world.params("whole", supernet=changes))
+    world.run("supernet", whole, params=world.params("whole", supernet=changes), data=shifted)
     # How often it saves changes nothing; every step makes the kill land in the middle.
     often = world.params("often", supernet={**changes, "checkpoint_every": 1})
     command = [sys.executable, "-m", "stages", "supernet"]
-    command += world.arguments("supernet", out, params=often)
+    command += world.arguments("supernet", out, params=often, data=shifted)
     saved = tmp_path / ".supernet.partial" / "state.pt"
     assert kill_after("supernet", command[4:], saved.exists) == -9
     assert saved.exists()

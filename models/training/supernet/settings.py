@@ -9,12 +9,16 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 
 from core.distributed import check_parts
+from core.errors import UserError
 from core.settings import Named, OneOf
+from data.dataset import Augment
 from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES
 from models.training.strategies.spos import SinglePathSettings
 
+MOST_EQUAL_VIEWS = 0.25
+"""Largest share of equal views: a flip alone has 1 of 2, a shift by one pixel 1 of 9."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -40,7 +44,8 @@ class SupernetParams(LearningParams):
     """Gradient accumulation: parts per process and batch, to reduce memory. The step is that of the
     whole batch, except that batch norms see one part at a time."""
     report_subnets: int = Field(8, ge=0)
-    """Random networks whose validation accuracy goes into the history."""
+    """Random networks whose validation accuracy goes into the history. The stage fails if it is not
+    better than chance; 0 networks: not checked."""
     report_images: int = Field(1000, ge=1)
     """Validation images for each of them."""
     probe_images: int = Field(2000, ge=2)
@@ -62,10 +67,26 @@ class SupernetParams(LearningParams):
         """The recipe, with accumulated gradients."""
         return dataclasses.replace(super().recipe(steps_per_epoch), accumulate=self.accumulate)
 
-    def check(self, data: Images) -> None:
-        """Check that a batch of these images divides among the processes.
+    def check_views(self, augment: Augment) -> None:
+        """Check that the two views of a strategy that compares views differ.
 
         Raises:
-            ValueError: it does not.
+            UserError: they are too often the same image.
         """
+        if STRATEGIES[self.strategy.name].views == 1 or augment.equal_views <= MOST_EQUAL_VIEWS:
+            return
+        raise UserError(
+            f"supernet.strategy '{self.strategy.name}' compares two views of every image, but with "
+            f"data.augment (flip: {str(augment.flip).lower()}, shift: {augment.shift}) they are "
+            f"the same in {augment.equal_views:.0%} of the steps, which teaches nothing. Set "
+            f"data.augment.shift to at least 1 pixel, or choose another strategy."
+        )
+
+    def check(self, data: Images) -> None:
+        """Check the strategy's views, and that a batch divides among the processes.
+
+        Raises:
+            ValueError: the views are the same, or the batch does not divide.
+        """
+        self.check_views(data.info.augment)
         check_parts(min(self.batch, len(data.train)), self.processes * self.accumulate)

@@ -50,6 +50,22 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"devices": {"one": {"compute_capabilities": ["SM89"]}}},
         ("devices.one.compute_capabilities", "only for backend 'tensorrt'"),
     ),
+    "a comparison of two equal views": (
+        {"supernet": {"strategy": "pi"}},
+        ("'pi' compares two views", "the same in 100% of the steps", "data.augment.shift"),
+    ),
+    "a comparison of two views that are equal half of the time": (
+        {"supernet": {"strategy": "pi"}, "data": {"augment": {"flip": True}}},
+        ("flip: true, shift: 0", "the same in 50% of the steps"),
+    ),
+    "an augmentation that moves images out of view": (
+        {"data": {"augment": {"shift": 12}}},
+        ("augment.shift: 12 pixels move images of 16 pixels out of view", "at most 8"),
+    ),
+    "SGD's learning rate with AdamW": (
+        {"train": {"optimizer": "adamw"}},
+        ("train: learning_rate 0.1 is for sgd", "try 0.002"),
+    ),
     "an infeasible FLOPs budget": (
         {"devices": {"one": {"budget": {"flops": 10}}}},
         ("keeps flops within 10", "Raise devices.one.budget.flops"),
