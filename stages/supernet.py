@@ -6,8 +6,10 @@ import torch
 
 from core.checkpoint import Checkpoint
 from core.distributed import Processes
+from core.progress import note_line
 from models.space.space import SearchSpace
 from models.training.learning import Images
+from models.training.supernet.chance import require_better_than_chance
 from models.training.supernet.result import SupernetHistory, TrainedSupernet, sampled_accuracies
 from models.training.supernet.settings import SupernetParams
 from models.training.supernet.training import peak_step_bytes, train_supernet
@@ -21,11 +23,18 @@ def supernet(
     processes: Processes,
     checkpoint: Checkpoint,
 ) -> TrainedSupernet | None:
-    """Train shared weights for a search space; only the first process has the result."""
+    """Train shared weights for a search space; only the first process has the result.
+
+    Raises:
+        UserError: its networks are no better than chance.
+    """
     network, run, strategy = train_supernet(space, data, settings, checkpoint, device, processes)
     processes.leave()
     if not processes.first:
         return None
+    subnets = sampled_accuracies(network, space, data, settings, strategy.classifies)
+    for note in require_better_than_chance(subnets, data, settings, run.step):
+        print(note_line(note), flush=True)
     history = SupernetHistory.of(
         run,
         space=space.name,
@@ -33,6 +42,6 @@ def supernet(
         strategy=settings.strategy.name,
         peak_step_bytes=peak_step_bytes(space, data, settings),
         judge="classifier" if strategy.classifies else "linear probe",
-        subnets=sampled_accuracies(network, space, data, settings, strategy.classifies),
+        subnets=subnets,
     )
     return TrainedSupernet(network, history)

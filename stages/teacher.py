@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.checkpoint import Checkpoint
+from core.progress import note_line
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.teachers.base import Inputs
-from models.training.teachers.result import EvaluatedTeacher, evaluate_teacher
+from models.training.teachers.result import EvaluatedTeacher, evaluate_teacher, learned_nothing
 from models.training.teachers.settings import TeacherParams
 
 
@@ -29,4 +30,7 @@ def teacher(
         UserError: it does not fit the data set.
     """
     inputs = Inputs(data, space, supernet, file, OnnxRuntimeSession)
-    return evaluate_teacher(settings.source.teach(inputs, settings, checkpoint), data)
+    found = evaluate_teacher(settings.source.teach(inputs, settings, checkpoint), data)
+    if (problem := learned_nothing(found.record, data)) is not None:
+        print(note_line(problem), flush=True)
+    return found

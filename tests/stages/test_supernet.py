@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import UserError
 from core.settings import ParamsError
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -34,3 +35,30 @@ def test_impossible_values_are_refused_by_name(world, tmp_path: Path, key: str) 
     params = world.params(f"impossible-{key}", supernet={key: 0})
     with pytest.raises(ParamsError, match=f"supernet.{key}: "):
         world.run("supernet", tmp_path / "out", params=params)
+
+
+def test_the_stage_refuses_a_supernet_that_learned_nothing_and_keeps_its_training(
+    world, tmp_path: Path, capsys
+) -> None:
+    changes = {"learning_rate": 1e-9, "epochs": 0.5, "report_images": 300}
+    params = world.params("nothing", supernet=changes)
+    with pytest.raises(UserError, match=r"better than chance: 2 sampled networks") as refusal:
+        world.run("supernet", tmp_path / "supernet", params=params)
+    message = str(refusal.value)
+    assert "supernet.epochs (now 0.5) or min_steps (now 1)" in message
+    assert "learning_rate (now 1e-09)" in message
+    assert "starts from the beginning" in message
+    assert not (tmp_path / "supernet").exists()
+    assert "progress" in capsys.readouterr().out
+    with pytest.raises(UserError, match="better than chance"):
+        world.run("supernet", tmp_path / "supernet", params=params)
+    assert "progress" not in capsys.readouterr().out  # the training was kept
+
+
+def test_without_sampled_networks_the_stage_notes_that_nothing_was_checked(
+    world, tmp_path: Path, capsys
+) -> None:
+    changes = {"learning_rate": 1e-9, "epochs": 0.1, "report_subnets": 0}
+    out = world.run("supernet", tmp_path / "out", params=world.params("none", supernet=changes))
+    assert "note: supernet.report_subnets is 0" in capsys.readouterr().out
+    assert json.loads((out / "history.json").read_text())["subnets"] == []

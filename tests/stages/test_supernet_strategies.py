@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from core.errors import UserError
 from core.settings import ParamsError
 from models.nets.evaluate import recalibrate
 from models.nets.supernet import Supernet, extract
@@ -22,20 +23,22 @@ from models.nets.weights import load_into
 from models.training.learning import Images
 
 pytestmark = pytest.mark.slow
-SHORT = {"epochs": 0.2, "learning_rate": 0.02, "report_subnets": 1}
+SHORT = {"epochs": 0.2, "learning_rate": 0.02, "report_subnets": 0}
 
 
 def history(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "history.json").read_text()))
 
 
-def test_without_labels_a_linear_probe_judges_better_features(world, tmp_path: Path) -> None:
+def test_without_labels_a_linear_probe_judges_better_features(
+    world, shifted: Path, tmp_path: Path
+) -> None:
     """The supernet of `pi` has better features than random ones."""
     accuracies = []
     for rate in (1e-9, 0.1):
         changes = {"strategy": "pi", "learning_rate": rate, "report_images": 300}
         params = world.params("pi", supernet={**changes, "report_subnets": 6})
-        out = world.run("supernet", tmp_path / f"{rate}", params=params)
+        out = world.run("supernet", tmp_path / f"{rate}", params=params, data=shifted)
         load_into(Supernet(world.space), out / "supernet.safetensors")
         assert history(out)["judge"] == "linear probe"
         accuracies.append([row["val_accuracy"] for row in history(out)["subnets"]])
@@ -43,11 +46,14 @@ def test_without_labels_a_linear_probe_judges_better_features(world, tmp_path: P
     assert trained > untrained + 0.03
 
 
-def test_after_a_training_without_labels_the_classifier_knows_them(world, tmp_path: Path) -> None:
+def test_after_a_training_without_labels_the_classifier_knows_them(
+    world, shifted: Path, tmp_path: Path
+) -> None:
     """Search and ranking need logits, also after `pi`."""
     strategy = {"name": "pi", "classifier_epochs": 3.0}
     changes = {"strategy": strategy, "learning_rate": 0.1}
-    out = world.run("supernet", tmp_path / "pi", params=world.params("pi", supernet=changes))
+    params = world.params("pi", supernet=changes)
+    out = world.run("supernet", tmp_path / "pi", params=params, data=shifted)
     supernet = Supernet(world.space)
     load_into(supernet, out / "supernet.safetensors")
     images = Images.read(world.root / "data")
@@ -57,6 +63,14 @@ def test_after_a_training_without_labels_the_classifier_knows_them(world, tmp_pa
         subnet = extract(supernet, world.space.sample(rng))
         recalibrate(subnet, calibration)
         assert images.accuracy(subnet, "val") > 0.4
+
+
+def test_two_equal_views_are_refused_before_the_training(world, tmp_path: Path) -> None:
+    params = world.params("equal", supernet={"strategy": "pi"})
+    with pytest.raises(UserError, match=r"'pi' compares two views.*data.augment.shift") as refusal:
+        world.run("supernet", tmp_path / "out", params=params)
+    assert "shift: 0) they are the same in 100% of the steps" in str(refusal.value)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_strategy_that_reads_labels_is_judged_by_its_classifier(supernet: Path) -> None:

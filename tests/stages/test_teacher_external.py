@@ -59,7 +59,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_an_onnx_network_teaches_as_it_is(world, tmp_path: Path) -> None:
+def test_an_onnx_network_teaches_as_it_is(world, tmp_path: Path, capsys) -> None:
     params = world.params("onnx", teacher={"source": "onnx"})
     folder = teach(world, tmp_path, params, onnx_file(tmp_path, (1, 1, 8, 8)))
     written = np.load(folder / "train_logits.npy")
@@ -67,6 +67,9 @@ def test_an_onnx_network_teaches_as_it_is(world, tmp_path: Path) -> None:
     assert summary(folder)["accuracy"]["test"] == pytest.approx(0.1, abs=0.1)  # random weights
     assert summary(folder)["input"] == {"channels": 1, "pixels": 8, "mean": None, "std": None}
     assert summary(folder)["outputs"] == "logits"
+    shown = capsys.readouterr().out
+    assert "note: the teacher is no better than chance" in shown
+    assert "the order of the data set's classes, with '0' first" in shown
 
 
 def test_a_new_last_layer_learns_and_nothing_else(world, weights: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from core.files import FileFormatError
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
@@ -107,6 +108,20 @@ def test_a_teacher_of_other_data_is_refused(
     np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))
     with pytest.raises(FileFormatError, match=r"train_logits.npy is float32 \(7, 10\)"):
         world.run("train", tmp_path / "train", teacher=tmp_path / "teacher")
+
+
+def test_a_teacher_at_chance_teaches_nobody(
+    world, teacher: Path, chosen: Path, tmp_path: Path
+) -> None:
+    bad = shutil.copytree(teacher, tmp_path / "teacher")
+    record = json.loads((bad / "teacher.json").read_text())
+    record["accuracy"]["val"] = 0.1
+    (bad / "teacher.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"teacher is no better than chance.*Raise teacher.epochs"):
+        world.run("train", tmp_path / "train", teacher=bad)
+    assert not (tmp_path / "train").exists()
+    without = world.params("without", train={"distill_weight": 0.0, "epochs": 0.1})
+    assert world.run("train", tmp_path / "train", teacher=bad, params=without).is_dir()
 
 
 def test_a_choice_of_an_unknown_version_is_refused(world, tmp_path: Path) -> None:

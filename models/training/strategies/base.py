@@ -73,14 +73,13 @@ class Strategy(ABC):
         """Add the gradients of one step, or of one part of its batch, to the parameters."""
 
     @property
-    def classifier_epochs(self) -> float:
-        """Final epochs that train only the classifier on labels; 0 if the steps train it."""
-        return 0.0
-
-    @property
     def classifies(self) -> bool:
-        """Whether the classifier is trained; otherwise a linear probe evaluates the supernet."""
-        return self.classifier_epochs == 0
+        """Whether the steps train the classifier; otherwise a linear probe is evaluated."""
+        return True
+
+    def classifier_steps(self, steps_per_epoch: int) -> int:
+        """Final steps that train only the classifier, on labels; 0 if it was trained before."""
+        return 0
 
     def trainable(self) -> Iterable[nn.Parameter]:
         """The parameters that are trained."""

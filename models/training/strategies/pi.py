@@ -47,6 +47,8 @@ class PiSettings(Named):
     classifier_epochs: float = Field(0.2, gt=0)
     """With a share of 0: final epochs that train only the classifier's last layer on labels,
     because all later stages need the supernet's logits."""
+    classifier_min_steps: int = Field(100, ge=1)
+    """Fewest steps of them, for small data sets."""
 
 
 class Projection(nn.Module):
@@ -124,9 +126,16 @@ class CrossPath(Strategy):
         self._followers = {id(student): teacher for student, teacher in pairs}
 
     @property
-    def classifier_epochs(self) -> float:
-        """Final epochs for the classifier, unless the loss includes labels."""
-        return 0.0 if self.settings.supervised_weight > 0 else self.settings.classifier_epochs
+    def classifies(self) -> bool:
+        """Whether the loss includes labels."""
+        return self.settings.supervised_weight > 0
+
+    def classifier_steps(self, steps_per_epoch: int) -> int:
+        """Final steps that train only the classifier, unless the loss includes labels."""
+        if self.classifies:
+            return 0
+        steps = round(self.settings.classifier_epochs * steps_per_epoch)
+        return max(self.settings.classifier_min_steps, steps)
 
     def trainable(self) -> list[nn.Parameter]:
         """The supernet and the projection."""

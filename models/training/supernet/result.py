@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifact import Record
-from core.files import rounded, write_bytes
+from core.files import write_bytes
 from data.stream import eval_batches
 from models.nets.evaluate import accuracy, recalibrate
 from models.nets.supernet import SUPERNET_FILE, Supernet, extract
@@ -28,7 +28,10 @@ class SampledNetwork(Record):
 
     architecture_id: str
     short: str
-    val_accuracy: float | None
+    val_accuracy: float
+    """By its own classifier, or by a linear probe on its features."""
+    classifier_accuracy: float | None = None
+    """By its own classifier, where `val_accuracy` is a probe's."""
 
 
 class SupernetHistory(History):
@@ -66,9 +69,9 @@ def sampled_accuracies(
     params: SupernetParams,
     classifies: bool,
 ) -> tuple[SampledNetwork, ...]:
-    """Validation accuracy of random networks with recalibrated batch norms: a diagnostic only.
+    """Validation accuracy of random networks with recalibrated batch norms.
 
-    Unless the supernet `classifies`, a linear probe on each network's features is evaluated.
+    Unless the supernet `classifies`, a linear probe on each network's features is evaluated, too.
     """
     rng = np.random.default_rng([params.seed, _REPORT])
     calibration = images.calibration(params.recalibration_batches, params.batch, params.seed)
@@ -78,17 +81,17 @@ def sampled_accuracies(
         architecture = space.sample(rng)
         subnet = extract(supernet, architecture)
         recalibrate(subnet, calibration)
-        held_out = eval_batches(val, images.info, EVAL_BATCH)
-        if classifies:
-            found = accuracy(subnet.eval(), held_out)
-        else:
-            fitted_on = eval_batches(train, images.info, EVAL_BATCH)
-            found = probe_subnet(subnet, fitted_on, held_out)
+        own = accuracy(subnet.eval(), eval_batches(val, images.info, EVAL_BATCH))
+        probed = None
+        if not classifies:
+            batches = (eval_batches(split, images.info, EVAL_BATCH) for split in (train, val))
+            probed = probe_subnet(subnet, *batches)
         rows.append(
             SampledNetwork(
                 architecture_id=architecture.id,
                 short=architecture.short(),
-                val_accuracy=rounded(found),
+                val_accuracy=round(own if probed is None else probed, 6),
+                classifier_accuracy=None if probed is None else round(own, 6),
             )
         )
     return tuple(rows)

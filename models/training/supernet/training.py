@@ -42,9 +42,8 @@ def train_supernet(
     run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
     batches = feed(stream, strategy.views, params, device)
     learn_with_checkpoints("supernet", run, batches, strategy.learn, checkpoint)
-    if not strategy.classifies:
+    if steps := strategy.classifier_steps(stream.steps_per_epoch):
         # A kill from here on repeats only these few steps: the checkpoint has the features.
-        steps = max(1, round(strategy.classifier_epochs * stream.steps_per_epoch))
         fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UserError
 from core.files import FileFormatError, read_json, rounded, write_array, write_bytes
 from data.dataset import Split, SplitName
 from data.stream import eval_batches
 from models.nets.evaluate import accuracy, logits
+from models.training.chance import Chance
 from models.training.history import History
 from models.training.learning import Images
 from models.training.objective import Objective
@@ -70,6 +72,24 @@ def evaluate_teacher(found: Result, data: Images) -> EvaluatedTeacher:
     return EvaluatedTeacher(found.files, record, logits_NK, History.of(found.run))
 
 
+def learned_nothing(record: TeacherRecord, data: Images) -> str | None:
+    """Why the teacher's soft labels are noise; None if it is better than chance.
+
+    An external network whose classes have another order looks like this, too.
+    """
+    right = record.accuracy.get("val")
+    found = None if right is None else Chance.of([right], data.val.labels_N)
+    if found is None or found.verdict != "not better":
+        return None
+    way_out = "Raise teacher.epochs or teacher.min_steps, or change teacher.learning_rate."
+    if record.source != "space":
+        way_out = (
+            f"Check that its outputs have the order of the data set's classes, with "
+            f"'{data.classes[0]}' first, and that teacher.source.input is what it was trained on."
+        )
+    return f"the teacher is no better than chance: it has {found}. {way_out}"
+
+
 @dataclass(frozen=True)
 class StoredTeacher:
     """A teacher in the stage's output folder."""
@@ -113,8 +133,11 @@ class StoredTeacher:
         """The loss of a network's training, with the teacher's soft labels, stored or live.
 
         Raises:
+            UserError: the teacher is no better than chance, and the loss uses it.
             FileFormatError: the soft labels are missing, or of another data set.
         """
+        if params.distill_weight > 0 and (problem := learned_nothing(self.record, data)):
+            raise UserError(f"{problem} With train.distill_weight: 0 the teacher is not used.")
         live = params.soft_labels == "live"
         return Objective(
             len(data.classes),
