@@ -96,7 +96,9 @@ def test_a_latency_that_was_not_measured_is_left_out(space: SearchSpace) -> None
 
 
 def test_the_profile_keeps_them(space: SearchSpace, table: LatencyTable, tmp_path: Path) -> None:
-    uses = budget_uses(space, device(latency_ms=0.6, flops=10**9), table)
+    (whole,) = budget_uses(space, device(latency_ms=9.0), table)
+    half_ms = (whole.smallest + whole.largest) / 2
+    uses = budget_uses(space, device(latency_ms=half_ms, flops=10**9), table)
     profile = DeviceProfile(table, budgets=uses)
     profile.write(tmp_path)
     assert DeviceProfile.read(tmp_path).budgets == uses
@@ -106,7 +108,7 @@ def test_the_profile_keeps_them(space: SearchSpace, table: LatencyTable, tmp_pat
 def test_doctor_says_what_does_not_bind_and_what_is_not_measured(
     space: SearchSpace, table: LatencyTable
 ) -> None:
-    setting = Setting(space, {"one": table}, prepared=False)
+    setting = Setting(space, {"one": table}, {"rtx": None}, prepared=False)
     mine = device(latency_ms=50.0, flops=10, memory_mb=100.0)
     rows, _ = budget_rows("one", mine, setting)
     assert [row.key for row in rows if row.use is not None] == ["latency_ms", "flops", "memory_mb"]
@@ -114,7 +116,7 @@ def test_doctor_says_what_does_not_bind_and_what_is_not_measured(
     assert re.search(r"'one': the budget of latency_ms 50 excludes no network.*\d%", latency)
     assert "devices.one.budget.memory_mb" in memory
     assert latency.endswith(UNPREPARED)
-    rows, _ = budget_rows("rtx", device("tensorrt", latency_ms=1.0, size_mb=0.001), setting)
+    rows, _ = budget_rows("rtx", device("tensorrt", latency_ms=1.0, flops=10), setting)
     (unknown,) = remarks("rtx", rows, setting)
     assert "latency_ms 1 excludes any network is not known: the device was not measured" in unknown
     assert rows[0].cells() == ("1", "not measured yet", "not measured yet")
