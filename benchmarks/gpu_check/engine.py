@@ -101,7 +101,7 @@ def device_for(capabilities: tuple[str, ...], precision: Precision) -> Device:
 def precision_files(images: Images, folder: Path) -> dict[Precision, Path]:
     """A briefly trained network of `compact` as ONNX files, by precision."""
     network = Subnet(COMPACT.load().sample(np.random.default_rng(0)))
-    params = TrainParams(epochs=2, batch=32, recalibration_batches=4)
+    params = TrainParams(epochs=2, min_steps=1, batch=32, recalibration_batches=4)
     checkpoint = Checkpoint(folder / "network", "")
     train_network(network, images, Objective(CLASSES), params, checkpoint)
     files: dict[Precision, Path] = {

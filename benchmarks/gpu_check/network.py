@@ -24,7 +24,6 @@ from benchmarks.gpu_check.record import Outcome, Value
 from benchmarks.harness.presets import COMPACT
 from core.checkpoint import Checkpoint
 from models.nets.subnet import Subnet
-from models.training.learning import Images
 from models.training.network import train_network
 from models.training.objective import Objective
 from models.training.settings import TrainParams
@@ -32,6 +31,8 @@ from models.training.supernet.training import CPU
 
 BATCH, STOP, LAST = 32, 2, 4
 """Images per step; the step from which a training is resumed, and its last one."""
+LESS_THAN_A_STEP = 1e-6
+"""Epochs of a training whose length is its least number of steps."""
 
 
 class KilledAt(Checkpoint):
@@ -43,10 +44,11 @@ class KilledAt(Checkpoint):
             super().save(dict(state))
 
 
-def params_of(steps: int, images: Images) -> TrainParams:
+def params_of(steps: int) -> TrainParams:
     """Settings of a training of some steps, with mixup, soft labels and averaged weights."""
     return TrainParams(
-        epochs=steps / (len(images.train) // BATCH),
+        epochs=LESS_THAN_A_STEP,
+        min_steps=steps,
         batch=BATCH,
         learning_rate=0.05,
         warmup_fraction=0.0,
@@ -79,7 +81,7 @@ def train_steps(
         network = Subnet(architecture, torch.Generator().manual_seed(0))
     cast_inputs(network, kind)
     network.to(memory_format=layout)
-    start, params = weights_of(network), params_of(steps, images)
+    start, params = weights_of(network), params_of(steps)
     teacher_NK = rng.normal(0.0, 2.0, (len(images.train), CLASSES)).astype(np.float32)
     weight, temperature = params.distill_weight, params.temperature
     objective = Objective(CLASSES, 0.1, teacher_NK, weight, temperature)
