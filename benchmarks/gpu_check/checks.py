@@ -42,19 +42,15 @@ CHECKS: Mapping[str, Check] = {
         f"supernet-{name}": Check(
             f"steps of {name} on the GPU equal those on the CPU",
             partial(check_strategy, name),
-            marks.TRAINING,
+            marks.SUPERNET,
         )
         for name in STRATEGIES
     },
-    "network": Check(
-        "final training on the GPU equals that on the CPU", check_network, marks.TRAINING
-    ),
+    "network": Check("final training on the GPU equals that on the CPU", check_network),
     "repeats": Check(
-        "training on the GPU is repeated and resumed to the same bytes",
-        check_repeats,
-        marks.TRAINING,
+        "training on the GPU is repeated and resumed to the same bytes", check_repeats
     ),
-    "bfloat16": Check("a supernet learns in bfloat16", check_bfloat16, marks.TRAINING),
+    "bfloat16": Check("a supernet learns in bfloat16", check_bfloat16, marks.SUPERNET),
     "processes": Check(
         "processes that share batches through NCCL learn what one learns",
         check_processes,

@@ -24,9 +24,9 @@ class Mark(NamedTuple):
 
 
 _TENSORRT = "devices/runtimes/tensorrt"
-TRAINING = (
+SUPERNET = (
     Mark("models/training/supernet/settings.py", "cuda is UNVERIFIED"),
-    Mark("docs/settings.md", "cuda is UNVERIFIED"),
+    Mark("docs/settings.md", "`supernet.device`"),
 )
 PROCESSES = (Mark("core/distributed.py", "NCCL is UNVERIFIED"),)
 ENGINES = (
