@@ -82,8 +82,9 @@ def versions() -> dict[str, Any]:
     found: dict[str, Any] = {name: _version(name) for name in _PACKAGES}
     found |= {"cuda": torch.version.cuda, "cudnn": None, "nccl": None}
     if torch.cuda.is_available():
-        found["cudnn"] = torch.backends.cudnn.version()
-        found["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
+        found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        nccl = torch.cuda.nccl.version()  # type: ignore[no-untyped-call]
+        found["nccl"] = ".".join(map(str, nccl))
     return found
 
 

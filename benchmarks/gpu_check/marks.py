@@ -44,6 +44,7 @@ OTHER_HARDWARE = (
     Mark("devices/runtimes/qnn/backend.py", "documented API and is UNVERIFIED"),
     Mark("devices/runtimes/qnn/backend.py", "otherwise runs on a DSP (UNVERIFIED)"),
     Mark("devices/runtimes/qnn/session.py", "UNVERIFIED on a DSP"),
+    Mark("docs/decisions/0016-running-is-not-measuring.md", "**Not verified.**"),
     Mark("devices/runtimes/coreml/backend.py", "documented API and is UNVERIFIED"),
     Mark("devices/runtimes/coreml/backend.py", "runs on macOS (UNVERIFIED)"),
     Mark("devices/runtimes/coreml/session.py", "UNVERIFIED: needs macOS"),

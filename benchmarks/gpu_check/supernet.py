@@ -28,9 +28,9 @@ from models.training.supernet.training import CPU, build, feed, fit_last_layer
 BATCH = 32
 _LONG, _WINDOW = 60, 10
 """Steps in bfloat16, and how many of them a mean loss is over."""
-FALLEN, FIRST_APART, LAST_APART = 0.9, 0.02, 0.15
+FALLEN, FIRST_APART, LAST_APART = 0.9, 0.02, 0.25
 """Limits in bfloat16: last over first mean loss; relative difference to float32 of the first loss,
-and of the last mean loss."""
+and of the last mean loss. On a CPU 0.73, 0.002 and 0.10; float32 falls to 0.66."""
 
 
 def params_of(strategy: str, channels_last: bool, precision: str = "float32") -> SupernetParams:
@@ -98,7 +98,7 @@ def check_strategy(strategy: str, device: torch.device) -> Outcome:
 def check_bfloat16(device: torch.device) -> Outcome:
     """The loss falls in bfloat16, from and to about where it does in float32."""
     losses = {
-        precision: train_steps(params_of("fair", True, precision), _LONG, device).losses
+        precision: train_steps(params_of("spos", True, precision), _LONG, device).losses
         for precision in ("float32", "bfloat16")
     }
     whole, half = losses.values()
