@@ -166,7 +166,6 @@ def test_engines_are_built_without_a_gpu_and_nothing_else_is_said() -> None:
 def test_a_check_runs_in_its_own_process_and_its_error_fails_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_check("tensorrt", "cpu").status == "skipped"
     failed = run_check("speed", "cuda")  # no GPU: torch raises
     assert failed.status == "failed"
     assert "needs 1 GPU" in failed.reason
@@ -190,7 +189,6 @@ def test_a_failed_check_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main() == 1
 
 
-@pytest.mark.slow
 def test_a_check_that_takes_too_long_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(child.CHECKS, "speed", Check("", lambda _: Outcome(), (), 0.01))  # type: ignore[index]
     assert run_check("speed", "cpu").reason == "it took more than 0.01 s"
