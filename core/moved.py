@@ -23,6 +23,7 @@ MOVED = {
     "search.learn_from": "removed: the search learns from each step's samples.",
     "search.stop_when_sharp": "removed: the search runs all steps.",
     "search.control_variate": "removed: it is always subtracted.",
+    "search.cost_weight": "removed: only networks within the budgets are sampled.",
     "search.weights": "removed: the search does not change the supernet.",
     "teacher.torchvision": "moved to teacher.source: {name: torchvision, network: NAME, ...}.",
     "teacher.input": "moved to teacher.source: {name: ..., input: {pixels: ..., ...}}.",

@@ -10,12 +10,12 @@ from benchmarks.search.__main__ import answer_at, answers_compared, report
 
 def run(name: str, seed: int, nll: list[float], each: int = 10) -> dict[str, Any]:
     answers = [
-        {"samples": each * (place + 1), "nll": value, "val_accuracy": 1 - value}
+        {"evaluations": each * (place + 1), "nll": value, "val_accuracy": 1 - value}
         for place, value in enumerate(nll)
     ]
-    sampled = each * len(nll)
-    costs = {"distinct": sampled, "seconds": 1.0, "flops": 1e6}
-    return {"algorithm": name, "seed": seed, "sampled": sampled, "answers": answers} | costs
+    evaluated = each * len(nll)
+    costs = {"distinct": evaluated, "seconds": 1.0, "flops": 1e6}
+    return {"algorithm": name, "seed": seed, "evaluated": evaluated, "answers": answers} | costs
 
 
 def test_an_answer_is_the_last_one_that_so_many_evaluations_gave() -> None:
@@ -26,7 +26,7 @@ def test_an_answer_is_the_last_one_that_so_many_evaluations_gave() -> None:
 def test_only_answers_that_are_compared_are_evaluated() -> None:
     chance = run("random", 0, [0.5, 0.4, 0.35, 0.3])
     others = [run("x", 0, [0.2, 0.2]), run("y", 1, [0.2])]
-    assert [one["samples"] for one in answers_compared(chance, [chance, *others])] == [20, 40]
+    assert [one["evaluations"] for one in answers_compared(chance, [chance, *others])] == [20, 40]
     assert answers_compared(others[1], others) == others[1]["answers"]
 
 
