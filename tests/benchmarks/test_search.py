@@ -1,11 +1,50 @@
 """What the search benchmark says of answers by the supernet's own measure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.search.__main__ import answer_at, answers_compared, report
+from benchmarks.harness.judged import answer_now
+from benchmarks.harness.presets import COMPACT
+from benchmarks.search.__main__ import answer_at, answers_compared, report, steps_within
+from models.search.algorithms import ALGORITHMS, Algorithm
+from models.search.evaluation import Evaluation
+from models.search.loop import one_step
+from models.search.problem import problem_of
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from tests.worlds import search_params
+
+SPACE = COMPACT.load()
+
+
+def evaluate(step: int, networks: Sequence[Architecture]) -> list[Evaluation]:
+    """Larger is better; every step has its own difficulty."""
+    return [Evaluation(step % 7 - flops(network) * 1e-6, 0.5) for network in networks]
+
+
+def judge(step: int, networks: Sequence[Architecture]) -> list[Evaluation]:
+    return [Evaluation(-flops(network) * 1e-6, 0.5) for network in networks]
+
+
+def random_search(steps: int) -> Algorithm:
+    params = search_params("random", {"fixed_samples": 4}, steps=steps)
+    return ALGORITHMS["random"](problem_of(SPACE, (), 256), params)
+
+
+def test_random_search_has_as_many_evaluations_with_its_shortlist() -> None:
+    searched = random_search(60)
+    for count in (48, 100, 240):
+        for _ in range(searched.step, steps_within(count, searched)):
+            one_step(searched, SPACE.architecture, evaluate)
+        before = searched.state()
+        found, evaluations = answer_now(searched, SPACE.architecture, judge)
+        assert count - 4 < evaluations <= count
+        assert searched.state() == before
+        shortlist = searched.shortlist(36, np.random.default_rng(0))
+        assert found == max(shortlist, key=lambda c: flops(SPACE.architecture(c)))
 
 
 def run(name: str, seed: int, nll: list[float], each: int = 10) -> dict[str, Any]:
