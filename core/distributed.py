@@ -2,14 +2,13 @@
 
 Every process holds the whole network. After each step gradients, batch norm statistics and strategy
 state are equal on all processes, as if one process had seen the whole batch. torchrun starts them;
-communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface.
+communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface. NCCL is UNVERIFIED
+(no hardware available): `make gpu-check`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from core.settings import ParamsError
+from core.system import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 
 
@@ -90,6 +89,9 @@ def relaunch(stage: str, arguments: Sequence[str], processes: int, threads: int)
 def select_device(section: str, kind: str, processes: int) -> torch.device:
     """Select the device on which this process computes: with `cuda` each has its own GPU.
 
+    On a GPU, float32 is IEEE float32, as on the CPU: TF32, torch's default for convolutions, keeps
+    10 bits of the mantissa.
+
     Raises:
         ParamsError: there are fewer GPUs than processes.
     """
@@ -103,6 +105,8 @@ def select_device(section: str, kind: str, processes: int) -> torch.device:
         )
     # Required for deterministic cuBLAS; must be set before it is initialised.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
@@ -116,8 +120,7 @@ def join(section: str, count: int, device: torch.device) -> Processes:
     """
     processes = ALONE
     if launched():
-        if sys.platform.startswith("linux"):  # dies when its parent torchrun is killed
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()  # torchrun
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         processes = Processes(distributed.get_rank(), distributed.get_world_size())
     if processes.count != count:
