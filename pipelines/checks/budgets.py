@@ -36,11 +36,11 @@ class Setting:
     """The whole search space, for the images' shape."""
     tables: Mapping[str, LatencyTable]
     """Latency tables that are up to date, by device."""
-    prepared: bool = True
-    """Whether the data set's channels and classes are known, not assumed."""
     ends: dict[str, Measurement | None] = field(default_factory=dict)
     """Cached measurements of the smallest and largest network, for devices without such a table;
     None where they could not be measured."""
+    prepared: bool = True
+    """Whether the data set's channels and classes are known, not assumed."""
 
 
 def budget_problems(root: Path, bound: Bound, plan: Plan | None, measure: bool) -> list[str]:
@@ -80,7 +80,7 @@ def read_setting(root: Path, bound: Bound, plan: Plan | None) -> Setting:
             stage = plan.graph[f"profile@{name}"]
             if stage.name not in plan.stale:
                 tables[name] = DeviceProfile.read(root / stage.outs[0]).table
-    return Setting(SearchSpace.load(file, shape, classes), tables, prepared)
+    return Setting(SearchSpace.load(file, shape, classes), tables, prepared=prepared)
 
 
 def check_budget(name: str, device: Device, setting: Setting, measure: bool = True) -> None:
