@@ -14,24 +14,24 @@ Effort = Literal["demo", "standard", "thorough"]
 LENGTHS: Mapping[Effort, Mapping[str, Mapping[str, Any]]] = {
     "demo": {},
     "standard": {
-        "supernet": {"epochs": 6.0},
-        "teacher": {"epochs": 8.0},
+        "supernet": {"epochs": 6.0, "min_steps": 1500},
+        "teacher": {"epochs": 8.0, "min_steps": 1000},
         "profile": {"networks": 60},
         "search": {"steps": 120, "candidates": 16},
         "rank": {"images": 5000, "truth_architectures": 8, "truth_steps": 400},
         "fleet": {"joint": 16, "images": 5000},
-        "train": {"epochs": 20.0},
-        "quantize": {"finetune": {"epochs": 2.0}},
+        "train": {"epochs": 20.0, "min_steps": 2000},
+        "quantize": {"finetune": {"epochs": 2.0, "min_steps": 200}},
     },
     "thorough": {
-        "supernet": {"epochs": 30.0},
-        "teacher": {"epochs": 40.0},
+        "supernet": {"epochs": 30.0, "min_steps": 5000},
+        "teacher": {"epochs": 40.0, "min_steps": 4000},
         "profile": {"networks": 120},
         "search": {"steps": 240, "candidates": 24},
         "rank": {"images": 10000, "truth_architectures": 12, "truth_steps": 2000},
         "fleet": {"joint": 32, "images": 10000},
-        "train": {"epochs": 100.0},
-        "quantize": {"finetune": {"epochs": 5.0}},
+        "train": {"epochs": 100.0, "min_steps": 8000},
+        "quantize": {"finetune": {"epochs": 5.0, "min_steps": 500}},
     },
 }
 """By effort, section and key; `demo` has the defaults of the sections' classes."""

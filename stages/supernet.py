@@ -7,7 +7,6 @@ import torch
 from core.checkpoint import Checkpoint
 from core.distributed import Processes
 from models.space.space import SearchSpace
-from models.training.history import recorded_steps
 from models.training.learning import Images
 from models.training.supernet.result import SupernetHistory, TrainedSupernet, sampled_accuracies
 from models.training.supernet.settings import SupernetParams
@@ -27,11 +26,11 @@ def supernet(
     processes.leave()
     if not processes.first:
         return None
-    history = SupernetHistory(
+    history = SupernetHistory.of(
+        run,
         space=space.name,
         architectures=space.count(),
         strategy=settings.strategy.name,
-        steps=recorded_steps(run),
         peak_step_bytes=peak_step_bytes(space, data, settings),
         judge="classifier" if strategy.classifies else "linear probe",
         subnets=sampled_accuracies(network, space, data, settings, strategy.classifies),

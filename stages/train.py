@@ -13,7 +13,7 @@ from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import Supernet, extract
 from models.search.choice import Choice
 from models.space.space import SearchSpace
-from models.training.history import History, recorded_steps
+from models.training.history import History
 from models.training.learning import Images
 from models.training.network import compare_slice, train_network
 from models.training.result import TrainedNetwork
@@ -51,7 +51,6 @@ def train(
         processes.leave()
         if not processes.first:
             return None
-        history = History(steps=recorded_steps(run))
-        return TrainedNetwork.of(network, data, check, settings.epochs, history)
+        return TrainedNetwork.of(network, data, check, History.of(run))
 
     reuse_or_train(out, checkpoint.inputs, train_slice, processes)

@@ -101,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     prepare_machine(args.threads, 0)
     release = Release.open(args)
-    params = release.settings("train", TrainParams, epochs=args.epochs)
+    params = release.settings("train", TrainParams, epochs=args.epochs, min_steps=1)
     runs = Runs(args.work, *release.inputs(), release.chosen().id, params.model_dump())
     world = World(release, params, Protocol(15, 50), runs)
     command = f"`python -m benchmarks.baselines --device {args.device} --epochs {args.epochs:g}`"

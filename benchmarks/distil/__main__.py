@@ -132,7 +132,7 @@ def main() -> None:
     args.teacher = args.teacher or [args.artifacts / "teacher"]
     prepare_machine(args.threads, 0)
     release = Release.open(args)
-    changes = {} if args.epochs is None else {"epochs": args.epochs}
+    changes = {} if args.epochs is None else {"epochs": args.epochs, "min_steps": 1}
     params = release.settings("train", TrainParams, **changes)
     words = f"--work FOLDER --teacher {' '.join(map(str, args.teacher))} --epochs {params.epochs:g}"
     found = {}

@@ -195,7 +195,8 @@ def evaluate_answers(release: Release, found: list[Row], runs: Runs) -> list[Row
 
 def train_answer(release: Release, run: Row, epochs: float, work: Path) -> Row:
     """Test accuracy after the release's final training from the slice, for so many epochs."""
-    params = release.settings("train", TrainParams, epochs=epochs, seed=run["seed"])
+    changes = {"epochs": epochs, "min_steps": 1, "seed": run["seed"]}
+    params = release.settings("train", TrainParams, **changes)
     network = extract(release.supernet, Architecture.from_json(run["answers"][-1]["architecture"]))
     shrink_and_perturb(network, params.slice_share, torch.Generator().manual_seed(run["seed"]))
     return release.train(network, params, release.artifacts / "teacher", work)

@@ -58,7 +58,7 @@ class QuantizeParams(Threaded, MeasureParams):
     """Of the float32 file against the trained network, and of lower precisions against the float32
     file: loose, because rounding changes logits more than predictions; it detects other errors."""
     finetune: FinetuneParams = FinetuneParams(
-        epochs=0.5, learning_rate=0.001, weight_decay=0.0, checkpoint_every=100
+        epochs=0.5, min_steps=100, learning_rate=0.001, weight_decay=0.0, checkpoint_every=100
     )
     """Quantisation-aware fine-tuning."""
 

@@ -28,6 +28,8 @@ class LearningParams(Threaded):
 
     epochs: float = Field(1.0, gt=0)
     """Passes over the training split; fractions are allowed."""
+    min_steps: int = Field(1, ge=1)
+    """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""
     batch: int = Field(64, ge=2)
     """Images per step."""
     learning_rate: float = Field(0.1, gt=0)
@@ -45,9 +47,10 @@ class LearningParams(Threaded):
 
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe for a training split that gives this many steps per epoch."""
-        steps = max(1, round(self.epochs * steps_per_epoch))
+        steps = max(self.min_steps, round(self.epochs * steps_per_epoch))
         return Recipe(
             steps=steps,
+            steps_per_epoch=steps_per_epoch,
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -150,6 +153,11 @@ def learn_with_checkpoints(
         train(run, batches, learn)
         return
     with Progress(title, run.recipe.steps, start=resumed_at) as progress:
-        train(run, batches, learn, save=checkpoint.save, report=progress.update)
+
+        def report(step: int, values: dict[str, float]) -> None:
+            epoch = run.recipe.epochs_of(step)
+            progress.update(step, values if epoch is None else {"epoch": epoch, **values})
+
+        train(run, batches, learn, save=checkpoint.save, report=report)
     if run.step != resumed_at:
         checkpoint.save(run.state())

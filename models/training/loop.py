@@ -52,6 +52,7 @@ class Recipe:
         ema_decay: of the exponential moving average of the weights; None for none.
         accumulate: gradient accumulation steps per batch. The step equals that of the whole batch,
             except that batch norms see one part at a time.
+        steps_per_epoch: steps in which every training image is seen once; None if not known.
         window: steps per row of the history.
         checkpoint_every: steps between calls of `save`.
     """
@@ -63,9 +64,19 @@ class Recipe:
     warmup_fraction: float = 0.1
     ema_decay: float | None = None
     accumulate: int = 1
+    steps_per_epoch: int | None = None
     window: int = 10
     checkpoint_every: int = 50
     optimizer: OptimizerName = "sgd"
+
+    @property
+    def epochs(self) -> float | None:
+        """Passes over the training split."""
+        return self.epochs_of(self.steps)
+
+    def epochs_of(self, steps: int) -> float | None:
+        """Passes over the training split in so many steps."""
+        return None if self.steps_per_epoch is None else steps / self.steps_per_epoch
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -26,6 +26,7 @@ class TrainRecord(Artifact):
     accuracy: SplitAccuracy
     slice: EquivalenceCheck
     """Of its slice against the supernet, before the training."""
-    epochs: float
+    epochs: Rounded
+    """Passes over the training split."""
     flops: int
     parameters: int

@@ -27,17 +27,16 @@ class TrainedNetwork:
     network: Subnet
     accuracy: SplitAccuracy
     check: EquivalenceCheck
-    epochs: float
     history: History
 
     @classmethod
     def of(
-        cls, network: Subnet, data: Images, check: EquivalenceCheck, epochs: float, history: History
+        cls, network: Subnet, data: Images, check: EquivalenceCheck, history: History
     ) -> TrainedNetwork:
         """Evaluate a trained network on validation and test images."""
         val, test = (data.accuracy(network, split) for split in ("val", "test"))
         accuracy = SplitAccuracy(val=val, test=test)
-        return cls(network, accuracy, check, epochs, history)
+        return cls(network, accuracy, check, history)
 
     def write(self, out: Path) -> None:
         """Write weights, architecture, `train.json` and `history.json`."""
@@ -55,7 +54,7 @@ class TrainedNetwork:
             short=architecture.short(),
             accuracy=self.accuracy,
             slice=self.check,
-            epochs=self.epochs,
+            epochs=self.history.epochs,
             flops=flops(architecture),
             parameters=parameters(architecture),
         )

@@ -23,6 +23,8 @@ class TrainParams(NetworkParams):
 
     epochs: float = Field(2.0, gt=0)
     """Passes over the training split; fractions are allowed."""
+    min_steps: int = Field(400, ge=1)
+    """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""
     ema_decay: float = Field(0.995, ge=0, lt=1)
     """Decay per step of the averaged weights, which are the result; 0: the last weights."""
     processes: int = Field(1, ge=1)

@@ -67,9 +67,9 @@ def flags(world, uneven: Path, tmp_path_factory):
 
     def make(out: Path, device: str = "cpu", model: Path = uneven, **changes) -> list[str]:
         file = root / f"{out.name}.yaml"
-        settings = {"epochs": 3.0, "learning_rate": 0.002, "when": "always", **changes}
+        short = {"epochs": 3.0, "min_steps": 1, "learning_rate": 0.002}
         section = content["quantize"] | {"methods": ["minmax"], "mixed": "never"}
-        section["finetune"] = settings
+        section["finetune"] = {**short, "when": "always", **changes}
         devices = {device: content["devices"][device]}
         YAML().dump(content | {"quantize": section, "devices": devices}, file)
         given = {

@@ -24,6 +24,7 @@ stages:
 head: {operator: classifier, settings: {width: 32}}
 """
 LEARNING = {
+    "min_steps": 1,
     "batch": 32,
     "momentum": 0.9,
     "weight_decay": 0.0001,

@@ -136,3 +136,15 @@ def test_a_network_that_another_device_has_trained_is_taken_and_not_trained_agai
     (other / "model.safetensors").write_bytes(b"spoilt")
     with pytest.raises(TypeError):
         world.run("train", mine)
+
+
+def test_progress_and_records_tell_the_real_number_of_epochs(
+    world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path, capsys
+) -> None:
+    """37 steps an epoch: a tenth of one is 4 steps, and 74 are asked for."""
+    params = world.params("fewest", train={"epochs": 0.1, "min_steps": 74})
+    out = world.run("train", tmp_path / "train", params=params)
+    assert "progress 74/74 epoch=2 " in capsys.readouterr().out
+    records = [json.loads((out / name).read_text()) for name in ("train.json", "history.json")]
+    assert [record["epochs"] for record in records] == [2, 2]
+    assert records[1]["steps"][-1]["step"] == 74

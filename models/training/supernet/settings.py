@@ -21,6 +21,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class SupernetParams(LearningParams):
     """How the supernet is trained, and how it is evaluated afterwards."""
 
+    min_steps: int = Field(400, ge=1)
+    """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""
     strategy: Annotated[
         Named, OneOf("strategy", [strategy.settings_type for strategy in STRATEGIES.values()])
     ] = SinglePathSettings()

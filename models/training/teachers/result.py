@@ -16,7 +16,7 @@ from core.files import FileFormatError, read_json, rounded, write_array, write_b
 from data.dataset import Split, SplitName
 from data.stream import eval_batches
 from models.nets.evaluate import accuracy, logits
-from models.training.history import History, recorded_steps
+from models.training.history import History
 from models.training.learning import Images
 from models.training.objective import Objective
 from models.training.settings import TrainParams
@@ -67,9 +67,7 @@ def evaluate_teacher(found: Result, data: Images) -> EvaluatedTeacher:
             f"{len(data.classes)} classes."
         )
     record = found.record.model_copy(update={"accuracy": splits})
-    return EvaluatedTeacher(
-        found.files, record, logits_NK, History(steps=recorded_steps(found.run))
-    )
+    return EvaluatedTeacher(found.files, record, logits_NK, History.of(found.run))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from models.training.teachers.space import SpaceSource
 class TeacherParams(NetworkParams):
     """Which teacher, and how it is trained."""
 
+    min_steps: int = Field(300, ge=1)
+    """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between two checkpoints."""
     source: Annotated[Source, OneOf("source", SOURCES)] = SpaceSource()

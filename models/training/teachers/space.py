@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from core.artifact import Rounded
 from core.checkpoint import Checkpoint
 from core.files import json_bytes, read_json
 from data.dataset import DatasetInfo
@@ -40,7 +41,7 @@ class SpaceRecord(TeacherRecord):
     short: str
     flops: int
     parameters: int
-    epochs: float
+    epochs: Rounded
 
     def load(self, folder: Path, info: DatasetInfo, threads: int, onnx: OpenOnnx) -> Teacher:
         """Load it with folded batch norms."""
@@ -71,7 +72,7 @@ class SpaceSource(Source):
             short=architecture.short(),
             flops=flops(architecture),
             parameters=parameters(architecture),
-            epochs=params.epochs,
+            epochs=run.recipe.epochs,
         )
         files = {
             WEIGHTS: to_bytes(teacher),

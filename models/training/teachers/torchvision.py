@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core.artifact import Rounded
 from core.checkpoint import Checkpoint
 from core.errors import UserError, nearest
 from data.dataset import DatasetInfo
@@ -55,7 +56,7 @@ class TorchvisionRecord(TeacherRecord):
     """Whether all layers were trained."""
     new_layer: str | None
     """The layer that was replaced for other classes."""
-    epochs: float | None
+    epochs: Rounded
     """None if it was not trained."""
 
     def load(self, folder: Path, info: DatasetInfo, threads: int, onnx: OpenOnnx) -> Teacher:
@@ -122,7 +123,7 @@ class TorchvisionSource(Source):
             parameters=sum(p.numel() for p in network.parameters()),
             fine_tuned=self.fine_tune,
             new_layer=fresh_layer,
-            epochs=None if run is None else params.epochs,
+            epochs=None if run is None else run.recipe.epochs,
         )
         files = {WEIGHTS: to_bytes(network)}
         return Result(view.before(network.eval()), record, files, BATCH, run)

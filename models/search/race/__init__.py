@@ -1,0 +1,1 @@
+"""The race: networks are proposed, then really trained in rungs, for a whole fleet."""
