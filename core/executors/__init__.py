@@ -6,10 +6,15 @@ from collections.abc import Mapping
 
 from core.executors.base import Executor, ExecutorSettings, JobError
 from core.executors.local import LocalExecutor
+from core.executors.ray import RayExecutor
 from core.executors.reports import report
 
 EXECUTORS: Mapping[str, type[Executor]] = {
-    executor.settings_type.entry(): executor for executor in (LocalExecutor,)
+    executor.settings_type.entry(): executor
+    for executor in (
+        LocalExecutor,
+        RayExecutor,
+    )
 }
 
 

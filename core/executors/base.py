@@ -78,13 +78,15 @@ def describe_exit(code: int | None) -> str:
 
 def _remedy(how: str) -> str:
     """What helps against a way to die."""
-    if "SIGKILL" in how or "memory" in how:
+    if how in {"SIGKILL", "OutOfMemoryError"}:
         return (
             "It was probably killed because memory ran out: close other programs, or make the job "
             "smaller (a smaller batch, smaller images)."
         )
-    if "SIG" in how:
+    if how.startswith("SIG"):
         return "A native library failed: the worker's output above says in which function."
+    if how.endswith("Error"):
+        return "It was killed or crashed, often because memory ran out: Ray's logs say more."
     return "The job, or a library it uses, ends its process."
 
 

@@ -150,3 +150,11 @@ def variables(world: None, names: list[str]) -> dict[str, str | None]:
     """Environment variables and the number of torch's threads in a worker."""
     found = {name: os.environ.get(name) for name in names}
     return found | {"torch": str(torch.get_num_threads())}
+
+
+def mixed(world: None, job: tuple[str, object]) -> object:
+    """Run the function of this module that the job names; `fail` waits for the others."""
+    name, argument = job
+    if name == "fail":
+        time.sleep(6)
+    return globals()[name](world, argument)
