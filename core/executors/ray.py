@@ -34,8 +34,9 @@ from core.system import core_count
 
 INSTALL = "pip install 'netwright[ray]'"
 _ROOT = Path(__file__).resolve().parents[2]
-_LOOPBACK = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by an address that other machines reach, but no other one of loopback."""
+_ALLOW_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where it is 0, Ray listens on the loopback interface only; on other systems than Linux it is by
+default. Ray reads it when it is imported."""
 _POLL_S = 1.0
 
 
@@ -79,6 +80,8 @@ class RayExecutor(Executor):
 
     def __init__(self, settings: ExecutorSettings, threads: int, seed: int) -> None:
         super().__init__(settings, threads, seed)
+        if self.settings.starts_cluster:
+            os.environ[_ALLOW_NETWORK] = "0"
         self.ray = import_ray()
 
     @contextmanager
@@ -115,18 +118,20 @@ class RayExecutor(Executor):
         """
         variables = dict(thread_variables(self.threads))
         options: dict[str, Any] = {"logging_level": "WARNING", "log_to_driver": True}
+        environment: dict[str, Any] = {"env_vars": variables}
         if self.settings.starts_cluster:
             workers = self.settings.workers or max(1, int(core_count() // self.cpus))
             options |= {
                 "num_cpus": max(1, round(workers * self.cpus)),
                 "include_dashboard": False,
-                "_node_ip_address": _LOOPBACK,
             }
             # Its workers import the files that this process does.
-            environment = {"env_vars": variables | {"PYTHONPATH": str(_ROOT)}}
+            variables["PYTHONPATH"] = str(_ROOT)
             self.ray.init("local", runtime_env=environment, **options)
+            if any(n["NodeManagerAddress"] != "127.0.0.1" for n in self.ray.nodes()):
+                raise RuntimeError(f"Ray was imported without {_ALLOW_NETWORK}=0.")
         else:
-            environment = {"env_vars": variables, "py_modules": copy_code(folder)}
+            environment["py_modules"] = copy_code(folder)
             try:
                 self.ray.init(self.settings.address, runtime_env=environment, **options)
             except (ConnectionError, ValueError) as error:
