@@ -1,9 +1,9 @@
 """Vectorised costs of millions of architectures, from look-up tables of block costs.
 
 The block at a position depends on few groups: its own, its stage's width, for a stage's first
-layer the previous width, and the resolution where it is searched. Every other layer has equal
-input and output widths, whichever layers before it are skipped. So a block's cost is an entry of a
-small table, and a network's cost is a sum or a maximum of look-ups, equal to that of
+layer the previous width, and the scale where resolution or strides are searched. Every other layer
+has equal input and output widths, whichever layers before it are skipped. So a block's cost is an
+entry of a small table, and a network's cost is a sum or a maximum of look-ups, equal to that of
 `models.space.costs` bit for bit because blocks are added in the same order.
 
 An architecture is given by its candidate index in every group (`SearchSpace.choices`).
@@ -93,15 +93,15 @@ def chunks(count: int) -> Iterator[slice]:
 
 def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
     """Evaluate `cost` for every possible block at every position; integers stay integers."""
-    resolutions = (0, len(space.fronts))
+    scales = (0, len(space.fronts))
     positions = [
-        lookup([resolutions], [cost(position, block) for block in blocks])
+        lookup([scales], [cost(position, block) for block in blocks])
         for position, blocks in enumerate(zip(*space.fronts, strict=True))
     ]
     for layer in space.layers:
         costs = [
-            0 if option is None else cost(len(positions), option.block(*pair, size, layer.stride))
-            for size, pair in product(layer.sizes, layer.pairs)
+            0 if option is None else cost(len(positions), option.block(*pair, *scaled))
+            for scaled, pair in product(zip(layer.sizes, layer.strides, strict=True), layer.pairs)
             for option in layer.menu.options
         ]
         axes = [
@@ -109,13 +109,13 @@ def block_table(space: SearchSpace, cost: PositionCost) -> BlockTable:
             for group in (layer.before, layer.width, layer.group)
             if group is not None
         ]
-        positions.append(lookup([resolutions, *axes], costs))
+        positions.append(lookup([scales, *axes], costs))
     widths, last = space.spec.stages[-1].channels, space.layers[-1]
     costs = [
         cost(len(positions), space.head(width, size))
         for size, width in product(last.out_sizes, widths)
     ]
-    positions.append(lookup([resolutions, (last.width, len(widths))], costs))
+    positions.append(lookup([scales, (last.width, len(widths))], costs))
     return BlockTable(space, tuple(positions))
 
 

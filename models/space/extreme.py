@@ -38,16 +38,14 @@ class Extreme:
             total = self._join(total, self._sign * self._cost(block))
         return total
 
-    def stage(
-        self, best: Best, layers: Sequence[Layer], widths: Sequence[int], resolution: int
-    ) -> Best:
-        """Extend `best` by a stage, for the resolution with this index."""
+    def stage(self, best: Best, layers: Sequence[Layer], widths: Sequence[int], scale: int) -> Best:
+        """Extend `best` by a stage, for the scale with this index."""
         after: Best = {}
         for number, width in enumerate(widths):
             for before, (total, taken) in best.items():
                 channels, picked = before, []
                 for layer in layers:
-                    cost, choice = self._layer(layer, channels, width, layer.sizes[resolution])
+                    cost, choice = self._layer(layer, channels, width, scale)
                     total, channels = self._join(total, cost), width
                     picked.append(choice)
                 row = (total, (*taken, number, *picked))
@@ -55,15 +53,16 @@ class Extreme:
                     after[width] = row
         return after
 
-    def _layer(self, layer: Layer, channels: int, width: int, size: int) -> tuple[float, int]:
+    def _layer(self, layer: Layer, channels: int, width: int, scale: int) -> tuple[float, int]:
         """The best candidate of a layer and its signed cost; ties go to the first."""
-        key = (layer.menu, layer.stride, channels, width, size)
+        size, stride = layer.sizes[scale], layer.strides[scale]
+        key = (layer.menu, stride, channels, width, size)
         if key not in self._known:
             self._known[key] = min(
                 (
                     self._nothing
                     if option is None
-                    else self._sign * self._cost(option.block(channels, width, size, layer.stride)),
+                    else self._sign * self._cost(option.block(channels, width, size, stride)),
                     choice,
                 )
                 for choice, option in enumerate(layer.menu.options)

@@ -1,10 +1,10 @@
 """Groups of candidates, and the layers of a space.
 
-An architecture selects one CANDIDATE in each GROUP: input resolution, a stage's channels, or one
-layer's operator with its settings. Candidates are distinct networks, so a skipped layer is a single
-candidate: tuples of candidate indices and architectures correspond one to one. A candidate is a
-point in the group's VARIABLES (operator, kernel, expansion, ...); variables of other operators are
-INACTIVE.
+An architecture selects one CANDIDATE in each GROUP: the scale (resolution and strides), a stage's
+channels, or one layer's operator with its settings. Candidates are distinct networks, so a skipped
+layer is a single candidate: tuples of candidate indices and architectures correspond one to one. A
+candidate is a point in the group's VARIABLES (operator, kernel, expansion, ...); variables of other
+operators are INACTIVE.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Group:
     """One decision of an architecture."""
 
     name: str
-    """Such as `resolution`, `stage2.channels` or `stage2.layer1`."""
+    """Such as `resolution`, `scale`, `stage2.channels` or `stage2.layer1`."""
     variables: tuple[Variable, ...]
     candidates: tuple[Row, ...]
     """One row per candidate: option index per variable, or INACTIVE."""
@@ -66,7 +66,8 @@ class Layer:
     """One searched layer; stages and groups are given by their indices."""
 
     stage: int
-    stride: int
+    strides: tuple[int, ...]
+    """By scale."""
     menu: Menu
     """Options of its group's candidates."""
     group: int
@@ -77,22 +78,22 @@ class Layer:
     pairs: tuple[tuple[int, int], ...]
     """(input, output) widths by the choices in `before` and `width`."""
     sizes: tuple[int, ...]
-    """Of its input, in pixels, by resolution."""
+    """Of its input, in pixels, by scale."""
 
     @cached_property
     def out_sizes(self) -> tuple[int, ...]:
-        """Sizes of its output, in pixels, by resolution."""
-        return tuple(-(-size // self.stride) for size in self.sizes)
+        """Sizes of its output, in pixels, by scale."""
+        return tuple(-(-size // s) for size, s in zip(self.sizes, self.strides, strict=True))
 
     def blocks(self) -> tuple[Block, ...]:
         """All blocks that it may be."""
         pairs = self.pairs if self.before is None else sorted(self.pairs, key=itemgetter(0))
         return tuple(
-            option.block(*pair, size, self.stride)
+            option.block(*pair, size, stride)
             for option in self.menu.options
             if option is not None
             for pair in pairs
-            for size in dict.fromkeys(self.sizes)
+            for size, stride in dict.fromkeys(zip(self.sizes, self.strides, strict=True))
         )
 
 

@@ -1,7 +1,7 @@
 """A search space, read from YAML.
 
-A space is a sequence of GROUPS; an architecture selects one CANDIDATE in each (`groups`): the input
-resolution if searchable, a stage's channels, or a layer's operator with its settings.
+A space is a sequence of GROUPS; an architecture selects one CANDIDATE in each (`groups`): the scale
+if resolution or strides are searched, a stage's channels, or a layer's operator with its settings.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from models.space.file import read_spec
 from models.space.groups import Group, Layer, layer_group, menu, single
 from models.space.operators import canonical, cells
 from models.space.operators.base import OperatorError
+from models.space.scale import Scale, scale_group, scales
 from models.space.spec import SpaceError, SpaceSpec, StageSpec
 
 
@@ -43,24 +44,27 @@ class SearchSpace:
     Attributes:
         groups: the decisions of an architecture.
         layers: the searched layers, ordered as `Architecture.layers`.
-        fronts: by resolution the blocks before the first layer: optional resize, and stem.
+        scales: the resolutions and strides, the candidates of group 0 if there are several.
+        fronts: by scale the blocks before the first layer: optional resize, and stem.
 
     Raises:
         SpaceError: the space does not support the images.
     """
 
     def __init__(self, spec: SpaceSpec, image_shape: tuple[int, int, int], classes: int) -> None:
-        _check_images(spec, image_shape)
+        self.scales = scales(spec, image_shape[1])
+        _check_images(spec, image_shape, self.scales)
         self.spec, self.name = spec, spec.name
         self.image_shape, self.classes = image_shape, classes
         self.private_weights = spec.weights == "private"
-        resolutions = tuple(spec.resolutions or ())
         self._head = spec.head.option
-        self.fronts = [self._front(resolution) for resolution in resolutions or (None,)]
+        self.fronts = [self._front(scale) for scale in self.scales]
         self.groups: tuple[Group, ...] = ()
         self.layers: tuple[Layer, ...] = ()
-        if resolutions:
-            self.groups = (single("resolution", "resolution", resolutions),)
+        group = scale_group(spec, image_shape[1])
+        self._scaled = group is not None
+        if group is not None:
+            self.groups = (group,)
         for number, stage in enumerate(spec.stages):
             self._add(number, stage)
 
@@ -80,7 +84,7 @@ class SearchSpace:
             layers.append(
                 Layer(
                     stage=number,
-                    stride=stage.stride if at == 0 else 1,
+                    strides=tuple(1 if at else scale.stages[number] for scale in self.scales),
                     menu=options,
                     group=width + 1 + at,
                     width=width,
@@ -116,7 +120,8 @@ class SearchSpace:
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
         """The architecture with candidate `choices[g]` in every group `g`."""
-        front = self.fronts[choices[0] if self.spec.resolutions else 0]
+        scale = choices[0] if self._scaled else 0
+        front = self.fronts[scale]
         blocks: list[Block | None] = [*front]
         channels, size = front[-1].out_channels, front[-1].out_size
         for layer in self.layers:
@@ -125,7 +130,7 @@ class SearchSpace:
                 blocks.append(None)
                 continue
             width = self.spec.stages[layer.stage].channels[choices[layer.width]]
-            block = option.block(channels, width, size, layer.stride)
+            block = option.block(channels, width, size, layer.strides[scale])
             blocks.append(block)
             channels, size = width, block.out_size
         blocks.append(self.head(channels, size))
@@ -148,9 +153,9 @@ class SearchSpace:
     def _find(self, architecture: Architecture) -> tuple[int, ...]:
         """Choices that may match the architecture."""
         found = [0] * len(self.groups)
-        if self.spec.resolutions:
-            found[0] = self.spec.resolutions.index(architecture.present[0].out_size)
         blocks = architecture.blocks[len(self.fronts[0]) : -1]
+        if self._scaled:
+            found[0] = self._find_scale(architecture.blocks[: -len(blocks) - 1], blocks)
         for layer, block in zip(self.layers, blocks, strict=True):
             option = None if block is None else Option(block.operator, block.settings)
             found[layer.group] = layer.menu.numbers[option]
@@ -158,6 +163,15 @@ class SearchSpace:
                 widths = self.spec.stages[layer.stage].channels
                 found[layer.width] = widths.index(block.out_channels)
         return tuple(found)
+
+    def _find_scale(self, front: tuple[Block | None, ...], blocks: tuple[Block | None, ...]) -> int:
+        """The candidate of group 0 with this front and with the strides of these layers."""
+        pairs = [*zip(self.layers, blocks, strict=True)]
+        for number, known in enumerate(self.fronts):
+            same = (b is None or b.stride == layer.strides[number] for layer, b in pairs)
+            if known == front and all(same):
+                return number
+        raise ValueError("no scale of this space")
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw a uniformly random candidate in every group."""
@@ -187,7 +201,7 @@ class SearchSpace:
         programme = Extreme(cost, largest, peak)
         ends: list[tuple[float, tuple[int, ...]]] = []
         for number, front in enumerate(self.fronts):
-            taken = (number,) if self.spec.resolutions else ()
+            taken = (number,) if self._scaled else ()
             best: Best = {front[-1].out_channels: (programme.total(front), taken)}
             for stage, layers in groupby(self.layers, key=lambda layer: layer.stage):
                 widths = self.spec.stages[stage].channels
@@ -204,7 +218,7 @@ class SearchSpace:
         positions = [tuple(dict.fromkeys(at)) for at in zip(*self.fronts, strict=True)]
         known: dict[tuple[object, ...], tuple[Block, ...]] = {}
         for layer in self.layers:
-            alike = (layer.menu, layer.stride, layer.pairs, layer.sizes)
+            alike = (layer.menu, layer.strides, layer.pairs, layer.sizes)
             if alike not in known:
                 known[alike] = layer.blocks()
             positions.append(known[alike])
@@ -213,21 +227,24 @@ class SearchSpace:
         positions.append(tuple(self.head(width, size) for width in widths for size in sizes))
         return tuple(positions)
 
-    def _front(self, resolution: int | None) -> tuple[Block, ...]:
+    def _front(self, scale: Scale) -> tuple[Block, ...]:
         """The blocks before the first layer: optional resize, and stem."""
         stem, (channels, size, _) = self.spec.stem, self.image_shape
         resize: list[Block] = []
-        if resolution is not None:
-            settings = canonical(RESIZE, {"to": resolution})
-            resize, size = [Block(RESIZE, channels, channels, size, 1, settings)], resolution
-        return *resize, stem.option.block(channels, stem.channels, size, stem.stride)
+        if scale.resolution is not None:
+            settings = canonical(RESIZE, {"to": scale.resolution})
+            resize = [Block(RESIZE, channels, channels, size, 1, settings)]
+            size = scale.resolution
+        return *resize, stem.option.block(channels, stem.channels, size, scale.stem)
 
     def head(self, channels: int, size: int) -> Block:
         """The last block, for the channels and size of its input."""
         return self._head.block(channels, self.classes, size, 1)
 
 
-def _check_images(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
+def _check_images(
+    spec: SpaceSpec, image_shape: tuple[int, int, int], known: Sequence[Scale]
+) -> None:
     channels, height, width = image_shape
     smallest, largest = spec.sizes
     if height != width or not smallest <= height <= largest:
@@ -243,6 +260,7 @@ def _check_images(spec: SpaceSpec, image_shape: tuple[int, int, int]) -> None:
             f"{', '.join(map(str, above))} from the space's resolutions."
         )
     try:
-        cells(spec.stem.option.block(channels, spec.stem.channels, height, spec.stem.stride))
+        for stride in {scale.stem for scale in known}:
+            cells(spec.stem.option.block(channels, spec.stem.channels, height, stride))
     except OperatorError as error:
         raise SpaceError(f"space '{spec.name}', stem: {error} Use another stem.") from error

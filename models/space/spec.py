@@ -5,7 +5,6 @@ A part checks its own values; rules between parts are checked once every part is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -22,16 +21,25 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.settings import SENTENCE, Params
-from models.space.architecture import RESIZE, SKIP, Option, Setting
-from models.space.operators import OPERATORS, canonical, cells, operator_problem, setting_problems
+from models.space.architecture import RESIZE, Option, Setting
+from models.space.operators import (
+    OPERATORS,
+    canonical,
+    cells,
+    entry_problems,
+    operator_problem,
+    setting_problems,
+)
 from models.space.operators.base import OperatorError
 
 Place = tuple[str | int, ...]
 """Path of keys and list indices to a value."""
 Error = tuple[Place, str]
-_PIXELS = [int(pixels) for pixels in OPERATORS[RESIZE].settings["to"]]
+PIXELS = [int(pixels) for pixels in OPERATORS[RESIZE].settings["to"]]
 Width = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=_PIXELS[0], le=_PIXELS[-1])]
+Pixels = Annotated[int, Field(ge=PIXELS[0], le=PIXELS[-1])]
+Share = Annotated[float, Field(gt=0, le=1)]
+Stride = Annotated[int, Field(ge=1, le=2)]
 _PROBE_SIZE = 8  # operators restrict channels, not sizes
 T = TypeVar("T")
 
@@ -73,29 +81,13 @@ def _sizes(pair: tuple[int, int]) -> tuple[int, int]:
 
 def _check_operators(given: Any) -> Any:
     """Check names and settings of a stage's operators as plain values, to find every error."""
-    found: list[Error] = []
-    for name, content in given.items() if isinstance(given, dict) else ():
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
-            found.append(((name,), "a name must be a string of letters, digits, - and _."))
-        elif name == SKIP:
-            found.append(((name,), "not an operator: set skip: true or min_layers."))
-        elif not isinstance(content, dict):
-            found.append(((name,), f"must be a mapping of settings, not {content!r}."))
-        else:
-            settings = dict(content)
-            operator = settings.pop("operator", None) or name
-            if problem := operator_problem(operator, "layer"):
-                found.append(((name, "operator") if "operator" in content else (name,), problem))
-            else:
-                found += [
-                    ((name, setting), problem)
-                    for setting, problem in setting_problems(operator, settings)
-                ]
-    _refuse(found)
+    _refuse(entry_problems(given) if isinstance(given, dict) else ())
     return given
 
 
 Resolutions = Annotated[list[Pixels], Field(min_length=1), AfterValidator(_distinct)]
+Shares = Annotated[list[Share], Field(min_length=1), AfterValidator(_distinct)]
+StrideRows = Annotated[list[list[Stride]], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class ImagesSpec(Params):
@@ -136,7 +128,8 @@ class StemSpec(HeadSpec):
     place: ClassVar[str] = "layer"
 
     channels: int = Field(ge=1)
-    stride: int = Field(ge=1, le=2)
+    stride: Stride | None = None
+    """Required unless the space has `strides`."""
 
 
 class OperatorSpec(Params):
@@ -160,8 +153,8 @@ class StageSpec(Params):
 
     layers: int = Field(ge=1)
     """Maximum number of layers."""
-    stride: int = Field(ge=1, le=2)
-    """Of the first layer."""
+    stride: Stride | None = None
+    """Of the first layer; required unless the space has `strides`."""
     channels: Annotated[list[Width], Field(min_length=1), AfterValidator(_distinct)]
     """Choices of the width."""
     skip: bool = False
@@ -217,11 +210,22 @@ class SpaceSpec(Params):
     images: ImagesSpec | None = None
     resolutions: Resolutions | None = None
     """Choices of the input resolution; None uses images at their size."""
+    resolution_shares: Shares | None = None
+    """The same as shares of the images' size, for a space of images of several sizes."""
+    strides: StrideRows | None = None
+    """Choices of the strides: rows of the stem's and every stage's."""
     weights: Literal["shared", "private"] = "shared"
     """Whether the candidates of a layer share weights in the supernet."""
     stem: StemSpec
     stages: list[StageSpec] = Field(min_length=1)
     head: HeadSpec
+
+    @property
+    def stride_rows(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of strides: the stem's, then each stage's; one row if they are not searched."""
+        if self.strides:
+            return tuple(map(tuple, self.strides))
+        return ((self.stem.stride or 1, *(stage.stride or 1 for stage in self.stages)),)
 
     @property
     def shown_images(self) -> ImagesSpec:
@@ -244,21 +248,45 @@ class SpaceSpec(Params):
         ]
         if not found and self.images and self.images.size < above:
             found.append((("images", "size"), f"{self.images.size} is below resolution {above}."))
+        if self.resolutions and self.resolution_shares:
+            text = "resolutions are given as well; use only one of them."
+            found.append((("resolution_shares",), text))
+        found += _stride_errors(self)
+        _refuse(found)
         narrowest = self.stem.channels
         for number, stage in enumerate(self.stages):
-            width = min(stage.channels)
+            width, strides = min(stage.channels), {row[number + 1] for row in self.stride_rows}
             for name in stage.operators:
-                if problem := _shape_problem(stage, name, narrowest, width):
+                if problem := _shape_problem(stage, name, [(narrowest, s) for s in strides]):
                     found.append((("stages", number, "operators", name), problem))
             narrowest = width
         _refuse(found)
         return self
 
 
-def _shape_problem(stage: StageSpec, name: str, before: int, width: int) -> str | None:
-    """Why an operator does not support the narrowest layers of a stage."""
+def _stride_errors(spec: SpaceSpec) -> list[Error]:
+    """Strides are given in rows for the whole space, or with stem and stages."""
+    parts: dict[Place, StemSpec | StageSpec] = {("stem",): spec.stem}
+    parts |= {("stages", number): stage for number, stage in enumerate(spec.stages)}
+    given = {place for place, part in parts.items() if part.stride is not None}
+    if spec.strides is None:
+        text = "required, but not given."
+        return [((*place, "stride"), text) for place in parts if place not in given]
+    text = "the space's strides give it; use only one of them."
+    found: list[Error] = [((*place, "stride"), text) for place in parts if place in given]
+    wrong = [n for n, row in enumerate(spec.strides) if len(row) != len(parts)]
+    text = f"must have {len(parts)} strides: the stem's and one for each stage."
+    return found + [(("strides", number), text) for number in wrong]
+
+
+def _shape_problem(stage: StageSpec, name: str, first: list[tuple[int, int]]) -> str | None:
+    """Why an operator does not support the narrowest layers of a stage.
+
+    `first` are the possible input widths and strides of its first layer.
+    """
+    width = min(stage.channels)
     for option in stage.options(name):
-        for channels, stride in ((before, stage.stride), (width, 1)):
+        for channels, stride in (*first, (width, 1)):
             try:
                 cells(option.block(channels, width, _PROBE_SIZE, stride))
             except OperatorError as error:

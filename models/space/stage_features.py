@@ -1,8 +1,9 @@
 """Interpretable features of networks, after the regression features of FOX-NAS.
 
-Per stage: depth, width, mean expansion and kernel, expansion and kernel of the first layer (which
-changes channels and often the resolution), share of layers with squeeze-excite, products of these,
-and MACs. Width and MACs are additions to FOX-NAS, whose spaces have fixed widths and operators.
+Per stage: depth, width, size of its output, mean expansion and kernel, expansion and kernel of the
+first layer (which changes channels and often the resolution), share of layers with squeeze-excite,
+products of these, and MACs. Width, size and MACs are additions to FOX-NAS, whose spaces have fixed
+widths, strides and operators.
 
 They are sums over a stage's layers or properties of its first layer, which is never skipped, so
 one formula serves a single network and, from look-up tables, millions of a space.
@@ -41,9 +42,9 @@ def stage_features(architecture: Architecture, sizes: Sequence[int]) -> dict[str
     for number, size in enumerate(sizes, 1):
         stage = layers[:size]
         del layers[:size]
-        width = next(block.out_channels for block in stage if block is not None)
+        first = next(block for block in stage if block is not None)
         rows = [(*_settings(b), 0 if b is None else block_flops(b)) for b in stage]
-        found |= _stage(f"stage{number}", width, rows)
+        found |= _stage(f"stage{number}", (first.out_channels, first.out_size), rows)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -56,36 +57,39 @@ class StageFeatureTables:
         self._size = lookup([(0, len(sizes))], sizes)
         flops = block_table(space, lambda _, block: block_flops(block)).positions
         flops = flops[-len(space.layers) - 1 : -1]
-        self._stages: list[tuple[str, Lookup, list[tuple[Lookup, ...]]]] = []
+        self._stages: list[tuple[str, tuple[Lookup, Lookup], list[tuple[Lookup, ...]]]] = []
         pairs = zip(space.layers, flops, strict=True)
         for number, same in groupby(pairs, key=lambda pair: pair[0].stage):
             layers, widths = list(same), space.spec.stages[number].channels
             width = lookup([(layers[0][0].width, len(widths))], widths)
-            self._stages.append((f"stage{number + 1}", width, [_lookups(*pair) for pair in layers]))
+            size = lookup([(0, len(sizes))], layers[0][0].out_sizes)
+            rows = [_lookups(*pair) for pair in layers]
+            self._stages.append((f"stage{number + 1}", (width, size), rows))
 
     def features(self, choices_NG: ChoicesNG) -> Columns:
         """Every feature by name, (N,), equal to `stage_features` of each architecture."""
         check_choices(self.space, choices_NG)
         found: dict[str, Any] = {"size": self._size.read(choices_NG)}
-        for name, width, layers in self._stages:
+        for name, shape, layers in self._stages:
             rows = [tuple(table.read(choices_NG) for table in layer) for layer in layers]
-            found |= _stage(name, width.read(choices_NG), rows)
-        shape = (len(choices_NG),)
+            found |= _stage(name, [table.read(choices_NG) for table in shape], rows)
         return {
-            name: np.broadcast_to(np.asarray(x, dtype=np.float64), shape)
+            name: np.broadcast_to(np.asarray(x, dtype=np.float64), (len(choices_NG),))
             for name, x in found.items()
         }
 
 
-def _stage(name: str, width: Any, layers: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def _stage(name: str, shape: Sequence[Any], layers: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     """Features of one stage, of numbers or of arrays (N,): exact, as values are integers.
 
-    A layer is given by its `_settings` and MACs.
+    `shape` is its width and the size of its output; a layer is given by its `_settings` and MACs.
     """
+    width, size = shape
     depth, expansions, kernels, excited, macs = (sum(x) for x in zip(*layers, strict=True))
     found = {
         "depth": depth,
         "width": width,
+        "size": size,
         "expansion": expansions / depth,
         "kernel": kernels / depth,
         "first expansion": layers[0][1],

@@ -70,7 +70,8 @@ def _headings(axes: Axes, space: SearchSpace) -> None:
 
 def _draw(axes: Axes, row: Row, top: float, height: float, colours: Mapping[str, object]) -> None:
     middle = top + height / 2
-    stride = f" /{row.stride}" if row.stride > 1 else ""
+    strides = " or ".join(map(str, row.strides))
+    stride = "" if row.strides == (1,) else f" /{strides}"
     axes.text(0.05, middle, row.name.replace(" ", "\n", 1), size=9, va="center")
     axes.text(_PIXELS, middle, _lines(row.pixels) + stride, size=9, va="center")
     axes.text(_CHANNELS, middle, _lines(row.channels), size=9, va="center")

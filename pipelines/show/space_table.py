@@ -31,8 +31,8 @@ class Row:
 
     name: str
     pixels: tuple[int, ...]
-    """Heights of the input, one for each resolution."""
-    stride: int
+    """Heights of the input, over all resolutions and strides."""
+    strides: tuple[int, ...]
     channels: tuple[int, ...]
     options: Mapping[str, Mapping[str, Sequence[Setting]]]
     """Options per operator and setting."""
@@ -88,9 +88,10 @@ def build_rows(space: SearchSpace) -> list[Row]:
     at = {position: blocks for position, blocks in enumerate(space.possible())}
     front = len(at) - len(space.layers) - 1
     if front == 2:
-        found.append(_fixed(RESIZE, at[0], {"to": list(spec.resolutions or ())}))
+        sizes = sorted({block.out_size for block in at[0]})
+        found.append(_fixed(RESIZE, at[0], {"to": sizes}))
     found.append(_fixed("stem", at[front - 1], {k: [v] for k, v in spec.stem.settings.items()}))
-    alike = groupby(enumerate(space.layers), key=lambda pair: (pair[1].menu, pair[1].stride))
+    alike = groupby(enumerate(space.layers), key=lambda pair: (pair[1].menu, pair[1].strides))
     for _, same in alike:
         pairs = list(same)
         position, layer = pairs[0][0] + front, pairs[0][1]
@@ -102,7 +103,7 @@ def build_rows(space: SearchSpace) -> list[Row]:
             Row(
                 f"stage{layer.stage + 1} {numbers}",
                 _pixels(at[position]),
-                layer.stride,
+                tuple(sorted(set(layer.strides))),
                 tuple(stage.channels),
                 {name: given.settings for name, given in stage.operators.items()},
                 None in layer.menu.numbers,
@@ -123,7 +124,7 @@ def layer_table(space: SearchSpace) -> Table:
         table.add_row(
             row.name,
             format_values(row.pixels),
-            str(row.stride),
+            format_values(row.strides),
             format_values(row.channels),
             escape("\n".join(f"{name}: {text}" for name, text in format_operators(row))),
             "yes" if row.optional else "",
@@ -218,7 +219,8 @@ def _fixed(name: str, blocks: Sequence[Block], settings: Mapping[str, Sequence[S
     widths = tuple(dict.fromkeys(block.out_channels for block in blocks))
     options = {blocks[0].operator: settings}
     many = len(blocks) if name == RESIZE else 1
-    return Row(name, _pixels(blocks), blocks[0].stride, widths, options, False, many)
+    strides = tuple(sorted({block.stride for block in blocks}))
+    return Row(name, _pixels(blocks), strides, widths, options, False, many)
 
 
 def _pixels(blocks: Sequence[Block]) -> tuple[int, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from core.errors import nearest
-from models.space.architecture import Block, Setting
+from models.space.architecture import SKIP, Block, Setting
 from models.space.operators.base import Cell, Operator, Pointwise
 from models.space.operators.classifier import Classifier
 from models.space.operators.conv import PlainConv
@@ -58,6 +59,25 @@ def operator_problem(operator: Any, place: str) -> str | None:
     if isinstance(operator, str) and operator in OPERATORS:
         text += f" It is set by the space's key {_KEYS[OPERATORS[operator].place]}."
     return text + nearest(str(operator), known)
+
+
+def entry_problems(given: Mapping[Any, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Keys and errors of a stage's `operators`."""
+    for name, content in given.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
+            yield (name,), "a name must be a string of letters, digits, - and _."
+        elif name == SKIP:
+            yield (name,), "not an operator: set skip: true or min_layers."
+        elif not isinstance(content, dict):
+            yield (name,), f"must be a mapping of settings, not {content!r}."
+        else:
+            settings = dict(content)
+            operator = settings.pop("operator", None) or name
+            if problem := operator_problem(operator, "layer"):
+                yield (name, "operator") if "operator" in content else (name,), problem
+            else:
+                for setting, wrong in setting_problems(operator, settings):
+                    yield (name, setting), wrong
 
 
 def setting_problems(operator: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

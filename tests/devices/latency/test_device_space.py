@@ -54,6 +54,19 @@ def test_a_device_that_runs_int8_is_searched_without_what_int8_does_badly() -> N
     assert "stem: activation hard_swish; head: activation hard_swish" in second
 
 
+def test_wide_remains_rich_for_int8() -> None:
+    whole = SearchSpace(read_spec(PRESETS / "wide.yaml"), (3, 32, 32), 10)
+    own = device_space(whole, "dsp", device())
+    assert own.left_out == tuple(f"stages.{n}.operators.excited" for n in (1, 2, 3))
+    assert len(own.remarks) == 1
+    assert own.space.groups[0] == whole.groups[0]
+    assert own.space.count() > 1e17
+    kept = {block.options["kernel"] for block in own.space.blocks() if "kernel" in block.options}
+    assert kept == {3, 5, 7}
+    assert len(own.space.blocks()) > 0.75 * len(whole.blocks())
+    assert all(suits_int8(block) for block in own.space.blocks())
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"precision": "auto"}, {"precision": "float32"}, {"precision": "auto", "backend": "tensorrt"}],

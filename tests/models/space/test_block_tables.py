@@ -45,7 +45,9 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 
 def preset(name: str) -> SearchSpace:
-    shape = {"compact": (1, 28, 28), "macro": (3, 32, 32)}.get(name, (3, 224, 224))
+    shape = {"compact": (1, 28, 28), "macro": (3, 32, 32), "wide": (3, 32, 32)}.get(
+        name, (3, 224, 224)
+    )
     return SearchSpace.load(PRESETS / f"{name}.yaml", shape, 10)
 
 
@@ -79,7 +81,7 @@ def test_every_network_of_a_space_costs_what_its_blocks_do(everything: SearchSpa
     assert len(set(depths.tolist())) > 3
 
 
-@pytest.mark.parametrize("name", ["compact", "macro", "bn-nas", "fox", "fbnet"])
+@pytest.mark.parametrize("name", ["compact", "macro", "wide", "bn-nas", "fox", "fbnet"])
 def test_presets_cost_what_their_blocks_do(name: str) -> None:
     space = preset(name)
     choices = sample_choices(space, 20, np.random.default_rng(0))

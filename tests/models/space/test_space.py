@@ -107,7 +107,7 @@ def around(space: SearchSpace, position: int) -> Iterator[Architecture]:
     at = min(position - front, len(space.layers) - 1)
     stages = {space.layers[at].stage, space.layers[at].stage - 1}
     free = [names.index(f"stage{stage + 1}.channels") for stage in stages if stage >= 0]
-    free += [0] if names[0] == "resolution" else []
+    free += [0] if names[0] in ("resolution", "scale") else []
     free += [space.layers[at].group] if position < len(space.possible()) - 1 else []
     for point in product(*(range(len(space.groups[g].candidates)) for g in free)):
         choices = [0] * len(space.groups)

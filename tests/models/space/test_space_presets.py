@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from models.space.architecture import Architecture
-from models.space.costs import depth, flops, parameters
+from models.space.costs import block_flops, depth, flops, parameters
 from models.space.file import PRESETS, read_spec
+from models.space.operators import has_gate
 from models.space.space import SearchSpace
 from tests.spaces import architecture_at
 
@@ -45,7 +46,7 @@ def test_macro_is_the_space_of_nas_bench_macro() -> None:
     assert MACRO.count() == 6561
     assert MACRO.private_weights
     assert (MACRO.image_shape, MACRO.classes) == ((3, 32, 32), 10)
-    assert [layer.stride for layer in MACRO.layers] == [2, 1, 2, 1, 1, 2, 1, 1]
+    assert [layer.strides for layer in MACRO.layers] == [(s,) for s in (2, 1, 2, 1, 1, 2, 1, 1)]
     widths = [block.out_channels for block in macro("22222222").blocks]
     assert widths == [32, 64, 64, 128, 128, 128, 256, 256, 256, 10]
 
@@ -142,9 +143,36 @@ def test_compact_keeps_its_networks() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (3, 96)])
+def test_wide_takes_every_size_and_budgets_bind(channels: int, size: int) -> None:
+    space = SearchSpace(read_spec(PRESETS / "wide.yaml"), (channels, size, size), 10)
+    least, most = (flops(space.extreme(block_flops, largest)) for largest in (False, True))
+    pixels = (size / 32) ** 2
+    assert least < 0.3e6 * pixels
+    assert most > 150e6 * pixels
+    # Rows of a latency table.
+    assert len(space.blocks()) < 1500
+    variables = {variable.name: variable.options for variable in space.groups[0].variables}
+    assert len(variables["strides"]) == 3
+    assert variables["resolution"][1] == size
+
+
+def test_wide_has_kernels_expansions_gates_and_fused_blocks() -> None:
+    space = preset("wide")
+    blocks = [block for block in space.blocks() if block.operator in ("mbconv", "fused_mbconv")]
+    assert {block.options["kernel"] for block in blocks} == {3, 5, 7}
+    assert {block.options["expansion"] for block in blocks} == {1, 2, 3, 4, 6}
+    assert any(has_gate(block) for block in blocks)
+    for stage in space.spec.stages:
+        assert max(stage.channels) >= 3 * min(stage.channels)
+        assert stage.fixed_layers == 1 < stage.layers
+    fused = {n for n, s in enumerate(space.spec.stages) if "fused_mbconv" in s.operators}
+    assert fused == {0, 1}
+
+
 def test_every_preset_is_named_like_its_file() -> None:
     names = {file.stem: read_spec(file).name for file in PRESETS.glob("*.yaml")}
-    assert names.keys() >= {"compact", "macro", "bn-nas", "fbnet", "fox"}
+    assert names.keys() >= {"compact", "macro", "wide", "bn-nas", "fbnet", "fox"}
     assert all(file == name for file, name in names.items())
 
 

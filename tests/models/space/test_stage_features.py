@@ -37,6 +37,7 @@ def test_features_equal_hand_counts(space: SearchSpace) -> None:
             assert found[f"{name}.first kernel"] == kernels[0]
             assert found[f"{name}.depth x kernel"] == sum(kernels)
             assert found[f"{name}.width"] == here[-1].out_channels
+            assert found[f"{name}.size"] == here[-1].out_size
             macs = sum(block_flops(block) for block in here) / 1e6
             assert found[f"{name}.million MACs"] == pytest.approx(macs)
 
