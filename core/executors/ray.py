@@ -170,7 +170,7 @@ def import_ray() -> Any:
         UserError: it is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions do
+    os.environ["RAY_COLOR_PREFIX"] = "0"  # the output may go to a file
     try:
         import ray
     except ImportError as error:

@@ -134,7 +134,7 @@ def test_a_cluster_ends_with_its_parent(tmp_path: Path, number: int):
         time.sleep(0.1)
     below = psutil.Process(parent.pid).children(recursive=True)
     own = [c.laddr.ip for p in below for c in p.net_connections() if c.status == "LISTEN"]
-    assert {ip.removeprefix("::ffff:") for ip in own} == {"127.0.0.1"}, "it listens on the loopback interface only"
+    assert {ip.removeprefix("::ffff:") for ip in own} == {"127.0.0.1"}, "loopback only"
     os.kill(parent.pid, number)
     output, _ = parent.communicate(timeout=60)
     _, alive = psutil.wait_procs(below, timeout=15)
