@@ -265,7 +265,7 @@ class _Tasks(Pool):
                 index = self.indices.pop(task)
                 result = self._fetch(task, index, attempts)
                 if isinstance(result, Failed):
-                    raise result.error
+                    raise attempts.describe(index, result.error)
                 if result is not None:
                     yield index, result.outcome
 

@@ -79,7 +79,7 @@ def test_a_job_that_dies_three_times_is_an_error(world: Path, number: int, remed
     ("job", "kind", "text"),
     [
         ("user", UserError, r"^batch: 7 does not divide 12\.$"),
-        ("bug", JobError, r"(?s)in fail\n.*ZeroDivisionError"),
+        ("bug", JobError, r"(?s)^job 1 of 1 failed:\n.*in fail\n.*ZeroDivisionError"),
     ],
 )
 def test_an_error_of_a_job_is_raised_here(job: str, kind: type[Exception], text: str):
