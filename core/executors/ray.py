@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ _ALLOW_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, Ray listens on the loopback interface only; on other systems than Linux it is by
 default. Ray reads it when it is imported."""
 _POLL_S = 1.0
+_CONNECT_S = 5.0
 
 
 class RaySettings(ExecutorSettings):
@@ -133,8 +135,9 @@ class RayExecutor(Executor):
         else:
             environment["py_modules"] = copy_code(folder)
             try:
+                _check_head(str(self.settings.address))
                 self.ray.init(self.settings.address, runtime_env=environment, **options)
-            except (ConnectionError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 raise UserError(
                     f"executor.address: no Ray cluster at '{self.settings.address}' ({error}). "
                     "Start one by `ray start --head`, or set address: local."
@@ -179,6 +182,18 @@ def import_ray() -> Any:
             "executor: local."
         ) from error
     return ray
+
+
+def _check_head(address: str) -> None:
+    """Check that something listens at HOST:PORT; Ray itself would try for ever.
+
+    Raises:
+        OSError: nothing does.
+        ValueError: it is no address.
+    """
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
 
 
 def copy_code(folder: Path) -> list[str]:

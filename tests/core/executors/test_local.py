@@ -129,6 +129,7 @@ def test_leaving_early_ends_all_workers():
 
 
 RUN = """
+import signal
 import sys
 from pathlib import Path
 
@@ -138,6 +139,7 @@ from tests.core.executors import jobs
 
 folder = Path(sys.argv[2])
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     arguments = [folder, folder] if sys.argv[1] == "sleep" else [1, 2]
     executor = create_executor(LocalSettings(workers=2), 1, 0)
     list(executor.run(getattr(jobs, sys.argv[1]), jobs.nothing, arguments))
