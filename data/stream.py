@@ -5,13 +5,14 @@ Axes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from core.errors import UserError
 from data.dataset import Augment, DatasetInfo, Split
@@ -38,6 +39,13 @@ def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
     return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
+def resize(images_NCHW: Tensor, pixels: int) -> Tensor:
+    """Images (N, C, pixels, pixels), bilinear with antialiasing, in the same memory format."""
+    if images_NCHW.shape[-1] == pixels:
+        return images_NCHW
+    return interpolate(images_NCHW, (pixels, pixels), mode="bilinear", antialias=True)
+
+
 class TrainStream:
     """Shuffled training batches, each a pure function of the seed and the step.
 
@@ -46,6 +54,9 @@ class TrainStream:
 
     A batch has at most the size of the split. With `share` (rank, world size) only the shard of
     this rank is returned, augmented as in the whole batch.
+
+    Attributes:
+        pixels: height and width of a step's images; None: as the split has them.
     """
 
     def __init__(
@@ -71,6 +82,7 @@ class TrainStream:
         size = self.batch // shares
         self._mine = slice(which * size, (which + 1) * size)
         self._labels_N = np.array(split.labels_N)
+        self.pixels: Callable[[int], int] | None = None
         self._order = (-1, np.empty(0, np.int64))  # cache: epoch and its order
 
     def at(self, step: int, views: int = 1) -> Batch:
@@ -94,7 +106,8 @@ class TrainStream:
             tags = [self.seed, _AUGMENT, step, *([view] if view else [])]
             drawn = draw_variation(self.batch, self.augment, np.random.default_rng(tags))
             images_NHWC = apply_variation(images_NHWC, self.augment, drawn.of(self._mine))
-        return normalise(images_NHWC, self.info)
+        images_NCHW = normalise(images_NHWC, self.info)
+        return images_NCHW if self.pixels is None else resize(images_NCHW, self.pixels(step))
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order[0] != epoch:

@@ -22,11 +22,23 @@ class Runs:
 
     def get(self, name: str, compute: Callable[[], Row]) -> Row:
         """The result of a run, computed and written where there is none."""
-        file = self.folder / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', name)}.json"
-        if not file.is_file():
-            write_json(file, SCHEMA, compute())
-            print(f"{name}: done", flush=True)
-        return {key: value for key, value in read_json(file, SCHEMA).items() if key != "schema"}
+        row = self.find(name)
+        if row is not None:
+            return row
+        write_json(self._file(name), SCHEMA, compute())
+        print(f"{name}: done", flush=True)
+        return self._read(name)
+
+    def find(self, name: str) -> Row | None:
+        """The result of a finished run; None where there is none."""
+        return self._read(name) if self._file(name).is_file() else None
+
+    def _read(self, name: str) -> Row:
+        content = read_json(self._file(name), SCHEMA)
+        return {key: value for key, value in content.items() if key != "schema"}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', name)}.json"
 
     def every(
         self, arms: Mapping[str, Callable[[int], Row]], seeds: Iterable[int]

@@ -1,9 +1,10 @@
 """Whether there is something to find: `python -m benchmarks.spread --data FOLDER --work FOLDER`.
 
 It draws uniformly random networks whose multiply-accumulates lie in a narrow band below a budget,
-trains all with one recipe from random weights, and some again with other seeds. Where networks of
-equal cost differ by less than one network's seeds, no search of the space can matter. Kendall's tau
-says which simple number orders them. Only training and validation images are read.
+trains all with one recipe from random weights, and some again with other seeds. An analysis of
+variance separates networks from seeds: where networks of equal cost differ by less than the seeds
+of one, no search of the space can matter. Kendall's tau says which simple number orders them. Only
+training and validation images are read.
 
 The data folder is that of the stage `prepare`. A stopped benchmark resumes.
 """
@@ -63,12 +64,9 @@ def measure(args: argparse.Namespace, images: Images, params: TrainParams) -> st
         return float(runs.get(f"{one.id}-seed{seed}", run)["accuracy"])
 
     # Repeated ones first: a stopped benchmark can report a smaller number of networks.
-    again = [
-        tuple(trained(number, seed) for seed in range(args.seeds))
-        for number in range(args.repeated)
-    ]
-    first = [trained(number, 0) for number in range(len(networks))]
-    return report(space, Trained(networks, first, again))
+    seeds = [args.seeds] * args.repeated + [1] * (args.networks - args.repeated)
+    rows = [[trained(number, seed) for seed in range(count)] for number, count in enumerate(seeds)]
+    return report(space, Trained(networks, rows))
 
 
 def main() -> None:
@@ -77,7 +75,7 @@ def main() -> None:
     images = Images.read(args.data)
     params = settings(PARAMS, "train", TrainParams, epochs=args.epochs, min_steps=1)
     text = measure(args, images, params)
-    how = f"`python -m benchmarks.spread {_command(args)}`, {args.threads} threads, {TORCH}."
+    how = f"`python -m benchmarks.spread {_command(args)}`, {TORCH}."
     what = (
         f"{images.info.source.get('images', len(images.train)):,} images of {args.name}: "
         f"{len(images.train):,} to train, {len(images.val):,} to validate. {args.networks} random "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,13 +19,14 @@ from data.stream import TrainStream, eval_batches
 from models.nets.evaluate import accuracy
 from models.training.loop import Batches, Recipe, Run, train
 from models.training.objective import Learn, Mixup
+from models.training.schedule import Resizing, Schedule, ScheduleName
 
 EVAL_BATCH = 500
 """Images per forward pass in evaluation; results do not depend on it."""
 
 
 class LearningParams(Threaded):
-    """How a stage trains: batches, learning rate with warm-up and cosine decay, resuming."""
+    """How a stage trains: batches, learning rate, resuming."""
 
     epochs: float = Field(1.0, gt=0)
     """Passes over the training split; fractions are allowed."""
@@ -42,6 +44,11 @@ class LearningParams(Threaded):
     """Share of each target spread over all classes."""
     warmup_fraction: float = Field(0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
+    schedule: ScheduleName = "cosine"
+    """Decay of the learning rate to zero after the warm-up: cosine; linear (one cycle); trapezoid:
+    constant, then linear in the last steps."""
+    cooldown_fraction: float = Field(0.2, gt=0, le=1)
+    """Share of the steps in which the trapezoid's learning rate falls."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
 
@@ -54,10 +61,14 @@ class LearningParams(Threaded):
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
+            schedule=Schedule(self.schedule, self.warmup_fraction, self.cooldown_fraction),
             window=max(1, steps // 50),
             checkpoint_every=self.checkpoint_every,
         )
+
+    def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
+        """Height and width of the images by step; None: `full` throughout."""
+        return None
 
 
 class NetworkParams(LearningParams):
@@ -67,6 +78,11 @@ class NetworkParams(LearningParams):
     """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002."""
     mixup_alpha: float = Field(0.0, ge=0)
     """Alpha of the Beta distribution of mixup's shares; 0 disables mixup."""
+    first_size: float = Field(1.0, gt=0, le=1)
+    """Height and width of the images in the first step, as a share of the data set's; they grow to
+    full size (progressive resizing). 1: full size throughout."""
+    full_size_from: float = Field(0.5, gt=0, le=1)
+    """Share of the steps after which images have full size."""
     slice_share: float = Field(0.2, ge=0, le=1)
     """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -78,6 +94,13 @@ class NetworkParams(LearningParams):
         """The recipe, with averaged weights."""
         recipe = super().recipe(steps_per_epoch)
         return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
+
+    def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
+        """Height and width of the images by step; they grow to `full`."""
+        if self.first_size == 1:
+            return None
+        resizing = Resizing(self.first_size, self.full_size_from)
+        return lambda step: resizing.pixels(step, steps, full)
 
     @property
     def mixup(self) -> Mixup | None:
@@ -117,7 +140,10 @@ class Images:
 
     def stream(self, params: LearningParams, share: tuple[int, int] = (0, 1)) -> TrainStream:
         """Augmented training batches, or this process's share of each (see `TrainStream`)."""
-        return TrainStream(self.train, self.info, params.batch, params.seed, True, share)
+        stream = TrainStream(self.train, self.info, params.batch, params.seed, True, share)
+        steps = params.recipe(stream.steps_per_epoch).steps
+        stream.pixels = params.pixels(steps, self.image_shape[-1])
+        return stream
 
     def calibration(self, batches: int, batch: int, seed: int) -> list[Tensor]:
         """Training images without augmentation, for batch norm statistics."""

@@ -21,6 +21,7 @@ from core.errors import UserError
 from data.stream import Batch
 from models.training.objective import Learn
 from models.training.optimizer import OptimizerName, PathOptimizer
+from models.training.schedule import COSINE, Schedule
 
 _MAX_LOSS = 100.0
 """A mean loss above this many nats counts as divergence."""
@@ -45,10 +46,11 @@ class Companion(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters: optimiser (see `PathOptimizer`), linear warm-up, cosine decay to zero.
+    """Hyperparameters: optimiser (see `PathOptimizer`), learning rate, averaging, bookkeeping.
 
     Attributes:
         learning_rate: peak value.
+        schedule: of the learning rate.
         ema_decay: of the exponential moving average of the weights; None for none.
         accumulate: gradient accumulation steps per batch. The step equals that of the whole batch,
             except that batch norms see one part at a time.
@@ -61,7 +63,7 @@ class Recipe:
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 0.0
-    warmup_fraction: float = 0.1
+    schedule: Schedule = COSINE
     ema_decay: float | None = None
     accumulate: int = 1
     steps_per_epoch: int | None = None
@@ -80,11 +82,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        warmup = round(self.warmup_fraction * self.steps)
-        if step < warmup:
-            return self.learning_rate * (step + 1) / warmup
-        progress = (step - warmup) / max(1, self.steps - warmup)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.schedule.rate(self.learning_rate, step, self.steps)
 
 
 @dataclass

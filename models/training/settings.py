@@ -46,6 +46,15 @@ class TrainParams(NetworkParams):
             check_parts(info.data["batch"], count)
         return count
 
+    @field_validator("soft_labels")
+    @classmethod
+    def _full_size(cls, soft_labels: str, info: ValidationInfo) -> str:
+        if soft_labels == "live" and info.data.get("first_size", 1) != 1:
+            raise ValueError(
+                "a live teacher is for images of full size; use cached, or first_size: 1"
+            )
+        return soft_labels
+
     def check(self, data: Images) -> None:
         """Check that a batch of these images divides among the processes.
 

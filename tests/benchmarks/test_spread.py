@@ -16,12 +16,10 @@ from tests.benchmarks.conftest import SPACE, write_digits
 BAND = (2.7e6, 3e6)
 
 
-def drawn(values: np.ndarray, noise: float, seeds: int = 5) -> Trained:
-    """Random networks with accuracies that are given values and noise."""
-    rng, networks = np.random.default_rng(1), draw(COMPACT.load(), *BAND, len(values))
-    first = values + noise * rng.normal(size=len(values))
-    again = [(a, v + noise * rng.normal()) for a, v in zip(first, values, strict=True)][:seeds]
-    return Trained(networks, first.tolist(), [tuple(map(float, row)) for row in again])
+def drawn(values: np.ndarray, noise: float, seeds: int = 2) -> list[list[float]]:
+    """Accuracies of networks with these values, and noise of every seed."""
+    rng = np.random.default_rng(1)
+    return (values[:, None] + noise * rng.normal(size=(len(values), seeds))).tolist()
 
 
 def test_networks_are_of_the_band_and_fewer_are_the_first_of_more() -> None:
@@ -38,31 +36,48 @@ def test_a_band_without_networks_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         draw(COMPACT.load(), 9e8, 1e9, 3)
 
 
-def test_noise_is_pooled_over_seeds_and_the_interval_is_fishers() -> None:
-    networks = draw(COMPACT.load(), *BAND, 3)
-    found = Spread.of(Trained(networks, [0.5, 0.6, 0.7], [(0.5, 0.52), (0.6, 0.56)]))
-    assert found == Spread(pytest.approx(0.1), 2, pytest.approx((0.001 / 2) ** 0.5), 2)
-    ratio, low, high = found.ratio()
-    assert ratio == pytest.approx(20)
-    assert (low, high) == (pytest.approx(20 / 39), pytest.approx(20 * 39))
-    value, least, most = found.true_spread()
-    assert value == pytest.approx((0.01 - 0.0005) ** 0.5)
-    assert least == 0 < value < most
+def test_mean_squares_and_intervals_equal_hand_counts() -> None:
+    found = Spread.of([[0.5, 0.52], [0.6, 0.56], [0.7, 0.7]])
+    assert found.within == pytest.approx((2 * 0.01**2 + 2 * 0.02**2) / 3)
+    assert found.between == pytest.approx(2 * np.var([0.51, 0.58, 0.7], ddof=1))
+    assert (found.seeds, found.degrees) == (pytest.approx(2), (2, 3))
+    ratio = found.between / found.within
+    value, low, high = found.shares()
+    assert value == pytest.approx((ratio - 1) / 2)
+    # Fisher's quantiles for 2 and 3 degrees of freedom: 16.04, and 39.17 for 3 and 2.
+    assert low == pytest.approx((ratio / 16.044 - 1) / 2, rel=1e-3)
+    assert high == pytest.approx((ratio * 39.165 - 1) / 2, rel=1e-3)
+    assert found.spread()[0] == pytest.approx(found.noise * value**0.5)
+    uneven = Spread.of([[0.5, 0.52], [0.6], [0.7]])
+    assert uneven.degrees == (2, 1)
+    assert uneven.seeds == pytest.approx((4 - 6 / 4) / 2)
+
+
+def test_a_test_of_mean_squares_is_right_in_one_of_twenty_cases() -> None:
+    rng = np.random.default_rng(0)
+    chances = [
+        Spread.of([*rng.normal(size=(5, 2)).tolist(), *rng.normal(size=(10, 1)).tolist()]).chance()
+        for _ in range(400)
+    ]
+    assert np.mean(np.array(chances) < 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def test_a_wide_spread_is_seen_and_pure_noise_is_not() -> None:
-    rng = np.random.default_rng(0)
-    values = 0.6 + 0.03 * rng.normal(size=20)
-    assert "differ by more than seeds do" in Spread.of(drawn(values, 0.004)).verdict
+    values = 0.6 + 0.03 * np.random.default_rng(0).normal(size=20)
+    seen = Spread.of(drawn(values, 0.004))
+    assert seen.verdict == "networks of equal cost differ by more than seeds do"
+    low, high = seen.spread()[1:]
+    assert low < 0.03 < high
     noise = Spread.of(drawn(np.full(20, 0.6), 0.004))
-    assert "more than" not in noise.verdict
-    assert noise.true_spread()[1] == 0
+    assert "networks" not in noise.verdict
+    assert noise.spread()[1] == 0
+    assert noise.chance() > 0.05
 
 
 def test_the_report_says_which_number_orders_the_networks() -> None:
     networks = draw(COMPACT.load(), *BAND, 20)
     deep = np.array([0.5 + 0.01 * depth(one) for one in networks])
-    text = report(COMPACT.load(), drawn(deep, 1e-6))
+    text = report(COMPACT.load(), Trained(networks, drawn(deep, 1e-6)))
     row = next(line for line in text.splitlines() if line.startswith("| depth |"))
     assert float(row.split("|")[4]) > 0.75  # networks of one depth are in random order
     # Neither resolution nor strides are searched.

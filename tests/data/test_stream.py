@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from core.errors import UserError
 from data.dataset import Augment, Split
-from data.stream import TrainStream, apply_variation, draw_variation, eval_batches, normalise
+from data.stream import (
+    TrainStream,
+    apply_variation,
+    draw_variation,
+    eval_batches,
+    normalise,
+    resize,
+)
 
 
 def equal(one, other):
@@ -125,6 +132,25 @@ def test_every_varied_image_is_a_shifted_maybe_mirrored_one(flip, shift, seed):
         if flip:
             possible += [candidate[:, ::-1] for candidate in possible]
         assert any(np.array_equal(varied_HWC, candidate) for candidate in possible)
+
+
+def test_resizing_is_antialiased_and_keeps_the_memory_format():
+    stripes_NCHW = torch.zeros(1, 2, 16, 16).contiguous(memory_format=torch.channels_last)
+    stripes_NCHW[..., ::2] = 1  # sampling every other pixel would give 0 or 1
+    small_NCHW = resize(stripes_NCHW, 8)
+    assert small_NCHW.shape == (1, 2, 8, 8)
+    assert small_NCHW.is_contiguous(memory_format=torch.channels_last)
+    assert (small_NCHW[..., 1:-1] - 0.5).abs().max() < 0.13
+    assert resize(stripes_NCHW, 16) is stripes_NCHW
+
+
+def test_resized_batches_are_a_pure_function_of_the_step(info, train):
+    stream = TrainStream(train, info, 16, seed=0, augment=True)
+    stream.pixels = lambda step: 8 if step < 2 else 12
+    walked = [stream.at(step, views=2) for step in range(4)]
+    assert [batch.images_NCHW.shape[-1] for batch in walked] == [8, 8, 12, 12]
+    assert [batch.second_NCHW.shape[-1] for batch in walked] == [8, 8, 12, 12]
+    assert equal(stream.at(1), walked[1]._replace(second_NCHW=None))
 
 
 def moved(image_HWC, down, right):

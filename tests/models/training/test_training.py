@@ -13,6 +13,7 @@ from models.nets.subnet import Subnet
 from models.space.space import SearchSpace
 from models.training.loop import Recipe, Run, train
 from models.training.objective import Mixup, Objective, supervised_step
+from models.training.schedule import Schedule
 
 
 class Example(NamedTuple):
@@ -33,6 +34,8 @@ def batch_at(step: int) -> Example:
 RECIPE = Recipe(
     steps=12, learning_rate=0.05, weight_decay=1e-3, ema_decay=0.9, window=5, checkpoint_every=4
 )
+
+COLD = Schedule(warmup_fraction=0.0)
 
 
 @pytest.fixture
@@ -85,13 +88,13 @@ def test_training_learns_and_its_history_says_so(subnet: Subnet) -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
-    recipe = Recipe(steps=100, learning_rate=0.2, warmup_fraction=0.1)
+    recipe = Recipe(steps=100, learning_rate=0.2)
     rates = [recipe.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.02)
     assert max(rates) == rates[9] == rates[10] == 0.2
     assert rates[55] == pytest.approx(0.1)
     assert 0 < rates[99] < 1e-3
-    assert Recipe(steps=1, learning_rate=0.2, warmup_fraction=0.0).rate(0) == 0.2
+    assert Recipe(steps=1, learning_rate=0.2, schedule=COLD).rate(0) == 0.2
 
 
 def test_weight_decay_spares_batch_norms_and_biases(subnet: Subnet) -> None:
@@ -105,7 +108,7 @@ def test_weight_decay_spares_batch_norms_and_biases(subnet: Subnet) -> None:
 
 
 def test_the_average_lies_between_start_and_end(subnet: Subnet) -> None:
-    run = Run(subnet, Recipe(steps=1, learning_rate=0.1, warmup_fraction=0.0, ema_decay=0.5))
+    run = Run(subnet, Recipe(steps=1, learning_rate=0.1, schedule=COLD, ema_decay=0.5))
     before = [parameter.detach().clone() for parameter in subnet.parameters()]
     train(run, batch_at, supervised_step(subnet, Objective(5)))
     after = [parameter.detach().clone() for parameter in subnet.parameters()]
@@ -116,7 +119,7 @@ def test_the_average_lies_between_start_and_end(subnet: Subnet) -> None:
 
 
 def test_divergence_is_named_with_its_step_and_rate(subnet: Subnet) -> None:
-    run = Run(subnet, Recipe(steps=50, learning_rate=1e6, warmup_fraction=0.0))
+    run = Run(subnet, Recipe(steps=50, learning_rate=1e6, schedule=COLD))
     with pytest.raises(UserError, match=r"diverged at step \d+ of 50.*Lower learning_rate"):
         train(run, batch_at, supervised_step(subnet, Objective(5)))
 
