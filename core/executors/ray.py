@@ -35,6 +35,8 @@ from core.system import core_count
 
 INSTALL = "pip install 'netwright[ray]'"
 _ROOT = Path(__file__).resolve().parents[2]
+_RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Seconds for which processes of a cluster outlive its head, trying to report that it is gone."""
 _ALLOW_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, Ray listens on the loopback interface only; on other systems than Linux it is by
 default. Ray reads it when it is imported."""
@@ -83,7 +85,7 @@ class RayExecutor(Executor):
     def __init__(self, settings: ExecutorSettings, threads: int, seed: int) -> None:
         super().__init__(settings, threads, seed)
         if self.settings.starts_cluster:
-            os.environ[_ALLOW_NETWORK] = "0"
+            os.environ |= {_ALLOW_NETWORK: "0", _RECONNECT: "10"}
         self.ray = import_ray()
 
     @contextmanager
