@@ -130,7 +130,7 @@ class RayExecutor(Executor):
             except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(
                     f"executor.address: no Ray cluster at '{self.settings.address}' ({error}). "
-                    "Start one by `ray start --head`; set RAY_AUTH_MODE=token if it demands a token; "
+                    "Start one by `ray start --head`; set RAY_AUTH_MODE=token if it has a token; "
                     "or set address: local."
                 ) from error
         self._check_room()
