@@ -119,6 +119,8 @@ class Executor(ABC):
     """
 
     settings_type: ClassVar[type[ExecutorSettings]]
+    same_machine: ClassVar[bool] = True
+    """Whether jobs see the files of this process."""
 
     def __init__(self, settings: ExecutorSettings, threads: int, seed: int) -> None:
         self.settings, self.threads, self.seed = settings, threads, seed

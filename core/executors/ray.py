@@ -70,6 +70,7 @@ class RayExecutor(Executor):
     """
 
     settings_type = RaySettings
+    same_machine = False
     settings: RaySettings
 
     def __init__(self, settings: ExecutorSettings, threads: int, seed: int) -> None:

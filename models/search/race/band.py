@@ -99,7 +99,9 @@ class Band:
             here_NG[accepted_N], far_N[accepted_N] = there_NG[accepted_N], there_N[accepted_N]
         return here_NG
 
-    def climb(self, start: Choices, score: Scores, rng: np.random.Generator) -> Choices | None:
+    def climb(
+        self, start: Choices, score: Scores, rng: np.random.Generator, pairs: int = _PAIRS
+    ) -> Choices | None:
         """A local maximum of a score within the band; None where the band is not reached.
 
         The best change of one group, or where none improves of two, is taken until none does.
@@ -107,12 +109,13 @@ class Band:
         Args:
             start: any architecture; outside the band the distance is reduced first.
             score: of many architectures, choices (N, G) to (N,).
-            rng: of the pairs, where there are too many to try them all.
+            rng: of the pairs, where there are more than `pairs`.
+            pairs: changes of two groups that are tried at most in a step.
         """
         here, best = start, self._value(as_choices([start]), score)[0]
         while True:
-            for changes in (self._single, self._pairs):
-                there_NG = changes(here, rng)
+            for width in (1, 2):
+                there_NG = self._single(here) if width == 1 else self._pairs(here, rng, pairs)
                 values_N = self._value(there_NG, score) if len(there_NG) else np.zeros((0, 2))
                 at = max(range(len(values_N)), key=lambda n: tuple(values_N[n]), default=None)
                 if at is not None and tuple(values_N[at]) > tuple(best):
@@ -139,17 +142,17 @@ class Band:
         rows = [(g, option) for g, size in enumerate(self.sizes) for option in range(size)]
         return np.array(rows, dtype=np.int64)
 
-    def _single(self, here: Choices, _: np.random.Generator) -> ChoicesNG:
+    def _single(self, here: Choices) -> ChoicesNG:
         changes = self._changes[np.array(here)[self._changes[:, 0]] != self._changes[:, 1]]
         return _changed(here, changes)
 
-    def _pairs(self, here: Choices, rng: np.random.Generator) -> ChoicesNG:
+    def _pairs(self, here: Choices, rng: np.random.Generator, most: int) -> ChoicesNG:
         changes = self._changes[np.array(here)[self._changes[:, 0]] != self._changes[:, 1]]
         first, second = np.triu_indices(len(changes), 1)
         apart = changes[first, 0] != changes[second, 0]
         first, second = first[apart], second[apart]
-        if len(first) > _PAIRS:
-            some = np.sort(rng.choice(len(first), _PAIRS, replace=False))
+        if len(first) > most:
+            some = np.sort(rng.choice(len(first), most, replace=False))
             first, second = first[some], second[some]
         return _changed(here, changes[first], changes[second])
 
