@@ -76,7 +76,8 @@ and the same for all arms. The answer after n trainings is the network with the 
 selected for being good, so it is judged by the mean of the OTHER two trainings, which no arm sees.
 Regret is the highest mean of three within the budget minus that, in points: mean over seeds
 {seeds[0]} to {seeds[-1]} with Student's 95% interval. The floor is the regret left when EVERY
-network of the budget was trained twice and the best is judged by its third training.
+network of the budget was trained twice and the best is judged by its third training: a mean of only
+three answers.
 
 - `race`: the deepest, the largest, the width-scaled (where it fits) and {RANDOM_FIRST} random
   networks of the band, then one by one the highest expected improvement of a Gaussian process

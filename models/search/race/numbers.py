@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from models.space.architecture import Block
-from models.space.block_tables import ChoicesNG, block_table
+from models.space.block_tables import ChoicesNG, PositionCost, block_table
 from models.space.costs import Cost, flops, parameters
 from models.space.distribution import Vector
 from models.space.operators import cells
@@ -36,16 +36,8 @@ layer: among networks of equal cost that number says more about the accuracy.
 def network_numbers(space: SearchSpace) -> Numbers:
     """Layers, log FLOPs, log parameters, and layers of every stage, (N, 3 + stages)."""
     tables = (layers.table(space), flops.table(space), parameters.table(space))
-    before = len(space.fronts[0])
-    by_stage = [
-        block_table(
-            space,
-            lambda position, block, stage=number: (
-                _is_layer(block) if _stage_at(space, position - before) == stage else 0
-            ),
-        )
-        for number in range(len(space.spec.stages))
-    ]
+    stages = range(len(space.spec.stages))
+    by_stage = [block_table(space, _layers_of_stage(space, stage)) for stage in stages]
 
     def numbers(choices_NG: ChoicesNG) -> Vector:
         layers_N, macs_N, weights_N = (table(choices_NG) for table in tables)
@@ -56,6 +48,8 @@ def network_numbers(space: SearchSpace) -> Numbers:
     return numbers
 
 
-def _stage_at(space: SearchSpace, layer: int) -> int | None:
-    """The stage of a searched layer; None for blocks before and after them."""
-    return space.layers[layer].stage if 0 <= layer < len(space.layers) else None
+def _layers_of_stage(space: SearchSpace, stage: int) -> PositionCost:
+    """1 for every layer of a stage, as a cost of blocks by their position."""
+    before = len(space.fronts[0])
+    at = {before + n for n, layer in enumerate(space.layers) if layer.stage == stage}
+    return lambda position, block: _is_layer(block) if position in at else 0
