@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help release test test-fast lint bench install freeze clean
+.PHONY: help release test test-fast lint bench gpu-check install freeze clean
 
 help:
 	@echo "make release   run all stale stages, then show the summary"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-fast run the tests that are not slow, in about a minute"
 	@echo "make lint      check style, types and import rules"
 	@echo "make bench     run the benchmarks"
+	@echo "make gpu-check check on an NVIDIA GPU what is marked unverified, in about 5 minutes"
 
 release: $(INSTALLED)
 	$(BIN)/netwright run
@@ -31,6 +32,9 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.supernet
 	$(BIN)/python -m benchmarks.indicators
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu_check
 
 install: $(INSTALLED)
 

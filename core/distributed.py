@@ -2,7 +2,8 @@
 
 Every process holds the whole network. After each step gradients, batch norm statistics and strategy
 state are equal on all processes, as if one process had seen the whole batch. torchrun starts them;
-communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface.
+communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface. NCCL is UNVERIFIED
+(no hardware available): `make gpu-check`.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ def relaunch(stage: str, arguments: Sequence[str], processes: int, threads: int)
 def select_device(section: str, kind: str, processes: int) -> torch.device:
     """Select the device on which this process computes: with `cuda` each has its own GPU.
 
+    On a GPU, float32 is IEEE float32, as on the CPU: TF32, torch's default for convolutions, keeps
+    10 bits of the mantissa.
+
     Raises:
         ParamsError: there are fewer GPUs than processes.
     """
@@ -103,6 +107,8 @@ def select_device(section: str, kind: str, processes: int) -> torch.device:
         )
     # Required for deterministic cuBLAS; must be set before it is initialised.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device

@@ -31,6 +31,18 @@ class Batch(NamedTuple):
     second_NCHW: Tensor | None = None
     """A second augmented view of the images; None unless requested."""
 
+    def to(
+        self,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.preserve_format,
+    ) -> Batch:
+        """Images and labels on a device; the indices stay, because they index arrays in memory."""
+        second_NCHW = self.second_NCHW
+        if second_NCHW is not None:
+            second_NCHW = second_NCHW.to(device, memory_format=memory_format)
+        images_NCHW = self.images_NCHW.to(device, memory_format=memory_format)
+        return Batch(images_NCHW, self.labels_N.to(device), self.indices_N, second_NCHW)
+
 
 def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
     """(pixel / 255 - mean) / std, per channel: float32 (N, C, H, W) in channels_last memory."""

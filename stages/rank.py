@@ -1,4 +1,4 @@
-"""Rank a search's candidates, select an architecture, and certify the ranking."""
+"""Rank a search's candidates by their slices, and select an architecture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models.nets.supernet import Supernet
 from models.search.candidates import SearchOutput
 from models.search.rank.indicators import PREDICTED, Evidence
 from models.search.rank.predictor import accuracy_predictor
-from models.search.rank.result import Ranking, RankResult, certify_ranking, choose
+from models.search.rank.result import Ranking, RankResult, choose, empty_certificate
 from models.search.rank.scores import evaluate_candidates, require_available
 from models.search.rank.settings import RankParams
 from models.space.space import SearchSpace
@@ -24,16 +24,17 @@ def rank(
     search: SearchOutput,
     checkpoint: Checkpoint,
 ) -> RankResult:
-    """Score a search's candidates, train some from scratch, and select the best one.
+    """Score a search's candidates on the validation images, and select the best one.
 
     Raises:
         UserError: the accuracy predictor is requested, but there is none.
     """
     predictor = accuracy_predictor(search.history, space, settings.seed)
+    val = data.val if settings.images is None else spread(data.val, settings.images)
     evidence = Evidence(
         supernet,
         data.calibration(settings.recalibration_batches, settings.batch, settings.seed),
-        list(eval_batches(spread(data.val, settings.images), data.info, settings.batch)),
+        list(eval_batches(val, data.info, settings.batch)),
         predictor if isinstance(predictor, str) else predictor.predictor,
         stage_sizes(space.groups),
     )
@@ -41,10 +42,10 @@ def rank(
     if isinstance(evidence.predictor, str):
         print(f"the indicator {PREDICTED} is not available: {evidence.predictor}")
     candidates = search.candidates.candidates
-    ranked, truth = evaluate_candidates(candidates, evidence, data, settings, checkpoint)
+    ranked = evaluate_candidates(candidates, evidence, settings, checkpoint)
     return RankResult(
         Ranking.of(ranked, settings),
-        certify_ranking(ranked, truth, settings),
+        empty_certificate(ranked, settings),
         choose(ranked, settings.indicator),
         None if isinstance(predictor, str) else predictor,
     )

@@ -12,7 +12,7 @@ from devices.latency.device_profile import DeviceProfile
 from devices.latency.device_space import device_space
 from models.nets.supernet import Supernet
 from models.search.algorithms import ALGORITHMS
-from models.search.evaluation import evaluation
+from models.search.evaluation import common_evaluation, evaluation
 from models.search.loop import run_search
 from models.search.problem import bn_indicators, problem_of
 from models.search.result import FinishedSearch
@@ -53,7 +53,8 @@ def search(
         or "starting from the uniform distribution."
     )
     evaluate = evaluation(algorithm, supernet, data)
-    rows = run_search(algorithm, own.space, evaluate, checkpoint)
+    judge = common_evaluation(settings, supernet, data)
+    rows = run_search(algorithm, own.space, evaluate, judge, checkpoint)
     return FinishedSearch(
         algorithm,
         rows,

@@ -99,10 +99,11 @@ _HEAD = (
 def slice_accuracy(world: World) -> Callable[[Architecture], float]:
     """Accuracy of the supernet's slice on validation images, as `rank` evaluates it."""
     rank, images = world.release.settings("rank", RankParams), world.release.images
+    val = images.val if rank.images is None else spread(images.val, rank.images)
     evidence = Evidence(
         world.release.supernet,
         images.calibration(rank.recalibration_batches, rank.batch, rank.seed),
-        list(eval_batches(spread(images.val, rank.images), images.info, rank.batch)),
+        list(eval_batches(val, images.info, rank.batch)),
     )
     return partial(supernet_accuracy, evidence)
 

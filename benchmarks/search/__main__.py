@@ -1,13 +1,15 @@
 """Search algorithms on a real supernet: `python -m benchmarks.search --work FOLDER`.
 
-For every algorithm and seed: how many architectures it sampled, how many seconds the search took,
-and what its answer is worth by what the search optimises, the NLL of the recalibrated slice on ALL
-validation images. With `--epochs` every answer is trained as well, from its slice as the stage
-`train` does.
+For every algorithm and seed: how many evaluations it took, those of the shortlist included, how
+many seconds the search took, and what its answer is worth by what the search optimises, the NLL of
+the recalibrated slice on ALL validation images. With `--epochs` every answer is trained as well,
+from its slice as the stage `train` does.
 
-Random search takes as many steps as the longest search, and every algorithm is compared with it at
-equal numbers of evaluations. Regret is an answer's NLL minus the lowest of any answer of any
-algorithm and seed; intervals are Student's t, paired over the seeds.
+Every algorithm is compared with random search at its own number of evaluations. Evolution,
+hurricane and annealing evaluate on `fitness_images` in every step, FP-NAS, PARSEC and random search
+on a batch, and on `fitness_images` a shortlist at the end: an evaluation of the former costs
+several of the latter. Regret is an answer's NLL minus the lowest of any answer of any algorithm and
+seed; intervals are Student's t, paired over the seeds.
 """
 
 from __future__ import annotations
@@ -24,16 +26,17 @@ import torch
 
 from benchmarks.harness.compare import Difference, spread_of
 from benchmarks.harness.flags import add_release, flags_of, require_known, words
+from benchmarks.harness.judged import answer_now
 from benchmarks.harness.markdown import table, write_sections
 from benchmarks.harness.release import Release, search_settings
 from benchmarks.harness.runs import Row, Runs
 from core.process import prepare_machine
 from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import extract
-from models.search.algorithms import ALGORITHMS
+from models.search.algorithms import ALGORITHMS, Algorithm
 from models.search.algorithms.base import SampledSettings
-from models.search.evaluation import evaluation
-from models.search.loop import answer, search
+from models.search.evaluation import common_evaluation, evaluation
+from models.search.loop import one_step, shortlist_size
 from models.space.architecture import Architecture
 from models.space.costs import flops
 from models.training.settings import TrainParams
@@ -49,14 +52,14 @@ Run = Mapping[str, Any]
 
 def answers_compared(run: Run, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Those of a run's answers that are compared: at the evaluations of runs with its seed."""
-    counts = {other["sampled"] for other in runs if other["seed"] == run["seed"]}
+    counts = {other["evaluated"] for other in runs if other["seed"] == run["seed"]}
     compared = [answer_at(run, count) for count in counts]
     return [answer for answer in run["answers"] if answer in compared]
 
 
-def answer_at(run: Run, samples: int) -> dict[str, Any]:
+def answer_at(run: Run, count: int) -> dict[str, Any]:
     """A run's answer after at most so many evaluations (its first answer, if fewer)."""
-    made = [one for one in run["answers"] if one["samples"] <= samples]
+    made = [one for one in run["answers"] if one["evaluations"] <= count]
     found: dict[str, Any] = (made or run["answers"])[-1 if made else 0]
     return found
 
@@ -69,15 +72,15 @@ def final(runs: Sequence[Run], key: str) -> list[float]:
 def over_random(chance: Sequence[Run], runs: Sequence[Run], key: str) -> Difference:
     """An algorithm's number minus random search's, same seeds, as many evaluations."""
     by_seed = {run["seed"]: run for run in chance}
-    equal = [answer_at(by_seed[run["seed"]], run["sampled"])[key] for run in runs]
+    equal = [answer_at(by_seed[run["seed"]], run["evaluated"])[key] for run in runs]
     return Difference.of(final(runs, key), equal)
 
 
 def report(runs: Mapping[str, Sequence[Run]]) -> str:
     """What answers are worth, which algorithms beat random search, and FP-NAS against others."""
     chance, rivals = runs[RANDOM], {n: found for n, found in runs.items() if n != RANDOM}
-    longest = max(run["sampled"] for found in rivals.values() for run in found)
-    cut = [{**one, "sampled": longest, "answers": [answer_at(one, longest)]} for one in chance]
+    longest = max(run["evaluated"] for found in rivals.values() for run in found)
+    cut = [{**one, "evaluated": longest, "answers": [answer_at(one, longest)]} for one in chance]
     rows = rivals | {RANDOM: cut}
     least = min(min(final(found, "nll")) for found in rows.values())
     reference = rows.get(REFERENCE)
@@ -97,13 +100,13 @@ def report(runs: Mapping[str, Sequence[Run]]) -> str:
             "FP-NAS minus others, paired over the seeds, NLL in thousandths of a nat, with the 90% "
             f"interval; no worse where it ends below +{_MILLI * MARGIN:g}, better where it ends "
             "below 0:",
-            table(("minus", "samples", "NLL", ""), pairs),
+            table(("minus", "evaluations", "NLL", ""), pairs),
         ]
     return "\n\n".join(parts)
 
 
 _HEAD = (
-    *("algorithm", "sampled", "distinct", "seconds", "time over PARSEC", "million MACs"),
+    *("algorithm", "evaluated", "distinct", "seconds", "time over PARSEC", "million MACs"),
     *("NLL", "regret, thousandths of a nat", "accuracy %", "test accuracy %"),
 )
 
@@ -119,7 +122,7 @@ def _worth(
         trained = spread_of([100 * run["accuracy"] for run in found], 2)
     return [
         f"`{name}`",
-        spread_of([run["sampled"] for run in found], 0),
+        spread_of([run["evaluated"] for run in found], 0),
         spread_of([run["distinct"] for run in found], 0),
         spread_of([run["seconds"] for run in found], 1),
         ratio,
@@ -140,31 +143,43 @@ def _against_random(name: str, chance: Sequence[Run], found: Sequence[Run]) -> l
 def _fp_nas(own: Sequence[Run], other: str, others: Sequence[Run]) -> list[str]:
     gap = Difference.of(final(own, "nll"), final(others, "nll"))
     verdict = "better" if gap.below(0) else "no worse" if gap.below(MARGIN) else "not shown"
-    counts = [statistics.fmean(run["sampled"] for run in some) for some in (own, others)]
-    samples = f"{counts[0]:.0f} against {counts[1]:.0f}"
-    return [f"`{other}`", samples, gap.shown(1, _MILLI, 0.9), verdict]
+    counts = [statistics.fmean(run["evaluated"] for run in some) for some in (own, others)]
+    evaluations = f"{counts[0]:.0f} against {counts[1]:.0f}"
+    return [f"`{other}`", evaluations, gap.shown(1, _MILLI, 0.9), verdict]
 
 
 PLAIN = ("parsec", "fp_nas", "evolution", "hurricane", "annealing")
 """The default algorithms; `exhaustive` looks at no image and has no samples."""
 
 
-def run_search(release: Release, name: str, seed: int, **changes: object) -> Row:
-    """One search: its answer and what it took; of random search also the answers on the way."""
+def run_search(
+    release: Release, name: str, seed: int, counts: Sequence[int] = (), **changes: object
+) -> Row:
+    """One search: its answer and what it took.
+
+    Args:
+        release: what is searched.
+        name: the algorithm.
+        seed: of the search.
+        counts: also the answers that it would have ended with after so many evaluations.
+        changes: of its settings.
+    """
     params = search_settings(release.params, name, seed, **changes)
-    problem, space = release.problem, release.space
+    space = release.space
     began = time.perf_counter()
-    algorithm = ALGORITHMS[name](problem, params)
+    algorithm = ALGORITHMS[name](release.problem, params)
+    evaluate = evaluation(algorithm, release.supernet, release.images)
+    judge = common_evaluation(params, release.supernet, release.images)
     answers: list[Row] = []
-
-    def note(_: object = None) -> None:
-        found = space.architecture(answer(algorithm)[0]).to_json()
-        if not answers or answers[-1]["architecture"] != found:
-            answers.append({"samples": algorithm.samples, "architecture": found})
-
-    judge = evaluation(algorithm, release.supernet, release.images)
-    rows = search(algorithm, space.architecture, judge, after_step=note if name == RANDOM else None)
-    note()
+    distinct: set[str] = set()
+    ends = {steps_within(count, algorithm) for count in counts}
+    while not algorithm.finished:
+        rows = one_step(algorithm, space.architecture, evaluate)
+        distinct |= {row.architecture_id for row in rows}
+        if algorithm.finished or algorithm.step in ends:
+            found, evaluations = answer_now(algorithm, space.architecture, judge)
+            network = space.architecture(found).to_json()
+            answers.append({"evaluations": evaluations, "architecture": network})
     best = Architecture.from_json(answers[-1]["architecture"])
     return {
         "algorithm": name,
@@ -173,9 +188,17 @@ def run_search(release: Release, name: str, seed: int, **changes: object) -> Row
         "short": best.short(),
         "flops": flops(best),
         "sampled": algorithm.samples,
-        "distinct": len({row.architecture_id for row in rows}),
+        "evaluated": answers[-1]["evaluations"],
+        "distinct": len(distinct),
         "seconds": time.perf_counter() - began,
     }
+
+
+def steps_within(count: int, algorithm: Algorithm) -> int:
+    """The most steps of a fixed number of samples that leave room for the shortlist in `count`."""
+    assert isinstance(algorithm.settings, SampledSettings)
+    samples = max(count - shortlist_size(algorithm), count // 2)  # it has no more than are sampled
+    return max(1, samples // algorithm.settings.fixed_samples)
 
 
 def evaluate_answers(release: Release, found: list[Row], runs: Runs) -> list[Row]:
@@ -209,12 +232,13 @@ def main() -> None:
     runs = Runs(args.work, *release.inputs("teacher/train_logits.npy"))
     arms = {name: partial(run_search, release, name) for name in args.algorithms}
     found = [run for some in runs.every(arms, range(args.seeds)).values() for run in some]
-    random = search_settings(release.params, RANDOM, 0).algorithm
-    assert isinstance(random, SampledSettings)
-    steps = -(-max(run["sampled"] for run in found) // random.fixed_samples)
+    random = ALGORITHMS[RANDOM](release.problem, search_settings(release.params, RANDOM, 0))
+    longest = max(run["evaluated"] for run in found)
     for seed in range(args.seeds):
-        long = partial(run_search, release, RANDOM, seed, steps=steps)
-        found.append(runs.get(f"{RANDOM} {steps} steps-seed{seed}", long))
+        counts = sorted({longest, *(run["evaluated"] for run in found if run["seed"] == seed)})
+        steps = steps_within(longest, random)
+        long = partial(run_search, release, RANDOM, seed, counts, steps=steps)
+        found.append(runs.get(f"{RANDOM} {'-'.join(map(str, counts))}-seed{seed}", long))
     found = evaluate_answers(release, found, runs)
     if args.epochs:
         for run in found:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness.compare import Difference
+from benchmarks.harness.judged import answer_now
 from benchmarks.harness.release import search_settings
 from benchmarks.tabular.table import Array, Judge, Table
 from models.search.algorithms import ALGORITHMS
@@ -26,7 +27,6 @@ RATES = (0.5, 2.0)
 """PARSEC's other learning rates, in units of the default."""
 NEAR = 0.2
 """Points below the optimum that still count as found."""
-_ANSWER = 1  # as in the search loop: the generator of an answer
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """One search: after each step its samples so far, and its answer's true accuracy in percent."""
+    """One search: after each step its evaluations, and its answer's true accuracy in percent.
+
+    Both as if it ended there, with its shortlist.
+    """
 
     samples: tuple[int, ...]
     accuracies: tuple[float, ...]
@@ -69,13 +72,16 @@ def run(
 ) -> Run:
     """Search once with the project's own code; note the answers on the way, or the last alone."""
     searched = ALGORITHMS[params.algorithm.name](problem, params)
-    evaluate = table.evaluation(searched, setting.judge, params.seed)
+    space, judge = table.space, table.evaluation(params, setting.judge, params.seed, same=True)
+    evaluate = judge
+    if searched.evaluation_mode == "batch":
+        evaluate = table.evaluation(params, setting.judge, params.seed, same=False)
     samples, accuracies = [], []
     while not searched.finished:
-        one_step(searched, table.space.architecture, evaluate)
+        one_step(searched, space.architecture, evaluate)
         if on_the_way or searched.finished:
-            answer = searched.answer(1, np.random.default_rng([params.seed, _ANSWER]))[0]
-            samples.append(searched.samples)
+            answer, evaluations = answer_now(searched, space.architecture, judge)
+            samples.append(evaluations)
             accuracies.append(table.accuracy(answer))
     return Run(tuple(samples), tuple(accuracies))
 

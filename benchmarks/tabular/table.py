@@ -32,7 +32,7 @@ from scipy.special import ndtri
 
 from benchmarks.harness.presets import shown_space
 from core.files import sha256_file
-from models.search.algorithms.base import Algorithm
+from models.search.algorithms.base import SharedParams
 from models.search.evaluation import Evaluate, Evaluation
 from models.space.architecture import Architecture
 from models.space.distribution import Choices
@@ -95,10 +95,8 @@ class Table:
         allowed_A = self.flops_A <= (math.inf if flops is None else flops)
         return float(self.true_accuracies[allowed_A].max())
 
-    def evaluation(self, algorithm: Algorithm, judge: Judge, seed: int) -> Evaluate:
-        """How the algorithm's architectures are judged, with the images that it asks for."""
-        params = algorithm.params
-        same = algorithm.evaluation_mode == "held_out"
+    def evaluation(self, params: SharedParams, judge: Judge, seed: int, same: bool) -> Evaluate:
+        """How architectures are judged: always on the `same` images, or on a batch per step."""
         images = None if judge == "split" else params.fitness_images if same else params.batch
         known: dict[Architecture, Evaluation] = {}
 

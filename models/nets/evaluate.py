@@ -21,6 +21,14 @@ from models.nets.supernet import Supernet, extract
 from models.space.architecture import Architecture
 
 Model = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) to logits (N, K): a module, on any device, or a function on the CPU."""
+
+
+def device_of(model: Model) -> torch.device:
+    """The device of a module's weights; the CPU for a function, or a module without weights."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    weight = next(parameters, None)
+    return torch.device("cpu") if weight is None else weight.device
 
 
 @torch.no_grad()
@@ -31,21 +39,21 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
     meaningless (Pi-NAS and all single-path methods). Weights and training mode are not changed.
 
     Args:
-        subnet: a plain network.
-        batches: normalised images (N, C, H, W) of the training split.
+        subnet: a plain network, on any device.
+        batches: normalised images (N, C, H, W) of the training split, moved to its device.
 
     Raises:
         ValueError: no batches.
     """
     norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
-    was_training, batch_count = subnet.training, 0
+    was_training, batch_count, device = subnet.training, 0, device_of(subnet)
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # None means cumulative average over batches
     subnet.train()
     for images_NCHW in batches:
-        subnet(images_NCHW)
+        subnet(images_NCHW.to(device))
         batch_count += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -56,21 +64,22 @@ def recalibrate(subnet: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @torch.inference_mode()
 def logits(model: Model, batches: Iterable[Batch]) -> npt.NDArray[np.float32]:
-    """Logits (N, K) on all batches, in order."""
-    rows = [model(batch.images_NCHW).numpy() for batch in batches]
+    """Logits (N, K) on all batches, in order; the batches are moved to the model's device."""
+    device = device_of(model)
+    rows = [model(batch.images_NCHW.to(device)).cpu().numpy() for batch in batches]
     return np.concatenate(rows).astype(np.float32, copy=False)
 
 
 @torch.inference_mode()
 def accuracy(model: Model, batches: Iterable[Batch]) -> float:
-    """Top-1 accuracy, a fraction.
+    """Top-1 accuracy, a fraction; the batches are moved to the model's device.
 
     Raises:
         ValueError: no images.
     """
-    correct = images = 0
+    correct, images, device = 0, 0, device_of(model)
     for batch in batches:
-        predicted_N = model(batch.images_NCHW).argmax(1)
+        predicted_N = model(batch.images_NCHW.to(device)).argmax(1).cpu()
         correct += int((predicted_N == batch.labels_N).sum())
         images += len(batch.labels_N)
     if images == 0:

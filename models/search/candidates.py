@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from core.artifact import Artifact, Record
+from core.artifact import Artifact, Record, Rounded
 from models.space.architecture import ArchitectureJson
 
 Costs = dict[str, int | float | None]
@@ -21,6 +21,9 @@ class Candidate(Record):
     log_probability: float | None
     """In the search's final distribution; None without one."""
     costs: Costs
+    nll: Rounded = None
+    """Mean cross-entropy of its slice, nats per image, on validation images that are the same for
+    all candidates; None if not evaluated on them."""
 
 
 class Candidates(Artifact):
@@ -38,6 +41,8 @@ class Candidates(Artifact):
     latency_margin: float | None
     """Fraction of the latency budget left free; None without a latency budget."""
     sampled_architectures: int
+    """Evaluations in the steps; `judged_architectures` are evaluated again after the last one."""
+    judged_architectures: int = 0
 
 
 @dataclass(frozen=True)

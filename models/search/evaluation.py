@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from data.stream import Batch, TrainStream, eval_batches
 from models.nets.evaluate import recalibrate
 from models.nets.supernet import Supernet, extract
-from models.search.algorithms.base import Algorithm
+from models.search.algorithms.base import Algorithm, SharedParams
 from models.space.architecture import Architecture
 from models.training.learning import EVAL_BATCH, Images, spread
 
@@ -32,11 +32,16 @@ Evaluate = Callable[[int, Sequence[Architecture]], list[Evaluation]]
 
 
 def evaluation(algorithm: Algorithm, supernet: Supernet, images: Images) -> Evaluate:
-    """Build the evaluation that the algorithm requires."""
+    """Build the evaluation that the algorithm requires in every step."""
     params = algorithm.params
     if algorithm.evaluation_mode == "batch":
         held_out = TrainStream(images.val, images.info, params.batch, params.seed, augment=False)
         return supernet_evaluation(supernet, held_out)
+    return common_evaluation(params, supernet, images)
+
+
+def common_evaluation(params: SharedParams, supernet: Supernet, images: Images) -> Evaluate:
+    """Evaluate recalibrated slices on `fitness_images` validation images, always the same."""
     subset = spread(images.val, params.fitness_images)
     return recalibrated_evaluation(
         supernet,

@@ -1,8 +1,8 @@
-"""The search loop: propose, evaluate, observe."""
+"""The search loop: propose, evaluate, observe; at the end order a shortlist on the same images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -25,16 +25,16 @@ class Row:
     """One evaluated architecture: a row of `history.csv`.
 
     Attributes:
-        step: counted from 0.
+        step: counted from 0; the number of steps for the shortlist, evaluated after the last one.
         architecture_id: the architecture's id.
         nll: mean cross-entropy on held-out images, nats per image; None if the algorithm
             evaluates none.
         accuracy: top-1 accuracy on the same images, or None.
         value: what the algorithm minimises: the NLL, or an indicator's negative.
-        weight: omega, its share in the step's update.
+        weight: omega, its share in the step's update; None in the shortlist.
         excess: summed fractions by which budgets are exceeded.
         entropy: of the distribution it was drawn from, in nats; None if there is none.
-        samples: number of architectures of the step.
+        samples: number of architectures of the step, or of the shortlist.
         choices: the architecture's candidate numbers, separated by spaces.
     """
 
@@ -43,7 +43,7 @@ class Row:
     nll: float | None
     accuracy: float | None
     value: float
-    weight: float
+    weight: float | None
     excess: float
     entropy: float | None
     samples: int
@@ -56,6 +56,11 @@ class Snapshot:
 
     algorithm: dict[str, Any]
     rows: list[Row]
+
+    @property
+    def done(self) -> int:
+        """Finished steps and architectures of the shortlist."""
+        return int(self.algorithm["step"]) + len(self.algorithm["judged"])
 
     def state(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,17 +76,20 @@ def search(
     algorithm: Algorithm,
     architecture: Callable[[Choices], Architecture],
     evaluate: Evaluate,
+    judge: Evaluate,
     resume: Snapshot | None = None,
     after_step: Callable[[Snapshot], None] | None = None,
 ) -> list[Row]:
-    """Run the algorithm to its last step; one row per evaluated architecture, in order.
+    """Run the algorithm to its answer; one row per evaluation, in order.
 
     Args:
         algorithm: left in its final state.
         architecture: from a tuple of choices to the architecture.
         evaluate: evaluates a step's architectures.
+        judge: evaluates architectures on images that are always the same.
         resume: state to continue from.
-        after_step: called with the state after every step, to save or report.
+        after_step: called with the state after every step, and after every architecture of the
+            shortlist, to save or report.
 
     Raises:
         InfeasibleBudgetError: nothing within the budgets was found, before the first step.
@@ -90,9 +98,13 @@ def search(
     if resume is not None:
         algorithm.restore(resume.algorithm)
     else:  # fail before the first step if nothing is feasible
-        algorithm.random_feasible(np.random.default_rng([algorithm.params.seed, _ANSWER]))
+        algorithm.random_feasible(_answer_rng(algorithm))
     while not algorithm.finished:
         rows += one_step(algorithm, architecture, evaluate)
+        if after_step is not None:
+            after_step(Snapshot(algorithm.state(), rows))
+    for row in judge_shortlist(algorithm, architecture, judge):
+        rows.append(row)
         if after_step is not None:
             after_step(Snapshot(algorithm.state(), rows))
     return rows
@@ -131,33 +143,76 @@ def one_step(
     ]
 
 
+def judge_shortlist(
+    algorithm: Algorithm, architecture: Callable[[Choices], Architecture], judge: Evaluate
+) -> Iterator[Row]:
+    """Evaluate the rest of the finished search's shortlist on the same images, one after another.
+
+    Only where every step had its own batch: the others compared their architectures already.
+    """
+    if algorithm.evaluation_mode != "batch":
+        return
+    rng = _answer_rng(algorithm)
+    found = algorithm.shortlist(shortlist_size(algorithm), rng)
+    shortlist = algorithm.fill_up(found, max(len(found), algorithm.params.candidates), rng)
+    for choices in shortlist:
+        if choices in algorithm.judged:
+            continue
+        network = architecture(choices)
+        (result,) = judge(algorithm.step, [network])
+        algorithm.judged[choices] = float(result.nll)
+        yield Row(
+            step=algorithm.step,
+            architecture_id=network.id,
+            nll=float(result.nll),
+            accuracy=float(result.accuracy),
+            value=float(result.nll),
+            weight=None,
+            excess=float(algorithm.problem.excess(choices)),
+            entropy=None,
+            samples=len(shortlist),
+            choices=" ".join(map(str, choices)),
+        )
+
+
+def shortlist_size(algorithm: Algorithm) -> int:
+    """The most architectures that are evaluated again after the last step."""
+    params = algorithm.params
+    return params.candidates * params.shortlist if algorithm.evaluation_mode == "batch" else 0
+
+
 def answer(algorithm: Algorithm) -> list[Choices]:
     """The finished algorithm's candidates, best first."""
-    params = algorithm.params
-    rng = np.random.default_rng([params.seed, _ANSWER])
-    return algorithm.answer(params.candidates, rng)
+    return algorithm.answer(algorithm.params.candidates, _answer_rng(algorithm))
+
+
+def _answer_rng(algorithm: Algorithm) -> np.random.Generator:
+    return np.random.default_rng([algorithm.params.seed, _ANSWER])
 
 
 def run_search(
     algorithm: Algorithm,
     space: SearchSpace,
     evaluate: Evaluate,
+    judge: Evaluate,
     checkpoint: Checkpoint,
 ) -> list[Row]:
     """Run the search from the checkpoint, saving and reporting progress."""
     params = algorithm.params
     state = checkpoint.load()
     resume = None if state is None else Snapshot.restored(state)
-    start = 0 if resume is None else int(resume.algorithm["step"])
-    with Progress("search", params.steps, start) as progress:
+    total = params.steps + shortlist_size(algorithm)
+    with Progress("search", total, 0 if resume is None else resume.done) as progress:
 
         def after_step(snapshot: Snapshot) -> None:
-            step = int(snapshot.algorithm["step"])
-            if step % params.checkpoint_every == 0:
+            if snapshot.done % params.checkpoint_every == 0:
                 checkpoint.save(snapshot.state())
-            progress.update(step, summary(snapshot.rows))
+            progress.update(snapshot.done, summary(snapshot.rows))
 
-        return search(algorithm, space.architecture, evaluate, resume, after_step)
+        rows = search(algorithm, space.architecture, evaluate, judge, resume, after_step)
+        if params.steps + len(algorithm.judged) < total:  # a shorter shortlist
+            progress.update(total, summary(rows))
+        return rows
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
@@ -167,7 +222,4 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     shown = {"value" if last[0].nll is None else "nll": sum(values) / len(values)}
     if last[0].entropy is not None:
         shown["entropy"] = last[0].entropy
-    return shown | {
-        "samples": len(rows),
-        "over_budget": sum(row.excess for row in last) / len(last),
-    }
+    return shown | {"evaluated": len(rows)}

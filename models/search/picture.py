@@ -35,7 +35,8 @@ def search_png(
     costs: Callable[[Architecture], dict[str, float | None]],
     limits: Sequence[Limit],
 ) -> bytes:
-    """Draw the search; the same search gives the same bytes."""
+    """Draw the search's steps, without the shortlist; the same search gives the same bytes."""
+    rows = [row for row in rows if row.weight is not None]
     # No pyplot: it keeps global state and looks for a display.
     heat = HeatMap.of(space.groups, algorithm.shares())
     width, height = heat.size

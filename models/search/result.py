@@ -47,6 +47,7 @@ class FinishedSearch:
             candidates=tuple(self._candidate(choices) for choices in answer(self.algorithm)),
             latency_margin=rounded(self.margin),
             sampled_architectures=self.algorithm.samples,
+            judged_architectures=len(self.algorithm.judged),
         )
 
     def _candidate(self, choices: Choices) -> Candidate:
@@ -56,6 +57,7 @@ class FinishedSearch:
             architecture_id=architecture.id,
             log_probability=None if drawn_from is None else rounded(drawn_from.log_prob(choices)),
             costs=self.costs(architecture),
+            nll=self.algorithm.comparable_nll(choices),
         )
 
     def write(self, out: Path) -> None:

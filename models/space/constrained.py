@@ -58,6 +58,21 @@ def descend(
     return here
 
 
+def sample_within(
+    distribution: Distribution, excess: Excess, rng: np.random.Generator, tries: int = 100
+) -> Choices:
+    """Draw from a distribution conditioned on feasibility, by rejection.
+
+    Where `tries` draws in a row are infeasible, the last one is repaired by `descend`: a sample
+    near the distribution, no longer from it, and infeasible if that is stuck.
+    """
+    for _ in range(tries):
+        drawn = distribution.sample(rng)
+        if excess(drawn) <= 0:
+            return drawn
+    return descend(distribution.groups, drawn, excess, rng)
+
+
 def most_probable(
     distribution: Distribution,
     excess: Excess,

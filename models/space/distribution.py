@@ -5,6 +5,10 @@ variable; a candidate's probability is the product over its ACTIVE variables, so
 by a skip are marginalised. JOINT (fine; the form of PARSEC): one categorical per group over its
 candidates. The joint form is implemented as a factorised one with a single variable, `candidate`.
 Groups are independent in both forms.
+
+The uniform distribution gives every candidate of a group the same probability in both forms. In the
+factorised form an option's logit is then the log of the number of candidates that have it: with
+equal logits a skip would take half of a layer's probability instead of one candidate's share.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ class Matched:
 class Distribution:
     """An immutable distribution over the architectures of a space's groups.
 
-    Without logits, shape (size,), it is uniform.
+    Without logits, shape (size,), it is uniform over every group's candidates.
     """
 
     def __init__(self, groups: Sequence[Group], form: Form, logits: Vector | None = None) -> None:
@@ -87,8 +91,21 @@ class Distribution:
                 names = tuple(map(str, variable.options))
                 self.factors.append(Factor(number, variable.name, names, size))
                 size += len(names)
-        self.logits = np.zeros(size) if logits is None else np.array(logits, dtype=np.float64)
+        given = self._uniform_logits(size) if logits is None else logits
+        self.logits = np.array(given, dtype=np.float64)
         self.logits.setflags(write=False)
+
+    def _uniform_logits(self, size: int) -> Vector:
+        """Per option the log of the number of candidates that have it; its mean per factor is 0."""
+        counts = np.zeros(size)
+        for candidates in self._active:
+            for active in candidates:
+                for factor, option in active:
+                    counts[factor.start + option] += 1.0
+        logits = np.log(counts)
+        for factor in self.factors:
+            logits[factor.part] -= logits[factor.part].mean()
+        return logits
 
     @property
     def size(self) -> int:
@@ -98,6 +115,11 @@ class Distribution:
     def with_logits(self, logits: Vector) -> Distribution:
         """A copy with other logits, shape (size,)."""
         return Distribution(self.groups, self.form, logits)
+
+    def sharpened(self, share: float) -> Distribution:
+        """A copy between the uniform distribution (`share` 0) and this one (1), in its logits."""
+        flat = Distribution(self.groups, self.form).logits
+        return self.with_logits(flat + share * (self.logits - flat))
 
     @cached_property
     def _log_softmax(self) -> Vector:
@@ -216,8 +238,8 @@ class Distribution:
     ) -> tuple[Distribution, Matched]:
         """Load a saved distribution into these groups, matching logits by name.
 
-        In a partly matched categorical the matched logits are centred, so that a new option
-        starts at their mean.
+        A categorical without a match is uniform. In a partly matched one the mean of the matched
+        logits is that of the uniform distribution, so that a new option starts in their middle.
 
         Raises:
             UserError: the form is unknown, or the content is malformed.
@@ -237,14 +259,19 @@ class Distribution:
             for option, logit in options.items()
         }
         fresh = cls(groups, form)
-        logits, wanted = np.zeros(fresh.size), dict[str, None]()
+        logits, wanted = fresh.logits.copy(), dict[str, None]()
         for factor in fresh.factors:
             place = f"{fresh.groups[factor.group].name}/{factor.variable}"
-            names = [f"{place}={option}" for option in factor.options]
-            known = [saved[name] for name in names if name in saved]
-            centre = float(np.mean(known)) if known else 0.0
-            logits[factor.part] = [saved.get(name, centre) - centre for name in names]
-            wanted |= dict.fromkeys(names)
+            flat = {
+                f"{place}={option}": float(logit)
+                for option, logit in zip(factor.options, fresh.logits[factor.part], strict=True)
+            }
+            shifts = [saved[name] - flat[name] for name in flat if name in saved]
+            shift = float(np.mean(shifts)) if shifts else 0.0
+            logits[factor.part] = [
+                saved[name] - shift if name in saved else flat[name] for name in flat
+            ]
+            wanted |= dict.fromkeys(flat)
         found = tuple(name for name in wanted if name in saved)
         missing = tuple(name for name in wanted if name not in saved)
         unused = tuple(name for name in saved if name not in wanted)

@@ -131,11 +131,13 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state`."""
+        """Restore the result of `state`, on the module's device."""
         self.step = state["step"]
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average = list(state["average"])
+        # A checkpoint is on the CPU, the average is where the weights are.
+        for mean, saved in zip(self.average, state["average"], strict=True):
+            mean.copy_(saved)
         self.history = list(state["history"])
         self._window = [(loss, accuracy) for loss, accuracy in state["window"]]
         if self.companion is not None:

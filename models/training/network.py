@@ -12,7 +12,7 @@ from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import eval_batches
 from models.nets.equivalence import EquivalenceCheck, compare, largest_logit
-from models.nets.evaluate import logits, recalibrate
+from models.nets.evaluate import device_of, logits, recalibrate
 from models.nets.shared_cells import SlicedNorm
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
@@ -39,14 +39,17 @@ def train_network(
 ) -> Run:
     """Train a network in place, from the weights it has; each of the processes calls this.
 
+    It is trained on the device that its weights are on, and stays there.
     The result has the averaged weights and recalibrated batch norms: the average is often better
     and never much worse, and selecting between the two would overfit `val`.
     """
     stream = images.stream(params, (processes.rank, processes.count))
     run = Run(start, params.recipe(stream.steps_per_epoch), processes=processes)
-    learn = supervised_step(start, objective, params.mixup)
+    learn, device = supervised_step(start, objective, params.mixup), device_of(start)
     with joint_norms(start, processes):
-        learn_with_checkpoints(title, run, stream.at, learn, checkpoint)
+        learn_with_checkpoints(
+            title, run, lambda step: stream.at(step).to(device), learn, checkpoint
+        )
     run.use_average()
     recalibrate(start, images.calibration(params.recalibration_batches, params.batch, params.seed))
     start.eval()

@@ -78,8 +78,8 @@ class Objective:
         teacher_logits_NK: cached logits for every training image, in order.
         distill_weight: weight of the distillation term, 0 to 1.
         temperature: T.
-        teacher: computes logits (N, K) of the augmented and mixed images at every step; replaces
-            `teacher_logits_NK`.
+        teacher: computes logits (N, K) of the augmented and mixed images at every step, on the
+            CPU wherever the student is; replaces `teacher_logits_NK`.
     """
 
     classes: int
@@ -114,9 +114,10 @@ class Objective:
     def _teacher_logits(self, batch: Batch, mixture: Mixture | None) -> Tensor:
         """The teacher's logits (N, K)."""
         if self.teacher is not None:
-            return self.teacher(batch.images_NCHW)
+            return self.teacher(batch.images_NCHW.cpu()).to(batch.images_NCHW.device)
         assert self.teacher_logits_NK is not None
         rows_NK = torch.from_numpy(self.teacher_logits_NK[batch.indices_N.numpy()])
+        rows_NK = rows_NK.to(batch.images_NCHW.device)
         if mixture is None or mixture.share == 1:
             return rows_NK
         # Cached logits are of unmixed images: mix the softened probabilities instead.

@@ -51,7 +51,8 @@ def test_search(run: Callable[..., tuple[str, Any]]) -> None:
     trained = [one["accuracy"] for name, one in content.items() if name.startswith("train")]
     assert trained
     assert all(0 <= accuracy <= 1 for accuracy in trained)
-    assert by["random"]["sampled"] >= max(by["parsec"]["sampled"], by["fp_nas"]["sampled"])
+    most = max(by["parsec"]["evaluated"], by["fp_nas"]["evaluated"])
+    assert most - 4 <= by["random"]["evaluated"] <= most
     assert page.count("| `parsec` |") == 3
     assert run("search", *small) == (page, content)
 

@@ -1,21 +1,60 @@
 """What the search benchmark says of answers by the supernet's own measure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.search.__main__ import answer_at, answers_compared, report
+from benchmarks.harness.judged import answer_now
+from benchmarks.harness.presets import COMPACT
+from benchmarks.search.__main__ import answer_at, answers_compared, report, steps_within
+from models.search.algorithms import ALGORITHMS, Algorithm
+from models.search.evaluation import Evaluation
+from models.search.loop import one_step
+from models.search.problem import problem_of
+from models.space.architecture import Architecture
+from models.space.costs import flops
+from tests.worlds import search_params
+
+SPACE = COMPACT.load()
+
+
+def evaluate(step: int, networks: Sequence[Architecture]) -> list[Evaluation]:
+    """Larger is better; every step has its own difficulty."""
+    return [Evaluation(step % 7 - flops(network) * 1e-6, 0.5) for network in networks]
+
+
+def judge(step: int, networks: Sequence[Architecture]) -> list[Evaluation]:
+    return [Evaluation(-flops(network) * 1e-6, 0.5) for network in networks]
+
+
+def random_search(steps: int) -> Algorithm:
+    params = search_params("random", {"fixed_samples": 4}, steps=steps)
+    return ALGORITHMS["random"](problem_of(SPACE, (), 256), params)
+
+
+def test_random_search_has_as_many_evaluations_with_its_shortlist() -> None:
+    searched = random_search(60)
+    for count in (48, 100, 240):
+        for _ in range(searched.step, steps_within(count, searched)):
+            one_step(searched, SPACE.architecture, evaluate)
+        before = searched.state()
+        found, evaluations = answer_now(searched, SPACE.architecture, judge)
+        assert count - 4 < evaluations <= count
+        assert searched.state() == before
+        shortlist = searched.shortlist(36, np.random.default_rng(0))
+        assert found == max(shortlist, key=lambda c: flops(SPACE.architecture(c)))
 
 
 def run(name: str, seed: int, nll: list[float], each: int = 10) -> dict[str, Any]:
     answers = [
-        {"samples": each * (place + 1), "nll": value, "val_accuracy": 1 - value}
+        {"evaluations": each * (place + 1), "nll": value, "val_accuracy": 1 - value}
         for place, value in enumerate(nll)
     ]
-    sampled = each * len(nll)
-    costs = {"distinct": sampled, "seconds": 1.0, "flops": 1e6}
-    return {"algorithm": name, "seed": seed, "sampled": sampled, "answers": answers} | costs
+    evaluated = each * len(nll)
+    costs = {"distinct": evaluated, "seconds": 1.0, "flops": 1e6}
+    return {"algorithm": name, "seed": seed, "evaluated": evaluated, "answers": answers} | costs
 
 
 def test_an_answer_is_the_last_one_that_so_many_evaluations_gave() -> None:
@@ -26,7 +65,7 @@ def test_an_answer_is_the_last_one_that_so_many_evaluations_gave() -> None:
 def test_only_answers_that_are_compared_are_evaluated() -> None:
     chance = run("random", 0, [0.5, 0.4, 0.35, 0.3])
     others = [run("x", 0, [0.2, 0.2]), run("y", 1, [0.2])]
-    assert [one["samples"] for one in answers_compared(chance, [chance, *others])] == [20, 40]
+    assert [one["evaluations"] for one in answers_compared(chance, [chance, *others])] == [20, 40]
     assert answers_compared(others[1], others) == others[1]["answers"]
 
 

@@ -23,7 +23,8 @@ from models.space.limits import InfeasibleBudgetError
 EvaluationMode = Literal["batch", "held_out", "no_images"]
 """How a step's architectures are evaluated: on a different held-out batch per step, to avoid
 overfitting to a batch; on the same held-out images in every step with recalibrated batch norms, so
-that steps are comparable; or without images."""
+that steps are comparable; or without images. Values of different batches are never compared: the
+finished search's `shortlist` is evaluated again on the same images."""
 _SHOWN = 20
 
 
@@ -52,7 +53,8 @@ class Result:
 class Seen:
     """Every evaluated architecture within the budgets, with the sum and number of its values.
 
-    A value is what the algorithm minimises: the NLL, or an indicator's negative.
+    A value is what the algorithm minimises: the NLL, or an indicator's negative; where every step
+    has its own batch, less the step's mean, because batches differ more than architectures do.
     """
 
     sums: dict[Choices, tuple[float, int]] = field(default_factory=dict)
@@ -103,13 +105,14 @@ class SharedParams(Threaded):
     """Architectures passed to rank; fewer only if fewer meet the budgets."""
     batch: int = Field(256, ge=1)
     """Held-out images per step; at most the whole validation split (fp_nas, parsec, random)."""
+    shortlist: int = Field(3, ge=1)
+    """Architectures per candidate that are evaluated again at the end, on the same images, and
+    ordered by that (fp_nas, parsec, random)."""
     fitness_images: int = Field(1000, ge=1)
-    """Held-out images of the other algorithms, the same in every step."""
+    """Held-out images that are the same for all architectures: of the shortlist, and in every step
+    of the other algorithms."""
     recalibration_batches: int = Field(2, ge=1)
-    """Training batches of `batch` images for batch norm recalibration (the other algorithms)."""
-    cost_weight: float = Field(10.0, ge=0)
-    """eta: weight of the hinge on each budget, per fraction by which it is exceeded (fp_nas,
-    parsec)."""
+    """Training batches of `batch` images for batch norm recalibration, before these images."""
     start_from: str = Field("models/inputs/start", min_length=1)
     """A saved `distribution.json` to start from, by names (fp_nas, parsec), or the folder that has
     it. `dvc.yaml` passes it to the stage. The default folder is empty: the uniform distribution."""
@@ -137,7 +140,7 @@ class Algorithm(ABC):
     distribution: Distribution | None = None
     """The current sampling distribution; None if there is none."""
     start_weight: float | None = None
-    """Factor of the logits of `Problem.start`; None: it has no distribution to start from."""
+    """Share of `Problem.start` in the initial logits; None: no distribution to start from."""
     indicator: Scores | None = None
     """The indicator whose negative is minimised; None: the NLL is."""
 
@@ -146,6 +149,8 @@ class Algorithm(ABC):
         self.step = 0
         self.samples = 0
         self.seen = Seen()
+        self.judged: dict[Choices, float] = {}
+        """NLL of the shortlist's architectures, all on the same images; nats per image."""
 
     @classmethod  # noqa: B027 - nothing by default
     def check_space(cls, sizes: Sequence[int], settings: Any) -> None:
@@ -194,9 +199,11 @@ class Algorithm(ABC):
             Each result's weight in the step; weights sum to 1.
         """
         weights = self.learn(results)
-        for result in results:
+        values = [self.value(result) for result in results]
+        centre = sum(values) / len(values) if self.evaluation_mode == "batch" else 0.0
+        for result, value in zip(results, values, strict=True):
             if result.excess <= 0:
-                self.seen.add(result.choices, self.value(result))
+                self.seen.add(result.choices, value - centre)
         self.samples += len(results)
         self.step += 1
         return weights
@@ -211,18 +218,39 @@ class Algorithm(ABC):
         """Update the algorithm's state, by default not; return the results' weights."""
         return [1.0 / len(results)] * len(results)
 
+    def shortlist(self, count: int, rng: np.random.Generator) -> list[Choices]:
+        """Up to `count` distinct architectures within the budgets, the most promising first.
+
+        If every step has its own batch, they are evaluated again on the same images, and `answer`
+        orders them by that.
+        """
+        return self.seen.best()[:count]
+
     def answer(self, count: int, rng: np.random.Generator) -> list[Choices]:
         """Up to `count` distinct architectures within the budgets; best first."""
-        return self.fill_up(self.seen.best(), count, rng)
+        found = sorted(self.judged, key=lambda c: (self.judged[c], c))
+        return self.fill_up(found or self.shortlist(count, rng), count, rng)
+
+    def comparable_nll(self, choices: Choices) -> float | None:
+        """The NLL on the images that are the same for all architectures; None if not evaluated."""
+        if self.evaluation_mode == "held_out" and choices in self.seen.sums:
+            return self.seen.value(choices)
+        return self.judged.get(choices)
 
     def state(self) -> dict[str, Any]:
         """Everything `restore` needs, as plain values."""
-        return {"step": self.step, "samples": self.samples, "seen": self.seen.state()}
+        return {
+            "step": self.step,
+            "samples": self.samples,
+            "seen": self.seen.state(),
+            "judged": [[list(choices), nll] for choices, nll in self.judged.items()],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore from `state`."""
         self.step, self.samples = int(state["step"]), int(state["samples"])
         self.seen = Seen.restored(state["seen"])
+        self.judged = {tuple(choices): float(nll) for choices, nll in state["judged"]}
 
     def random_feasible(self, rng: np.random.Generator) -> Choices:
         """Draw a random architecture within the budgets.

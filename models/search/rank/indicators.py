@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from data.stream import Batch
-from models.nets.evaluate import slice_accuracy
 from models.nets.indicators import bn_indicator
 from models.nets.supernet import Supernet
 from models.predict.predictor import Predictor
+from models.search.evaluation import Evaluate, Evaluation, recalibrated_evaluation
 from models.space.architecture import Architecture
 from models.space.stage_features import stage_features
 
@@ -37,14 +38,31 @@ class Evidence:
     sizes: Sequence[int] = ()
     """Layers per stage of the space, for the predictor's features."""
 
+    @cached_property
+    def _evaluate(self) -> Evaluate:
+        return recalibrated_evaluation(self.supernet, self.calibration, self.held_out)
+
+    def evaluation(self, architecture: Architecture) -> Evaluation:
+        """NLL and accuracy of the slice on the held-out images; computed once per architecture."""
+        (found,) = self._evaluate(0, [architecture])
+        return found
+
 
 Indicator = Callable[[Evidence, Architecture], float]
 """A score of an architecture; higher is better."""
 
 
+def supernet_log_likelihood(evidence: Evidence, architecture: Architecture) -> float:
+    """Mean log-likelihood of the held-out labels, the slice's negative NLL, in nats per image.
+
+    It orders networks that answer as many images rightly, which many do.
+    """
+    return -evidence.evaluation(architecture).nll
+
+
 def supernet_accuracy(evidence: Evidence, architecture: Architecture) -> float:
     """Held-out accuracy of the supernet's slice, with recalibrated batch norms."""
-    return slice_accuracy(evidence.supernet, architecture, evidence.calibration, evidence.held_out)
+    return evidence.evaluation(architecture).accuracy
 
 
 def bn_sum(evidence: Evidence, architecture: Architecture) -> float:
@@ -73,6 +91,7 @@ def available(evidence: Evidence) -> dict[str, Indicator]:
 
 
 INDICATORS: Mapping[str, Indicator] = {
+    "supernet_log_likelihood": supernet_log_likelihood,
     "supernet_accuracy": supernet_accuracy,
     "bn_indicator": bn_sum,
     "bn_indicator_per_layer": bn_mean,

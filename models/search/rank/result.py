@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,17 +14,13 @@ from core.files import rounded, write_bytes, write_json
 from models.predict.cross_validation import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
-from models.predict.ranking import certify
+from models.predict.ranking import BASELINES, certify
 from models.search.candidates import Costs
 from models.search.choice import Choice
-from models.search.rank.certificate import CertificateRecord, Truth
+from models.search.rank.certificate import CertificateRecord
 from models.search.rank.scores import Ranked
 from models.search.rank.settings import RankParams
 from models.space.architecture import ArchitectureJson
-from models.space.costs import depth, flops, parameters
-
-# Separate random streams of one seed.
-_RANDOM_BASELINE, _BOOTSTRAP = 0, 1
 
 
 class Chosen(Record):
@@ -103,41 +99,13 @@ def choose(ranked: Sequence[Ranked], indicator: str) -> Choice:
     )
 
 
-def certify_ranking(
-    ranked: Sequence[Ranked], truth: Mapping[str, float], params: RankParams
-) -> CertificateRecord:
-    """Evaluate each indicator and the baselines against ground truth."""
-    trained = [one for one in ranked if one.candidate.architecture.id in truth]
-    architectures = [one.candidate.architecture for one in trained]
-    rng = np.random.default_rng([params.seed, _RANDOM_BASELINE])
-    scores: dict[str, list[float]] = {
-        name: [one.scores[name] for one in trained] for name in ranked[0].scores
-    } | {
-        "depth": [depth(architecture) for architecture in architectures],
-        "flops": [flops(architecture) for architecture in architectures],
-        "parameters": [parameters(architecture) for architecture in architectures],
-        "random": rng.random(len(architectures)).tolist(),
-    }
-    accuracies = [truth[architecture.id] for architecture in architectures]
-    found = certify(
-        accuracies, scores, params.bootstrap, np.random.default_rng([params.seed, _BOOTSTRAP])
-    )
+def empty_certificate(ranked: Sequence[Ranked], params: RankParams) -> CertificateRecord:
+    """The certificate without ground truth: `rank` trains no network on its own."""
+    scores: dict[str, list[float]] = {name: [] for name in (*ranked[0].scores, *BASELINES)}
+    found = certify([], scores, 1, np.random.default_rng(params.seed))
     return CertificateRecord(
         **dict(found),
         statement=found.describe(params.indicator),
-        evidence=_evidence(len(trained), params),
-        truth=tuple(
-            Truth(architecture_id=architecture.id, accuracy=accuracy)
-            for architecture, accuracy in zip(architectures, accuracies, strict=True)
-        ),
-    )
-
-
-def _evidence(count: int, params: RankParams) -> str:
-    if count == 0:
-        return "None: no architecture was trained on its own (rank.truth_architectures is 0)."
-    return (
-        f"Weak: {count} of the search's candidates, each trained on its own from scratch for "
-        f"{params.truth_steps} steps of {params.truth_batch} images with one seed. So short a "
-        "training also orders by how fast networks learn, and its seed noise was not measured."
+        evidence="None: no architecture was trained on its own for this ranking.",
+        truth=(),
     )

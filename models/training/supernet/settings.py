@@ -29,11 +29,13 @@ class SupernetParams(LearningParams):
     """Which paths a step trains, and on what: spos, fair, sandwich, bn_only or pi. With settings:
     `{name: pi, queue: 4096}`."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Compute precision (autocast); weights, statistics and losses stay float32."""
+    """Compute precision (autocast); weights, statistics and losses stay float32. float32 is IEEE on
+    GPUs, too, without TF32."""
     channels_last: bool = True
     """Use the channels-last memory format, which is faster on most CPUs and networks."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where it is trained; with cuda every process has its own GPU."""
+    """Where it is trained; with cuda every process has its own GPU. cuda is UNVERIFIED (no hardware
+    available): `make gpu-check`."""
     processes: int = Field(1, ge=1)
     """Processes that share every batch (data parallelism); each has `threads` threads."""
     accumulate: int = Field(1, ge=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
-from data.stream import Batch, TrainStream
+from data.stream import TrainStream
 from models.nets.memory import peak_bytes
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
@@ -91,16 +91,7 @@ def feed(
     stream: TrainStream, views: int, params: SupernetParams, device: torch.device = CPU
 ) -> Batches:
     """Batches of a stream on the device and in the memory format of the network."""
-
-    def at(step: int) -> Batch:
-        images_NCHW, labels_N, indices_N, second_NCHW = stream.at(step, views)
-        second_NCHW = None if second_NCHW is None else moved(second_NCHW)
-        return Batch(moved(images_NCHW), labels_N.to(device), indices_N, second_NCHW)
-
-    def moved(images_NCHW: Tensor) -> Tensor:
-        return images_NCHW.to(device, memory_format=memory_format(params))
-
-    return at
+    return lambda step: stream.at(step, views).to(device, memory_format(params))
 
 
 def memory_format(params: SupernetParams) -> torch.memory_format:

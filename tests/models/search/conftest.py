@@ -31,9 +31,7 @@ head: {operator: classifier, settings: {width: 16}}
 PARAMS = """
 search: {algorithm: {name: fp_nas, learning_rate: 1.0, samples_per_nat: 0.5, min_samples: 2,
   max_samples: 8}, steps: 30, batch: 64, candidates: 5, checkpoint_every: 1}
-rank: {indicator: supernet_accuracy, images: 150, recalibration_batches: 2, batch: 64,
-  truth_architectures: 3, truth_steps: 6, truth_batch: 32, truth_learning_rate: 0.05,
-  bootstrap: 100}
+rank: {indicator: supernet_log_likelihood, recalibration_batches: 2, batch: 64}
 devices:
   phone: {backend: onnxruntime, budget: {latency_ms: 0.06}, min_accuracy: 0.5}
   watch: {backend: onnxruntime, budget: {latency_ms: 0.001}, min_accuracy: 0.5}

@@ -1,5 +1,6 @@
 """Budgets on peak activation memory, a maximum over blocks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from models.search.algorithms.fp_nas import FpNas
 from models.search.evaluation import Evaluation
 from models.search.loop import answer, search
 from models.search.problem import problem_of
+from models.space.architecture import Architecture
 from models.space.costs import Cost, flops, parameters, peak_activation_bytes
 from models.space.limits import InfeasibleBudgetError, Limit, require_feasible
 from tests.spaces import sample_choices
@@ -86,11 +88,11 @@ def test_fp_nas_keeps_five_budgets_at_once(world: Any, params: Any) -> None:
     kept = limits(device(**budget), table)
     require_feasible(world.space, "phone", kept)
     searched = FpNas(problem_of(world.space, kept, 64), params("fp_nas", steps=8))
-    search(
-        searched,
-        world.space.architecture,
-        lambda step, found: [Evaluation(-flops(a) * 1e-6, 0.5) for a in found],
-    )
+
+    def evaluate(step: int, found: Sequence[Architecture]) -> list[Evaluation]:
+        return [Evaluation(-flops(a) * 1e-6, 0.5) for a in found]
+
+    search(searched, world.space.architecture, evaluate, evaluate)
     for choices in answer(searched):
         architecture = world.space.architecture(choices)
         assert all(limit.excess(architecture) == 0 for limit in kept)

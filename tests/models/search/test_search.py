@@ -59,16 +59,20 @@ def test_candidates_meet_the_budget_and_say_what_they_cost(world: Any, tmp_path:
             "memory_mb": None,
         }
         assert row["log_probability"] <= 0
-    first = content["candidates"][0]["log_probability"]
-    assert first == max(row["log_probability"] for row in content["candidates"])
+    losses = [row["nll"] for row in content["candidates"]]
+    assert losses == sorted(losses)
+    assert content["judged_architectures"] == 5 * 3
 
 
 def test_the_history_has_one_row_per_evaluated_architecture(world: Any, tmp_path: Path) -> None:
     run(world.flags("search", tmp_path / "out"))
-    sampled = Candidates.read(tmp_path / "out").sampled_architectures
+    content = Candidates.read(tmp_path / "out")
     with (tmp_path / "out" / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == sampled
+        whole = list(csv.DictReader(file))
+    rows = [row for row in whole if int(row["step"]) < 30]
+    assert len(rows) == content.sampled_architectures
+    assert {row["step"] for row in whole[len(rows) :]} == {"30"}  # the shortlist
+    assert len(whole) - len(rows) == content.judged_architectures
     supernet = Supernet(world.space, torch.Generator().manual_seed(0)).train()
     images = Images.read(world.root / "data")
     held_out = TrainStream(images.val, images.info, 64, derive_seed(0, "search"), augment=False)
@@ -150,7 +154,8 @@ def test_every_algorithm_leaves_candidates_history_picture_and_its_own_files(
     assert all(row["costs"]["latency_ms"] <= 0.06 for row in content["candidates"])
     with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == content["sampled_architectures"]
+    assert len(rows) == content["sampled_architectures"] + content["judged_architectures"]
+    rows = rows[: content["sampled_architectures"]]
     unseen = "bn_indicator" in algorithm
     assert all((row["nll"] == "") == unseen and row["value"] for row in rows)
     assert all((row["accuracy"] == "") == unseen for row in rows)
@@ -199,7 +204,7 @@ def test_judging_an_architecture_leaves_the_supernet_as_it_was(world: Any) -> No
     [
         ({"algorithm": "fpnas"}, "search.algorithm: unknown algorithm 'fpnas'. Did you mean 'fp_"),
         (
-            {"algorithm": {"name": "fp_nas", "min_samples": 30}},
+            {"algorithm": {"name": "fp_nas", "min_samples": 30, "max_samples": 16}},
             r"search.algorithm: min_samples \(30\) must not exceed max_samples",
         ),
         (
@@ -214,6 +219,7 @@ def test_judging_an_architecture_leaves_the_supernet_as_it_was(world: Any) -> No
         ({"evolution": {"population": 3}}, "search.evolution: moved to search.algorithm: {name: e"),
         ({"learning_rate": 1.0}, "search.learning_rate: moved to search.algorithm: {name: fp"),
         ({"weights": {"learn": False}}, "search.weights: removed"),
+        ({"cost_weight": 5.0}, "search.cost_weight: removed: only networks within the budgets"),
     ],
 )
 def test_params_that_cannot_be_used_are_named(change: dict[str, object], message: str) -> None:

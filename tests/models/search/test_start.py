@@ -96,7 +96,7 @@ def test_a_search_continues_another_and_reports_what_matched(
     assert "logits matched by name" in capsys.readouterr().out
     start = Start.read(first / "distribution.json", world.space.groups).distribution
     assert start is not None
-    start = start.with_logits(0.5 * start.logits)
+    start = start.sharpened(0.5)
     with (second / "history.csv").open() as file:
         began = float(next(csv.DictReader(file))["entropy"])
     assert began == pytest.approx(start.as_form("factorised").entropy(), abs=1e-6)

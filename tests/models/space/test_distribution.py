@@ -1,5 +1,7 @@
 import json
+import math
 from itertools import islice, pairwise, product
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -69,14 +71,33 @@ def test_to_joint_keeps_every_architectures_probability(seed: int) -> None:
     assert joint.entropy() == pytest.approx(factorised.entropy(), abs=1e-12)
 
 
-def test_a_skip_takes_the_operators_probability_alone() -> None:
-    flat = Distribution(GROUPS, "factorised")
-    layer = next(
-        i for i, g in enumerate(GROUPS) if g.label(len(g.candidates) - 1) == "operator=skip"
-    )
-    skip = len(GROUPS[layer].candidates) - 1
-    assert np.exp(flat.log_probabilities[layer][skip]) == pytest.approx(1 / 2)
-    assert np.exp(flat.log_probabilities[layer][0]) == pytest.approx(1 / 2 / 2 / 2)
+def test_both_forms_are_uniform_without_logits() -> None:
+    """A skip takes one candidate's share, although it hides the operator's variables."""
+    factorised, joint = (Distribution(GROUPS, form) for form in get_args(Form))
+    np.testing.assert_allclose(probabilities(factorised), 1 / len(ALL), rtol=1e-12)
+    np.testing.assert_allclose(probabilities(joint), 1 / len(ALL), rtol=1e-12)
+
+
+@given(seeds, forms, st.floats(0, 1))
+@settings(max_examples=10, deadline=None)
+def test_sharpened_lies_between_uniform_and_the_whole(seed: int, form: Form, share: float) -> None:
+    here = drawn(seed, form)
+    between = here.sharpened(share).entropy()
+    assert here.entropy() - 1e-9 <= between <= math.log(len(ALL)) + 1e-9
+    np.testing.assert_allclose(probabilities(here.sharpened(0.0)), 1 / len(ALL), rtol=1e-9)
+    np.testing.assert_allclose(probabilities(here.sharpened(1.0)), probabilities(here), rtol=1e-9)
+
+
+def test_what_a_saved_distribution_lacks_is_uniform() -> None:
+    """A new operator's option, and a whole layer."""
+    saved = drawn(1, "factorised", space(channels=(8, 12, 16)).groups).to_json()
+    del saved["groups"]["stage1.layer2"]
+    del saved["groups"]["stage1.layer1"]["mbconv.kernel"]["3"]
+    loaded, _ = Distribution.from_json(saved, GROUPS)
+    for number, group in enumerate(GROUPS):
+        if group.name == "stage1.layer2":
+            shares = np.exp(loaded.log_probabilities[number])
+            np.testing.assert_allclose(shares, 1 / len(shares), rtol=1e-12)
 
 
 @given(seeds, forms)
