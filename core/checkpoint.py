@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from core.files import atomic_path, fingerprint
 
 _ROOT = Path(__file__).resolve().parents[1]
-_ROOMS = ("core", "data", "models", "devices", "stages")
+ROOMS = ("core", "data", "models", "devices", "stages")
+"""The packages that stages use."""
 
 
 class Checkpoint:
@@ -56,7 +57,7 @@ def inputs_fingerprint(stage: str, *parts: Any) -> str:
     """
     # Everything, not only what this one imports: an import inside a function
     # would be missed, and a stale checkpoint costs more than a training that starts again.
-    sources = [p for room in _ROOMS for p in sorted((_ROOT / room).rglob("*.py"))]
+    sources = [p for room in ROOMS for p in sorted((_ROOT / room).rglob("*.py"))]
     code = [source.read_text(encoding="utf-8") for source in sources]
     values = [
         part.model_dump(exclude={"checkpoint_every"}) if isinstance(part, BaseModel) else part

@@ -15,7 +15,14 @@ from pathlib import Path
 from core.yaml_file import ParamsError, read_yaml
 
 DEVICE = "device"
-KEYS = ("data.path", "space.file", "teacher.file", "search.start_from", "fleet.share")
+KEYS = (
+    "data.path",
+    "space.file",
+    "teacher.file",
+    "search.start_from",
+    "race.ledger",
+    "fleet.share",
+)
 """Params keys allowed as placeholders, in addition to `@device`, the stage's own device."""
 
 _WORD = re.compile("@(" + "|".join(re.escape(key) for key in (DEVICE, *KEYS)) + ")")

@@ -8,9 +8,7 @@ communication uses gloo on CPUs and NCCL on GPUs, through the loopback interface
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from core.settings import ParamsError
+from core.system import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 
 
@@ -122,8 +120,7 @@ def join(section: str, count: int, device: torch.device) -> Processes:
     """
     processes = ALONE
     if launched():
-        if sys.platform.startswith("linux"):  # dies when its parent torchrun is killed
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()  # torchrun
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         processes = Processes(distributed.get_rank(), distributed.get_world_size())
     if processes.count != count:

@@ -32,6 +32,12 @@ MOVED = {
     "rank.bootstrap": "removed: the stage race evaluates the ranking.",
     "teacher.torchvision": "moved to teacher.source: {name: torchvision, network: NAME, ...}.",
     "teacher.input": "moved to teacher.source: {name: ..., input: {pixels: ..., ...}}.",
+    "fleet.per_device": (
+        "removed: the stage fleet selects from the networks that the race finished."
+    ),
+    "fleet.images": "removed: networks are judged by their training in the race.",
+    "fleet.recalibration_batches": "removed: networks are judged by their training in the race.",
+    "fleet.batch": "removed: networks are judged by their training in the race.",
     "train.slice_images": "moved to train.slice.images.",
     "train.slice_difference": "moved to train.slice.difference.",
     "train.slice_agreement": "moved to train.slice.agreement.",

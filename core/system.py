@@ -1,11 +1,15 @@
-"""Operating system: its errors in words, and terminals with a limited character set."""
+"""Operating system: its errors in words, terminals with a limited character set, CPU cores."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
+import math
 import os
+import signal
 import sys
+from pathlib import Path
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -50,3 +54,64 @@ def show_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the thread that started it ends; no-op except on Linux.
+
+    Not inherited by child processes.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def core_count(root: Path = Path("/")) -> int:
+    """Number of CPU cores that this process may use, at least 1.
+
+    `taskset` and containers limit it by an affinity, containers and systemd also by a quota of CPU
+    time (cgroups; a quota of 2.5 cores counts as 2).
+
+    Args:
+        root: of the file system.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, math.floor(min(cores, _cpu_quota(root))))
+
+
+def _cpu_quota(root: Path) -> float:
+    """Cores' worth of CPU time that the control groups of this process allow; infinite without."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    quota = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = top / path.lstrip("/")
+        # A limit of a group holds for those within. A container may see only its own group, at the
+        # top, under a path of the host.
+        quota = min([quota, *(_quota_of(g) for g in (group, *group.parents) if _within(g, top))])
+    return quota
+
+
+def _within(folder: Path, top: Path) -> bool:
+    return folder == top or top in folder.parents
+
+
+def _quota_of(group: Path) -> float:
+    """Cores' worth of CPU time of one group, of version 2 or 1; infinite without a limit."""
+    names = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
+    for files in names:
+        try:
+            words = " ".join((group / name).read_text(encoding="utf-8") for name in files).split()
+        except OSError:
+            continue
+        return math.inf if words[0] in {"max", "-1"} else int(words[0]) / int(words[1])
+    return math.inf

@@ -17,6 +17,7 @@ def bundle(
     data: Path,
     profile: Path,
     rank: Path,
+    certificate: Path,
     choice: Path,
     train: Path,
     quantize: Path,
@@ -29,7 +30,7 @@ def bundle(
         BundleError: they belong to different networks.
         EquivalenceError: an equivalence check is missing or failed.
     """
-    folders = Folders(data, profile, rank, choice, train, quantize, export)
+    folders = Folders(data, profile, rank, certificate, choice, train, quantize, export)
     bundled = build_bundle(read_results(name, device, folders), settings, out)
     for reason in bundled.summary.reasons:
         print(f"{name}: {reason}")

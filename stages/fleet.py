@@ -1,17 +1,19 @@
-"""Compute Pareto fronts and shared networks from the rankings of all devices."""
+"""Compute Pareto fronts and shared networks from the race of all devices."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from core.checkpoint import Checkpoint
+import numpy as np
+
+from core.errors import UserError
 from devices.device import Device
 from devices.fleet.joint import Joint
 from devices.fleet.members import Member
-from devices.fleet.networks import collect_networks, evaluate_networks
 from devices.fleet.result import FleetResult
 from devices.fleet.settings import FleetParams
-from models.nets.supernet import Supernet
+from models.search.race.networks import RacedNetworks
+from models.space.architecture import Architecture
 from models.space.space import SearchSpace
 from models.training.learning import Images
 
@@ -21,25 +23,44 @@ def fleet(
     devices: dict[str, Device],
     data: Images,
     space: SearchSpace,
-    supernet: Supernet,
     profile: Path,
     search: Path,
     rank: Path,
-    checkpoint: Checkpoint,
+    race: RacedNetworks,
 ) -> FleetResult:
-    """Collect and evaluate networks of all rankings, and select the fewest for all devices.
+    """Select the fewest of the networks trained to the end for all devices.
 
     `profile`, `search` and `rank` contain a folder per device.
 
     Raises:
-        UserError: a device allows none of the networks.
+        UserError: the race was of other devices or budgets.
     """
     members = [
         Member.open(name, device, space, profile / name, search / name, rank / name)
         for name, device in devices.items()
     ]
-    networks = collect_networks(members, settings)
-    accuracies = evaluate_networks(networks, supernet, data, settings, checkpoint)
-    joint = Joint(members, networks, accuracies, settings.most_lost)
+    trained = race.finished
+    own = [_own(race, member) for member in members]
+    joint = Joint(
+        members,
+        [entry.architecture for entry in trained.values()],
+        np.array([entry.standings[-1].accuracy for entry in trained.values()]),
+        own,
+        settings.most_lost,
+    )
     print(joint.summary())
     return FleetResult(joint)
+
+
+def _own(race: RacedNetworks, member: Member) -> Architecture:
+    """The network that a device's race selected.
+
+    Raises:
+        UserError: there is none, or the device's budget excludes it.
+    """
+    won = race.finished.get(race.ledger.winners.get(member.name, ""))
+    if won is None or not member.allows(won.architecture):
+        raise UserError(
+            f"'{member.name}' was in no race with its present budget. Run the stage race again."
+        )
+    return won.architecture

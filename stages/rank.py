@@ -1,4 +1,4 @@
-"""Rank a search's candidates by their slices, and select an architecture."""
+"""Rank a search's candidates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models.nets.supernet import Supernet
 from models.search.candidates import SearchOutput
 from models.search.rank.indicators import PREDICTED, Evidence
 from models.search.rank.predictor import accuracy_predictor
-from models.search.rank.result import Ranking, RankResult, choose, empty_certificate
+from models.search.rank.result import Ranking, RankResult
 from models.search.rank.scores import evaluate_candidates, require_available
 from models.search.rank.settings import RankParams
 from models.space.space import SearchSpace
@@ -24,7 +24,7 @@ def rank(
     search: SearchOutput,
     checkpoint: Checkpoint,
 ) -> RankResult:
-    """Score a search's candidates on the validation images, and select the best one.
+    """Score a search's candidates on the validation images.
 
     Raises:
         UserError: the accuracy predictor is requested, but there is none.
@@ -45,7 +45,5 @@ def rank(
     ranked = evaluate_candidates(candidates, evidence, settings, checkpoint)
     return RankResult(
         Ranking.of(ranked, settings),
-        empty_certificate(ranked, settings),
-        choose(ranked, settings.indicator),
         None if isinstance(predictor, str) else predictor,
     )

@@ -1,4 +1,4 @@
-"""The train stage: from a selected architecture to trained weights."""
+"""The train stage: the trained weights of a device's network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.nets.subnet import shrink_and_perturb
 from models.nets.supernet import Supernet, extract
 from models.search.choice import Choice
+from models.search.race.networks import RacedWeights
 from models.space.space import SearchSpace
 from models.training.history import History
 from models.training.learning import Images
 from models.training.network import compare_slice, train_network
 from models.training.result import TrainedNetwork
-from models.training.reuse import reuse_or_train
 from models.training.settings import TrainParams
 from models.training.teachers.result import StoredTeacher
 
@@ -29,28 +29,29 @@ def train(
     supernet: Supernet,
     teacher: StoredTeacher,
     choice: Choice,
-    out: Path,
+    race: Path,
     processes: Processes,
     checkpoint: Checkpoint,
-) -> None:
-    """Fine-tune the slice of the selected architecture, with distillation.
+) -> TrainedNetwork | None:
+    """Deliver the network as the race trained it; with several processes, train it here.
 
-    The network is copied if another device trained it from the same inputs.
+    The race trains each network in one process. With `train.processes` the slice is fine-tuned with
+    distillation by all of them; only the first one has a result. `race` is the folder of the
+    networks that the race trained to the end.
 
     Raises:
         EquivalenceError: the slice does not compute what the supernet computes.
+        UserError: the race has not trained the network.
     """
-
-    def train_slice() -> TrainedNetwork | None:
-        objective = teacher.objective(settings, data, OnnxRuntimeSession)
-        network = extract(supernet, choice.architecture)
-        check = compare_slice(supernet, network, data, settings)
-        generator = torch.Generator().manual_seed(settings.seed)
-        shrink_and_perturb(network, settings.slice_share, generator)
-        run = train_network(network, data, objective, settings, checkpoint, processes)
-        processes.leave()
-        if not processes.first:
-            return None
-        return TrainedNetwork.of(network, data, check, History.of(run))
-
-    reuse_or_train(out, checkpoint.inputs, train_slice, processes)
+    network = extract(supernet, choice.architecture)
+    check = compare_slice(supernet, network, data, settings)
+    if settings.processes == 1:
+        trained = RacedWeights(race, choice.architecture)
+        return TrainedNetwork.of(trained.network, data, check, trained.history)
+    objective = teacher.objective(settings, data, OnnxRuntimeSession)
+    shrink_and_perturb(network, settings.slice_share, torch.Generator().manual_seed(settings.seed))
+    run = train_network(network, data, objective, settings, checkpoint, processes)
+    processes.leave()
+    if not processes.first:
+        return None
+    return TrainedNetwork.of(network, data, check, History.of(run))

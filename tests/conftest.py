@@ -11,9 +11,9 @@ from hypothesis import settings
 
 from tests.support import Repository, copy_repository, on_digits
 
-# The suite draws the same examples every time, so that it is reproducible;
+# The suite draws the same examples every time, so that it is reproducible, and no time limits them;
 # HYPOTHESIS_PROFILE=default draws new ones.
-settings.register_profile("suite", derandomize=True)
+settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 torch.set_num_threads(1)  # the tests run in parallel, and their tensors are small
 

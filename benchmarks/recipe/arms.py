@@ -76,12 +76,13 @@ RATES = {
     **{f"trapezoid {rate:g}": rated("trapezoid", rate) for rate in (0.05, 0.1)},
 }
 BEST: tuple[str, float] = ("trapezoid", 0.1)
-BATCHES = {
-    "64, 0.1": rated(*BEST),
-    "128, 0.1": rated(*BEST, 128),
-    "128, 0.2": rated("trapezoid", 0.2, 128),
-}
 ONE_CYCLE: tuple[str, float] = ("linear", 0.1)
+BATCHES = {
+    "64, 0.1": rated(*ONE_CYCLE, **LONG_RISE),
+    "128, 0.1": rated(*ONE_CYCLE, 128, **LONG_RISE),
+    "128, 0.2": rated("linear", 0.2, 128, **LONG_RISE),
+    "32, 0.05": rated("linear", 0.05, 32, **LONG_RISE),
+}
 INGREDIENTS = {
     "base": rated(*ONE_CYCLE, **LONG_RISE),
     "sizes from a half": rated(*ONE_CYCLE, **LONG_RISE, first_size=0.5),
@@ -96,9 +97,7 @@ AUGMENTED = {
 JUDGED = {
     "cosine 0.1": rated("cosine", 0.1),
     "trapezoid 0.1": rated("trapezoid", 0.1),
-    "cosine 0.2": rated("cosine", 0.2),
-    "linear 0.2": rated("linear", 0.2, **LONG_RISE),
-    "trapezoid 0.2": rated("trapezoid", 0.2),
+    "linear 0.1": rated(*ONE_CYCLE, **LONG_RISE),
 }
 DEMOS = {
     "cosine 0.1": replace(rated("cosine", 0.1), averaged=0.12),
@@ -107,7 +106,7 @@ DEMOS = {
 QUESTIONS: Mapping[str, Question] = {
     "rates": Question("Schedules and peak rates", RATES, "cosine 0.1", SHORT, HALF),
     "demo": Question("The demo's length", DEMOS, "cosine 0.1", DEMO),
-    "batches": Question("Batches and rates", BATCHES, "64, 0.1", SHORT, HALF, rungs=RUNGS),
+    "batches": Question("Batches and rates", BATCHES, "64, 0.1", SHORT, HALF),
     "ingredients": Question("Single ingredients", INGREDIENTS, "base", SHORT, HALF),
     "augment": Question("Augmentation, 3 epochs", AUGMENTED, "none", SHORT, FEW),
     "augment-long": Question("Augmentation, 6 epochs", AUGMENTED, "none", 2 * SHORT, FEW),

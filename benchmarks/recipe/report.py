@@ -22,7 +22,8 @@ def describe(question: Question, found: Mapping[tuple[str, int], Mapping[str, Ro
     """
     whole = {key: rows for key, rows in found.items() if question.base in rows}
     places = sorted({where for where, _ in whole})
-    head = ("recipe", *places, "difference, points", "verdict", "NLL", "averaging", "networks")
+    about = ("difference, points", "verdict", "NLL difference", "averaging", "networks")
+    head = ("recipe", *places, *about)
     rows = [arm_row(arm, question.base, whole, places) for arm in question.arms]
     limit = "all" if question.images is None else f"at most {question.images:,}"
     text = (
@@ -31,7 +32,7 @@ def describe(question: Question, found: Mapping[tuple[str, int], Mapping[str, Ro
         f"`{question.base}` is paired over networks and data sets, with Student's 95% interval. "
         "Averaging: points that averaged weights are above the last ones."
     )
-    shown = f"{text}\n\n{table(head, [row for row in rows if row is not None])}"
+    shown = f"{text}\n\n{table(head, [row for row in rows if row])}"
     return f"{shown}\n\n{rungs(question, whole)}" if question.rungs else shown
 
 
@@ -49,8 +50,11 @@ def arm_row(
     mine, other = zip(*pairs.values(), strict=True)
     gain = Difference.of([row["val"] for row in mine], [row["val"] for row in other])
     nll = Difference.of([row["nll"] for row in mine], [row["nll"] for row in other])
-    same = arm == base
-    shown = ["-", "-", "-"] if same else [gain.shown(2, 100), gain.verdict, f"{nll.mean:+.4f}"]
+    shown = [gain.shown(2, 100), gain.verdict, nll.shown(4)]
+    if gain.seeds < 2:
+        shown = [f"{100 * gain.mean:+.2f}", "one network", f"{nll.mean:+.4f}"]
+    if arm == base:
+        shown = ["-", "-", "-"]
     averaging = statistics.fmean(100 * (row["val"] - row["last"]["val"]) for row in mine)
     return [f"`{arm}`", *cells, *shown, f"{averaging:+.2f}", str(len(pairs))]
 

@@ -23,11 +23,12 @@ from models.training.record import TrainRecord
 
 @dataclass(frozen=True)
 class Folders:
-    """Outputs of the stages before `bundle`; `choice` is a file."""
+    """Outputs of the stages before `bundle`; `certificate` and `choice` are files."""
 
     data: Path
     profile: Path
     rank: Path
+    certificate: Path
     choice: Path
     train: Path
     quantize: Path
@@ -92,7 +93,7 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
         info=DatasetInfo.read(folders.data),
         architecture=architecture,
         choice=choice,
-        statement=CertificateRecord.read(folders.rank).statement,
+        statement=CertificateRecord.read(folders.certificate).statement,
         profile=DeviceProfile.read(folders.profile),
         slice_check=trained.slice,
         val_accuracy=trained.accuracy.val,
@@ -105,7 +106,6 @@ def read_results(name: str, device: Device, folders: Folders) -> Results:
 def _hashes(folders: Folders, onnx: str) -> dict[str, str]:
     files = (
         folders.profile / "latency.json",
-        folders.rank / "certificate.json",
         folders.rank / "ranking.json",
         folders.train / "train.json",
         folders.train / "architecture.json",
@@ -114,7 +114,8 @@ def _hashes(folders: Folders, onnx: str) -> dict[str, str]:
         folders.quantize / onnx,
         folders.export / "export.json",
     )
-    # The choice's file name is the device's name.
+    # These two files have the device's name.
     return {file.name: sha256_file(file) for file in files} | {
-        "choice.json": sha256_file(folders.choice)
+        "certificate.json": sha256_file(folders.certificate),
+        "choice.json": sha256_file(folders.choice),
     }

@@ -33,13 +33,15 @@ class Joint:
     Attributes:
         members: the devices; each allows a network.
         networks: all candidates.
-        accuracies_N: supernet accuracy of each.
+        accuracies_N: validation accuracy of each, after its training.
+        own: the network that each device's race selected.
         most_lost: accuracy that a device may lose by sharing.
     """
 
     members: Sequence[Member]
     networks: Sequence[Architecture]
     accuracies_N: Floats
+    own: Sequence[Architecture]
     most_lost: float
 
     @cached_property
@@ -82,7 +84,7 @@ class Joint:
         users = "; ".join(" and ".join(self.users(n)) for n in self.shared.networks)
         return (
             f"{len(self.shared.networks)} of {len(self.networks)} networks would serve all devices "
-            f"({users}) and lose at most {max(self.shared.losses):.4f} of supernet accuracy."
+            f"({users}) and lose at most {max(self.shared.losses):.4f} of validation accuracy."
         )
 
     def choice(self, device: int) -> Choice:
@@ -93,10 +95,10 @@ class Joint:
         means = f"shared with {' and '.join(others)}" if others else "shared with no other device"
         reason = (
             f"{means}: {count} network{'s' * (count > 1)} for {devices} devices, each of which may "
-            f"lose {self.most_lost:g} of supernet accuracy by that; this one loses {lost:.4f} "
+            f"lose {self.most_lost:g} of validation accuracy by that; this one loses {lost:.4f} "
             f"against the best of {len(self.networks)} networks within its budgets"
         )
-        return Choice.of(self.networks[network], reason, float(self.accuracies_N[network]))
+        return Choice.of(self.networks[network], reason, None)
 
     def record(self) -> FleetRecord:
         """The content of `fleet.json`."""
@@ -108,7 +110,7 @@ class Joint:
                 member.name: FleetDevice(
                     axis=member.axis,
                     budget=member.budget,
-                    own=member.ranked[0].id,
+                    own=self.own[d].id,
                     shared=ids[self.shared.of_device[d]],
                     lost=rounded(self.shared.losses[d]),
                     front=tuple(ids[n] for n in self.front(d)),
@@ -128,8 +130,7 @@ class Joint:
             architecture=network,
             architecture_id=network.id,
             short=network.short(),
-            supernet_accuracy=rounded(self.accuracies_N[number]),
-            ranked_by=tuple(m.name for m in self.members if network in m.ranked),
+            val_accuracy=rounded(self.accuracies_N[number]),
             costs={member.name: member.costs(network) for member in self.members},
             within={
                 member.name: bool(self.within_DN[d, number])

@@ -35,6 +35,7 @@ class Member:
         limits: its budgets, the latency budget reduced by the margin of its search.
         costs: costs of a network on it.
         ranked: networks of its ranking, best first.
+        indicator: that they were ranked by.
         distribution: content of `distribution.json`; None if its search has none.
     """
 
@@ -44,6 +45,7 @@ class Member:
     limits: tuple[Limit, ...]
     costs: Callable[[Architecture], dict[str, float | None]]
     ranked: tuple[Architecture, ...]
+    indicator: str
     distribution: Mapping[str, Any] | None
 
     @classmethod
@@ -56,6 +58,7 @@ class Member:
             FileFormatError: a file is missing or of another version.
         """
         table, found = DeviceProfile.read(profile).table, Candidates.read(search)
+        ranking = Ranking.read(rank)
         by_id = {one.architecture_id: one.architecture for one in found.candidates}
         saved = search / "distribution.json"
         return cls(
@@ -64,7 +67,8 @@ class Member:
             device_space(whole, name, device).space,
             limits(device, table, found.latency_margin or 0.0),
             predicted_costs(device, table),
-            tuple(by_id[one.architecture_id] for one in Ranking.read(rank).ranked),
+            tuple(by_id[one.architecture_id] for one in ranking.ranked),
+            ranking.indicator,
             read_json(saved, DISTRIBUTION) if saved.is_file() else None,
         )
 

@@ -15,9 +15,8 @@ class FleetNetwork(Record):
     architecture: ArchitectureJson
     architecture_id: str
     short: str
-    supernet_accuracy: float | None
-    ranked_by: tuple[str, ...]
-    """Devices whose ranking has it."""
+    val_accuracy: float | None
+    """After its training."""
     costs: dict[str, Costs]
     """Per device."""
     within: dict[str, bool]
@@ -32,11 +31,11 @@ class FleetDevice(Record):
     budget: int | float | None
     """On that axis."""
     own: str
-    """The best network of its own ranking."""
+    """The network that its race selected."""
     shared: str
     """The network assigned to it."""
     lost: float | None
-    """Supernet accuracy lost by that."""
+    """Validation accuracy lost by that."""
     front: tuple[str, ...]
     """Its Pareto-optimal networks."""
 
@@ -51,7 +50,7 @@ class LeastLoss(Record):
 class FleetRecord(Artifact):
     """Devices, their candidate networks, and the smallest set that serves all of them."""
 
-    SCHEMA: ClassVar[str] = "netwright/fleet/1"
+    SCHEMA: ClassVar[str] = "netwright/fleet/2"
     FILE: ClassVar[str] = "fleet.json"
 
     most_lost: float

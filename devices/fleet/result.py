@@ -67,13 +67,13 @@ def _front(axes: Axes, joint: Joint, device: int) -> None:
         axes.axvline(member.budget, color="crimson", linestyle="--", linewidth=1)
         # Reduced by the search's margin, which determines the grey points.
         axes.axvline(member.limits[0].budget, color="crimson", linestyle=":", linewidth=1)
-    own = joint.networks.index(member.ranked[0])
+    own = joint.networks.index(joint.own[device])
     axes.scatter(x_N[own], y_N[own], s=110, facecolor="none", edgecolor="0.2", label="its own")
     shared = joint.shared.of_device[device]
     number = joint.shared.networks.index(shared)
     colour, label = _COLOURS[number % len(_COLOURS)], f"network {number + 1}"
     axes.scatter(x_N[shared], y_N[shared], s=60, marker="*", color=colour, zorder=3, label=label)
-    axes.set(xlabel=UNITS[member.axis], ylabel="supernet accuracy", title=member.name)
+    axes.set(xlabel=UNITS[member.axis], ylabel="validation accuracy", title=member.name)
     axes.legend(fontsize=8, loc="lower right")
 
 

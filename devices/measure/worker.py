@@ -84,7 +84,7 @@ def measure_once(
             code = worker.wait()
         finally:
             worker.kill()
-        listener.join()
+            listener.join()  # before the pipe that it reads is closed
         if code != 0:
             last = "".join(errors[-5:]).strip() or "no output"
             raise MeasurementError(f"the measuring process ended with code {code}: {last}")

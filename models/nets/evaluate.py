@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data.stream import Batch
@@ -85,6 +86,24 @@ def accuracy(model: Model, batches: Iterable[Batch]) -> float:
     if images == 0:
         raise ValueError("accuracy needs at least one image.")
     return correct / images
+
+
+@torch.inference_mode()
+def nll_and_accuracy(model: Model, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Mean cross-entropy in nats per image, and top-1 accuracy, a fraction.
+
+    Raises:
+        ValueError: no images.
+    """
+    total, correct, images = 0.0, 0, 0
+    for batch in batches:
+        logits_NK = model(batch.images_NCHW)
+        total += float(cross_entropy(logits_NK, batch.labels_N, reduction="sum"))
+        correct += int((logits_NK.argmax(1) == batch.labels_N).sum())
+        images += len(batch.labels_N)
+    if images == 0:
+        raise ValueError("an evaluation needs at least one image.")
+    return total / images, correct / images
 
 
 def slice_accuracy(

@@ -102,10 +102,10 @@ class Certificate(Record):
         if self.best_baseline is None or None in (found.value, found.low, found.high):
             return (
                 f"There is no evidence on how well {indicator} orders architectures: it was "
-                f"compared on {self.num_architectures} architectures trained from scratch."
+                f"compared on {self.num_architectures} trained architectures."
             )
         return (
-            f"On {self.num_architectures} architectures trained from scratch, {indicator} has tau "
+            f"On {self.num_architectures} trained architectures, {indicator} has tau "
             f"{found.value:.2f} ({CONFIDENCE:.0%} interval {found.low:.2f} to {found.high:.2f}): "
             f"on this evidence its ranking {self._verdict(indicator)}."
         )

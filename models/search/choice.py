@@ -1,7 +1,7 @@
 """The network selected for a device, and the reason: output of ranking, input of training.
 
-The stage `rank` writes one file per device with its own best network; the stage `fleet` writes one
-with a network that several devices may share. `fleet.share` selects which of them is trained.
+The stage `race` writes one file per device with its own network; the stage `fleet` writes one with
+a network that several devices may share. `fleet.share` selects which of them is trained.
 """
 
 from __future__ import annotations

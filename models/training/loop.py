@@ -221,15 +221,17 @@ def train(
     batches: Batches,
     learn: Learn,
     *,
+    until: int | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
     report: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
-    """Train `run` from its current to its last step.
+    """Train `run` from its current step on.
 
     Args:
         run: new, or restored.
         batches: the batch of each step.
         learn: adds the gradients of a step or of a part of its batch.
+        until: steps after which to pause; None: the recipe's last step.
         save: called with the state every `checkpoint_every` steps.
         report: called after every step with the completed steps and the latest values.
 
@@ -237,7 +239,8 @@ def train(
         UserError: see `Run.advance`.
     """
     run.module.train()
-    while run.step < run.recipe.steps:
+    last = run.recipe.steps if until is None else until
+    while run.step < last:
         run.advance(batches, learn)
         if save is not None and run.step % run.recipe.checkpoint_every == 0:
             save(run.state())

@@ -21,6 +21,7 @@ from devices.fleet.settings import FleetParams
 from devices.latency.settings import ProfileParams
 from devices.measure.settings import ExportParams
 from devices.quantize.settings import QuantizeParams
+from models.search.race.settings import RaceParams
 from models.search.rank.settings import RankParams
 from models.search.settings import SearchParams
 from models.training.settings import TrainParams
@@ -45,6 +46,7 @@ SECTIONS: dict[str, Any] = {
     "profile": ProfileParams,
     "search": SearchParams,
     "rank": RankParams,
+    "race": RaceParams,
     "fleet": FleetParams,
     "train": TrainParams,
     "quantize": QuantizeParams,

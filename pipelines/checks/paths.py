@@ -71,6 +71,7 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("space", "file"),
         ("teacher", "file"),
         ("search", "start_from"),
+        ("race", "ledger"),
         ("roots", "signing_key"),
     ):
         if section in values and getattr(values[section], field) is not None:
@@ -91,7 +92,11 @@ def read_paths(root: Path) -> Paths:
         for out in _outs(stage)
     ]
     deps = [dep for stage in stages.values() for dep in _texts(stage.get("deps"))]
-    code = [dep.split("/")[0] for dep in deps if _TEMPLATE not in dep and dep not in outs]
+    code = [
+        dep.split("/")[0]
+        for dep in deps
+        if _TEMPLATE not in dep and not any(dep == out or dep.startswith(f"{out}/") for out in outs)
+    ]
     fetched = next(iter(_outs(stages.get("fetch", {}))), None)
     return Paths(tuple(dict.fromkeys(outs)), tuple(dict.fromkeys(code)), fetched)
 

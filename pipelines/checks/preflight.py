@@ -17,6 +17,7 @@ from devices.device import NAME, Device, ImportedTable
 from devices.latency.device_space import check_allowed
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
+from models.search.race.ledger import read_ledger
 from models.search.start import read_start
 from pipelines.checks.budgets import budget_problems
 from pipelines.checks.outputs import foreign_problems
@@ -85,6 +86,8 @@ def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
         problems += problems_of(load_private_key, root / key)
     if "search" in values:
         problems += problems_of(read_start, root / values["search"].start_from)
+    if "race" in values:
+        problems += problems_of(read_ledger, root / values["race"].ledger)
     if "data" in values:
         fetched = None if plan is None else root / plan.graph["fetch"].outs[0]
         problems += problems_of(check_source, values["data"], fetched)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.files import read_json
+from core.system import core_count
 from devices.device import CPU, Device, DeviceError
 from devices.latency.offline import check_unchanged
 from devices.measure.client import Timeouts
@@ -84,13 +84,6 @@ def agent_problems(name: str, device: Device) -> list[str]:
             f"devices.{name}.{_thread_error(device.threads, cores, 'the machine of its agent')}"
         ]
     return []
-
-
-def core_count() -> int:
-    """Number of cores in this process's CPU affinity (containers and `taskset` limit it)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _thread_error(threads: int, available: int, where: str) -> str:

@@ -95,9 +95,10 @@ def run_stale(root: Path, graph: Graph, stages: Sequence[str], jobs: int, verbos
 
 def _default_jobs(root: Path) -> int:
     """The number of stages whose threads fit the CPU cores; at least one."""
+    from core.system import core_count
     from pipelines.checks.roots import read_roots
 
-    return max(1, (os.cpu_count() or 1) // read_roots(root).threads)
+    return max(1, core_count() // read_roots(root).threads)
 
 
 def _warn(root: Path) -> None:

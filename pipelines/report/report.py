@@ -12,6 +12,7 @@ from bundles.summary import BundleSummary
 from core.files import read_json, write_bytes
 from devices.fleet.record import FleetRecord
 from devices.latency.device_profile import DeviceProfile
+from models.search.race.result import CERTIFICATES, RaceRecord
 from models.search.rank.certificate import CertificateRecord
 from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
@@ -44,6 +45,7 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
         pareto=data_uri(folder / "pareto.png"),
         fleet=_read_fleet(fleet),
         fleet_picture=data_uri(fleet / "fleet.png"),
+        rungs=RaceRecord.read(root / graph["race"].outs[0]).rungs,
         stale=list(stale),
     )
     write_bytes(folder / REPORT, page.encode())
@@ -84,15 +86,17 @@ def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) ->
     def out(stage: str) -> Path:
         return root / graph[f"{stage}@{name}"].outs[0]
 
-    archive = root / summary.bundle
+    archive, race = root / summary.bundle, root / graph["race"].outs[0]
     record = archive.with_name(archive.name + SUFFIX)
     return {
         "summary": summary,
         "manifest": read_bundle(archive).manifest,
-        "certificate": CertificateRecord.read(out("rank")),
+        "certificate": CertificateRecord.read(race / CERTIFICATES / f"{name}.json"),
+        "race": RaceRecord.read(race).devices[name],
         "profile": DeviceProfile.read(out("profile")),
         "provenance": read_json(record, PROVENANCE) if record.is_file() else None,
         "pictures": {
+            "Race: rungs and costs": data_uri(race / f"{name}.png"),
             "Search history": data_uri(out("search") / "search.png"),
             "Features of the search's predictor": data_uri(out("search") / "predictor.png"),
             "Features of the ranking's predictor": data_uri(out("rank") / "predictor.png"),

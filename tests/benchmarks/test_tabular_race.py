@@ -46,16 +46,6 @@ def test_the_floor_is_zero_where_two_trainings_order_all_networks(invented: Tabl
     assert World(invented, BUDGET, 0).regret(tuple([0] * len(invented.space.groups))) > 5
 
 
-@pytest.mark.slow
-def test_the_race_finds_better_networks_than_random(invented: Table) -> None:
-    worlds = [World(invented, BUDGET, seed) for seed in range(4)]
-    ours, chance = (
-        np.mean([regrets(arm, world, (12,)) for world in worlds])
-        for arm in ("race", "random in the band")
-    )
-    assert ours < chance
-
-
 def test_the_page_states_the_goal_and_every_arm() -> None:
     rng = np.random.default_rng(0)
     values = {arm: rng.uniform(0.1, 0.2, size=(5, len(SHOWN))) for arm in ARMS}

@@ -111,7 +111,8 @@ class World:
         own = {name: self.out(name, device) for name in ("profile", "quantize", "export")}
         choice = self.root / "rank" / "choice.json"
         folder = out or self.out("bundle", device)
-        self.run(bundle, device, folder, choice=choice, **shared, **own)
+        certificate = self.root / "rank" / "certificate.json"
+        self.run(bundle, device, folder, choice=choice, certificate=certificate, **shared, **own)
         return folder / f"{device}.tar.gz"
 
     def release(self, out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.files import FileFormatError, atomic_path, write_new
-from core.system import describe_os_error
+from core.system import _cpu_quota, core_count, describe_os_error
 from tests.support import ROOT, environment
 
 
@@ -68,3 +69,51 @@ def test_a_file_that_the_user_named_is_never_written_over(tmp_path: Path):
     with pytest.raises(FileFormatError, match=r"mine\.png already exists"):
         write_new(file, b"two")
     assert file.read_bytes() == b"one"
+
+
+V1 = {"cpu.cfs_quota_us": "150000\n", "cpu.cfs_period_us": "100000\n"}
+NO_LIMIT_V1 = V1 | {"cpu.cfs_quota_us": "-1\n"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/\n", {}, math.inf),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, math.inf),
+        ("0::/\n", {"cpu.max": "250000 100000\n"}, 2.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
+        # A container that sees only its own group, at the top.
+        ("0::/docker/f00\n", {"cpu.max": "300000 100000\n"}, 3.0),
+        (
+            "5:cpuset:/\n4:cpu,cpuacct:/a\n0::/a\n",
+            {f"cpu/a/{name}": text for name, text in V1.items()},
+            1.5,
+        ),
+        (
+            "4:cpuacct,cpu:/\n",
+            {f"cpu/{n}": t for n, t in (V1 | {"cpu.cfs_quota_us": "-1"}).items()},
+            math.inf,
+        ),
+    ],
+)
+def test_a_quota_of_cpu_time_limits_the_cores(
+    tmp_path: Path, groups: str, files: dict[str, str], quota: float
+):
+    for name, text in {"proc/self/cgroup": groups}.items() | {
+        (f"sys/fs/cgroup/{name}", text) for name, text in files.items()
+    }:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    affinity = len(os.sched_getaffinity(0))
+    assert core_count(tmp_path) == max(1, math.floor(min(quota, affinity)))
+    assert _cpu_quota(tmp_path) == quota
+
+
+def test_the_affinity_limits_the_cores(tmp_path: Path):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert core_count(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert core_count(tmp_path) == len(before)

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from core.settings import read_section
 from core.stage import run_stage
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.search.choice import Choice
+from models.search.race.networks import write_network
+from models.search.race.training import Finished, Folders, Job, advance
+from models.search.race.training import World as Trainings
+from models.space.architecture import Architecture
 from models.space.space import SearchSpace
+from models.training.settings import TrainParams
 from tests.spaces import architecture_at
 from tests.worlds import write_digits
 
@@ -88,6 +95,7 @@ class World:
             paths["file"] = self.root / "params.yaml"
         if stage == "train":
             paths |= {"teacher": self.root / "teacher", "choice": self.root / "choice.json"}
+            paths["race"] = self.root / "networks"
         return [f"--{name}={path}" for name, path in (paths | changes).items()]
 
     def run(self, stage: str, out: Path, **changes: Path) -> Path:
@@ -95,6 +103,21 @@ class World:
         function = getattr(importlib.import_module(f"stages.{stage}"), stage)
         run_stage(function, self.arguments(stage, out, **changes))
         return out
+
+    def trainings(self, params: Path, **changes: Path) -> Trainings:
+        """What the race's trainings share."""
+        folders = {name: self.root / name for name in ("data", "supernet", "teacher")}
+        opened = Folders(**{**folders, "space": self.root / "space.yaml", **changes})
+        return Trainings.open(
+            opened, read_section(params, "train", TrainParams), OnnxRuntimeSession
+        )
+
+    def finish(self, params: Path, architecture: Architecture, out: Path) -> Finished:
+        """Train a network to its end as the race does, into a folder of trained networks."""
+        trainings = self.trainings(params)
+        finished = advance(trainings, Job(architecture, 0, trainings.steps))
+        write_network(out, architecture, finished.weights, finished.history)
+        return finished
 
 
 @pytest.fixture(scope="session")
@@ -126,3 +149,11 @@ def chosen(world: World) -> Path:
     file = world.root / "choice.json"
     Choice.of(architecture_at(world.space, 3), "the best of 1 candidate", None).write(file)
     return file
+
+
+@pytest.fixture(scope="session")
+def raced(world: World, supernet: Path, teacher: Path, chosen: Path) -> Path:
+    """The chosen network, trained to the end by the race."""
+    out = world.root / "networks"
+    world.finish(world.root / "params.yaml", Choice.read(chosen).architecture, out)
+    return out

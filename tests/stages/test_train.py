@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import UserError
 from core.files import FileFormatError
 from data.dataset import DatasetInfo, read_split
 from data.stream import eval_batches
@@ -15,12 +16,21 @@ from models.nets.evaluate import accuracy
 from models.nets.subnet import Subnet
 from models.nets.supernet import extract
 from models.nets.weights import load_into
+from models.search.choice import Choice
+from models.search.race.networks import RacedWeights
 from models.space.architecture import Architecture
+from models.training.learning import Images
+from tests.spaces import architecture_at
 
 
 @pytest.fixture(scope="module")
-def trained(world, supernet: Path, teacher: Path, chosen: Path) -> Path:
+def trained(world, raced: Path) -> Path:
     return world.run("train", world.root / "train")
+
+
+@pytest.fixture
+def network(chosen: Path) -> Architecture:
+    return Choice.read(chosen).architecture
 
 
 @pytest.mark.slow
@@ -35,6 +45,37 @@ def test_the_written_network_has_the_written_accuracy(world, trained: Path) -> N
         found = accuracy(network, eval_batches(split, info, 100))
         assert found == pytest.approx(summary["accuracy"][name], abs=1e-6)
         assert found > 0.8
+
+
+def test_what_the_race_trained_is_delivered_to_the_byte(
+    raced: Path, trained: Path, network: Architecture
+) -> None:
+    weights = raced / f"{network.id}.safetensors"
+    assert (trained / "model.safetensors").read_bytes() == weights.read_bytes()
+    history = raced / f"{network.id}.json"
+    assert (trained / "history.json").read_bytes() == history.read_bytes()
+    names = {"model.safetensors", "architecture.json", "train.json", "history.json"}
+    assert {file.name for file in trained.iterdir()} == names
+
+
+def test_a_network_that_the_race_has_not_trained_to_the_end_is_named(
+    world, raced: Path, tmp_path: Path
+) -> None:
+    other, choice = architecture_at(world.space, 5), tmp_path / "choice.json"
+    Choice.of(other, "the best of 1 candidate", None).write(choice)
+    with pytest.raises(UserError, match=rf"lacks network {other.id}.*Run the stage race again"):
+        world.run("train", tmp_path / "train", choice=choice)
+    assert not (tmp_path / "train").exists()
+
+
+def test_a_damaged_network_of_the_race_is_named(
+    world, raced: Path, network: Architecture, tmp_path: Path
+) -> None:
+    shutil.copytree(raced, tmp_path / "networks")
+    damaged = tmp_path / "networks" / f"{network.id}.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    with pytest.raises(UserError, match=damaged.name):
+        world.run("train", tmp_path / "train", race=tmp_path / "networks")
 
 
 def test_the_slice_is_what_the_supernet_computes(trained: Path) -> None:
@@ -64,27 +105,29 @@ def test_a_slice_that_is_another_network_fails_the_stage_by_the_hops_name(
     assert not (tmp_path / "train").exists()
 
 
+def first_loss(folder: Path, network: Architecture) -> float:
+    loss = RacedWeights(folder, network).history.steps[0]["loss"]
+    assert loss is not None
+    return loss
+
+
 def test_a_start_from_random_weights_gives_another_network(
-    world, trained: Path, tmp_path: Path
+    world, raced: Path, network: Architecture, tmp_path: Path
 ) -> None:
-    params = world.params("scratch", train={"slice_share": 0.0})
-    scratch = world.run("train", tmp_path / "train", params=params)
-    first, second = (f / "model.safetensors" for f in (trained, scratch))
-    assert first.read_bytes() != second.read_bytes()
-    rows = [json.loads((f / "history.json").read_text())["steps"][0] for f in (trained, scratch)]
-    assert rows[0]["loss"] < rows[1]["loss"]  # the slice knows something already
+    params = world.params("scratch", train={"slice_share": 0.0, "epochs": 0.2})
+    scratch = world.finish(params, network, tmp_path)
+    assert scratch.weights != (raced / f"{network.id}.safetensors").read_bytes()
+    # the slice knows something already
+    assert first_loss(raced, network) < first_loss(tmp_path, network)
 
 
 def test_a_live_teacher_says_of_plain_images_what_was_cached(
-    world, trained: Path, tmp_path: Path
+    world, raced: Path, network: Architecture, tmp_path: Path
 ) -> None:
     params = world.params("live", train={"soft_labels": "live"})
-    live = world.run("train", tmp_path / "train", params=params)
-    first, second = (
-        json.loads((f / "history.json").read_text())["steps"][0] for f in (trained, live)
-    )
-    assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
-    assert (live / "model.safetensors").stat().st_size > 0
+    live = world.finish(params, network, tmp_path)
+    assert first_loss(tmp_path, network) == pytest.approx(first_loss(raced, network), rel=1e-4)
+    assert live.standing.accuracy > 0.8
 
 
 @pytest.mark.parametrize(
@@ -94,10 +137,14 @@ def test_a_live_teacher_says_of_plain_images_what_was_cached(
         {"optimizer": "adamw", "learning_rate": 0.003, "mixup_alpha": 0.4, "ema_decay": 0.0},
     ],
 )
-def test_every_recipe_learns(world, trained: Path, tmp_path: Path, changes: dict) -> None:
+def test_every_recipe_learns(
+    world, raced: Path, network: Architecture, tmp_path: Path, changes: dict
+) -> None:
     params = world.params("recipe", train={"slice_share": 0.0, **changes})
-    summary = world.run("train", tmp_path / "train", params=params) / "train.json"
-    assert json.loads(summary.read_text())["accuracy"]["test"] > 0.3
+    finished = world.finish(params, network, tmp_path)
+    found = RacedWeights(tmp_path, network).network
+    images = Images.read(world.root / "data")
+    assert images.accuracy(found, "val") == finished.standing.accuracy > 0.3
 
 
 def test_a_teacher_of_other_data_is_refused(
@@ -106,45 +153,23 @@ def test_a_teacher_of_other_data_is_refused(
     shutil.copytree(teacher, tmp_path / "teacher")
     np.save(tmp_path / "teacher" / "train_logits.npy", np.zeros((7, 10), np.float32))
     with pytest.raises(FileFormatError, match=r"train_logits.npy is float32 \(7, 10\)"):
-        world.run("train", tmp_path / "train", teacher=tmp_path / "teacher")
+        world.trainings(world.root / "params.yaml", teacher=tmp_path / "teacher")
 
 
-def test_a_choice_of_an_unknown_version_is_refused(world, tmp_path: Path) -> None:
+def test_a_choice_of_an_unknown_version_is_refused(world, raced: Path, tmp_path: Path) -> None:
     file = tmp_path / "choice.json"
     file.write_text('{"schema": "netwright/choice/2"}')
     with pytest.raises(FileFormatError, match="netwright/choice/1"):
         world.run("train", tmp_path / "train", choice=file)
 
 
-def test_a_network_that_another_device_has_trained_is_taken_and_not_trained_again(
-    world, trained: Path, tmp_path: Path, monkeypatch, capsys
-) -> None:
-    mine, other = tmp_path / "mine", tmp_path / "other"
-    shutil.copytree(trained, other)
-    shutil.copy(trained.with_name(".train.inputs"), tmp_path / ".other.inputs")
-    monkeypatch.setattr("stages.train.train_network", None)  # a training would fail
-    world.run("train", mine)
-    assert "run for 'other': reusing its network" in capsys.readouterr().out
-    names = {"model.safetensors", "architecture.json", "train.json", "history.json"}
-    assert {file.name for file in mine.iterdir()} == names
-    assert all((mine / n).read_bytes() == (trained / n).read_bytes() for n in names)
-    # What was changed by hand since is not taken, nor what was trained otherwise.
-    shutil.rmtree(mine)
-    (tmp_path / ".mine.inputs").unlink()
-    with pytest.raises(TypeError):
-        world.run("train", mine, params=world.params("longer", train={"epochs": 2.5}))
-    (other / "model.safetensors").write_bytes(b"spoilt")
-    with pytest.raises(TypeError):
-        world.run("train", mine)
-
-
-def test_progress_and_records_tell_the_real_number_of_epochs(
-    world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path, capsys
+def test_records_tell_the_real_number_of_epochs(
+    world, teacher: Path, network: Architecture, tmp_path: Path
 ) -> None:
     """37 steps an epoch: a tenth of one is 4 steps, and 74 are asked for."""
     params = world.params("fewest", train={"epochs": 0.1, "min_steps": 74})
-    out = world.run("train", tmp_path / "train", params=params)
-    assert "progress 74/74 epoch=2 " in capsys.readouterr().out
+    world.finish(params, network, tmp_path / "networks")
+    out = world.run("train", tmp_path / "train", params=params, race=tmp_path / "networks")
     records = [json.loads((out / name).read_text()) for name in ("train.json", "history.json")]
     assert [record["epochs"] for record in records] == [2, 2]
     assert records[1]["steps"][-1]["step"] == 74

@@ -1,6 +1,5 @@
 """Data-parallel training of one network in two processes."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -9,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from core.settings import ParamsError, read_section
+from models.search.choice import Choice
+from models.training.history import History
 from models.training.settings import TrainParams
 
 STEPS = 11
@@ -28,7 +29,8 @@ CHANGES = {
 def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     world, supernet: Path, teacher: Path, chosen: Path, tmp_path: Path
 ) -> None:
-    alone = world.run("train", tmp_path / "alone", params=world.params("alone", train=CHANGES))
+    network = Choice.read(chosen).architecture
+    alone = world.finish(world.params("alone", train=CHANGES), network, tmp_path / "alone")
     params = world.params("two", train={**CHANGES, "processes": 2})
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     command = [sys.executable, "-m", "stages", "train"]
@@ -36,17 +38,18 @@ def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     catch_checkpoint(process, tmp_path / ".whole.partial", tmp_path / ".resumed.partial")
     assert process.wait() == 0
 
-    rows = [json.loads((f / "history.json").read_text())["steps"] for f in (alone, whole)]
+    rows = [alone.history.steps, History.read(whole).steps]
     assert len(rows[0]) == len(rows[1])
     for mine, other in zip(*rows, strict=True):
         assert other["loss"] == pytest.approx(mine["loss"], rel=1e-3)
-    weights, others = (load_file(f / "model.safetensors") for f in (alone, whole))
+    weights, others = load(alone.weights), load_file(whole / "model.safetensors")
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=1e-2, atol=1e-3, msg=name)
 
     command += world.arguments("train", resumed, params=params)
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "progress 1/" not in again.stdout  # it did not start from the beginning
+    assert f"progress {STEPS}/{STEPS} epoch={STEPS / 37:.4g}" in again.stdout
     for file in whole.iterdir():
         assert file.read_bytes() == (resumed / file.name).read_bytes(), file.name
 

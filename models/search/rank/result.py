@@ -1,4 +1,4 @@
-"""The rank stage's output: the ranking, the evidence on it, and the device's own network."""
+"""The rank stage's output: the ranking of a search's candidates."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from core.artifact import Artifact, Record
 from core.files import rounded, write_bytes, write_json
 from models.predict.cross_validation import Explained
 from models.predict.picture import predictor_png
 from models.predict.predictor import SCHEMA as PREDICTOR
-from models.predict.ranking import BASELINES, certify
 from models.search.candidates import Costs
-from models.search.choice import Choice
-from models.search.rank.certificate import CertificateRecord
 from models.search.rank.scores import Ranked
 from models.search.rank.settings import RankParams
 from models.space.architecture import ArchitectureJson
@@ -73,39 +68,14 @@ class Ranking(Artifact):
 
 @dataclass(frozen=True)
 class RankResult:
-    """A ranking, its certificate, and the predictor fitted on the search, if there is one."""
+    """A ranking, and the predictor fitted on the search, if there is one."""
 
     ranking: Ranking
-    certificate: CertificateRecord
-    choice: Choice
     predictor: Explained | None
 
-    def write(self, out: Path, choice: Path) -> None:
-        """Write the results to the folder `out`, and the choice to its own file."""
+    def write(self, out: Path) -> None:
+        """Write the results to the folder `out`."""
         self.ranking.write(out)
-        self.certificate.write(out)
-        self.choice.write(choice)
         if self.predictor is not None:
             write_json(out / "predictor.json", PREDICTOR, self.predictor.predictor.to_json())
             write_bytes(out / "predictor.png", predictor_png(self.predictor))
-
-
-def choose(ranked: Sequence[Ranked], indicator: str) -> Choice:
-    """The best candidate as the device's own network."""
-    return Choice.of(
-        ranked[0].candidate.architecture,
-        f"the best of {len(ranked)} candidates by {indicator.replace('_', ' ')}",
-        ranked[0].scores["supernet_accuracy"],
-    )
-
-
-def empty_certificate(ranked: Sequence[Ranked], params: RankParams) -> CertificateRecord:
-    """The certificate without ground truth: `rank` trains no network on its own."""
-    scores: dict[str, list[float]] = {name: [] for name in (*ranked[0].scores, *BASELINES)}
-    found = certify([], scores, 1, np.random.default_rng(params.seed))
-    return CertificateRecord(
-        **dict(found),
-        statement=found.describe(params.indicator),
-        evidence="None: no architecture was trained on its own for this ranking.",
-        truth=(),
-    )

@@ -58,8 +58,6 @@ class World:
             profile = "unmeasured" if device == "gpu" else "profile"
             paths["profile"] = self.root / profile
             paths["start"] = ROOT / "models/inputs/start"
-        if stage == "rank":
-            paths["choice"] = out.with_name(f"{out.name}-choice.json")
         words = [f"--device={device}"] if stage == "search" else []
         return words + [f"--{name}={path}" for name, path in (paths | changes).items()]
 

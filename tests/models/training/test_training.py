@@ -53,6 +53,7 @@ RECIPES = {
         dataclasses.replace(RECIPE, momentum=0.0, ema_decay=None),
         None,
     ),
+    "trapezoid": (dataclasses.replace(RECIPE, schedule=Schedule("trapezoid")), None),
     "adamw with mixup": (
         dataclasses.replace(RECIPE, optimizer="adamw", learning_rate=0.005),
         Mixup(0.4, seed=3),

@@ -1,0 +1,93 @@
+"""Train the candidates of all devices in rungs, and select each device's network by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from core.checkpoint import inputs_fingerprint
+from core.executors import Executor, create_executor
+from core.files import fingerprint
+from core.progress import note_line
+from devices.device import Device
+from devices.fleet.members import Member
+from devices.fleet.networks import joint_networks
+from devices.fleet.proposals import contests, guided, side
+from devices.fleet.settings import FleetParams
+from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
+from models.search.race.ledger import Recipe, read_ledger
+from models.search.race.race import Listener, Runner
+from models.search.race.result import RaceResult
+from models.search.race.settings import RaceParams
+from models.search.race.store import Store
+from models.search.race.training import Finished, Folders, Job, World, advance
+from models.space.space import SearchSpace
+from models.training.settings import TrainParams
+
+
+def race(
+    settings: RaceParams,
+    train: TrainParams,
+    fleet: FleetParams,
+    devices: dict[str, Device],
+    data: Path,
+    space: Path,
+    supernet: Path,
+    teacher: Path,
+    profile: Path,
+    search: Path,
+    rank: Path,
+    ledger: Path,
+    out: Path,
+) -> RaceResult:
+    """Race the networks that all devices propose.
+
+    `profile`, `search` and `rank` contain a folder per device.
+
+    Raises:
+        UserError: a device has no network within its budgets, or a training diverged.
+    """
+    folders = Folders(data, space, supernet, teacher)
+    world = partial(World.open, folders, train, OnnxRuntimeSession)
+    opened = world()
+    whole = SearchSpace.read(space, opened.images)
+    members = [
+        Member.open(name, device, whole, profile / name, search / name, rank / name)
+        for name, device in devices.items()
+    ]
+    recipe = Recipe(
+        data=fingerprint(data / "dataset.json"),
+        training=inputs_fingerprint("race", train, space, supernet, teacher),
+        steps=opened.steps,
+    )
+    earlier = read_ledger(ledger)
+    if earlier is not None:
+        print(earlier.describe_use(recipe))
+    store = Store(out.with_name(f".{out.name}.states"), fingerprint(recipe.to_json())[:16])
+    joint = joint_networks(members, fleet.joint, settings.seed) if fleet.share else []
+    executor = create_executor(settings.executor, train.threads, train.seed)
+    runner = Runner(
+        settings,
+        store,
+        partial(_execute, executor, world),
+        recipe,
+        earlier,
+        guided(members, settings, recipe),
+    )
+    found = runner.run(contests(members, settings, earlier, joint))
+    sides = {member.name: side(member) for member in members}
+    result = RaceResult(found, store, earlier, sides, settings.seed, settings.bootstrap)
+    for name, decided in result.record().devices.items():
+        print(note_line(f"{name}: {decided.statement}"))
+    return result
+
+
+def _execute(
+    executor: Executor, world: Callable[[], World], jobs: Sequence[Job], listen: Listener
+) -> Iterator[tuple[int, Finished]]:
+    """Train jobs; those of other machines cannot save checkpoints within a rung here."""
+    if not executor.same_machine:
+        jobs = [replace(job, save=None) for job in jobs]
+    return executor.run(advance, world, jobs, listen, [job.name for job in jobs])

@@ -1,0 +1,95 @@
+"""The report's page after a run of the whole graph on real digits."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from models.search.race.result import RaceRecord
+from pipelines.plan import make_plan
+from tests.support import Netwright, Repository
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(
+    finished: Repository, netwright: Netwright
+):
+    page = finished.root / "artifacts/release/report.html"
+    first = page.read_text(encoding="utf-8")
+    release = json.loads((finished.root / "artifacts/release/release.json").read_text())
+    for name, entry in release["devices"].items():
+        assert f'<h2 id="{name}">' in first
+        assert entry["sha256"] in first
+        assert f"{entry['accuracy']['delivered']:.4f}" in first
+    for words in ("Equivalence checks", "Predicted and measured", "trained from scratch"):
+        assert first.count(words) >= 2, words
+    assert first.count("data:image/png;base64,") >= 3
+    assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "the page is self-contained"
+    code, output = netwright(finished.root, "report")
+    assert (code, output.strip()) == (0, "artifacts/release/report.html")
+    assert page.read_text(encoding="utf-8") == first
+    assert dict(make_plan(finished.root).stale) == {}
+
+
+class Rows(HTMLParser):
+    """The rows of a page's tables, with the class of each."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[tuple[str | None, list[str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append((dict(attrs).get("class"), []))
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1][1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.rows.append((None, []))  # text after a table is in no cell
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1][1]:
+            self.rows[-1][1][-1] += data
+
+
+def test_the_report_marks_the_delivered_precision_and_shows_intervals(finished: Repository):
+    page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    release = json.loads((finished.root / "artifacts/release/release.json").read_text())["devices"]
+    rows = Rows(page).rows
+    chosen = [cells for kind, cells in rows if kind == "chosen"]
+    delivered = [cells for cells in chosen if cells[-1].strip() == "delivered"]
+    assert [cells[0].strip() for cells in delivered] == [
+        entry["precision"] for entry in release.values()
+    ]
+    assert sum(cells[-1].strip() == "delivered" for _, cells in rows if cells) == len(release)
+    latency = release["one"]["latency_ms"]
+    low, high = latency["interval"]
+    (overview,) = [cells for _, cells in rows if cells and cells[0].strip() == "one" and
+                   "passed" in cells[-1]]  # fmt: skip
+    assert f"{low:.3f} to {high:.3f}" in [cell.strip() for cell in overview]
+    assert "The latency budget is 50.0000 ms." in page
+    assert "It excludes no network: the largest needs" in page
+
+
+def test_the_report_has_every_devices_race(finished: Repository):
+    page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    record = RaceRecord.read(finished.root / "artifacts/race")
+    assert record.devices.keys() == {"one", "rtx"}
+    rows = Rows(page).rows
+    for device in record.devices.values():
+        assert device.reason in page
+        assert "ahead of random in the band by" in device.statement
+        assert device.statement in page
+        for network in device.networks:
+            texts = [f"{rung.nll:.4f}" for rung in network.rungs]
+            own = [
+                kind for kind, cells in rows
+                if cells and cells[0].strip() == network.short
+                and set(texts) <= {cell.strip() for cell in cells}
+            ]  # fmt: skip
+            assert own, network.short
+            assert ("chosen" in own) == (network.architecture_id == device.winner)
