@@ -12,7 +12,7 @@ from devices.fleet.joint import Joint
 from devices.fleet.members import Member
 from devices.fleet.result import FleetResult
 from devices.fleet.settings import FleetParams
-from models.search.race.networks import RacedNetworks
+from models.search.race.ledger import RacedNetworks
 from models.space.architecture import Architecture
 from models.space.space import SearchSpace
 from models.training.learning import Images

@@ -68,6 +68,12 @@ class Attempts:
             )
         (self.alone if len(deaths) == MOST_ATTEMPTS - 1 else self.waiting).append(index)
 
+    def describe(self, index: int, error: Exception) -> Exception:
+        """The error to raise for that of a job: a `JobError` names the job."""
+        if isinstance(error, JobError):
+            return JobError(f"{self.names[index]} failed:\n{error}")
+        return error
+
 
 def describe_exit(code: int | None) -> str:
     """A process's exit code, or the name of the signal that ended it (negative codes)."""

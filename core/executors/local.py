@@ -135,7 +135,7 @@ class _Processes(Pool):
             attempts.died(index, describe_exit(self._remove(worker)))
             return
         if isinstance(message, Failed):
-            raise message.error
+            raise attempts.describe(index, message.error)
         if isinstance(message, Reported):
             if self.listener is not None:
                 self.listener(index, message.value)

@@ -7,8 +7,6 @@ with the same threads and seeds, so that it gives the same bytes on the same kin
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,15 +26,11 @@ from core.executors.base import (
     Pool,
     Task,
 )
+from core.executors.cluster import ALLOW_NETWORK, ROOT, check_head, copy_code, import_ray
 from core.executors.reports import Value
 from core.executors.worker import Done, Failed, execute, thread_variables
 from core.system import core_count
 
-INSTALL = "pip install 'netwright[ray]'"
-_ROOT = Path(__file__).resolve().parents[2]
-_ALLOW_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Where it is 0, Ray listens on the loopback interface only; on other systems than Linux it is by
-default. Ray reads it when it is imported."""
 _POLL_S = 1.0
 
 
@@ -81,9 +75,7 @@ class RayExecutor(Executor):
 
     def __init__(self, settings: ExecutorSettings, threads: int, seed: int) -> None:
         super().__init__(settings, threads, seed)
-        if self.settings.starts_cluster:
-            os.environ[_ALLOW_NETWORK] = "0"
-        self.ray = import_ray()
+        self.ray = import_ray(self.settings.starts_cluster)
 
     @contextmanager
     def _open(
@@ -127,18 +119,20 @@ class RayExecutor(Executor):
                 "include_dashboard": False,
             }
             # Its workers import the files that this process does.
-            variables["PYTHONPATH"] = str(_ROOT)
+            variables["PYTHONPATH"] = str(ROOT)
             self.ray.init("local", runtime_env=environment, **options)
             if any(n["NodeManagerAddress"] != "127.0.0.1" for n in self.ray.nodes()):
-                raise RuntimeError(f"Ray was imported without {_ALLOW_NETWORK}=0.")
+                raise RuntimeError(f"Ray was imported without {ALLOW_NETWORK}=0.")
         else:
             environment["py_modules"] = copy_code(folder)
             try:
+                check_head(str(self.settings.address))
                 self.ray.init(self.settings.address, runtime_env=environment, **options)
-            except (ConnectionError, ValueError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(
                     f"executor.address: no Ray cluster at '{self.settings.address}' ({error}). "
-                    "Start one by `ray start --head`, or set address: local."
+                    "Start one by `ray start --head`; set RAY_AUTH_MODE=token if it has a token; "
+                    "or set address: local."
                 ) from error
         self._check_room()
 
@@ -162,45 +156,6 @@ class RayExecutor(Executor):
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), False)
         kind = self.ray.remote(_Reports)
         return kind.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
-
-
-def import_ray() -> Any:
-    """Import Ray, without usage statistics.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions do
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(
-            f"executor: ray needs the package ray ({error}). Install it: {INSTALL}; or set "
-            "executor: local."
-        ) from error
-    return ray
-
-
-def copy_code(folder: Path) -> list[str]:
-    """Copy the packages that jobs may import, for machines that lack them; code and YAML only.
-
-    Ray would send everything in a package's folder, also the user's images.
-
-    Returns:
-        The folder of each package.
-    """
-    from core.checkpoint import ROOMS
-
-    copied = []
-    for room in ROOMS:
-        for file in (_ROOT / room).rglob("*"):
-            if file.suffix in {".py", ".yaml"}:
-                copy = folder / file.relative_to(_ROOT)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
-        copied.append(str(folder / room))
-    return copied
 
 
 class _Reports:
@@ -266,7 +221,7 @@ class _Tasks(Pool):
                 index = self.indices.pop(task)
                 result = self._fetch(task, index, attempts)
                 if isinstance(result, Failed):
-                    raise result.error
+                    raise attempts.describe(index, result.error)
                 if result is not None:
                     yield index, result.outcome
 

@@ -6,14 +6,16 @@ another recipe inform the proposals of new networks, but never decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from core.artifact import Artifact, Record
 from core.files import FileFormatError
+from models.search.race.networks import FOLDER, weights_file
 from models.search.race.training import Standing
 from models.space.architecture import Architecture, ArchitectureJson
 
@@ -108,8 +110,47 @@ def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     known: dict[tuple[str, int, str], Entry] = {}
     for entry in entries:
         key = (*entry.key, entry.recipe.model_dump_json())
-        before = known[key].standings if key in known else ()
-        rungs = {one.steps: one for one in (*before, *entry.standings)}
-        standings = tuple(rungs[steps] for steps in sorted(rungs))
-        known[key] = entry.model_copy(update={"standings": standings})
+        before = known.get(key, entry)
+        rungs = {one.steps: one for one in (*before.standings, *entry.standings)}
+        changes = {
+            "standings": tuple(rungs[steps] for steps in sorted(rungs)),
+            "reused": before.reused or entry.reused,
+        }
+        known[key] = entry.model_copy(update=changes)
     return tuple(known[key] for key in sorted(known))
+
+
+@dataclass(frozen=True)
+class RacedNetworks:
+    """The race's output folder, as input of the stages that select among its networks.
+
+    Attributes:
+        ledger: of the race.
+        finished: this race's networks that were trained to the end and whose weights are in the
+            folder, by architecture id. The ledger may have others: an earlier race's weights are
+            not kept.
+    """
+
+    ledger: Ledger
+    finished: Mapping[str, Entry]
+
+    @classmethod
+    def read(cls, folder: Path) -> RacedNetworks:
+        """Read the ledger, and which weights there are.
+
+        Raises:
+            FileFormatError: the ledger is missing or malformed.
+        """
+        ledger = Ledger.read(folder)
+        finished = {
+            name: entry
+            for (name, repeat), entry in ledger.of(ledger.recipe).items()
+            if repeat == 0 and entry.standings[-1].steps == ledger.recipe.steps
+            if weights_file(folder / FOLDER, name).is_file()
+        }
+        return cls(ledger, finished)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a selection depends on."""
+        return {"ledger": self.ledger.to_json(), "finished": sorted(self.finished)}

@@ -73,9 +73,9 @@ class Race:
         return seed_noise(pairs)
 
     def winner(self, contest: Contest) -> Winner:
-        """The network of a device."""
-        finalists = self.alive[-1][contest.device]
-        return contest.winner(finalists, self.at(self.rungs[-1]), self.noise)
+        """The best of a device's networks that were trained to the end, for whichever device."""
+        ended = self.at(self.rungs[-1])
+        return contest.winner([n for n in contest.networks if n.id in ended], ended, self.noise)
 
     def lead(self, contest: Contest) -> Lead | None:
         """The winner's lead over the controls, at the last rung that all controls reached."""
@@ -106,10 +106,8 @@ class Race:
 
     def ledger(self, earlier: Ledger | None) -> Ledger:
         """The ledger with this race's trainings and those of an earlier one."""
-        before = [
-            entry.model_copy(update={"reused": True})
-            for entry in (earlier.entries if earlier else ())
-        ]
+        known = () if earlier is None else earlier.entries
+        before = [one.model_copy(update={"reused": True}) for one in known]
         return Ledger(
             recipe=self.recipe,
             entries=merge([*before, *self.entries()]),

@@ -243,11 +243,13 @@ class RaceResult:
 
     def _network(self, contest: Contest, network: Architecture) -> RacedNetwork:
         found = self.race.standings[network.id, 0]
-        # Without the rungs to which only other devices have taken it.
+        # Without the middle rungs to which only other devices have taken it.
         compared = [
             steps
             for steps, alive in zip(self.race.rungs, self.race.alive, strict=True)
-            if network in [*alive[contest.device], *contest.controls] and steps in found
+            if steps == self.race.rungs[-1]
+            or network in [*alive[contest.device], *contest.controls]
+            if steps in found
         ]
         return RacedNetwork(
             architecture_id=network.id,

@@ -19,8 +19,8 @@ class RaceParams(Threaded):
     """
 
     candidates: int = Field(6, ge=2)
-    """Networks per device at the first rung; fewer only if fewer meet its budgets, and more only if
-    other devices or an earlier race propose more that fit."""
+    """Networks per device at the first rung; fewer only if its band and ranking have no more, and
+    more only if other devices or an earlier race propose more that fit."""
     from_search: int = Field(2, ge=1)
     """Networks among them that are the best of its ranking."""
     controls: int = Field(2, ge=0)

@@ -79,7 +79,7 @@ def test_a_job_that_dies_three_times_is_an_error(world: Path, number: int, remed
     ("job", "kind", "text"),
     [
         ("user", UserError, r"^batch: 7 does not divide 12\.$"),
-        ("bug", JobError, r"(?s)in fail\n.*ZeroDivisionError"),
+        ("bug", JobError, r"(?s)^job 1 of 1 failed:\n.*in fail\n.*ZeroDivisionError"),
     ],
 )
 def test_an_error_of_a_job_is_raised_here(job: str, kind: type[Exception], text: str):
@@ -129,6 +129,7 @@ def test_leaving_early_ends_all_workers():
 
 
 RUN = """
+import signal
 import sys
 from pathlib import Path
 
@@ -138,6 +139,7 @@ from tests.core.executors import jobs
 
 folder = Path(sys.argv[2])
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     arguments = [folder, folder] if sys.argv[1] == "sleep" else [1, 2]
     executor = create_executor(LocalSettings(workers=2), 1, 0)
     list(executor.run(getattr(jobs, sys.argv[1]), jobs.nothing, arguments))

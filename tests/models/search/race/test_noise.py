@@ -49,7 +49,7 @@ def test_without_controls_there_is_no_lead_and_with_one_no_interval() -> None:
     assert lead(0.9, {"one": [], "two": [0.8, 0.9]}, "one", 10) is None
     assert lead(0.9, {}, "one", 10) is None
     alone = lead(0.9, {"one": [0.8]}, "one", 10)
-    assert alone == Lead(pytest.approx(10.0), None, None, 1, 10)  # type: ignore[arg-type]
+    assert alone == Lead(pytest.approx(10.0), None, None, 1, 10)
     assert "too few for an interval" in alone.describe()
 
 

@@ -1,9 +1,15 @@
 """What a race decides, with a formula instead of trainings."""
 
+import math
+import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.search.race.contest import Contest, Proposal
 from models.search.race.ledger import Entry, Ledger
@@ -78,6 +84,55 @@ def test_a_network_of_two_devices_is_trained_once(tmp_path: Path) -> None:
     assert first == [network.id for network in NETWORKS[:5]]
     assert alive(race, "b")[1:] == [[1, 2], [1, 2]]
     assert race.winner(fleet[1]).architecture == NETWORKS[1]
+
+
+def test_a_network_that_another_device_took_to_the_end_can_win(tmp_path: Path) -> None:
+    """Device b eliminates network 2 early, but a trains it to the end, where it is the best."""
+
+    def late(network: Architecture, repeat: int, steps: int) -> float:
+        number = ORDER[network.id]
+        return -1.0 if number == 2 and steps == 16 else number / 10
+
+    fleet = [contest("a", [NETWORKS[2], *NETWORKS[6:9]]), contest("b", NETWORKS[:4])]
+    race = runner(tmp_path, Formula(late)).run(fleet)
+    assert alive(race, "b") == [[0, 1, 2, 3], [0, 1], [0, 1]]
+    assert [race.winner(one).architecture for one in fleet] == [NETWORKS[2]] * 2
+
+
+FLEETS = st.lists(
+    st.lists(st.sampled_from(range(12)), min_size=1, max_size=6, unique=True),
+    min_size=1,
+    max_size=3,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(FLEETS, st.integers(0, 10_000), st.floats(0.1, 0.9), st.integers(1, 3))
+def test_every_fleet_keeps_the_better_part_of_each_device(
+    drawn: list[list[int]], seed: int, keep: float, finalists: int
+) -> None:
+    table = np.random.default_rng(seed).permutation(12 * 3).reshape(12, 3) / 40
+
+    def nll(network: Architecture, repeat: int, steps: int) -> float:
+        return float(table[ORDER[network.id], (4, 8, 16).index(steps)])
+
+    fleet = [contest(str(n), [NETWORKS[one] for one in own]) for n, own in enumerate(drawn)]
+    execute = Formula(nll)
+    with tempfile.TemporaryDirectory() as folder:
+        race = runner(Path(folder), execute, keep=keep, finalists=finalists).run(fleet)
+    assert len(execute.trained) == len(set(execute.trained))
+    for one, own in zip(fleet, drawn, strict=True):
+        rungs = alive(race, one.device)
+        assert rungs[0] == sorted(own)
+        for column, (here, kept) in enumerate(pairwise(rungs)):
+            assert set(kept) <= set(here)
+            assert len(kept) == min(len(here), max(finalists, math.ceil(len(here) * keep)))
+            worst = max(table[n, column] for n in kept)
+            assert all(table[n, column] > worst for n in set(here) - set(kept))
+        ended = [n for n in own if NETWORKS[n].id in race.completed]
+        assert set(rungs[-1]) <= set(ended)
+        assert ORDER[race.winner(one).architecture.id] == min(ended, key=lambda n: table[n, 2])
 
 
 def test_a_run_continues_from_its_last_rung(tmp_path: Path) -> None:
