@@ -88,7 +88,7 @@ class Table:
 
     def accuracy(self, choices: Choices) -> float:
         """The true accuracy of an architecture, percent."""
-        return float(self.true_accuracies[self._number(choices)])
+        return float(self.true_accuracies[self.number(choices)])
 
     def best(self, flops: float | None) -> float:
         """The highest true accuracy within a budget, percent."""
@@ -109,7 +109,7 @@ class Table:
                 known.clear()
             for one in architectures:
                 if one not in known:
-                    known[one] = self.query(self._number(self.space.choices(one)), shared_N, rng)
+                    known[one] = self.query(self.number(self.space.choices(one)), shared_N, rng)
             return [known[one] for one in architectures]
 
         return evaluate
@@ -124,7 +124,8 @@ class Table:
             right = float((hard_N < ndtri(accuracy)).mean())
         return Evaluation(nll(right, accuracy, self.space.classes), right)
 
-    def _number(self, choices: Choices) -> int:
+    def number(self, choices: Choices) -> int:
+        """The row of an architecture."""
         return int(np.ravel_multi_index(choices, self._sizes))
 
     @cached_property

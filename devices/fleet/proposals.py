@@ -18,9 +18,10 @@ from core.settings import derive_seed
 from devices.fleet.members import Member
 from models.search.race.band import band_of
 from models.search.race.contest import CONTROL, Contest, Proposal
-from models.search.race.guided import Trained, network_numbers
+from models.search.race.guided import Trained
 from models.search.race.guided import propose as propose_guided
 from models.search.race.ledger import Entry, Ledger, Recipe
+from models.search.race.numbers import network_numbers
 from models.search.race.race import Propose
 from models.search.race.result import Side
 from models.search.race.settings import RaceParams

@@ -10,6 +10,7 @@ import torch
 from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
+from benchmarks.tabular.table import Table
 from core.files import write_array, write_bytes, write_json
 from data.dataset import Augment, DatasetInfo, images_file, labels_file
 from devices.latency.table import LatencyTable
@@ -17,10 +18,12 @@ from devices.measure.reference import LATENCY
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import to_bytes
+from models.space.costs import flops
+from models.space.file import PRESETS
 from models.space.space import SearchSpace
 from models.training.teachers.onnx import OnnxRecord
 from models.training.teachers.view import TeacherInput
-from tests.spaces import architecture_at
+from tests.spaces import all_architectures, architecture_at
 from tests.support import ROOT, merged
 from tests.worlds import candidates_of, ranking_of
 
@@ -95,3 +98,18 @@ def write_digits(folder: Path, size: int = 2) -> None:
         augment=augment,
         **sizes,
     ).write(folder)
+
+
+@pytest.fixture(scope="session")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """A table of the published form in which every digit is worth a point."""
+    file = tmp_path_factory.mktemp("table") / "table.json"
+    space = SearchSpace.load(PRESETS / "macro.yaml", (3, 32, 32), 10)
+    rows = {}
+    for number, architecture in enumerate(all_architectures(space)):  # as the digits count
+        name = np.base_repr(number, 3).zfill(8)
+        worth = 70.0 + sum(map(int, name))
+        accuracies = [worth - 0.3, worth, worth + 0.3]
+        rows[name] = {"test_acc": accuracies, "flops": flops(architecture)}
+    file.write_text(json.dumps(rows))
+    return Table.load(file)

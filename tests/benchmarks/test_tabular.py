@@ -1,6 +1,5 @@
 """What the tabular benchmark stands on; with the published table also what it claims."""
 
-import json
 import math
 import os
 from pathlib import Path
@@ -14,30 +13,11 @@ from benchmarks.tabular.__main__ import settings
 from benchmarks.tabular.compare import Run, final, run, spent
 from benchmarks.tabular.table import Table, TableError, nll
 from models.search.algorithms import ALGORITHMS
-from models.space.costs import flops
-from models.space.file import PRESETS
-from models.space.space import SearchSpace
-from tests.spaces import all_architectures
 
 TABLE = "NETWRIGHT_NAS_BENCH_MACRO"
 BATCH = search_settings(PARAMS, "fp_nas", 0).batch
 
 given = pytest.mark.skipif(TABLE not in os.environ, reason=f"{TABLE}: the table is not given")
-
-
-@pytest.fixture(scope="module")
-def invented(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """A table of the published form in which every digit is worth a point."""
-    file = tmp_path_factory.mktemp("table") / "table.json"
-    space = SearchSpace.load(PRESETS / "macro.yaml", (3, 32, 32), 10)
-    rows = {}
-    for number, architecture in enumerate(all_architectures(space)):  # as the digits count
-        name = np.base_repr(number, 3).zfill(8)
-        worth = 70.0 + sum(map(int, name))
-        accuracies = [worth - 0.3, worth, worth + 0.3]
-        rows[name] = {"test_acc": accuracies, "flops": flops(architecture)}
-    file.write_text(json.dumps(rows))
-    return Table.load(file)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ from models.space.space import SearchSpace
 
 LOW = 0.9
 """Lower end of a band, as a share of its upper end."""
-_DRAWS = tuple(64 << step for step in range(12))
+_DRAWS = tuple(64 << step for step in range(10))
 """Uniform draws in each batch; after them random walks replace rejection."""
-_CHAINS, _STEPS = 64, 30
-"""Parallel random walks, and steps of each per group of the space."""
+_CHAINS, _WALKS, _STEPS = (64, 1024), 2, 30
+"""Parallel random walks at least and at most, repetitions, and steps per group of the space."""
+_ENUMERATED = 1 << 16
+"""Spaces of at most so many architectures are enumerated."""
 _PAIRS = 3000
 """Changes of two groups at once that a climb tries; all of them where there are no more."""
 
@@ -67,18 +69,22 @@ class Band:
     def sample(self, rng: np.random.Generator, count: int) -> list[Choices]:
         """Up to `count` distinct, uniformly random architectures of the band.
 
-        Fewer only where no more are found. Uniform draws are rejected outside the band. Where too
-        few remain, random walks start from uniform draws and accept a random change of one or two
-        groups if the distance from the band does not grow: inside the band the changes are
-        symmetric, so that the walks' distribution is uniform over what they can reach.
+        Fewer only where no more are found. Small spaces are enumerated. Of others, uniform draws
+        are rejected outside the band. Where too few remain, random walks start from uniform draws
+        and accept a random change of one or two groups if the distance from the band does not grow:
+        inside the band the changes are symmetric, so that the walks' distribution is uniform over
+        what they can reach.
         """
+        if np.prod(self.sizes, dtype=np.float64) <= _ENUMERATED:
+            return [self._members[at] for at in rng.permutation(len(self._members))[:count]]
         found: dict[Choices, None] = {}
         for draws in _DRAWS:
             self._keep(self._draw(rng, draws), found)
             if len(found) >= count:
                 return list(found)[:count]
-        for _ in range(-(-count // _CHAINS)):
-            self._keep(self.walk(rng, _CHAINS), found)
+        for _ in range(_WALKS):
+            chains = min(max(2 * (count - len(found)), _CHAINS[0]), _CHAINS[1])
+            self._keep(self.walk(rng, chains), found)
             if len(found) >= count:
                 break
         return list(found)[:count]
@@ -127,6 +133,16 @@ class Band:
     def _value(self, choices_NG: ChoicesNG, score: Scores) -> Vector:
         """Negative distance, then score: (N, 2)."""
         return np.stack([-self.distances(choices_NG), score(choices_NG)], axis=1)
+
+    @cached_property
+    def _members(self) -> list[Choices]:
+        """All architectures of the band."""
+        rows_NG = (
+            np.indices(tuple(self.sizes.tolist())).reshape(len(self.sizes), -1).T.astype(np.uint32)
+        )
+        found: dict[Choices, None] = {}
+        self._keep(rows_NG, found)
+        return list(found)
 
     def _draw(self, rng: np.random.Generator, count: int) -> ChoicesNG:
         draws_NG = rng.integers(self.sizes, size=(count, len(self.groups)))

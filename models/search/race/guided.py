@@ -20,13 +20,10 @@ from core.errors import UserError
 from models.predict.gaussian import Entries, GaussianProcess, similarities_of
 from models.search.problem import as_choices
 from models.search.race.band import Band
+from models.search.race.numbers import Numbers
 from models.space.block_tables import ChoicesNG
-from models.space.costs import depth, flops, parameters
 from models.space.distribution import Choices, Vector
-from models.space.space import SearchSpace
 
-Numbers = Callable[[ChoicesNG], Vector]
-"""Numeric features of many architectures: choices (N, G) to (N, F)."""
 _POOL = 2000
 """Uniform samples of the band, whose best ones start local searches."""
 _STARTS = 3
@@ -78,17 +75,6 @@ class Posterior:
     def believe(self, choices: Choices) -> Posterior:
         """The posterior if this architecture gave its predicted mean."""
         return Posterior(self.process.believe(self.entries(as_choices([choices]))), self.numbers)
-
-
-def network_numbers(space: SearchSpace) -> Numbers:
-    """Depth, log FLOPs and log parameters of a space's architectures, (N, 3)."""
-    tables = (depth.table(space), flops.table(space), parameters.table(space))
-
-    def numbers(choices_NG: ChoicesNG) -> Vector:
-        depth_N, macs_N, weights_N = (table(choices_NG) for table in tables)
-        return np.stack([depth_N, np.log(macs_N), np.log(weights_N)], axis=1)
-
-    return numbers
 
 
 def fit(
@@ -143,7 +129,7 @@ def propose(
     Args:
         trained: all trainings of the space so far; at least one.
         band: of the device.
-        numbers: such as `network_numbers`.
+        numbers: `models.search.race.numbers.network_numbers` of the space.
         rng: of the samples of the band.
         count: how many.
         steps: of a whole training.

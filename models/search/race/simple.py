@@ -14,9 +14,10 @@ import numpy as np
 
 from models.search.problem import Scores, as_choices
 from models.search.race.band import LOW, Band, band_of
+from models.search.race.numbers import layers
 from models.space.architecture import Architecture
 from models.space.block_tables import ChoicesNG
-from models.space.costs import depth, flops
+from models.space.costs import flops
 from models.space.distribution import Choices, Vector
 from models.space.limits import Limit
 from models.space.space import SearchSpace
@@ -67,7 +68,9 @@ def largest(
 def deepest(
     space: SearchSpace, limits: Sequence[Limit], rng: np.random.Generator, low: float = LOW
 ) -> Architecture | None:
-    """The architecture of the band with the most layers that compute, by local search.
+    """The architecture of the band with the most layers, by local search.
+
+    Skipped layers and identities do not count.
 
     Of equally deep ones the one with the largest ratio; without budgets, the most
     multiply-accumulates.
@@ -75,22 +78,22 @@ def deepest(
     band = band_of(space, limits, rng, low)
     if band is None:
         return None
-    layers, macs = depth.table(space), flops.table(space)
+    counts, macs = layers.table(space), flops.table(space)
     most = float(flops(space.extreme(flops.block, largest=True)))
 
     def score(choices_NG: ChoicesNG) -> Vector:
         filled_N = band.ratios(choices_NG) if limits else macs(choices_NG) / most
-        return layers(choices_NG) + 0.5 * filled_N
+        return counts(choices_NG) + 0.5 * filled_N
 
     deep = [
         space.extreme(
             lambda block, w=weight, one=limit: (  # type: ignore[misc]
-                one.cost.block(block) - w * one.budget * depth.block(block)
+                one.cost.block(block) - w * one.budget * layers.block(block)
             )
         )
         for limit in limits
         for weight in _WEIGHTS
-    ] or [space.extreme(depth.block, largest=True)]
+    ] or [space.extreme(layers.block, largest=True)]
     return _best(space, band, [space.choices(one) for one in deep], score, rng)
 
 

@@ -43,12 +43,14 @@ def test_a_sample_larger_than_the_band_is_the_whole_band() -> None:
     assert sorted(BAND.sample(np.random.default_rng(0), 1000)) == members(BAND)
 
 
-@pytest.mark.parametrize("walk", [False, True])
-def test_samples_are_uniform_over_the_band(walk: bool) -> None:
+@pytest.mark.parametrize("how", ["enumerated", "rejected", "walks"])
+def test_samples_are_uniform_over_the_band(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "rejected":
+        monkeypatch.setattr("models.search.race.band._ENUMERATED", 0)
     rng, inside = np.random.default_rng(0), members(BAND)
     counts = dict.fromkeys(inside, 0)
-    draws = BAND.walk(rng, 6000).tolist() if walk else []
-    for _ in range(0 if walk else 6000):
+    draws = BAND.walk(rng, 6000).tolist() if how == "walks" else []
+    for _ in range(0 if how == "walks" else 6000):
         draws += BAND.sample(rng, 1)
     for row in draws:
         counts[tuple(row)] += 1
@@ -91,6 +93,7 @@ def test_a_ratio_is_that_of_the_tightest_budget(compact: SearchSpace) -> None:
     assert ratio_table(compact, limits)(as_choices([rows]))[0] == expected
 
 
+@pytest.mark.slow
 def test_the_band_ends_where_the_space_ends(compact: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     most = flops(compact.extreme(flops.block, largest=True))

@@ -3,9 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from models.search.race.numbers import layers
 from models.search.race.simple import band_sample, band_samples, deepest, largest, width_scaled
 from models.space.architecture import Architecture
-from models.space.costs import depth, flops, parameters
+from models.space.costs import flops, parameters
 from models.space.file import PRESETS
 from models.space.limits import Limit
 from models.space.space import SearchSpace
@@ -28,7 +29,7 @@ def macro() -> SearchSpace:
 
 @pytest.fixture(scope="module")
 def costs(macro: SearchSpace) -> np.ndarray:
-    return np.array([[flops(one), depth(one)] for one in all_architectures(macro)])
+    return np.array([[flops(one), layers(one)] for one in all_architectures(macro)])
 
 
 @pytest.mark.parametrize("propose", PROPOSERS)
@@ -43,6 +44,7 @@ def test_proposals_fill_the_tightest_budget(
     compact.choices(found)  # raises for a network of another space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("propose", PROPOSERS)
 def test_no_network_within_the_budgets_is_no_proposal(
     propose: Proposer, compact: SearchSpace
@@ -70,7 +72,7 @@ def test_the_largest_and_the_deepest_of_a_whole_band_are_found(
     assert flops(found) >= 0.99 * inside[:, 0].max()  # a local search
     found = deepest(macro, limits, rng)
     assert found is not None
-    assert depth(found) == inside[:, 1].max()
+    assert layers(found) == inside[:, 1].max()
     assert flops(found) >= 0.99 * inside[inside[:, 1] == inside[:, 1].max(), 0].max()
 
 
