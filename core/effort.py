@@ -14,21 +14,21 @@ Effort = Literal["demo", "standard", "thorough"]
 LENGTHS: Mapping[Effort, Mapping[str, Mapping[str, Any]]] = {
     "demo": {},
     "standard": {
-        "supernet": {"epochs": 6.0, "min_steps": 1500},
+        "supernet": {"epochs": 4.0, "min_steps": 1500},
         "teacher": {"epochs": 8.0, "min_steps": 1000},
         "profile": {"networks": 60},
         "search": {"steps": 120, "candidates": 16},
         "race": {"candidates": 10, "guided": 4, "repeats": 2, "finish_controls": True},
-        "train": {"epochs": 20.0, "min_steps": 2000},
+        "train": {"epochs": 6.0, "min_steps": 2000},
         "quantize": {"finetune": {"epochs": 2.0, "min_steps": 200}},
     },
     "thorough": {
-        "supernet": {"epochs": 30.0, "min_steps": 5000},
-        "teacher": {"epochs": 40.0, "min_steps": 4000},
+        "supernet": {"epochs": 12.0, "min_steps": 5000},
+        "teacher": {"epochs": 32.0, "min_steps": 4000},
         "profile": {"networks": 120},
         "search": {"steps": 240, "candidates": 24},
         "race": {"candidates": 16, "guided": 8, "repeats": 4, "finish_controls": True},
-        "train": {"epochs": 100.0, "min_steps": 8000},
+        "train": {"epochs": 20.0, "min_steps": 8000},
         "quantize": {"finetune": {"epochs": 5.0, "min_steps": 500}},
     },
 }
