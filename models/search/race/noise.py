@@ -43,17 +43,13 @@ class Lead:
     steps: int
 
     def describe(self) -> str:
-        """In words."""
+        """In words; a negative lead is behind."""
+        text = f"ahead of random in the band by {self.points:.2f} points"
         if self.low is None or self.high is None:
-            return (
-                f"{self.points:+.2f} points against {self.controls} random network of the band: "
-                "too few for an interval"
-            )
+            plural = "s" * (self.controls > 1)
+            return f"{text} ({self.controls} random network{plural}: too few for an interval)"
         verdict = "" if self.low > 0 or self.high < 0 else ", undecided"
-        return (
-            f"ahead of random in the band by {self.points:.2f} points "
-            f"({self.low:.2f} to {self.high:.2f}{verdict})"
-        )
+        return f"{text} ({self.low:.2f} to {self.high:.2f}{verdict})"
 
 
 def lead(
