@@ -41,6 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "bundles" in fixtures:
             item.add_marker(pytest.mark.slow)
-        weight = 1000 if "finished" in fixtures else item.get_closest_marker("slow") is not None
+        weight = 1000 if "released" in fixtures else item.get_closest_marker("slow") is not None
         weights[item.path] = weights.get(item.path, 0) + weight
     items.sort(key=lambda item: weights[item.path], reverse=True)

@@ -106,11 +106,8 @@ def finished_toy(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The whole graph on digits after `netwright run`.
-
-    Tests share it: each must restore params, lock file and artifacts.
-    """
+def released(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The whole graph on digits after `netwright run`; no test changes it."""
 
     def build(root: Path) -> None:
         repository = on_digits(copy_repository(root))
@@ -120,6 +117,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Repository:
             assert column in output
         assert "artifacts/bundle/one/one.tar.gz" in output
         assert "Traceback" not in output
+
+    return Repository(built_once(tmp_path_factory, "released", build))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, released: Repository) -> Repository:
+    """A copy of it for the tests of one file, each of which restores params, lock and artifacts."""
+
+    def build(root: Path) -> None:
+        shutil.copytree(released.root, root, symlinks=True)
 
     return Repository(built_once(tmp_path_factory, "finished", build))
 

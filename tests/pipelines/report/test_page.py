@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(
-    finished: Repository, netwright: Netwright
+    released: Repository, netwright: Netwright
 ):
-    page = finished.root / "artifacts/release/report.html"
+    page = released.root / "artifacts/release/report.html"
     first = page.read_text(encoding="utf-8")
-    release = json.loads((finished.root / "artifacts/release/release.json").read_text())
+    release = json.loads((released.root / "artifacts/release/release.json").read_text())
     for name, entry in release["devices"].items():
         assert f'<h2 id="{name}">' in first
         assert entry["sha256"] in first
@@ -27,10 +27,10 @@ def test_the_report_is_one_page_with_everything_and_makes_no_stage_stale(
         assert first.count(words) >= 2, words
     assert first.count("data:image/png;base64,") >= 3
     assert not re.search(r"(src|href)=.(https?:|/|\.)", first), "the page is self-contained"
-    code, output = netwright(finished.root, "report")
+    code, output = netwright(released.root, "report")
     assert (code, output.strip()) == (0, "artifacts/release/report.html")
     assert page.read_text(encoding="utf-8") == first
-    assert dict(make_plan(finished.root).stale) == {}
+    assert dict(make_plan(released.root).stale) == {}
 
 
 class Rows(HTMLParser):
@@ -56,9 +56,9 @@ class Rows(HTMLParser):
             self.rows[-1][1][-1] += data
 
 
-def test_the_report_marks_the_delivered_precision_and_shows_intervals(finished: Repository):
-    page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
-    release = json.loads((finished.root / "artifacts/release/release.json").read_text())["devices"]
+def test_the_report_marks_the_delivered_precision_and_shows_intervals(released: Repository):
+    page = (released.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    release = json.loads((released.root / "artifacts/release/release.json").read_text())["devices"]
     rows = Rows(page).rows
     chosen = [cells for kind, cells in rows if kind == "chosen"]
     delivered = [cells for cells in chosen if cells[-1].strip() == "delivered"]
@@ -75,9 +75,9 @@ def test_the_report_marks_the_delivered_precision_and_shows_intervals(finished: 
     assert "excludes no network; the largest takes" in page
 
 
-def test_the_report_has_every_devices_race(finished: Repository):
-    page = (finished.root / "artifacts/release/report.html").read_text(encoding="utf-8")
-    record = RaceRecord.read(finished.root / "artifacts/race")
+def test_the_report_has_every_devices_race(released: Repository):
+    page = (released.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    record = RaceRecord.read(released.root / "artifacts/race")
     assert record.devices.keys() == {"one", "rtx"}
     rows = Rows(page).rows
     for device in record.devices.values():
