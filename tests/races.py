@@ -100,6 +100,6 @@ class Formula:
 
 def runner(root: Path, execute: Formula, earlier: Ledger | None = None, **params: object) -> Runner:
     """A race in a folder, without repeats where not given."""
-    settings = RaceParams.model_validate({"repeats": 0, "controls": 0, **params})
+    settings = RaceParams.model_validate({"repeats": 0, "controls": 0, "finalists": 2, **params})
     store = Store(root / ".race.states", "recipe")
     return Runner(settings, store, execute, RECIPE, earlier, lambda contest, entries: ())

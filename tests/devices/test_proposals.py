@@ -43,7 +43,7 @@ def drawn(count: int, most: int) -> list[Architecture]:
 
 
 def params(**changes: object) -> RaceParams:
-    return RaceParams.model_validate({"candidates": 8, **changes})
+    return RaceParams.model_validate({"candidates": 8, "from_search": 2, **changes})
 
 
 def test_a_device_proposes_networks_within_its_budget_and_controls_of_its_band() -> None:

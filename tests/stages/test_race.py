@@ -36,7 +36,7 @@ TRAIN = {
     "checkpoint_every": 1, "recalibration_batches": 2,
 }  # fmt: skip
 RACE = {
-    "candidates": 4, "from_search": 1, "controls": 2, "band": 0.5, "bootstrap": 20,
+    "candidates": 4, "controls": 2, "finalists": 2, "repeats": 1, "band": 0.5, "bootstrap": 20,
     "executor": {"name": "local", "workers": 1},
 }  # fmt: skip
 RUNGS = (4, 8, 16)

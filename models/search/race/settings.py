@@ -18,10 +18,10 @@ class RaceParams(Threaded):
     The recipe is that of the section `train`; a rung is a share of its steps.
     """
 
-    candidates: int = Field(6, ge=2)
+    candidates: int = Field(4, ge=2)
     """Networks per device at the first rung; fewer only if its band and ranking have no more, and
     more only if other devices or an earlier race propose more that fit."""
-    from_search: int = Field(2, ge=1)
+    from_search: int = Field(1, ge=1)
     """Networks among them that are the best of its ranking."""
     controls: int = Field(2, ge=0)
     """Networks among them that are drawn at random from the band, to compare the winner with."""
@@ -36,11 +36,11 @@ class RaceParams(Threaded):
     keep: float = Field(0.5, gt=0, lt=1)
     """Share of a device's networks that continue after a rung, rounded up; never fewer than
     `finalists`."""
-    finalists: int = Field(2, ge=1)
+    finalists: int = Field(1, ge=1)
     """Networks per device that are trained to the end."""
     finish_controls: bool = False
     """Whether the controls are trained to the end, so that final accuracies are compared."""
-    repeats: int = Field(1, ge=0)
+    repeats: int = Field(0, ge=0)
     """Networks of the first rung that are trained again with another seed, to estimate the noise
     of training; 0: not estimated, and no tie is decided by speed."""
     executor: Annotated[
