@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ class _Processes(Pool):
         context = multiprocessing.get_context("spawn")
         own, other = context.Pipe()
         process = context.Process(target=work, args=(other, *self.arguments), daemon=True)
-        with _environment(thread_variables(self.arguments[-2])):
+        with _environment(thread_variables(self.arguments[-2])), _interrupt_deferred():
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 process.start()
@@ -160,6 +161,25 @@ class _Processes(Pool):
             worker.process.kill()
         for worker in list(self.alive):
             self._remove(worker)
+
+
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Raise a Ctrl-C of the block at its end: a worker half started would print a traceback.
+
+    A mask of this thread alone does not do that, because another thread may receive the signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if received:
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

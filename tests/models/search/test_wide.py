@@ -40,7 +40,7 @@ def test_every_budget_binds() -> None:
 def test_answers_respect_the_budget_and_differ(name: str, budget: float) -> None:
     problem = problem_of(SPACE, [Limit("flops", budget, flops)], 64)
     searched = ALGORITHMS[name](problem, search_params(name, USUAL))
-    rows = search(searched, SPACE.architecture, deep_is_good)
+    rows = search(searched, SPACE.architecture, deep_is_good, deep_is_good)
     found = [SPACE.architecture(choices) for choices in answer(searched)]
     assert len({one.id for one in found}) == 4
     assert all(flops(one) <= budget for one in found)
