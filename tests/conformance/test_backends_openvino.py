@@ -173,8 +173,8 @@ def test_an_npu_supports_only_int8() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"openvino"}))
 def test_a_unit_is_only_valid_for_openvino(name: str) -> None:
-    with pytest.raises(ValueError, match=r"openvino_device\n.*only for backend 'openvino'"):
-        device("GPU", backend=name)
+    with pytest.raises(DeviceError, match=r"openvino_device.*only for backend 'openvino'"):
+        backend(name).check(device("GPU", backend=name))
     assert backend(name).for_unit("CPU") is backend(name)
 
 
