@@ -57,31 +57,31 @@ def race(
         Member.open(name, device, whole, profile / name, search / name, rank / name)
         for name, device in devices.items()
     ]
-    recipe = Recipe(
-        data=fingerprint(data / "dataset.json"),
-        training=inputs_fingerprint("race", train, space, supernet, teacher),
-        steps=opened.steps,
-    )
+    recipe = _recipe(folders, train, opened.steps)
     earlier = read_ledger(ledger)
     if earlier is not None:
         print(earlier.describe_use(recipe))
     store = Store(out.with_name(f".{out.name}.states"), fingerprint(recipe.to_json())[:16])
     joint = joint_networks(members, fleet.joint, settings.seed) if fleet.share else []
     executor = create_executor(settings.executor, train.threads, train.seed)
-    runner = Runner(
-        settings,
-        store,
-        partial(_execute, executor, world),
-        recipe,
-        earlier,
-        guided(members, settings, recipe),
-    )
+    execute, propose = partial(_execute, executor, world), guided(members, settings, recipe)
+    runner = Runner(settings, store, execute, recipe, earlier, propose)
     found = runner.run(contests(members, settings, earlier, joint))
     sides = {member.name: side(member) for member in members}
     result = RaceResult(found, store, earlier, sides, settings.seed, settings.bootstrap)
     for name, decided in result.record().devices.items():
         print(note_line(f"{name}: {decided.statement}"))
     return result
+
+
+def _recipe(folders: Folders, train: TrainParams, steps: int) -> Recipe:
+    """What all trainings of this race depend on."""
+    inputs = (folders.space, folders.supernet, folders.teacher)
+    return Recipe(
+        data=fingerprint(folders.data / "dataset.json"),
+        training=inputs_fingerprint("race", train, *inputs),
+        steps=steps,
+    )
 
 
 def _execute(

@@ -156,7 +156,9 @@ def test_a_teacher_of_other_data_is_refused(
         world.trainings(world.root / "params.yaml", teacher=tmp_path / "teacher")
 
 
-def test_a_teacher_at_chance_teaches_nobody(world, teacher: Path, tmp_path: Path) -> None:
+def test_a_teacher_at_chance_is_refused_by_the_training(
+    world, teacher: Path, tmp_path: Path
+) -> None:
     bad = shutil.copytree(teacher, tmp_path / "teacher")
     record = json.loads((bad / "teacher.json").read_text())
     record["accuracy"]["val"] = 0.1

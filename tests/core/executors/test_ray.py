@@ -179,7 +179,7 @@ def test_a_cluster_on_this_machine_listens_on_the_loopback_interface_only():
     assert output.splitlines()[-1] == "127.0.0.1", output
 
 
-ELSEWHERE = """
+ON_A_CLUSTER = """
 import sys
 
 from core.executors import create_executor
@@ -228,14 +228,14 @@ def cluster() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_cluster_that_exists_receives_the_code(cluster: str, tmp_path: Path):
-    output, _ = python(ELSEWHERE, cluster, folder=tmp_path, **TOKEN).communicate(timeout=120)
+    output, _ = python(ON_A_CLUSTER, cluster, folder=tmp_path, **TOKEN).communicate(timeout=120)
     assert "py_modules_files" in output.splitlines()[-1], output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.3:1", "head", "no-such-host.invalid:6379"])
 def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, address: str):
-    output, _ = python(ELSEWHERE, address, folder=tmp_path).communicate(timeout=120)
+    output, _ = python(ON_A_CLUSTER, address, folder=tmp_path).communicate(timeout=120)
     last = output.splitlines()[-1]
     assert f"executor.address: no Ray cluster at '{address}'" in last, output
     assert last.endswith("or set address: local.")
