@@ -34,7 +34,8 @@ def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     params = world.params("two", train={**CHANGES, "processes": 2})
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     command = [sys.executable, "-m", "stages", "train"]
-    process = subprocess.Popen([*command, *world.arguments("train", whole, params=params)])
+    inputs = {"params": params, "race": tmp_path / "alone"}
+    process = subprocess.Popen([*command, *world.arguments("train", whole, **inputs)])
     catch_checkpoint(process, tmp_path / ".whole.partial", tmp_path / ".resumed.partial")
     assert process.wait() == 0
 
@@ -46,7 +47,7 @@ def test_two_processes_train_what_one_does_and_resume_to_the_same_bytes(
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=1e-2, atol=1e-3, msg=name)
 
-    command += world.arguments("train", resumed, params=params)
+    command += world.arguments("train", resumed, **inputs)
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "progress 1/" not in again.stdout  # it did not start from the beginning
     assert f"progress {STEPS}/{STEPS} epoch={STEPS / 37:.4g}" in again.stdout
