@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from models.space.file import PRESETS
+
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
 PARAMS = ROOT / "params.yaml"
@@ -38,6 +40,11 @@ def add_release(parser: argparse.ArgumentParser, device: str) -> None:
     parser.add_argument("--device", default=device, help="whose network, budget and profile")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, required=True, help="folder of finished runs")
+
+
+def space_file(name: str) -> Path:
+    """The file of a space: a preset's name, or a YAML file."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
 
 
 def words(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness.flags import PARAMS, flags_of
+from benchmarks.harness.flags import PARAMS, flags_of, space_file
 from benchmarks.harness.markdown import write_sections
 from benchmarks.harness.presets import TORCH
 from benchmarks.harness.release import settings
@@ -30,7 +30,6 @@ from core.files import fingerprint
 from core.process import prepare_machine
 from models.nets.subnet import Subnet
 from models.space.architecture import Architecture
-from models.space.file import PRESETS
 from models.space.space import SearchSpace
 from models.training.learning import Images
 from models.training.network import train_network
@@ -96,7 +95,7 @@ def _command(args: argparse.Namespace) -> str:
 
 def _flags(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = flags_of("spread", __doc__, "spread.md")
-    parser.add_argument("--space", type=_space, default="wide", help="a preset, or a YAML file")
+    parser.add_argument("--space", type=space_file, default="wide", help="a preset, or a YAML file")
     parser.add_argument("--data", type=Path, required=True, help="prepared images")
     parser.add_argument("--name", default="CIFAR-10", help="of the images, for the page")
     parser.add_argument("--work", type=Path, required=True, help="folder of finished runs")
@@ -113,10 +112,6 @@ def _flags(given: Sequence[str] | None = None) -> argparse.Namespace:
     if not 2 <= args.repeated <= args.networks or args.seeds < 2:
         parser.error("seed noise needs --repeated of 2 to --networks, and --seeds of 2 or more.")
     return args
-
-
-def _space(name: str) -> Path:
-    return Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
 
 
 if __name__ == "__main__":
