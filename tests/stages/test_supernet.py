@@ -87,7 +87,7 @@ def test_a_supernet_starts_from_an_earlier_one(
 
 def test_a_start_that_is_not_there_is_refused_before_the_training(world, tmp_path: Path) -> None:
     params = world.params("missing", supernet={"start_from": "supernet"})
+    (tmp_path / "nowhere").mkdir()
     with pytest.raises(UserError, match=r"supernet.file: .*nowhere/.* does not exist"):
-        (tmp_path / "nowhere").mkdir()
         world.run("supernet", tmp_path / "out", params=params, file=tmp_path / "nowhere")
     assert not (tmp_path / "out").exists()
