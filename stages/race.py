@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from core.checkpoint import inputs_fingerprint
-from core.executors import Executor, create_executor
+from core.executors import create_executor
 from core.files import fingerprint
 from core.progress import note_line
 from devices.device import Device
@@ -18,8 +17,8 @@ from devices.fleet.proposals import contests, guided, side
 from devices.fleet.settings import FleetParams
 from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from models.search.race.ledger import Recipe, read_ledger
-from models.search.race.race import Listener, Runner
 from models.search.race.result import RaceResult
+from models.search.race.runner import Listener, Runner
 from models.search.race.settings import RaceParams
 from models.search.race.store import Store
 from models.search.race.training import Finished, Folders, Job, World, advance
@@ -64,8 +63,13 @@ def race(
     store = Store(out.with_name(f".{out.name}.states"), fingerprint(recipe.to_json())[:16])
     joint = joint_networks(members, fleet.joint, settings.seed) if fleet.share else []
     executor = create_executor(settings.executor, train.threads, train.seed)
-    execute, propose = partial(_execute, executor, world), guided(members, settings, recipe)
-    runner = Runner(settings, store, execute, recipe, earlier, propose)
+    propose = guided(members, settings, recipe)
+
+    def execute(jobs: Sequence[Job], listen: Listener) -> Iterator[tuple[int, Finished]]:
+        return executor.run(advance, world, jobs, listen, lambda job: job.name)
+
+    # Jobs on other machines cannot save checkpoints here.
+    runner = Runner(settings, store, execute, recipe, earlier, propose, executor.same_machine)
     found = runner.run(contests(members, settings, earlier, joint))
     sides = {member.name: side(member) for member in members}
     result = RaceResult(found, store, earlier, sides, settings.seed, settings.bootstrap)
@@ -82,12 +86,3 @@ def _recipe(folders: Folders, train: TrainParams, steps: int) -> Recipe:
         training=inputs_fingerprint("race", train, *inputs),
         steps=steps,
     )
-
-
-def _execute(
-    executor: Executor, world: Callable[[], World], jobs: Sequence[Job], listen: Listener
-) -> Iterator[tuple[int, Finished]]:
-    """Train jobs; those of other machines cannot save checkpoints within a rung here."""
-    if not executor.same_machine:
-        jobs = [replace(job, save=None) for job in jobs]
-    return executor.run(advance, world, jobs, listen, [job.name for job in jobs])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.search.race.contest import Contest, Proposal
 from models.search.race.ledger import Entry, Ledger, Recipe
-from models.search.race.race import Listener, Runner
+from models.search.race.runner import Listener, Runner
 from models.search.race.settings import RaceParams
 from models.search.race.store import Store
 from models.search.race.training import Finished, Job, Standing
@@ -61,6 +61,15 @@ def entry(architecture: Architecture, *standings: Standing, recipe: Recipe = REC
     )
 
 
+def _growing(jobs: Sequence[Job], backwards: bool) -> Iterator[int]:
+    """The numbers of all jobs, of those added meanwhile too."""
+    begun = 0
+    while begun < len(jobs):
+        waiting = range(begun, len(jobs))
+        begun = len(jobs)
+        yield from reversed(waiting) if backwards else waiting
+
+
 @dataclass
 class Formula:
     """Instead of training, every job ends with an NLL by a formula of network, seed and steps.
@@ -80,9 +89,9 @@ class Formula:
     def __call__(
         self, jobs: Sequence[Job], listen: Listener | None = None
     ) -> Iterator[tuple[int, Finished]]:
-        """See `models.search.race.race.Execute`."""
-        numbered = list(enumerate(jobs))
-        for number, job in reversed(numbered) if self.backwards else numbered:
+        """See `models.search.race.runner.Execute`; all that wait end before those added meanwhile."""
+        for number in _growing(jobs, self.backwards):
+            job = jobs[number]
             if len(self.jobs) == self.fails_after:
                 raise KeyboardInterrupt
             self.jobs.append(job)

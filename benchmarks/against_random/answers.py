@@ -30,10 +30,11 @@ from models.search.candidates import Candidate
 from models.search.evaluation import common_evaluation, evaluation
 from models.search.loop import answer, run_search
 from models.search.problem import bn_indicators, problem_of
+from models.search.proposals.simple import band_samples
 from models.search.race.ledger import Recipe
-from models.search.race.race import Listener, Race, Runner
+from models.search.race.race import Race
+from models.search.race.runner import Listener, Runner
 from models.search.race.settings import RaceParams
-from models.search.race.simple import band_samples
 from models.search.race.store import Store
 from models.search.race.training import Finished, Job, Standing, World, advance
 from models.search.rank.indicators import Evidence

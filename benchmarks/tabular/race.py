@@ -19,9 +19,9 @@ from benchmarks.tabular.table import Array, Table
 from models.predict.fit import Examples, Ridge
 from models.search.algorithms.evolution import EvolutionSettings, Population
 from models.search.problem import Problem, as_choices, problem_of
-from models.search.race import guided, simple
-from models.search.race.band import LOW, Band, ratio_table
-from models.search.race.numbers import network_numbers
+from models.search.proposals import guided, simple
+from models.search.proposals.band import LOW, Band, ratio_table
+from models.search.proposals.numbers import network_numbers
 from models.space.costs import flops
 from models.space.distribution import Choices
 from models.space.limits import Limit

@@ -39,19 +39,34 @@ class Attempts:
     most workers die from lack of memory.
 
     Attributes:
-        names: of all jobs, for messages.
+        jobs: all of them; the caller may append more.
+        name: of a job, for messages; None: its number.
         waiting: indices of jobs that may run beside others.
         alone: indices of jobs that may only run alone.
         deaths: by index, how each worker of a job ended.
     """
 
-    names: Sequence[str]
+    jobs: Sequence[Any]
+    name: Callable[[Any], str] | None = None
     waiting: deque[int] = field(default_factory=deque)
     alone: deque[int] = field(default_factory=deque)
     deaths: dict[int, list[str]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.waiting.extend(range(len(self.names)))
+    _known: int = 0
+
+    def wait_for_new(self) -> bool:
+        """Let jobs wait that were appended; return whether any job waits."""
+        self.waiting.extend(range(self._known, len(self.jobs)))
+        self._known = len(self.jobs)
+        return bool(self.waiting or self.alone)
+
+    def named(self, index: int) -> str:
+        """What messages call a job."""
+        return (
+            f"job {index + 1} of {len(self.jobs)}"
+            if self.name is None
+            else self.name(self.jobs[index])
+        )
 
     def died(self, index: int, how: str) -> None:
         """Record that the worker of a job has died, and let the job wait again.
@@ -63,7 +78,7 @@ class Attempts:
         deaths.append(how)
         if len(deaths) == MOST_ATTEMPTS:
             raise UserError(
-                f"{self.names[index]} ended its worker in each of {MOST_ATTEMPTS} attempts "
+                f"{self.named(index)} ended its worker in each of {MOST_ATTEMPTS} attempts "
                 f"({', '.join(deaths)}), the last one while no other job ran. {_remedy(how)}"
             )
         (self.alone if len(deaths) == MOST_ATTEMPTS - 1 else self.waiting).append(index)
@@ -71,7 +86,7 @@ class Attempts:
     def describe(self, index: int, error: Exception) -> Exception:
         """The error to raise for that of a job: a `JobError` names the job."""
         if isinstance(error, JobError):
-            return JobError(f"{self.names[index]} failed:\n{error}")
+            return JobError(f"{self.named(index)} failed:\n{error}")
         return error
 
 
@@ -105,7 +120,8 @@ class Pool(ABC):
     ) -> Iterator[tuple[int, Any]]:
         """Yield (index, outcome) until no job waits, at most `at_once` jobs at a time.
 
-        Jobs may be added to `waiting` meanwhile. None: as many at once as there are workers.
+        Jobs may be added to `waiting` until the consumer asks for the next outcome. None: as many
+        at once as there are workers.
         """
 
 
@@ -131,7 +147,7 @@ class Executor(ABC):
         open_world: Callable[[], World],
         jobs: Sequence[Job],
         listener: Listener | None = None,
-        names: Sequence[str] | None = None,
+        name: Callable[[Job], str] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield (index of job, outcome) as jobs finish; closing the iterator ends all workers.
 
@@ -142,22 +158,26 @@ class Executor(ABC):
             task: a function of a module, or a partial of one; it must not change the world, nor
                 depend on what ran before it in its process.
             open_world: likewise; opens the large values that all jobs read.
-            jobs: small picklable values.
+            jobs: small picklable values. More may be appended while an outcome is handled: they
+                are run too.
             listener: called with (index of job, value) for what a job reports (`report`); a job
                 that is repeated reports from its beginning.
-            names: what messages call the jobs; by default `job 1 of N`.
+            name: what messages call a job; by default `job 1 of N`.
 
         Raises:
             UserError: a job raised it, or ended its worker three times.
             OSError: a job raised it.
             JobError: a job raised another error.
         """
-        attempts = Attempts(names or [f"job {n} of {len(jobs)}" for n in range(1, len(jobs) + 1)])
-        if not jobs:
+        attempts = Attempts(jobs, name)
+        if not attempts.wait_for_new():
             return
         with self._open(task, open_world, jobs, listener) as pool:
-            yield from pool.run(attempts.waiting, None, attempts)
-            yield from pool.run(attempts.alone, 1, attempts)
+            while attempts.wait_for_new():
+                for outcome in pool.run(attempts.waiting, None, attempts):
+                    yield outcome
+                    attempts.wait_for_new()
+                yield from pool.run(attempts.alone, 1, attempts)
 
     @abstractmethod
     def _open(

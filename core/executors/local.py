@@ -88,15 +88,27 @@ class _Processes(Pool):
     def run(
         self, waiting: deque[int], at_once: int | None, attempts: Attempts
     ) -> Iterator[tuple[int, Any]]:
-        """See `Pool.run`. An idle worker is ended, so that it holds no memory."""
+        """See `Pool.run`. Idle workers wait for further jobs, and end with the last one."""
         most = at_once or self.count
-        while waiting or self.alive:
-            while waiting and len(self.alive) < most:
-                self._start()
-                self._give(self.alive[-1], waiting)
-            ready = set(wait([worker.connection for worker in self.alive]))
-            for worker in [w for w in self.alive if w.connection in ready]:
+        while waiting or self._busy:
+            self._share_out(waiting, most)
+            ready = set(wait([worker.connection for worker in self._busy]))
+            for worker in [w for w in self._busy if w.connection in ready]:
                 yield from self._receive(worker, waiting, attempts)
+        self.end()
+
+    @property
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self.alive if worker.index is not None]
+
+    def _share_out(self, waiting: deque[int], most: int) -> None:
+        """Give waiting jobs to idle workers, and start workers for the others."""
+        for worker in [w for w in self.alive if w.index is None]:
+            if waiting:
+                self._give(worker, waiting)
+        while waiting and len(self.alive) < most:
+            self._start()
+            self._give(self.alive[-1], waiting)
 
     def _start(self) -> None:
         """Start a worker. It never receives Ctrl-C, not even while it imports its modules."""
@@ -113,11 +125,7 @@ class _Processes(Pool):
         self.alive.append(_Worker(process, own))
 
     def _give(self, worker: _Worker, waiting: deque[int]) -> None:
-        """Send the next job to a worker, or end it if there is none."""
-        if not waiting:
-            worker.process.kill()
-            self._remove(worker)
-            return
+        """Send the next job to a worker."""
         worker.index = waiting.popleft()
         try:
             worker.connection.send(self.jobs[worker.index])
@@ -142,7 +150,9 @@ class _Processes(Pool):
                 self.listener(index, message.value)
             return
         assert isinstance(message, Done)
-        self._give(worker, waiting)  # it works while the caller handles the outcome
+        worker.index = None
+        if waiting:
+            self._give(worker, waiting)  # it works while the caller handles the outcome
         yield index, message.outcome
 
     def _remove(self, worker: _Worker) -> int | None:

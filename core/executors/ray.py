@@ -199,7 +199,7 @@ class _Tasks(Pool):
     ) -> None:
         self.ray, self.arguments, self.jobs = executor.ray, arguments, jobs
         self.listener, self.reports = listener, reports
-        self.most = executor.settings.workers or len(jobs)
+        self.most = executor.settings.workers
         # Ray's own retries would repeat a job without limit on a machine without memory.
         self.remote = self.ray.remote(_run_job).options(
             num_cpus=executor.cpus, num_gpus=executor.settings.num_gpus, max_retries=0
@@ -211,7 +211,7 @@ class _Tasks(Pool):
     ) -> Iterator[tuple[int, Any]]:
         """See `Pool.run`."""
         while waiting or self.indices:
-            while waiting and len(self.indices) < (at_once or self.most):
+            while waiting and len(self.indices) < (at_once or self.most or len(self.jobs)):
                 index = waiting.popleft()
                 task = self.remote.remote(*self.arguments, self.jobs[index], index, self.reports)
                 self.indices[task] = index
@@ -240,7 +240,7 @@ class _Tasks(Pool):
             attempts.died(index, type(error).__name__)
             return None
         except errors.RayError as error:
-            raise JobError(f"{attempts.names[index]}: Ray could not run it: {error}") from error
+            raise JobError(f"{attempts.named(index)}: Ray could not run it: {error}") from error
         return result
 
     def pass_reports(self) -> None:

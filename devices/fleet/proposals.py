@@ -16,16 +16,16 @@ import numpy as np
 from core.errors import UserError
 from core.settings import derive_seed
 from devices.fleet.members import Member
-from models.search.race.band import band_of
+from models.search.proposals.band import band_of
+from models.search.proposals.guided import Trained
+from models.search.proposals.guided import propose as propose_guided
+from models.search.proposals.numbers import network_numbers
+from models.search.proposals.simple import band_samples, deepest, largest, width_scaled
 from models.search.race.contest import CONTROL, Contest, Proposal
-from models.search.race.guided import Trained
-from models.search.race.guided import propose as propose_guided
 from models.search.race.ledger import Entry, Ledger, Recipe
-from models.search.race.numbers import network_numbers
-from models.search.race.race import Propose
 from models.search.race.result import Side
+from models.search.race.runner import Propose
 from models.search.race.settings import RaceParams
-from models.search.race.simple import band_samples, deepest, largest, width_scaled
 from models.space.architecture import Architecture
 from models.space.costs import parameters
 from models.space.limits import Limit

@@ -1,8 +1,8 @@
 """Proposals that need no training and no supernet: by cost alone, within a device's budgets.
 
-All networks lie in the device's band (`models.search.race.band`): [low, 1] of its tightest budget,
-or of the largest cost that the space reaches. The results depend only on the arguments and the
-generator's state.
+All networks lie in the device's band (`models.search.proposals.band`): [low, 1] of its tightest
+budget, or of the largest cost that the space reaches. The results depend only on the arguments and
+the generator's state.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from models.search.problem import Scores, as_choices
-from models.search.race.band import LOW, Band, band_of
-from models.search.race.numbers import layers
+from models.search.proposals.band import LOW, Band, band_of
+from models.search.proposals.numbers import layers
 from models.space.architecture import Architecture
 from models.space.block_tables import ChoicesNG
 from models.space.costs import flops

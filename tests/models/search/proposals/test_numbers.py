@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.search.problem import as_choices
-from models.search.race.numbers import layers, network_numbers
+from models.search.proposals.numbers import layers, network_numbers
 from models.space.costs import depth, flops, parameters
 from models.space.file import PRESETS
 from models.space.space import SearchSpace

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.search.race.numbers import layers
-from models.search.race.simple import band_sample, band_samples, deepest, largest, width_scaled
+from models.search.proposals.numbers import layers
+from models.search.proposals.simple import band_sample, band_samples, deepest, largest, width_scaled
 from models.space.architecture import Architecture
 from models.space.costs import flops, parameters
 from models.space.file import PRESETS

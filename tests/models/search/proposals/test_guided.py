@@ -3,9 +3,9 @@ import pytest
 
 from core.errors import UserError
 from models.search.problem import as_choices
-from models.search.race.band import Band, band_of
-from models.search.race.guided import Trained, fit, propose
-from models.search.race.numbers import layers, network_numbers
+from models.search.proposals.band import Band, band_of
+from models.search.proposals.guided import Trained, fit, propose
+from models.search.proposals.numbers import layers, network_numbers
 from models.space.block_tables import ChoicesNG
 from models.space.costs import flops, parameters
 from models.space.distribution import Choices, Vector

@@ -19,8 +19,8 @@ from scipy.special import ndtr
 from core.errors import UserError
 from models.predict.gaussian import Entries, GaussianProcess, similarities_of
 from models.search.problem import as_choices
-from models.search.race.band import Band
-from models.search.race.numbers import Numbers
+from models.search.proposals.band import Band
+from models.search.proposals.numbers import Numbers
 from models.space.block_tables import ChoicesNG
 from models.space.distribution import Choices, Vector
 
@@ -129,7 +129,7 @@ def propose(
     Args:
         trained: all trainings of the space so far; at least one.
         band: of the device.
-        numbers: `models.search.race.numbers.network_numbers` of the space.
+        numbers: `models.search.proposals.numbers.network_numbers` of the space.
         rng: of the samples of the band.
         count: how many.
         steps: of a whole training.

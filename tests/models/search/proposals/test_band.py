@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.search.problem import as_choices
-from models.search.race.band import Band, band_of, ratio_table
+from models.search.proposals.band import Band, band_of, ratio_table
 from models.space.block_tables import ChoicesNG
 from models.space.costs import flops, parameters
 from models.space.distribution import Choices, Vector
@@ -46,7 +46,7 @@ def test_a_sample_larger_than_the_band_is_the_whole_band() -> None:
 @pytest.mark.parametrize("how", ["enumerated", "rejected", "walks"])
 def test_samples_are_uniform_over_the_band(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "rejected":
-        monkeypatch.setattr("models.search.race.band._ENUMERATED", 0)
+        monkeypatch.setattr("models.search.proposals.band._ENUMERATED", 0)
     rng, inside = np.random.default_rng(0), members(BAND)
     counts = dict.fromkeys(inside, 0)
     draws = BAND.walk(rng, 6000).tolist() if how == "walks" else []

@@ -1,0 +1,1 @@
+"""Networks proposed for a race: by cost alone, at random, and by regression on trainings."""
