@@ -61,36 +61,31 @@ def entry(architecture: Architecture, *standings: Standing, recipe: Recipe = REC
     )
 
 
-def _growing(jobs: Sequence[Job], backwards: bool) -> Iterator[int]:
-    """The numbers of all jobs, of those added meanwhile too."""
-    begun = 0
-    while begun < len(jobs):
-        waiting = range(begun, len(jobs))
-        begun = len(jobs)
-        yield from reversed(waiting) if backwards else waiting
-
-
 @dataclass
 class Formula:
     """Instead of training, every job ends with an NLL by a formula of network, seed and steps.
 
     Attributes:
         nll: of architecture, repeat and steps.
-        backwards: whether the last job finishes first.
+        pick: which of so many waiting jobs ends next; by default the first.
         fails_after: jobs after which the process would be killed; None: never.
         jobs: all that were run.
     """
 
     nll: Callable[[Architecture, int, int], float]
-    backwards: bool = False
+    pick: Callable[[int], int] = lambda count: 0
     fails_after: int | None = None
     jobs: list[Job] = field(default_factory=list)
 
     def __call__(
         self, jobs: Sequence[Job], listen: Listener | None = None
     ) -> Iterator[tuple[int, Finished]]:
-        """See `models.search.race.runner.Execute`; all that wait end before those added meanwhile."""
-        for number in _growing(jobs, self.backwards):
+        """See `models.search.race.runner.Execute`."""
+        begun, waiting = 0, list[int]()
+        while waiting or begun < len(jobs):
+            waiting += range(begun, len(jobs))
+            begun = len(jobs)
+            number = waiting.pop(self.pick(len(waiting)))
             job = jobs[number]
             if len(self.jobs) == self.fails_after:
                 raise KeyboardInterrupt

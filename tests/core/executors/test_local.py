@@ -64,13 +64,15 @@ def test_a_job_that_dies_three_times_is_an_error(world: Path, number: int, remed
     opened = partial(jobs.open_world, world)
     job = [Deadly(world, 0), Deadly(world, 1, deaths=9, number=number), Deadly(world, 2)]
     finished = {}
-    outcomes = local(2).run(jobs.die_then_train, opened, job, names=["a", "network b, rung 1", "c"])
+    outcomes = local(2).run(
+        jobs.die_then_train, opened, job, name=lambda one: f"network {one.seed}"
+    )
     with pytest.raises(UserError) as raised:
         finished.update(outcomes)
     assert finished.keys() == {0, 2}, "its last attempt is after all others"
     name = signal.Signals(number).name
     assert str(raised.value).startswith(
-        f"network b, rung 1 ended its worker in each of 3 attempts ({name}, {name}, {name})"
+        f"network 1 ended its worker in each of 3 attempts ({name}, {name}, {name})"
     )
     assert remedy in str(raised.value)
 
@@ -92,6 +94,28 @@ def test_an_error_of_a_job_is_raised_here(job: str, kind: type[Exception], text:
 def test_an_error_of_opening_the_world_is_raised_here():
     with pytest.raises(UserError, match=r"images\.npy: not an array"):
         list(local(2).run(jobs.count, jobs.broken_world, [1, 2, 3]))
+
+
+def test_jobs_added_meanwhile_are_run_by_the_same_workers(world: Path):
+    seeds = [1, 2]
+    found = {}
+    for index, weights in local(2).run(jobs.train, partial(jobs.open_world, world), seeds):
+        found[index] = weights
+        if len(seeds) < 5:
+            seeds.append(len(seeds) + 1)
+    assert found == dict(local(1).run(jobs.train, partial(jobs.open_world, world), seeds))
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert len(list(world.glob("opened-*"))) == 2 + 1
+
+
+def test_a_job_added_meanwhile_that_dies_is_repeated(world: Path):
+    added = [Deadly(world, 0, deaths=0)]
+    outcomes = {}
+    for index, weights in local(2).run(jobs.die_then_train, partial(jobs.open_world, world), added):
+        outcomes[index] = weights
+        if len(added) == 1:
+            added.append(Deadly(world, 1, deaths=2))
+    assert outcomes == dict(local(1).run(jobs.train, partial(jobs.open_world, world), range(2)))
 
 
 def test_no_jobs_need_no_worker():

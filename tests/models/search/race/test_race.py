@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -188,13 +189,32 @@ def outcome(race: Race, fleet: list[Contest]) -> tuple[object, ...]:
     return ledger, [alive(race, one.device) for one in fleet], [race.lead(one) for one in fleet]
 
 
-def test_the_order_in_which_trainings_finish_changes_nothing(tmp_path: Path) -> None:
+def best_known(one: Contest, entries: Sequence[Entry]) -> list[Proposal]:
+    """A guided proposal that depends on the entries and on their order."""
+    best = sum(n * entry.standings[0].nll for n, entry in enumerate(entries, start=1))
+    return [Proposal(NETWORKS[11 - int(100 * best) % 3], "guided")]
+
+
+@pytest.mark.parametrize("guided", [0, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_order_in_which_trainings_finish_changes_nothing(
+    tmp_path: Path, seed: int, guided: int
+) -> None:
     fleet = [contest("a", NETWORKS[:6], [NETWORKS[9]]), contest("b", NETWORKS[3:8])]
-    found = [
-        outcome(runner(tmp_path / name, Formula(by_number, backwards), repeats=2).run(fleet), fleet)
-        for name, backwards in (("forwards", False), ("backwards", True))
-    ]
+    found = []
+    for name, pick in (("first", lambda _: 0), ("any", Random(seed).randrange)):
+        racer = runner(tmp_path / name, Formula(by_number, pick), repeats=2, guided=guided)
+        racer.propose = best_known
+        race = racer.run(fleet)
+        found.append(outcome(race, race.contests))
     assert found[0] == found[1]
+
+
+def test_a_device_does_not_wait_for_the_others(tmp_path: Path) -> None:
+    execute = Formula(by_number, pick=lambda count: count - 1)  # the newest job first
+    runner(tmp_path, execute).run([contest("a", NETWORKS[:4]), contest("b", NETWORKS[4:8])])
+    steps = [until for _, _, until in execute.trained]
+    assert steps.index(16) < len(steps) - 1 - steps[::-1].index(4)
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 5, 7, 8, 10, 12])
