@@ -230,7 +230,9 @@ def _test_accuracy(setting: Setting, store: Store, network: Architecture, steps:
     subnet = Subnet(network)
     load_into(subnet, store.folder(network, 0) / f"{steps}.safetensors")
     images = setting.images
-    _, accuracy = nll_and_accuracy(subnet, eval_batches(images.test, images.info, EVAL_BATCH))
+    _, accuracy = nll_and_accuracy(
+        subnet.eval(), eval_batches(images.test, images.info, EVAL_BATCH)
+    )
     return accuracy
 
 
