@@ -5,7 +5,6 @@ import torch
 
 from models.nets.pretrained import efficientnet_lite0 as lite0
 from models.nets.pretrained.channels import order_channels
-from models.nets.pretrained.file import read_state
 from models.nets.pretrained.match import start_from
 from models.nets.pretrained.weights import Weights
 from models.nets.supernet import Supernet
@@ -18,7 +17,7 @@ SPACE = SearchSpace.load(PRESETS / "lite.yaml", (3, 64, 64), 1000)
 
 @pytest.fixture(scope="module")
 def original() -> dict[str, torch.Tensor]:
-    return lite0.by_place(read_state(lite0.package_file()))
+    return lite0.original()
 
 
 @torch.no_grad()
