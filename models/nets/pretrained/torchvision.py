@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from models.nets.pretrained.base import Start
-from models.nets.pretrained.channels import order_channels
 from models.nets.pretrained.file import read_state
 from models.nets.pretrained.inverted_residuals import Names, by_place
 from models.nets.pretrained.weights import Weights
@@ -45,7 +44,7 @@ class TorchvisionStart(Start):
     """Its name in torchvision; mobilenet_v2 is for the space `models/spaces/mobilenet-v2.yaml`."""
 
     def read(self, file: Path) -> Weights:
-        """Read the file, channels ordered by importance."""
+        """Read the file."""
         named = by_place(read_state(file), NAMES[self.network], file)
         source = f"torchvision's {self.network} ({file.name})"
-        return Weights(source, order_channels(named), MEAN, STD, one_network=True)
+        return Weights(source, named, MEAN, STD, preset=self.network.replace("_", "-"))
