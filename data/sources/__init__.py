@@ -8,6 +8,7 @@ from data.sources.base import Source
 from data.sources.digits import Digits
 from data.sources.fashion_mnist import FashionMnist
 from data.sources.folder import ImageFolder
+from data.sources.listing import ImageList
 
 SOURCES: Mapping[str, Source] = {
     source.name: source
@@ -15,5 +16,6 @@ SOURCES: Mapping[str, Source] = {
         FashionMnist(),
         Digits(),
         ImageFolder(),
+        ImageList(),
     )
 }
