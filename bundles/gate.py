@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bundles.manifest import Manifest
+from bundles.quality import check_quality
 
 MEGABYTE = 1_000_000
 Outcome = Literal["within", "over", "undecided"]
@@ -37,6 +38,8 @@ def check_limits(manifest: Manifest, size_bytes: int) -> Verdict:
         sentences["within"].append(f"accuracy {accuracy:.4f} reaches the required {least:g}")
     else:
         sentences["over"].append(f"accuracy {accuracy:.4f} is below the required {least:g}")
+    for met, text in check_quality(manifest.quality, manifest.device):
+        sentences["within" if met else "over"].append(text)
     limits = (
         ("latency", latency.measured, budget.latency_ms, "ms", latency.interval),
         ("FLOPs", costs.flops, budget.flops, "", None),

@@ -18,6 +18,7 @@ from core.artifact import Record
 from devices.device import Device, Precision
 from devices.quantize.result import Candidate
 from models.nets.equivalence import EquivalenceCheck
+from models.quality.record import QualitySummary
 
 MANIFEST, CARD, SBOM = "manifest.json", "MODEL_CARD.md", "sbom.cdx.json"
 SCHEMA = "netwright/bundle/1"
@@ -172,6 +173,8 @@ class Content(Record):
     precision: Precision
     model: Model
     accuracy: MeasuredAccuracy
+    quality: QualitySummary | None = None
+    """Summary of `quality.json`; None in a bundle of before it was recorded."""
     latency_ms: MeasuredLatency
     costs: Costs
     candidates: tuple[Candidate, ...] = Field(strict=False)

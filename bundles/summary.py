@@ -15,6 +15,7 @@ from core.files import FileFormatError, sha256_file
 from devices.device import Budget, Precision
 from devices.quantize.result import Candidate
 from models.nets.equivalence import EquivalenceCheck
+from models.quality.record import QualitySummary
 
 Verdicts = Literal["passed", "undecided", "held back"]
 
@@ -26,6 +27,8 @@ class ReleaseEntry(Record):
     architecture_id: str
     precision: Precision
     accuracy: Accuracy
+    quality: QualitySummary | None = None
+    """Of the delivered file; None if it was not recorded."""
     latency_ms: Latency
     size_bytes: int
     bundle: str

@@ -18,6 +18,7 @@ DEVICE = "device"
 KEYS = (
     "data.path",
     "space.file",
+    "supernet.file",
     "teacher.file",
     "search.start_from",
     "race.ledger",

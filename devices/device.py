@@ -91,6 +91,21 @@ class Device(Params):
     or split_attention_mbconv; they are excluded by default."""
     min_accuracy: float = Field(ge=0, le=1)
     """Minimum top-1 accuracy of the delivered model on the test split."""
+    min_balanced_accuracy: float | None = Field(None, ge=0, le=1)
+    """Minimum mean recall of the classes on the test split.
+
+    null: above 1 / classes, which a network that always gives the same answer has.
+    """
+    min_class_recall: float | None = Field(None, ge=0, le=1)
+    """Minimum recall of every class on the test split, a share of its images.
+
+    null: a class with 10 or more test images is recognised at least once.
+    """
+    max_ece: float | None = Field(None, ge=0, le=1)
+    """Maximum expected calibration error on the test split, a share; null: no limit.
+
+    Of the probabilities at the temperature that was fitted on validation images.
+    """
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)
     """Maximum loss of top-1 accuracy of a lower precision against float32."""
     max_error: float = Field(0.25, gt=0)

@@ -98,8 +98,11 @@ class Formula:
         return [(job.architecture.id, job.repeat, job.until) for job in self.jobs]
 
 
+USUAL = {"repeats": 0, "controls": 0, "finalists": 2, "rungs": (0.25, 0.5, 1.0)}
+
+
 def runner(root: Path, execute: Formula, earlier: Ledger | None = None, **params: object) -> Runner:
     """A race in a folder, without repeats where not given."""
-    settings = RaceParams.model_validate({"repeats": 0, "controls": 0, "finalists": 2, **params})
+    settings = RaceParams.model_validate(USUAL | params)
     store = Store(root / ".race.states", "recipe")
     return Runner(settings, store, execute, RECIPE, earlier, lambda contest, entries: ())

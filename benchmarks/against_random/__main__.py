@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.against_random.answers import Setting, draw_random, raced_answer, random_answer
+from benchmarks.against_random.halving import describe
 from benchmarks.against_random.report import report
 from benchmarks.harness.flags import PARAMS, flags_of, space_file
 from benchmarks.harness.markdown import write_sections
@@ -73,7 +74,8 @@ def main() -> None:
     )
     heading = f"`{args.space.stem}`, {args.budget:g} MMACs, {args.name}"
     text = f"{about}\n\n{report(answers, chance, (args.answers, args.random))}"
-    write_sections(args.out, "Is a race's answer better than a random network?", {heading: text})
+    sections = {heading: text, f"{heading}: ending trainings early": describe(chance, race)}
+    write_sections(args.out, "Is a race's answer better than a random network?", sections)
 
 
 def _run(runs: Runs, setting: Setting, args: argparse.Namespace) -> tuple[list[Row], list[Row]]:

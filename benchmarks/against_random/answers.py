@@ -6,10 +6,9 @@ training depends on no supernet and no teacher.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from benchmarks.harness.release import search_settings, settings
 from benchmarks.harness.runs import Row
 from core.checkpoint import Checkpoint
 from core.files import fingerprint
-from core.settings import Params
 from data.stream import eval_batches
 from devices.device import Budget, Device
 from devices.fleet.members import Member
@@ -35,8 +33,9 @@ from models.search.problem import bn_indicators, problem_of
 from models.search.race.ledger import Recipe
 from models.search.race.race import Listener, Race, Runner
 from models.search.race.settings import RaceParams
+from models.search.race.simple import band_samples
 from models.search.race.store import Store
-from models.search.race.training import Finished, Job, World, advance
+from models.search.race.training import Finished, Job, Standing, World, advance
 from models.search.rank.indicators import Evidence
 from models.search.rank.scores import evaluate_candidates
 from models.search.rank.settings import RankParams
@@ -52,7 +51,6 @@ from models.training.supernet.training import train_supernet
 
 NAME = "budget"
 """The device's: it has a budget of multiply-accumulates and no latency."""
-P = TypeVar("P", bound=Params)
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,19 @@ class Setting:
 
 
 def random_answer(setting: Setting, seed: int, network: Architecture) -> Row:
-    """A random network of the band, trained to the end."""
+    """A random network of the band, trained to the end and evaluated at every rung."""
     world = _world(setting, Supernet(setting.space), seed)
     store = Store(setting.work / f"random-{seed}", "states")
-    job = replace(store.job(network, 0, world.steps), indicators={})
-    finished = advance(world, job)
-    store.add(job, finished)
-    found = finished.standing
-    row = _trained(network, ["random"], {found.steps: found.accuracy}, {found.steps: found.nll})
+    found: dict[int, Standing] = {}
+    for until in setting.race.steps(world.steps):
+        known = store.standing(network, 0, until)
+        if known is None:
+            job = replace(store.job(network, 0, until), indicators={})
+            finished = advance(world, job)
+            store.add(job, finished)
+            known = finished.standing
+        found[until] = known
+    row = _trained(network, ["random"], found)
     return {**row, "test_accuracy": _test_accuracy(setting, store, network, world.steps)}
 
 
@@ -204,28 +207,20 @@ def _costs(network: Architecture) -> dict[str, float | None]:
 
 def _row(race: Race, network: Architecture) -> Row:
     """A network of a race, with its accuracies by steps."""
-    found = race.standings[network.id, 0]
-    return _trained(
-        network,
-        list(race.contests[0].origins(network)),
-        {steps: one.accuracy for steps, one in found.items()},
-        {steps: one.nll for steps, one in found.items()},
-    )
+    origins = race.contests[0].origins(network)
+    return _trained(network, origins, race.standings[network.id, 0])
 
 
 def _trained(
-    network: Architecture,
-    origins: Sequence[str],
-    accuracies: dict[int, float],
-    nlls: dict[int, float],
+    network: Architecture, origins: Sequence[str], standings: Mapping[int, Standing]
 ) -> Row:
     return {
         "architecture_id": network.id,
         "short": network.short(),
         "origins": list(origins),
         "flops": int(flops(network)),
-        "val_accuracy": {str(steps): value for steps, value in accuracies.items()},
-        "nll": {str(steps): value for steps, value in nlls.items()},
+        "val_accuracy": {str(steps): one.accuracy for steps, one in standings.items()},
+        "nll": {str(steps): one.nll for steps, one in standings.items()},
     }
 
 
@@ -240,7 +235,5 @@ def _test_accuracy(setting: Setting, store: Store, network: Architecture, steps:
 
 def draw_random(setting: Setting, count: int, seed: int) -> list[Architecture]:
     """Uniformly random networks of the band."""
-    from models.search.race.simple import band_samples
-
     rng = np.random.default_rng([seed, 1])
     return band_samples(setting.space, setting.limits, rng, count, setting.race.band)

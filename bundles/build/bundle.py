@@ -48,6 +48,7 @@ from devices.device import Device
 from devices.measure.delivered import subsample
 from devices.measure.target import LocalTarget, open_target
 from devices.runtimes.registry import backend
+from models.quality.record import Quality
 
 RUN = "run.py"
 
@@ -78,6 +79,7 @@ def build_bundle(results: Results, params: BundleParams, out: Path) -> Bundled:
         **model_files(results),
         **metadata_files(results.info),
         GOLDEN: golden_bytes(golden),
+        Quality.FILE: json_bytes(Quality.SCHEMA, results.export.quality.to_json()),
         RUN: run_program(backend(results.device.backend).session).encode(),
     }
     recorded = GoldenOutputs(

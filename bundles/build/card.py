@@ -28,6 +28,7 @@ def model_card(content: Content, reproducible: str, results: Results) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         m=content,
         results=results,
+        quality=results.export.quality,
         info=results.info,
         budget=content.device.budget,
         unit=_unit(content.device),

@@ -51,6 +51,7 @@ def manifest_content(results: Results, golden: GoldenOutputs, params: BundlePara
         precision=results.export.precision,
         model=_model(results),
         accuracy=_accuracy(results),
+        quality=results.export.quality.summary(),
         latency_ms=_latency(results),
         costs=_costs(results),
         candidates=results.quantize.candidates,

@@ -2,6 +2,8 @@
 
     python run.py [verify]            check the files and the golden outputs
     python run.py image.npy ...       classify uint8 arrays of shape (height, width, channels)
+    python run.py --min-confidence P image.npy ...
+                                      answer `unsure` where no class is as probable as P
     python run.py --portable ...      the same, with the portable ONNX file in ONNX Runtime
 
 Exit codes: 0 success; 1 an output or a file does not match; 2 usage error.
@@ -36,7 +38,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", nargs="*", type=Path, help="uint8 .npy files (H, W, C)")
     parser.add_argument("--portable", action="store_true", help="use the ONNX file")
+    parser.add_argument("--min-confidence", type=float, default=0.0, metavar="P", help="0 to 1")
     flags = parser.parse_args()
+    if not 0 <= flags.min_confidence <= 1:
+        parser.error(f"--min-confidence must lie between 0 and 1, not {flags.min_confidence:g}")
     if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal may not encode all labels
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -46,7 +51,7 @@ def main() -> int:
         if flags.images in ([], [Path("verify")]):
             check_golden(network)
         else:
-            classify(flags.images, network)
+            classify(flags.images, network, flags.min_confidence)
     except (ImportError, ValueError, OSError, KeyError) as error:
         by_runtime = isinstance(error, SessionError) and not flags.portable
         hint = "; --portable runs the ONNX file" if by_runtime else ""
@@ -91,15 +96,32 @@ def preprocess(images_NHWC: npt.NDArray[np.uint8]) -> Float32:
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
 
-def classify(paths: list[Path], network: Session) -> None:
-    """Print the most probable class of every image and its probability."""
-    labels = read("labels.json")["labels"]
+def classify(paths: list[Path], network: Session, least: float) -> None:
+    """Print the most probable class of every image and its probability.
+
+    Below the probability `least` the answer is `unsure`; what that does is written to stderr.
+    """
+    labels, quality = read("labels.json")["labels"], read("quality.json")
+    if least > 0:
+        row = max((r for r in quality["answers"] if r["threshold"] <= least), key=threshold_of)
+        risk = "none" if row["risk"] is None else f"{row['risk']:.2%}"
+        print(
+            f"note: with confidence {row['threshold']:g} or more, {row['coverage']:.2%} of "
+            f"{quality['val_images']:,} validation images are answered, and {risk} of the answers "
+            "are wrong.",
+            file=sys.stderr,
+        )
     for path in paths:
         image_HWC = np.load(path, allow_pickle=False)
         logits_K = network(preprocess(image_HWC[np.newaxis]))[0].astype(np.float64)
-        weights_K = np.exp(logits_K - logits_K.max())
-        best = int(logits_K.argmax())
-        print(f"{path}: {labels[best]} {weights_K[best] / weights_K.sum():.4f}")
+        weights_K = np.exp((logits_K - logits_K.max()) / quality["temperature"])
+        best, share = int(logits_K.argmax()), float(weights_K.max() / weights_K.sum())
+        print(f"{path}: {labels[best] if share >= least else 'unsure'} {share:.4f}")
+
+
+def threshold_of(row: dict[str, Any]) -> float:
+    """Return the threshold of a row of `quality.json`."""
+    return float(row["threshold"])
 
 
 def check_golden(network: Session) -> None:

@@ -20,6 +20,9 @@ from bundles.manifest import (
     relative_error,
     reproducible_sha256,
 )
+from bundles.quality import FILE as QUALITY
+from bundles.quality import find_contradictions as quality_contradictions
+from bundles.quality import read_quality
 from bundles.read import Bundle
 from devices.device import NAME
 from models.space.architecture import Architecture
@@ -37,6 +40,7 @@ def find_contradictions(bundle: Bundle) -> list[str]:
         *_limits(manifest),
         *_numbers(manifest),
         *_checks(manifest),
+        *_quality(bundle),
         *_derived(bundle),
     ]
 
@@ -110,6 +114,22 @@ def _checks(manifest: Manifest) -> Iterator[str]:
         yield f"its equivalence checks run from {first.source} to {last.target}"
     if manifest.latency_ms.measured is not None and last.accuracy != manifest.accuracy.delivered:
         yield "the last equivalence check and the manifest have different delivered accuracies"
+
+
+def _quality(bundle: Bundle) -> Iterator[str]:
+    manifest, quality = bundle.manifest, read_quality(bundle)
+    if quality is None or manifest.quality is None:
+        if (quality is None) != (manifest.quality is None):
+            yield f"only one of its manifest and {QUALITY} has metrics"
+        return
+    phrases = [*quality_contradictions(quality)]
+    if tuple(row.label for row in quality.classes) != read_labels(bundle):
+        phrases.append(f"it and {LABELS} have different classes")
+    elif not phrases and quality.summary() != manifest.quality:
+        phrases.append("it and the manifest have different metrics")
+    if quality.accuracy != manifest.accuracy.delivered:
+        phrases.append("it and the manifest have different delivered accuracies")
+    yield from (f"{QUALITY}: {phrase}" for phrase in phrases)
 
 
 def _derived(bundle: Bundle) -> Iterator[str]:

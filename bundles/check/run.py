@@ -12,16 +12,22 @@ import numpy as np
 
 from bundles.archive import BundleError
 from bundles.golden import PREPROCESS, Float32, Preprocess, read_labels
+from bundles.quality import read_quality
 from bundles.read import Bundle, read_bundle
 from data.images import load_image
 from devices.runtimes.registry import backend, device_backend
+from models.quality.metrics import probabilities
 
 PORTABLE = "onnxruntime"
 """Backend of the portable file, used if the bundle's runtime is not available."""
+UNSURE = "unsure"
+"""Answer where no class is as probable as required."""
 
 
 def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
     """Return the most probable label of image files of any size and mode, and its probability.
+
+    Probabilities are at the temperature that the bundle has, or at 1.
 
     Raises:
         BundleError: the bundle is invalid, or cannot run on this machine.
@@ -33,9 +39,30 @@ def predict(bundle: Path, images: Sequence[Path]) -> list[tuple[str, float]]:
     # All images are read first, so that an invalid one fails early.
     inputs = [how(load_image(path, shape, how.fit, how.bits)[np.newaxis]) for path in images]
     logits_NK, _ = run_here(content, inputs)
-    weights_NK = np.exp(logits_NK.astype(np.float64) - logits_NK.max(1, keepdims=True))
-    shares_NK = weights_NK / weights_NK.sum(1, keepdims=True)
+    quality = read_quality(content)
+    shares_NK = probabilities(logits_NK, 1.0 if quality is None else quality.temperature)
     return [(labels[row_K.argmax()], float(row_K.max())) for row_K in shares_NK]
+
+
+def describe_confidence(bundle: Path, least: float) -> str:
+    """Return a sentence on what answering only from the confidence `least` on does.
+
+    Raises:
+        BundleError: the bundle is invalid.
+    """
+    quality = read_quality(read_bundle(bundle))
+    if quality is None:
+        return (
+            "the bundle has no quality.json: its probabilities are not calibrated, and the share "
+            "of answered images is unknown; build it again."
+        )
+    row = quality.answers_at(least)
+    errors = "none" if row.risk is None else f"{row.risk:.2%}"
+    return (
+        f"with confidence {row.threshold:g} or more, {row.coverage:.2%} of "
+        f"{quality.val_images:,} validation images are answered, and {errors} of the answers "
+        "are wrong."
+    )
 
 
 def run_here(bundle: Bundle, images: Sequence[Float32]) -> tuple[Float32, str]:

@@ -17,14 +17,18 @@ from core.files import rounded
 from core.progress import Progress, count_steps
 from data.dataset import DatasetInfo, Split, read_split
 from devices.device import Precision
-from devices.measure.inference import accuracy, reference_logits, single_images
+from devices.measure.inference import Logits, reference_logits, single_images
 from devices.measure.interleaved import Measurement, pool, replicate
 from devices.measure.reference import LatencyReference
 from devices.measure.settings import ExportParams
 from devices.measure.target import Target
 from devices.runtimes.base import Built
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
+from models.quality.evaluation import Mistake, evaluate_quality, worst_mistakes
+from models.quality.record import Quality
 
+MISTAKES = 24
+"""Largest number of validation images that are recorded as mistakes."""
 _DELIVERED = "delivered file in {}"
 """Name of the delivered file in the equivalence checks, by its runtime."""
 
@@ -48,6 +52,10 @@ class ExportResult(Artifact):
     """Details from the backend: inputs, outputs, how to rebuild."""
     accuracy: float | None
     """Top-1 on the test split; None if at most a subset was run."""
+    quality: Quality
+    """Of the delivered file; of its ONNX file if `accuracy` is None."""
+    mistakes: tuple[Mistake, ...]
+    """Wrong answers on validation images, the most confident first."""
     measured_ms: float | None
     """Median milliseconds per image at batch 1."""
     spread: float | None
@@ -87,9 +95,9 @@ def check_and_measure(
     runtime, device, entry = target.backend, target.device, folder / built.entry
     runs = not target.why_not_run
     emulated = runs and device.agent is None and bool(runtime.why_not_measured(device))
-    share = latency = None
+    test_NK = latency = None
     if runs:
-        check, share = compare_with_source(source, entry, target, emulated, data, params)
+        check, test_NK = compare_with_source(source, entry, target, emulated, data, params)
         check.require()
     else:
         check = EquivalenceCheck(
@@ -100,6 +108,7 @@ def check_and_measure(
         )
     if not target.why_not_measured:
         latency = measure_latency(reference, target, entry, params)
+    quality, mistakes = evaluate(source, entry, target, test_NK, data)
     return ExportResult(
         precision=source.precision,
         built_from=source.onnx.name,
@@ -108,7 +117,9 @@ def check_and_measure(
         runtime=runtime.runtime,
         runtime_version=runtime.version(),
         details=dict(built.details),
-        accuracy=rounded(share),
+        accuracy=None if test_NK is None else quality.accuracy,
+        quality=quality,
+        mistakes=mistakes,
         measured_ms=rounded(latency.ms) if latency else None,
         spread=rounded(latency.spread) if latency else None,
         interval=(round(latency.interval[0], 6), round(latency.interval[1], 6))
@@ -123,11 +134,11 @@ def check_and_measure(
 
 def compare_with_source(
     source: Source, entry: Path, target: Target, emulated: bool, data: Path, params: ExportParams
-) -> tuple[EquivalenceCheck, float | None]:
+) -> tuple[EquivalenceCheck, Logits | None]:
     """Compare the delivered file with the ONNX file it was built from.
 
-    An emulator is hundreds of times slower than the device, so it runs a subset of the images,
-    and the top-1 accuracy is None.
+    Also returns its logits (N, K) on the test split. An emulator is hundreds of times slower than
+    the device, so it runs a subset of the images, and the logits are None.
     """
     test, info = read_split(data, "test"), DatasetInfo.read(data)
     split = subsample(test, params.emulated_images) if emulated else test
@@ -141,7 +152,25 @@ def compare_with_source(
         np.asarray(split.labels_N),
         params.limits.of(source.precision, expected_NK),
     )
-    return check, accuracy(found_NK, split) if len(split) == len(test) else None
+    return check, found_NK if len(split) == len(test) else None
+
+
+def evaluate(
+    source: Source, entry: Path, target: Target, test_NK: Logits | None, data: Path
+) -> tuple[Quality, tuple[Mistake, ...]]:
+    """Evaluate the delivered file on the test and validation images.
+
+    Without its logits on the whole test split (`test_NK`), the ONNX file is evaluated.
+    """
+    info, test, val = DatasetInfo.read(data), read_split(data, "test"), read_split(data, "val")
+    if test_NK is None:
+        test_NK = reference_logits(source.onnx, test, info)
+        val_NK = reference_logits(source.onnx, val, info)
+    else:
+        val_NK = target.outputs(entry, single_images(val, info))
+    on_val = val_NK, np.asarray(val.labels_N)
+    quality = evaluate_quality((test_NK, np.asarray(test.labels_N)), on_val, info.classes)
+    return quality, worst_mistakes(on_val, quality.temperature, info.classes, MISTAKES)
 
 
 def measure_latency(

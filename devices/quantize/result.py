@@ -46,6 +46,10 @@ class Candidate(Variant):
     """Top-1 on the test split; never used for selection."""
     val_accuracy: RoundedFloat
     """Top-1 on the validation split."""
+    balanced_accuracy: Rounded = None
+    """Mean recall of the classes on the test split; never used for selection."""
+    min_class_recall: Rounded = None
+    """Smallest recall of a class on the test split; never used for selection."""
     agreement: RoundedFloat
     """Share of test images with the same prediction as its source."""
     latency_ms: Rounded = None

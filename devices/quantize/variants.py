@@ -24,6 +24,7 @@ from devices.quantize.selection import rejection
 from devices.quantize.settings import QuantizeParams
 from devices.quantize.static import Calibrated, calibrate, quantize, to_float16
 from models.nets.equivalence import EquivalenceCheck, compare, onnx_name
+from models.quality.metrics import balanced_accuracy, confusion_matrix, recalls
 
 _AT_ONCE = 2
 
@@ -148,12 +149,16 @@ def _evaluate(work: Work, variant: Variant) -> tuple[Candidate, EquivalenceCheck
     assert check.agreement is not None  # `compare` measures it
     work.logits[variant.name] = found_NK
     val_accuracy = accuracy(reference_logits(model, val, work.info), val)
+    classes = len(work.info.classes)
+    matrix_KK = confusion_matrix(np.asarray(test.labels_N), found_NK.argmax(1), classes)
     float32 = work.candidates.get(FLOAT32)
     lost = 0.0 if float32 is None else float32.val_accuracy - val_accuracy
     candidate = Candidate(
         **variant.model_dump(),
         accuracy=accuracy(found_NK, test),
         val_accuracy=val_accuracy,
+        balanced_accuracy=balanced_accuracy(matrix_KK),
+        min_class_recall=float(np.nanmin(recalls(matrix_KK))),
         agreement=1.0 if variant.source is None else check.agreement,
         size_bytes=model.stat().st_size,
         rejected=rejection(variant.name, lost, check, work.target.device),

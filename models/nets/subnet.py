@@ -17,6 +17,9 @@ from models.space.architecture import SCHEMA, Architecture, Block
 from models.space.operators import OPERATORS, cells
 from models.space.operators.base import Cell, Conv, Linear
 
+SLICE_SHARE = 0.2
+"""Share of a slice's weights in the initial weights, if the supernet learnt only these images."""
+
 
 class ConvNorm(nn.Module):
     """Convolution without bias and batch normalisation."""
@@ -73,7 +76,12 @@ class Subnet(nn.Module):
     Args:
         architecture: skipped layers have no module.
         generator: of the initial weights; None uses torch's global generator.
+
+    Attributes:
+        pretrained: whether it was cut out of a pretrained supernet.
     """
+
+    pretrained = False
 
     def __init__(
         self, architecture: Architecture, generator: torch.Generator | None = None
@@ -128,13 +136,18 @@ def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
 
 
 @torch.no_grad()
-def shrink_and_perturb(network: Subnet, share: float, generator: torch.Generator) -> None:
+def shrink_and_perturb(network: Subnet, share: float | None, generator: torch.Generator) -> None:
     """Replace every parameter by `share * parameter + (1 - share) * random`, in place.
+
+    Without a share it is 1 for a pretrained network, whose features few images would not teach
+    again, and `SLICE_SHARE` for others.
 
     Training from converged weights generalises worse than from random ones; shrink and perturb
     avoids that and keeps the faster start (Ash and Adams 2020, "On Warm-Starting Neural Network
     Training", section 4). With a share of 1 nothing changes.
     """
+    if share is None:
+        share = 1.0 if network.pretrained else SLICE_SHARE
     if share == 1:
         return
     fresh = Subnet(network.architecture, generator)

@@ -23,13 +23,15 @@ from torch import Tensor, nn
 from core.errors import UserError
 from models.nets.shared_cells import shared_cell, slices
 from models.nets.subnet import Subnet, initialise
-from models.nets.weights import load_into
+from models.nets.weights import load_into, read_note
 from models.space.architecture import Architecture, Block
 from models.space.operators import OPERATORS, cells
 from models.space.operators.base import Cell, Conv
 from models.space.space import SearchSpace
 
 SUPERNET_FILE = "supernet.safetensors"
+PRETRAINED = "pretrained"
+"""Key of the file's note: `Supernet.pretrained`."""
 
 
 @lru_cache(maxsize=65536)
@@ -71,7 +73,12 @@ class Supernet(nn.Module):
     """All networks of a space, with shared weights.
 
     `generator` is that of the initial weights; None uses torch's global one.
+
+    Attributes:
+        pretrained: whether the weights were learnt on other images before.
     """
+
+    pretrained = False
 
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -98,6 +105,7 @@ class Supernet(nn.Module):
         """
         supernet = cls(space)
         load_into(supernet, folder / SUPERNET_FILE)
+        supernet.pretrained = bool(read_note(folder / SUPERNET_FILE).get(PRETRAINED))
         return supernet
 
     def forward(
@@ -147,6 +155,7 @@ def extract(supernet: Supernet, architecture: Architecture) -> Subnet:
         UserError: the architecture is not of this supernet's space.
     """
     subnet = Subnet(architecture)
+    subnet.pretrained = supernet.pretrained
     plain_blocks = iter(subnet.blocks)
     for position, block in enumerate(architecture.blocks):
         if block is None:

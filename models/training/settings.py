@@ -21,7 +21,7 @@ class SliceLimits(Limits):
 class TrainParams(NetworkParams):
     """How a device's network is trained."""
 
-    epochs: float = Field(2.0, gt=0)
+    epochs: float = Field(2.5, gt=0)
     """Passes over the training split; fractions are allowed."""
     min_steps: int = Field(400, ge=1)
     """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""

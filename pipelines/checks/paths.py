@@ -69,6 +69,7 @@ def params_paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for section, field in (
         ("data", "path"),
         ("space", "file"),
+        ("supernet", "file"),
         ("teacher", "file"),
         ("search", "start_from"),
         ("race", "ledger"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bundles.signature import load_private_key
@@ -19,6 +20,8 @@ from devices.runtimes.onnxruntime.session import OnnxRuntimeSession
 from devices.runtimes.registry import backend
 from models.search.race.ledger import read_ledger
 from models.search.start import read_start
+from models.space.space import SearchSpace
+from models.space.spec import SpaceError
 from pipelines.checks.budgets import budget_problems
 from pipelines.checks.outputs import foreign_problems
 from pipelines.checks.params import Bound, bind_params, problem_list, problems_of
@@ -29,6 +32,8 @@ from pipelines.plan import Plan, make_plan
 
 MIN_FREE_BYTES = 50_000_000
 """Smallest free disk space in bytes: for artifacts, DVC's copy of them, and logs."""
+_ANY_CLASSES = 10
+"""The classes are known only after `prepare`; weights fit for any number of them."""
 
 
 def preflight(root: Path, again: str | None = None, offline: bool = False) -> Plan:
@@ -94,6 +99,8 @@ def _section_problems(root: Path, bound: Bound, plan: Plan | None) -> list[str]:
     if {"data", "supernet"} <= values.keys():
         augment = values["data"].augment.of(values["data"].source)
         problems += problems_of(values["supernet"].check_views, augment)
+    if {"data", "supernet", "space"} <= values.keys():
+        problems += problems_of(check_start, root, bound)
     if {"data", "teacher"} <= values.keys():
         problems += problems_of(check_user_teacher, root, bound, plan)
     return problems
@@ -132,6 +139,14 @@ def check_device(device: Device) -> None:
     backend(device.backend).check(device)
     check_allowed(device)
     check_threads(device)
+
+
+def check_start(root: Path, bound: Bound) -> None:
+    """Raise UserError if the weights from which the supernet starts do not fit the space."""
+    supernet, size = bound.values["supernet"], bound.values["data"].size
+    with suppress(SpaceError):  # reported with the space
+        space = SearchSpace.load(root / bound.values["space"].file, (3, size, size), _ANY_CLASSES)
+        supernet.check_start(root, space)
 
 
 def check_user_teacher(root: Path, bound: Bound, plan: Plan | None) -> None:

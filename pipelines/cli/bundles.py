@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,18 +24,28 @@ BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, dir_o
 def predict(
     bundle: BundleFile,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="P", min=0, max=1, help="Answer `unsure` where no class is as probable as this."
+        ),
+    ] = 0.0,
 ) -> None:
     """Print label and probability of each image, from the bundle alone."""
     from bundles.archive import BundleError
+    from bundles.check.run import UNSURE, describe_confidence
     from bundles.check.run import predict as predict_images
     from devices.device import DeviceError
 
     try:
         results = predict_images(bundle, images)
+        if min_confidence > 0:
+            print(f"note: {describe_confidence(bundle, min_confidence)}", file=sys.stderr)
     except (BundleError, DeviceError) as error:
         raise Failure(FAILED, str(error)) from error
     for image, (label, probability) in zip(images, results, strict=True):
-        print(f"{image}\t{label}\t{probability:.4f}")
+        answer = label if probability >= min_confidence else UNSURE
+        print(f"{image}\t{answer}\t{probability:.4f}")
 
 
 def verify(

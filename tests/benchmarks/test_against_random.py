@@ -1,13 +1,17 @@
 """Answers of races against random networks: intervals, and a whole run on digits."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
 from benchmarks.against_random import __main__ as against_random
+from benchmarks.against_random.halving import best_at_the_end, describe, race_on_paper
 from benchmarks.against_random.report import Gap
+from models.search.race.settings import RaceParams
 from tests.benchmarks.conftest import SPACE, write_digits
 
 
@@ -33,6 +37,34 @@ def test_too_few_runs_decide_nothing() -> None:
     assert Gap.of([50.0, 51.0], [40.0, 41.0]).verdict == "ahead of random"
     assert Gap.of([40.0, 41.0], [50.0, 51.0]).verdict == "behind random"
     assert Gap.of([40.0, 50.0], [41.0, 47.0]).verdict == "undecided"
+
+
+def row(name: str, nlls: Sequence[float], accuracy: float = 0.5) -> dict[str, Any]:
+    steps = ("2", "4", "8", "16")
+    return {
+        "architecture_id": name,
+        "nll": dict(zip(steps, nlls, strict=True)),
+        "test_accuracy": accuracy,
+    }
+
+
+def test_a_race_on_paper_costs_what_its_rungs_cost_and_may_lose_the_best() -> None:
+    late = row("late", [0.9, 0.8, 0.5, 0.1], 0.9)
+    rows = [row(name, [n / 10] * 4) for n, name in enumerate("abcdefg", start=2)] + [late]
+    answer, cost = race_on_paper(rows, RaceParams())
+    assert answer["architecture_id"] == "a"
+    assert best_at_the_end(rows) is late
+    # 8 networks for 2 of 16 steps, 4 for 2 more, 2 for 4 more, 1 for the last 8.
+    assert cost == pytest.approx((8 * 2 + 4 * 2 + 2 * 4 + 1 * 8) / 16)
+    assert cost / 8 < 1 / 3
+
+
+def test_the_loss_is_the_difference_of_the_answers_test_accuracies() -> None:
+    rows = [row(name, [n / 10] * 4) for n, name in enumerate("abc", start=2)]
+    rows.append(row("late", [0.9, 0.8, 0.5, 0.1], 0.9))
+    text = describe(rows, RaceParams())
+    assert "| 4 | 1 | 38% | 0% | +40.00 |" in text
+    assert "+0.00 after 2 of 16 steps" in text
 
 
 @pytest.mark.slow

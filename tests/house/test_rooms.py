@@ -11,7 +11,7 @@ PACKAGES = ("core", "data", "models", "devices", "bundles", "stages", "pipelines
 TWO_LEVELS = ("models", "devices")
 # Each floor may import those before it; rooms of one floor do not import each other back.
 FLOORS = {
-    "models": [("space",), ("nets",), ("training", "predict", "search")],
+    "models": [("quality",), ("space",), ("nets",), ("training", "predict", "search")],
     "devices": [("device",), ("runtimes",), ("measure", "quantize"), ("latency",), ("fleet",)],
 }
 

@@ -91,7 +91,7 @@ class World:
         }
         if stage != "supernet":
             paths["supernet"] = self.root / "supernet"
-        if stage == "teacher":
+        if stage in {"teacher", "supernet"}:
             paths["file"] = self.root / "params.yaml"
         if stage == "train":
             paths |= {"teacher": self.root / "teacher", "choice": self.root / "choice.json"}

@@ -62,3 +62,32 @@ def test_without_sampled_networks_the_stage_notes_that_nothing_was_checked(
     out = world.run("supernet", tmp_path / "out", params=world.params("none", supernet=changes))
     assert "note: supernet.report_subnets is 0" in capsys.readouterr().out
     assert json.loads((out / "history.json").read_text())["subnets"] == []
+
+
+def test_a_supernet_starts_from_an_earlier_one(
+    world, supernet: Path, tmp_path: Path, capsys
+) -> None:
+    changes = {"start_from": "supernet", "epochs": 0.1, "learning_rate": 1e-4}
+    out = world.run(
+        "supernet", tmp_path / "out", params=world.params("again", supernet=changes), file=supernet
+    )
+    start = json.loads((out / "history.json").read_text())["start"]
+    assert start["whole"] == start["tensors"] > 50
+    assert start["random"] == start["partly"] == start["unused"] == []
+    assert f"started from {supernet}: {start['whole']} of" in capsys.readouterr().out
+    first, second = (
+        json.loads((folder / "history.json").read_text())["subnets"] for folder in (supernet, out)
+    )
+    # A tenth of an epoch at a tiny rate teaches nothing: the networks came with their accuracy.
+    accuracies = [[row["val_accuracy"] for row in rows] for rows in (first, second)]
+    assert min(accuracies[1]) > 0.9 * min(accuracies[0])
+    assert not Supernet.read(supernet, world.space).pretrained
+    assert Supernet.read(out, world.space).pretrained
+
+
+def test_a_start_that_is_not_there_is_refused_before_the_training(world, tmp_path: Path) -> None:
+    params = world.params("missing", supernet={"start_from": "supernet"})
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(UserError, match=r"supernet.file: .*nowhere/.* does not exist"):
+        world.run("supernet", tmp_path / "out", params=params, file=tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()

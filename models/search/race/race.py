@@ -140,8 +140,7 @@ class Runner:
         Raises:
             UserError: a training diverged.
         """
-        steps = tuple(max(1, round(share * self.recipe.steps)) for share in self.params.rungs)
-        race = Race(list(contests), self.recipe, tuple(dict.fromkeys(steps)))
+        race = Race(list(contests), self.recipe, self.params.steps(self.recipe.steps))
         with Progress("race", self._planned(race)) as self._progress:
             self._run(race)
         return race

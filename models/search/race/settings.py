@@ -31,8 +31,9 @@ class RaceParams(Threaded):
     band: float = Field(0.9, gt=0, le=1)
     """Random, largest and deepest networks take at least this share of the device's tightest
     budget."""
-    rungs: tuple[float, ...] = Field((0.25, 0.5, 1.0), strict=False)
-    """Shares of the training after which networks are compared; ends with 1."""
+    rungs: tuple[float, ...] = Field((0.125, 0.25, 0.5, 1.0), strict=False)
+    """Shares of the training after which networks are compared; ends with 1. With `keep: 0.5` a
+    race of many networks costs a third of training all of them to the end."""
     keep: float = Field(0.5, gt=0, lt=1)
     """Share of a device's networks that continue after a rung, rounded up; never fewer than
     `finalists`."""
@@ -70,6 +71,10 @@ class RaceParams(Threaded):
         if self.from_search + self.controls > self.candidates:
             raise ValueError("from_search and controls together are at most candidates")
         return self
+
+    def steps(self, whole: int) -> tuple[int, ...]:
+        """The rungs in steps, of a training of `whole` steps; each once, rising."""
+        return tuple(dict.fromkeys(max(1, round(share * whole)) for share in self.rungs))
 
     def survivors(self, count: int) -> int:
         """How many of a device's `count` networks continue after a rung."""

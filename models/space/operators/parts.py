@@ -17,6 +17,7 @@ from models.space.operators.base import Cell, Pointwise, Run
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": partial(functional.relu, inplace=True),
+    "relu6": partial(functional.relu6, inplace=True),
     "hard_swish": partial(functional.hardswish, inplace=True),
     "silu": partial(functional.silu, inplace=True),
 }

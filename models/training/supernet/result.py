@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from core.artifact import Record
 from core.files import write_bytes
 from data.stream import eval_batches
 from models.nets.evaluate import accuracy, recalibrate
+from models.nets.pretrained.match import StartReport
 from models.nets.supernet import SUPERNET_FILE, Supernet, extract
 from models.nets.weights import to_bytes
 from models.space.space import SearchSpace
@@ -42,6 +45,8 @@ class SupernetHistory(History):
     architectures: int
     """Number of the space's architectures."""
     strategy: str
+    start: StartReport | None = None
+    """What matched of the weights it started from; None: random weights."""
     peak_step_bytes: int
     """Peak memory of a step, besides weights and batch."""
     judge: str
@@ -51,14 +56,19 @@ class SupernetHistory(History):
 
 @dataclass(frozen=True)
 class TrainedSupernet:
-    """A trained supernet and its history."""
+    """A trained supernet and its history.
+
+    Attributes:
+        note: of its file, see `models/nets/pretrained/supernet.py`.
+    """
 
     supernet: Supernet
     history: SupernetHistory
+    note: Mapping[str, Any]
 
     def write(self, out: Path) -> None:
         """Write the weights and `history.json`."""
-        write_bytes(out / SUPERNET_FILE, to_bytes(self.supernet))
+        write_bytes(out / SUPERNET_FILE, to_bytes(self.supernet, self.note))
         self.history.write(out)
 
 

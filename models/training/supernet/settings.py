@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -12,6 +13,12 @@ from core.distributed import check_parts
 from core.errors import UserError
 from core.settings import Named, OneOf
 from data.dataset import Augment
+from models.nets.pretrained import STARTS
+from models.nets.pretrained.base import Start
+from models.nets.pretrained.match import start_from
+from models.nets.pretrained.none import RandomStart
+from models.nets.supernet import Supernet
+from models.space.space import SearchSpace
 from models.training.learning import Images, LearningParams
 from models.training.loop import Recipe
 from models.training.strategies import STRATEGIES
@@ -32,6 +39,13 @@ class SupernetParams(LearningParams):
     ] = SinglePathSettings()
     """Which paths a step trains, and on what: spos, fair, sandwich, bn_only or pi. With settings:
     `{name: pi, queue: 4096}`."""
+    start_from: Annotated[Start, OneOf("start_from", STARTS)] = RandomStart()
+    """Initial weights: none (random), efficientnet_lite0 (ImageNet; for the space `lite`), or
+    supernet (an earlier release's; names that the space shares are copied)."""
+    file: str = Field("models/inputs/supernet", min_length=1)
+    """Weights for `start_from`, relative to the repository root: for `supernet` a
+    `supernet.safetensors` or the folder that has it. `dvc.yaml` passes it to the stage. The default
+    folder is empty: no file."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Compute precision (autocast); weights, statistics and losses stay float32. float32 is IEEE on
     GPUs, too, without TF32."""
@@ -68,6 +82,24 @@ class SupernetParams(LearningParams):
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe, with accumulated gradients."""
         return dataclasses.replace(super().recipe(steps_per_epoch), accumulate=self.accumulate)
+
+    def check_start(self, root: Path, space: SearchSpace) -> None:
+        """Check, before a run, that the weights of `start_from` exist and fit the space.
+
+        Raises:
+            UserError: they do not; the message has the fix.
+        """
+        file = root / self.file
+        if not file.exists():
+            raise UserError(
+                f"supernet.file: {file} does not exist. Set it to the weights' file, or to "
+                f"{type(self).model_fields['file'].default} if start_from reads no file."
+            )
+        weights = self.start_from.read(file)
+        if weights is not None:
+            channels = space.image_shape[0]
+            plain = (0.5,) * channels
+            start_from(Supernet(space), space, weights, plain, plain)
 
     def check_views(self, augment: Augment) -> None:
         """Check that the two views of a strategy that compares views differ.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -9,6 +11,7 @@ from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import TrainStream
 from models.nets.memory import peak_bytes
+from models.nets.pretrained.match import StartReport, start_from
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
 from models.training.learning import Images, learn_with_checkpoints
@@ -31,12 +34,13 @@ def train_supernet(
     checkpoint: Checkpoint,
     device: torch.device = CPU,
     processes: Processes = ALONE,
+    supernet: Supernet | None = None,
 ) -> tuple[Supernet, Run, Strategy]:
-    """Train a supernet from random weights, or resume from `checkpoint`.
+    """Train a supernet from `supernet`, or random weights, or resume from `checkpoint`.
 
     Each of the processes calls this. The result is on the CPU.
     """
-    strategy = build(space, images, params, device, processes)
+    strategy = build(space, images, params, device, processes, supernet)
     stream = images.stream(params, (processes.rank, processes.count))
     recipe = params.recipe(stream.steps_per_epoch)
     run = Run(strategy.supernet, recipe, strategy.trainable(), strategy, processes)
@@ -46,6 +50,25 @@ def train_supernet(
         # A kill from here on repeats only these few steps: the checkpoint has the features.
         fit_last_layer(strategy.task, feed(stream, 1, params, device), steps)
     return strategy.supernet.cpu(), run, strategy
+
+
+def initial_supernet(
+    space: SearchSpace, images: Images, params: SupernetParams, file: Path
+) -> tuple[Supernet, StartReport | None]:
+    """The supernet before its training, and what matched of `params.start_from`.
+
+    `file` is the user's, `params.file`.
+
+    Raises:
+        UserError: the weights are missing, or do not fit the space.
+    """
+    supernet = Supernet(space, torch.Generator().manual_seed(params.seed))
+    weights = params.start_from.read(file)
+    if weights is None:
+        return supernet, None
+    report = start_from(supernet, space, weights, images.info.mean, images.info.std)
+    supernet.pretrained = True
+    return supernet, report
 
 
 def fit_last_layer(task: Task, batches: Batches, steps: int) -> None:
@@ -70,10 +93,12 @@ def build(
     params: SupernetParams,
     device: torch.device = CPU,
     processes: Processes = ALONE,
+    supernet: Supernet | None = None,
 ) -> Strategy:
-    """Build the selected strategy on a supernet with the seed's initial weights."""
-    supernet = Supernet(space, torch.Generator().manual_seed(params.seed)).to(device)
-    supernet.to(memory_format=memory_format(params))
+    """Build the selected strategy on `supernet`, or on one with the seed's random weights."""
+    if supernet is None:
+        supernet = Supernet(space, torch.Generator().manual_seed(params.seed))
+    supernet.to(device).to(memory_format=memory_format(params))
     task = Task(
         supernet,
         space,

@@ -6,14 +6,11 @@ unpickled otherwise, because that can execute code.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import field_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.artifact import Rounded
@@ -22,6 +19,7 @@ from core.errors import UserError, nearest
 from data.dataset import DatasetInfo
 from data.stream import Batch
 from models.nets.evaluate import recalibrate
+from models.nets.pretrained.file import read_state
 from models.nets.weights import load_into, to_bytes
 from models.training.learning import Images, NetworkParams, learn_with_checkpoints
 from models.training.loop import Run
@@ -97,7 +95,7 @@ class TorchvisionSource(Source):
         """Check weights and image size without running the network."""
         classes = _ANY_CLASSES if info is None else len(info.classes)
         network = build(self.network, classes, seed=0, device="meta")
-        differing_layer(network.state_dict(), read_state(file), self.network, file)
+        differing_layer(network.state_dict(), read_state(file, "teacher.file"), self.network, file)
         pixels = self.input.pixels or pixels
         try:
             network(torch.empty(1, CHANNELS, pixels, pixels, device="meta"))
@@ -212,41 +210,12 @@ def load(name: str, classes: int, file: Path, seed: int = 0) -> Loaded:
         UserError: the file cannot be read, or is of another model.
     """
     network = build(name, classes, seed)
-    found = read_state(file)
+    found = read_state(file, "teacher.file")
     fresh = differing_layer(network.state_dict(), found, name, file)
     if fresh is not None:
         found = {key: value for key, value in found.items() if key.rpartition(".")[0] != fresh}
     network.load_state_dict(found, strict=False)
     return Loaded(network, fresh)
-
-
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file, by name.
-
-    Raises:
-        UserError: the file is missing, corrupt, or contains anything but tensors.
-    """
-    if not file.is_file():
-        raise UserError(f"{file} is no weights file. Set teacher.file to the path of the weights.")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"{file} is not a valid safetensors file: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(
-            f"{file} cannot be loaded as weights: it is corrupt, or contains more than tensors "
-            "and could execute code. Save only the weights: "
-            "torch.save(network.state_dict(), FILE)."
-        ) from error
-    tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
-    if not content or not tensors:
-        raise UserError(
-            f"{file} contains no state dict of tensors. Save only the weights: "
-            "torch.save(network.state_dict(), FILE)."
-        )
-    return dict(content)
 
 
 def differing_layer(

@@ -16,6 +16,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from bundles.read import read_bundle
+from models.quality.metrics import probabilities
 from tests.bundles.forging import thorough, unpack
 
 
@@ -91,6 +92,32 @@ def test_it_checks_and_classifies_with_numpy_and_the_runtime_alone(
     done = there.run("run.py", *[f"{index}.npy" for index in range(6)], cwd=folder)
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "edge"])
+def test_it_answers_like_predict_and_is_unsure_below_a_confidence(
+    bundles, environments, tmp_path, device
+):
+    folder, there = unpack(bundles[device], tmp_path), environments[device]
+    quality, files = json.loads((folder / "quality.json").read_text()), []
+    with np.load(folder / "golden.npz") as golden:
+        shares_NK = probabilities(golden["outputs"], quality["temperature"])
+        for index, image_HWC in enumerate(golden["images"]):
+            np.save(folder / f"{index}.npy", image_HWC)
+            files.append(f"{index}.npy")
+    least = float(np.sort(shares_NK.max(1))[2:4].mean())
+    done = there.run("run.py", "--min-confidence", f"{least:.6f}", *files, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "validation images are answered" in done.stderr
+    rows = [line.split()[1:] for line in done.stdout.splitlines()]
+    assert [name for name, _ in rows] == [
+        str(row_K.argmax()) if row_K.max() >= least else "unsure" for row_K in shares_NK
+    ]
+    assert [name for name, _ in rows].count("unsure") == 3
+    for (_, share), row_K in zip(rows, shares_NK, strict=True):
+        assert float(share) == pytest.approx(row_K.max(), abs=2e-3)
+    refused = there.run("run.py", "--min-confidence", "2", *files, cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("device", ["cpu", "edge"])

@@ -111,6 +111,14 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"search": {"start_from": "no/such/distribution.json"}},
         ("search.start_from: ", "no/such/distribution.json does not exist", "models/inputs/start"),
     ),
+    "weights of another space": (
+        {"supernet": {"start_from": "efficientnet_lite0"}},
+        ("supernet.start_from: ", "does not fit space", "space.file"),
+    ),
+    "weights that are not there": (
+        {"supernet": {"start_from": "supernet"}},
+        ("supernet.file: ", "models/inputs/supernet/supernet.safetensors does not exist"),
+    ),
     "more threads than cores on this machine": (
         {"devices": {"one": {"threads": 1000}}},
         ("devices.one.threads: 1000 threads on this machine, which has", "cores"),

@@ -1,0 +1,14 @@
+"""The table of sources of a supernet's weights. To add one, add a file here and a line below."""
+
+from __future__ import annotations
+
+from models.nets.pretrained.base import Start
+from models.nets.pretrained.efficientnet_lite0 import EfficientNetLite0
+from models.nets.pretrained.none import RandomStart
+from models.nets.pretrained.supernet import SupernetFile
+
+STARTS: tuple[type[Start], ...] = (
+    RandomStart,
+    EfficientNetLite0,
+    SupernetFile,
+)
