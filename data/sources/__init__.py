@@ -9,6 +9,8 @@ from data.sources.digits import Digits
 from data.sources.fashion_mnist import FashionMnist
 from data.sources.folder import ImageFolder
 from data.sources.listing import ImageList
+from data.sources.parquet import Parquet
+from data.sources.webdataset import WebDataset
 
 SOURCES: Mapping[str, Source] = {
     source.name: source
@@ -17,5 +19,7 @@ SOURCES: Mapping[str, Source] = {
         Digits(),
         ImageFolder(),
         ImageList(),
+        Parquet(),
+        WebDataset(),
     )
 }

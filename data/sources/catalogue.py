@@ -5,10 +5,11 @@ Axes: N images.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,12 +33,14 @@ class Catalogue:
     """All images of a data set, in a fixed order."""
 
     names: Sequence[str]
-    """A unique name per image, for messages, checksums and groups."""
+    """A unique name per image, for messages and checksums."""
     labels_N: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     read: Reader
     splits_N: npt.NDArray[np.str_] | None = None
     """Names of the predefined splits; None: the source has none."""
+    paths: Sequence[str] = ()
+    """What `data.group` is found in; empty: the names."""
     groups: Sequence[str] = ()
     """The group per image; empty: the source has none."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class CatalogueSource(Source):
         splits_N = np.full(len(found.names), "") if found.splits_N is None else found.splits_N
         decoded = decode_all(found.names, found.read, options, splits_N != "test", on_done)
         rows, names = decoded.rows, found.names
-        groups = group_names(options.layout.group, names, found.groups)
+        groups = group_names(options.layout.group, found.paths or names, found.groups)
         return Loaded(
             images_NHWC=decoded.images_NHWC,
             labels_N=found.labels_N[rows].astype(np.int64),
@@ -103,7 +106,7 @@ class CatalogueSource(Source):
         """The catalogue, if a classifier can be trained on it and every image has a group."""
         found = self.catalogue(folder, layout)
         require_usable(escape_name(str(folder)), found)
-        group_names(layout.group, found.names, found.groups)
+        group_names(layout.group, found.paths or found.names, found.groups)
         return found
 
 
@@ -129,6 +132,16 @@ def index_classes(labels: Sequence[Any]) -> tuple[tuple[str, ...], npt.NDArray[n
 def _is_label(label: Any) -> bool:
     text = isinstance(label, str) and label.strip() != ""
     return text or (isinstance(label, int) and not isinstance(label, bool))
+
+
+def split_of_file(name: str) -> SplitName | None:
+    """The split that a file's name begins with, such as `train-00001.tar`, or its folder's."""
+    path = PurePosixPath(name)
+    for text in (path.name, path.parent.name):
+        word = re.split(r"[-_.]", text.lower())[0]
+        if word in ROLES:
+            return ROLES[word]
+    return None
 
 
 def split_names(splits: Sequence[Any], where: str) -> npt.NDArray[np.str_]:

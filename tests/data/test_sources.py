@@ -34,7 +34,7 @@ def put(folder, files):
 
 
 def test_the_table_knows_every_source_by_its_name():
-    assert set(SOURCES) == {"fashion-mnist", "digits", "folder", "list"}
+    assert set(SOURCES) == {"fashion-mnist", "digits", "folder", "list", "parquet", "webdataset"}
     assert all(source.name == name for name, source in SOURCES.items())
 
 
