@@ -52,7 +52,7 @@ def group_names(
     if not names:
         raise UserError("data.group needs images with file names, which this data.source has not.")
     found = [_level(rule, name) if isinstance(rule, int) else _match(rule, name) for name in names]
-    without = [name for name, group in zip(names, found, strict=True) if not group]
+    without = [name or "(no path)" for name, group in zip(names, found, strict=True) if not group]
     if without:
         wanted = f"no folder at level {rule}" if isinstance(rule, int) else f"no match of '{rule}'"
         raise UserError(

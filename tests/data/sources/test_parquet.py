@@ -47,8 +47,8 @@ def write(folder, name, made):
     pq.write_table(made, folder / name, row_group_size=70)
 
 
-def load(folder, group=None, corrupt=0, **names):
-    options = LoadOptions(12, "crop", corrupt, Layout(TableParams(**names), group))
+def load(folder, rule=None, corrupt=0, **names):
+    options = LoadOptions(12, "crop", corrupt, Layout(TableParams(**names), rule))
     return Parquet().load(folder, options, lambda done, of: None)
 
 
@@ -95,7 +95,7 @@ def test_plain_columns_are_found_by_their_settings(tmp_path):
 
 def test_groups_are_found_in_the_paths_of_images(tmp_path):
     write(tmp_path, "a.parquet", table())
-    assert load(tmp_path, group=1).groups[:3] == ("p0", "p1", "p2")
+    assert load(tmp_path, rule=1).groups[:3] == ("p0", "p1", "p2")
 
 
 def test_rows_without_an_image_count_as_unreadable(tmp_path):
