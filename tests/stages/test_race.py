@@ -35,7 +35,7 @@ TRAIN = {
     "epochs": 0.01, "min_steps": 16, "batch": 32, "learning_rate": 0.05, "ema_decay": 0.9,
     "checkpoint_every": 1, "recalibration_batches": 2,
 }  # fmt: skip
-RACE = {
+RACE = {"rungs": [0.25, 0.5, 1.0],
     "candidates": 4, "controls": 2, "finalists": 2, "repeats": 1, "band": 0.5, "bootstrap": 20,
     "executor": {"name": "local", "workers": 1},
 }  # fmt: skip
