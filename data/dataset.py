@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from core.artifact import Artifact, Record
 from core.errors import UserError
+from data.balance import Balance
 from data.images import Fit
 
 SplitName = Literal["train", "val", "test"]
@@ -63,11 +64,14 @@ class DatasetInfo(Artifact):
     """SHA-256 of every array file, by name."""
     bits: int | None = None
     """Significant bits of the 16-bit images; None: no 16-bit images."""
+    balance: Balance | None = None
+    """How training makes up for classes of unequal size; None: it does not."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values under the file's keys, without `bits` where it is None."""
+        """JSON values under the file's keys, without `bits` and `balance` where they are None."""
         content = super().to_json()
-        return {key: value for key, value in content.items() if (key, value) != ("bits", None)}
+        absent = (("bits", None), ("balance", None))
+        return {key: value for key, value in content.items() if (key, value) not in absent}
 
 
 @dataclass(frozen=True)

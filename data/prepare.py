@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from core.errors import UserError
 from core.files import sha256_file, write_array
+from data.balance import balance_of
 from data.dataset import DatasetInfo, Split, SplitName, images_file, labels_file
 from data.image_walk import join_first, pluralise
 from data.settings import DataParams
@@ -78,8 +79,10 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
             f"interval of up to ±{error:.0%}, and search, ranking and precision are decided on "
             f"them. Raise data.val_fraction, or add images."
         )
-    notes = (*loaded.notes, *own)
-    return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
+    info = _describe(loaded, params, duplicates, indices, splits)
+    balance, unequal = balance_of(params.class_weights, params.sampling, info.counts["train"])
+    info = info.model_copy(update={"balance": balance})
+    return Prepared(info, splits, (*loaded.notes, *own, *unequal))
 
 
 def _duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:

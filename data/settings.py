@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from core.errors import nearest
 from core.settings import Params, Seeded
+from data.balance import ClassWeights, Sampling
 from data.dataset import Augment
 from data.sources import SOURCES
 
@@ -52,6 +53,13 @@ class DataParams(Seeded):
     """Most unreadable images allowed; more stop the run."""
     augment: AugmentParams = AugmentParams()
     """Augmentation of training images."""
+    class_weights: ClassWeights = "auto"
+    """auto: if the largest class has more than 3 times the training images of the smallest, every
+    class has the same weight in the loss of every stage that trains on labels. none: every image
+    has the same weight."""
+    sampling: Sampling = "natural"
+    """natural: a training epoch has every image once. balanced: equally many images of each class
+    (rare ones repeated, some of frequent ones left out); class_weights then does nothing."""
 
     @model_validator(mode="after")
     def _stays_in_view(self) -> Self:
