@@ -219,7 +219,8 @@ class RaceResult:
         found = self.race.lead(contest)
         if found is None:
             return "No random network of the band was trained, so the lead is not known."
-        return f"The selected network is {found.describe()}, after {found.steps} steps."
+        after = f"after {found.steps} of {self.race.rungs[-1]} steps"
+        return f"The selected network is {found.describe()}, {after}."
 
     def _device(self, contest: Contest) -> RacedDevice:
         won = self.race.winner(contest)

@@ -116,7 +116,7 @@ def test_the_lead_over_random_networks_is_told_with_its_interval(out: Path) -> N
     assert one.statement.startswith(
         "The selected network is ahead of random in the band by 18.75 points ("
     )
-    assert one.statement.endswith("after 4 steps.")
+    assert one.statement.endswith("after 4 of 16 steps.")
     assert two.lead is None
     assert two.statement == ("No random network of the band was trained, so the lead is not known.")
 
