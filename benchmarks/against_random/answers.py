@@ -21,7 +21,6 @@ from data.stream import eval_batches
 from devices.device import Budget, Device
 from devices.fleet.members import Member
 from devices.fleet.proposals import contests, guided
-from models.nets.evaluate import nll_and_accuracy
 from models.nets.subnet import Subnet
 from models.nets.supernet import Supernet
 from models.nets.weights import load_into
@@ -43,7 +42,7 @@ from models.space.architecture import Architecture
 from models.space.costs import flops, parameters
 from models.space.limits import Limit
 from models.space.space import SearchSpace
-from models.training.learning import EVAL_BATCH, Images, spread
+from models.training.learning import Images, spread
 from models.training.objective import Objective
 from models.training.settings import TrainParams
 from models.training.supernet.settings import SupernetParams
@@ -228,9 +227,7 @@ def _test_accuracy(setting: Setting, store: Store, network: Architecture, steps:
     """On all test images, which decided nothing."""
     subnet = Subnet(network)
     load_into(subnet, store.folder(network, 0) / f"{steps}.safetensors")
-    images = setting.images
-    _, accuracy = nll_and_accuracy(subnet, eval_batches(images.test, images.info, EVAL_BATCH))
-    return accuracy
+    return setting.images.accuracy(subnet, "test")
 
 
 def draw_random(setting: Setting, count: int, seed: int) -> list[Architecture]:
