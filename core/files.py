@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +109,29 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
         # NumPy writes to a real file itself, and its error for a full disk names no file; a wrapper
         # without a file descriptor avoids that.
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
+def write_array_batches(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], batches: Iterable[npt.NDArray[Any]]
+) -> None:
+    """Write the bytes that `write_array` writes for the concatenated batches, one at a time.
+
+    Raises:
+        ValueError: the batches do not have as many rows as `shape`.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    rows = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            rows += len(batch)
+            file.write(np.ascontiguousarray(batch, dtype).tobytes())
+        if rows != shape[0]:
+            raise ValueError(f"{path}: {rows} rows written of {shape[0]}.")
 
 
 def sha256_file(path: Path) -> str:

@@ -26,7 +26,7 @@ def check_source(params: DataParams, fetched: Path | None = None) -> None:
     else:
         to_be_fetched = folder.resolve() == fetched.resolve()
     if not to_be_fetched:
-        source.check(folder)
+        source.check(folder, params.layout)
     elif not source.fetchable:
         raise UserError(
             f"data.source '{params.source}' reads your own images, but data.path '{folder}' has "
@@ -44,7 +44,7 @@ def check_images(params: DataParams) -> None:
     """
     source, folder = SOURCES[params.source], _plain_path(params)
     if not source.fetchable and not _may_be_fetched(folder):
-        source.check(folder)
+        source.check(folder, params.layout)
 
 
 def _may_be_fetched(folder: Path) -> bool:

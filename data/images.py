@@ -28,6 +28,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from core.errors import UserError
+from data.store import Images, StoredImages
 
 Fit = Literal["crop", "pad"]
 UInt8 = npt.NDArray[np.uint8]
@@ -163,16 +164,22 @@ def is_grey(rgb_HW3: UInt8) -> bool:
 
 
 def resize_all(
-    images_NHWC: UInt8, size: int, on_done: Callable[[int, int], None] | None = None
-) -> UInt8:
-    """Resize square images to (N, size, size, C); returns the input if they have the size."""
+    images_NHWC: UInt8,
+    size: int,
+    on_done: Callable[[int, int], None] | None = None,
+    folder: Path | None = None,
+) -> Images:
+    """Resize square images to (N, size, size, C) on disk, in a temporary file in `folder`.
+
+    Returns the input if the images have the size.
+    """
     count, height, width, channels = images_NHWC.shape
     if (height, width) == (size, size):
         return images_NHWC
-    resized_NHWC = np.empty((count, size, size, channels), np.uint8)
+    resized_NHWC = StoredImages(folder, (count, size, size, channels))
     for index, image_HWC in enumerate(images_NHWC):
         image = Image.fromarray(image_HWC[..., 0] if channels == 1 else image_HWC)
-        resized_NHWC[index] = np.asarray(_fitted(image, size, "crop")).reshape(size, size, -1)
+        resized_NHWC[index] = np.asarray(_fitted(image, size, "crop"))
         if on_done is not None:
             on_done(index + 1, count)
     return resized_NHWC

@@ -6,25 +6,41 @@ Axes: N images, H height, W width, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from core.errors import UserError
-from core.files import sha256_file, write_array
-from data.dataset import DatasetInfo, Split, SplitName, images_file, labels_file
-from data.image_walk import join_first, pluralise
+from core.files import sha256_file, write_array, write_array_batches
+from data.clusters.draw import split_groups
+from data.clusters.issues import LabelIssues
+from data.clusters.related import Related, label_issues, near_counts, relate, related_notes
+from data.dataset import DatasetInfo, SplitName, images_file, labels_file
 from data.settings import DataParams
 from data.sources.base import Loaded
-from data.splits import Duplicates, Splits, find_duplicates, split
+from data.splits import Indices, Splits, split
+from data.store import Images, Rows, in_batches
 
 LARGE_ERROR = 0.05
 """Sampling error of a validation accuracy above which the user is told."""
-_CHUNK = 4096  # images per histogram update
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one split."""
+
+    images_NHWC: Images
+    """Of the whole data set."""
+    rows: Rows
+    """Which of them, in order."""
+    labels_N: Indices
+    """Of the split."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -32,16 +48,22 @@ class Prepared:
     """A data set ready to be written, and notes for the user; `info.arrays` is still empty."""
 
     info: DatasetInfo
-    splits: Mapping[SplitName, Split]
+    splits: Mapping[SplitName, Part]
+    issues: LabelIssues
     notes: tuple[str, ...] = ()
 
     def write(self, out: Path) -> None:
-        """Write the arrays, then the description: a folder with it is complete."""
+        """Write the arrays batch by batch, then the description: a folder with it is complete."""
         for name, part in self.splits.items():
-            write_array(out / images_file(name), part.images_NHWC)
+            file, shape = out / images_file(name), (len(part), *part.images_NHWC.shape[1:])
+            write_array_batches(
+                file, shape, np.dtype(np.uint8), in_batches(part.images_NHWC, part.rows)
+            )
             write_array(out / labels_file(name), part.labels_N)
         names = [file(name) for name in self.splits for file in (images_file, labels_file)]
         arrays = {name: sha256_file(out / name) for name in names}
+        if self.issues.contradictions:
+            self.issues.write(out)
         self.info.model_copy(update={"arrays": arrays}).write(out)
 
 
@@ -54,24 +76,27 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
     """Split a data set and describe it.
 
     Raises:
-        UserError: too few classes, or too few images in one of them.
+        UserError: too few classes, too few images in one of them, or groups that lie across
+            the source's own splits.
     """
     if len(loaded.classes) < 2:
         raise UserError(f"a classifier needs at least two classes; found {list(loaded.classes)}.")
-    duplicates = find_duplicates(loaded.images_NHWC, loaded.labels_N)
-    indices = split(
+    related = relate(loaded, params)
+    draw = split_groups if loaded.groups else split
+    indices = draw(
         loaded.labels_N,
-        duplicates.groups_N,
+        related.clusters_N,
         loaded.given,
         loaded.classes,
         {"test": params.test_fraction, "val": params.val_fraction},
         np.random.default_rng(params.seed),
+        related.dropped_N,
     )
     splits = {
-        name: Split(loaded.images_NHWC[part], loaded.labels_N[part])
+        name: Part(loaded.images_NHWC, part, loaded.labels_N[part])
         for name, part in indices.parts.items()
     }
-    own = _duplicate_notes(loaded, duplicates, indices)
+    own = related_notes(loaded, related, indices)
     if (error := sampling_error(len(splits["val"]))) > LARGE_ERROR:
         own.append(
             f"few validation images ({len(splits['val']):,}): an accuracy on them has a 95% "
@@ -79,41 +104,12 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
             f"them. Raise data.val_fraction, or add images."
         )
     notes = (*loaded.notes, *own)
-    return Prepared(_describe(loaded, params, duplicates, indices, splits), splits, notes)
-
-
-def _duplicate_notes(loaded: Loaded, duplicates: Duplicates, indices: Splits) -> list[str]:
-    """Notes on contradicting labels and on images dropped from splits."""
-    notes = []
-    if duplicates.conflicts:
-        listed = _pairs(loaded, duplicates.contradictions)
-        notes.append(
-            "identical images with different labels: "
-            f"{pluralise(duplicates.conflicts, 'image')}{listed}."
-        )
-    if len(indices.dropped):
-        groups_N = duplicates.groups_N
-        kept = np.setdiff1d(np.arange(len(groups_N)), indices.dropped)
-        # Of duplicates, those in train are dropped before those in val.
-        owner = dict(zip(groups_N[kept].tolist(), kept.tolist(), strict=True))
-        pairs = [(index, owner[int(groups_N[index])]) for index in indices.dropped.tolist()]
-        notes.append(
-            "dropped from train or val as duplicates of test or validation images: "
-            f"{pluralise(len(pairs), 'image')}{_pairs(loaded, pairs)}."
-        )
-    return notes
-
-
-def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
-    """Format the files of some pairs; empty if images have no files of their own."""
-    if not loaded.files:
-        return ""
-    files = [f"{loaded.files[one]} = {loaded.files[other]}" for one, other in pairs]
-    return f" ({join_first(files)})"
+    info = _describe(loaded, params, related, indices, splits)
+    return Prepared(info, splits, label_issues(loaded, related, indices), notes)
 
 
 def channel_statistics(
-    images_NHWC: npt.NDArray[np.uint8],
+    images_NHWC: Images, rows: Rows | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of pixels / 255 per channel, exact to six digits.
 
@@ -121,10 +117,9 @@ def channel_statistics(
     """
     channels = images_NHWC.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images_NHWC), _CHUNK):
+    for batch_NHWC in in_batches(images_NHWC, rows):
         for channel in range(channels):
-            values = images_NHWC[start : start + _CHUNK, ..., channel]
-            counts[channel] += np.bincount(values.ravel(), minlength=256)
+            counts[channel] += np.bincount(batch_NHWC[..., channel].ravel(), minlength=256)
     levels = np.arange(256) / 255.0
     means = counts @ levels / counts.sum(axis=1)
     variances = (counts * (levels - means[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)
@@ -135,29 +130,16 @@ def channel_statistics(
 def _describe(
     loaded: Loaded,
     params: DataParams,
-    duplicates: Duplicates,
+    related: Related,
     indices: Splits,
-    splits: Mapping[SplitName, Split],
+    splits: Mapping[SplitName, Part],
 ) -> DatasetInfo:
     _, height, width, channels = loaded.images_NHWC.shape
-    mean, std = channel_statistics(splits["train"].images_NHWC)
+    mean, std = channel_statistics(loaded.images_NHWC, splits["train"].rows)
     classes = len(loaded.classes)
     counts = {
         name: np.bincount(part.labels_N, minlength=classes).tolist()
         for name, part in splits.items()
-    }
-    source: dict[str, Any] = {
-        "checksums": dict(loaded.checksums),
-        "images": len(loaded.labels_N),
-        "corrupt": {"count": len(loaded.corrupt), "files": list(loaded.corrupt)},
-        "own_test_split": "test" in loaded.given,
-        "own_val_split": "val" in loaded.given,
-        "skipped": dict(loaded.skipped),
-        "duplicates": {
-            "copies": duplicates.copies,
-            "conflicting_labels": duplicates.conflicts,
-            "dropped": len(indices.dropped),
-        },
     }
     return DatasetInfo(
         name=params.source,
@@ -168,7 +150,36 @@ def _describe(
         counts={n: dict(zip(loaded.classes, c, strict=True)) for n, c in counts.items()},
         augment=params.augment.of(params.source),
         fit=params.fit,
-        source=source,
+        source=_describe_source(loaded, related, indices),
         arrays={},
         bits=loaded.bits,
     )
+
+
+def _describe_source(loaded: Loaded, related: Related, indices: Splits) -> dict[str, Any]:
+    source: dict[str, Any] = {
+        "checksums": dict(loaded.checksums),
+        "images": len(loaded.labels_N),
+        "corrupt": {"count": len(loaded.corrupt), "files": list(loaded.corrupt)},
+        "own_test_split": "test" in loaded.given,
+        "own_val_split": "val" in loaded.given,
+        "skipped": dict(loaded.skipped),
+        "duplicates": {
+            "copies": related.exact.copies,
+            "conflicting_labels": related.exact.conflicts,
+            "dropped": len(indices.dropped),
+        },
+    }
+    if related.near is not None:
+        copies, across = near_counts(related.near, loaded)
+        source["near_duplicates"] = {
+            "copies": copies,
+            "conflicting_labels": len(related.near.contradictions),
+            "across_own_splits": across,
+        }
+    if loaded.groups:
+        source["groups"] = {
+            name: len({loaded.groups[index] for index in part.tolist()})
+            for name, part in indices.parts.items()
+        }
+    return source

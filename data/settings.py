@@ -8,8 +8,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from core.errors import nearest
 from core.settings import Params, Seeded
+from data.clusters.groups import check_group
 from data.dataset import Augment
 from data.sources import SOURCES
+from data.sources.base import Layout
+from data.sources.table import TableParams
 
 
 def _known_source(name: str) -> str:
@@ -50,8 +53,34 @@ class DataParams(Seeded):
     """Share of test images; unused if the source has a test split of its own."""
     max_corrupt: int = Field(0, ge=0)
     """Most unreadable images allowed; more stop the run."""
+    group: Annotated[int | str | None, AfterValidator(check_group)] = None
+    """What keeps images of one part, person or video in one split: the level of the folder that
+    names it (1: the folder that holds the image), or a regular expression with (?P<group>...) that
+    is searched in an image's path. null: the group column of a table, if it has one."""
+    near_duplicates: bool | None = None
+    """Whether images that differ by compression, size, brightness or a small crop alone are kept
+    in one split, counted, and their contradicting labels listed; null: for your own images."""
+    table: TableParams = TableParams()
+    """Columns of a table of images."""
     augment: AugmentParams = AugmentParams()
     """Augmentation of training images."""
+
+    @property
+    def finds_near(self) -> bool:
+        """Whether near-duplicates are searched."""
+        own = not SOURCES[self.source].fetchable
+        return own if self.near_duplicates is None else self.near_duplicates
+
+    @property
+    def layout(self) -> Layout:
+        """Where labels, splits and groups stand."""
+        return Layout(self.table, self.group)
+
+    @model_validator(mode="after")
+    def _has_groups(self) -> Self:
+        if self.group is not None and SOURCES[self.source].fetchable:
+            raise ValueError(f"group: the images of {self.source} have no names; remove it")
+        return self
 
     @model_validator(mode="after")
     def _stays_in_view(self) -> Self:

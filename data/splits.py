@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from core.errors import UserError
 from data.dataset import SPLITS, SplitName
+from data.store import Images, in_batches
 
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -43,11 +44,12 @@ class Duplicates:
     """Pairs of duplicates with different classes: the first with these pixels, and another."""
 
 
-def find_duplicates(images_NHWC: npt.NDArray[np.uint8], labels_N: Indices) -> Duplicates:
+def find_duplicates(images_NHWC: Images, labels_N: Indices) -> Duplicates:
     """Group images of equal pixels, and count duplicates and label conflicts."""
     first: dict[bytes, int] = {}
     groups_N = np.empty(len(images_NHWC), np.int64)
-    for index, image_HWC in enumerate(images_NHWC):
+    every = (image_HWC for batch_NHWC in in_batches(images_NHWC) for image_HWC in batch_NHWC)
+    for index, image_HWC in enumerate(every):
         digest = hashlib.sha256(image_HWC.tobytes()).digest()
         groups_N[index] = first.setdefault(digest, index)
     in_conflict = np.zeros(len(groups_N), bool)
@@ -61,6 +63,26 @@ def find_duplicates(images_NHWC: npt.NDArray[np.uint8], labels_N: Indices) -> Du
     )
 
 
+def find_dropped(groups_N: Indices, given: Mapping[SplitName, Mask]) -> Mask:
+    """Duplicates across the predefined splits, which are dropped: see `Splits.dropped`."""
+    nothing_N = np.zeros(len(groups_N), bool)
+    in_test_N, in_val_N = given.get("test", nothing_N), given.get("val", nothing_N)
+    dropped_N: Mask = np.isin(groups_N, groups_N[in_test_N]) & ~in_test_N
+    dropped_N |= np.isin(groups_N, groups_N[in_val_N]) & ~in_val_N & ~in_test_N
+    return dropped_N
+
+
+def shares_to_draw(
+    given: Mapping[SplitName, Mask], fractions: Mapping[SplitName, float]
+) -> dict[SplitName, float]:
+    """The share of the images to split for each split that is not given, in drawing order."""
+    names: tuple[SplitName, ...] = ("test", "val")
+    shares = {name: fractions[name] for name in names if name not in given}
+    if len(shares) == 2:
+        shares["val"] *= 1 - shares["test"]
+    return shares
+
+
 def split(
     labels_N: Indices,
     groups_N: Indices,
@@ -68,6 +90,7 @@ def split(
     classes: Sequence[str],
     fractions: Mapping[SplitName, float],
     rng: np.random.Generator,
+    dropped_N: Mask | None = None,
 ) -> Splits:
     """Split a dataset, stratified by class.
 
@@ -75,17 +98,23 @@ def split(
     image. Every split has at least one group of every class. Splits are `given` by the source, or
     drawn: `test` is a fraction of all images to split, `val` of those that are not for test.
 
+    Args:
+        labels_N: class per image.
+        groups_N: index of the first image of the group.
+        given: masks of the source's own splits.
+        classes: their names.
+        fractions: of the splits that are drawn.
+        rng: draws them.
+        dropped_N: images to leave out; None: groups across the given splits.
+
     Raises:
         UserError: a class has fewer distinct images than splits to fill.
     """
     nothing_N = np.zeros(len(labels_N), bool)
     in_test_N, in_val_N = given.get("test", nothing_N), given.get("val", nothing_N)
-    dropped_N = np.isin(groups_N, groups_N[in_test_N]) & ~in_test_N
-    dropped_N |= np.isin(groups_N, groups_N[in_val_N]) & ~in_val_N & ~in_test_N
+    dropped_N = find_dropped(groups_N, given) if dropped_N is None else dropped_N
     free = np.flatnonzero(~in_test_N & ~in_val_N & ~dropped_N)
-    shares = {name: fractions[name] for name in ("test", "val") if name not in given}
-    if len(shares) == 2:
-        shares["val"] *= 1 - shares["test"]
+    shares = shares_to_draw(given, fractions)
     parts: dict[str, list[Indices]] = {name: [] for name in SPLITS}
     owners_N = labels_N[groups_N]
     for label, name in enumerate(classes):
@@ -129,7 +158,7 @@ def _why_few(
 def _divide(
     members: Indices,
     groups: Indices,
-    shares: Mapping[str, float],
+    shares: Mapping[SplitName, float],
     rng: np.random.Generator,
     parts: dict[str, list[Indices]],
 ) -> None:

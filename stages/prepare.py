@@ -13,13 +13,15 @@ from data.sources import SOURCES
 from data.sources.base import Loaded, LoadOptions
 
 
-def prepare(data: DataParams, source: Path) -> Prepared:
+def prepare(data: DataParams, source: Path, out: Path) -> Prepared:
     """Decode the images in the folder `source`, split and describe them.
+
+    Decoded images are kept in an unnamed temporary file beside `out`.
 
     Raises:
         UserError: too many unreadable images, too few classes, or too few images in one of them.
     """
-    prepared = prepare_dataset(load(data, source), data)
+    prepared = prepare_dataset(load(data, source, out.parent), data)
     for note in prepared.notes:
         print(note_line(note))
     info = prepared.info
@@ -28,9 +30,10 @@ def prepare(data: DataParams, source: Path) -> Prepared:
     return prepared
 
 
-def load(data: DataParams, folder: Path) -> Loaded:
-    """Decode the images in `folder`, showing progress."""
-    options = LoadOptions(data.size, data.fit, data.max_corrupt)
+def load(data: DataParams, folder: Path, scratch: Path) -> Loaded:
+    """Decode the images in `folder` to a temporary file in `scratch`, showing progress."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    options = LoadOptions(data.size, data.fit, data.max_corrupt, data.layout, scratch)
     progress: Progress | None = None
     with ExitStack() as stack:
 

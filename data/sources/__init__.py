@@ -8,6 +8,9 @@ from data.sources.base import Source
 from data.sources.digits import Digits
 from data.sources.fashion_mnist import FashionMnist
 from data.sources.folder import ImageFolder
+from data.sources.listing import ImageList
+from data.sources.parquet import Parquet
+from data.sources.webdataset import WebDataset
 
 SOURCES: Mapping[str, Source] = {
     source.name: source
@@ -15,5 +18,8 @@ SOURCES: Mapping[str, Source] = {
         FashionMnist(),
         Digits(),
         ImageFolder(),
+        ImageList(),
+        Parquet(),
+        WebDataset(),
     )
 }

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from data.dataset import SplitName
 from data.images import Fit
+from data.sources.table import TableParams
+from data.store import Images
 
 OnDone = Callable[[int, int], None]
 """Called with the number of processed images and the total."""
@@ -28,19 +30,30 @@ class Originals:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where labels, splits and groups stand: the keys of `DataParams`."""
+
+    table: TableParams = field(default_factory=TableParams)
+    group: int | str | None = None
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """How raw files are decoded: the keys of `DataParams`."""
 
     size: int
     fit: Fit
     max_corrupt: int
+    layout: Layout = field(default_factory=Layout)
+    scratch: Path | None = None
+    """Folder of temporary files; None: the system's."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """All readable images of a dataset, in a fixed order."""
 
-    images_NHWC: npt.NDArray[np.uint8]
+    images_NHWC: Images
     labels_N: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     given: Mapping[SplitName, npt.NDArray[np.bool_]] = field(default_factory=dict)
@@ -51,6 +64,8 @@ class Loaded:
     """Names of the unreadable images, sorted."""
     files: tuple[str, ...] = ()
     """File name per image, if each image is one file."""
+    groups: tuple[str, ...] = ()
+    """Group per image; empty: none. Images of one group stay in one split."""
     bits: int | None = None
     """Significant bits of the 16-bit images; None: there are none."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -77,8 +92,12 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path, layout: Layout | None = None) -> None:
         """Check that `folder` holds this dataset, without decoding it.
+
+        Args:
+            folder: of the raw files.
+            layout: of the user's own images; None: the default.
 
         Raises:
             UserError: it does not.

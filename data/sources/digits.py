@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import UserError
 from data.images import resize_all
-from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
+from data.sources.base import Layout, Loaded, LoadOptions, OnDone, Originals, Source
 
 IMAGES, LABELS = "images.npy", "labels.npy"
 _BRIGHTEST = 16.0  # largest value in scikit-learn's arrays
@@ -32,7 +32,7 @@ class Digits(Source):
         files = {IMAGES: images_NHWC, LABELS: digits.target.astype(np.int64)}
         return Originals({name: _npy(array) for name, array in files.items()}, "scikit-learn")
 
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path, layout: Layout | None = None) -> None:
         """Check that both arrays exist."""
         for name in (IMAGES, LABELS):
             if not (folder / name).is_file():
@@ -56,7 +56,7 @@ class Digits(Source):
                 f"{folder} holds arrays whose shapes are not those of the digits; fetch again."
             )
         return Loaded(
-            images_NHWC=resize_all(images_NHWC, options.size, on_done),
+            images_NHWC=resize_all(images_NHWC, options.size, on_done, options.scratch),
             labels_N=labels_N,
             classes=tuple("0123456789"),
             checksums={

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from core.errors import UserError
 from data.images import resize_all
 from data.mirrors import Files, Place, debian_place, folder_place, read_files, torchvision_place
-from data.sources.base import Loaded, LoadOptions, OnDone, Originals, Source
+from data.sources.base import Layout, Loaded, LoadOptions, OnDone, Originals, Source
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
@@ -84,7 +84,7 @@ class FashionMnist(Source):
             f"{', '.join(self.checksums)}."
         )
 
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path, layout: Layout | None = None) -> None:
         """Check that the four files exist and match their checksums."""
         self._unpack(read_files(folder, tuple(self.checksums)))
 
@@ -95,7 +95,7 @@ class FashionMnist(Source):
         images_NHW = np.concatenate([arrays[TRAIN_IMAGES], arrays[TEST_IMAGES]])
         labels_N = np.concatenate([arrays[TRAIN_LABELS], arrays[TEST_LABELS]]).astype(np.int64)
         return Loaded(
-            images_NHWC=resize_all(images_NHW[..., None], options.size, on_done),
+            images_NHWC=resize_all(images_NHW[..., None], options.size, on_done, options.scratch),
             labels_N=labels_N,
             classes=CLASSES,
             given={"test": np.arange(len(labels_N)) >= len(arrays[TRAIN_LABELS])},

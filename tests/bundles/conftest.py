@@ -184,7 +184,7 @@ def write_params(path: Path, devices: dict) -> None:
 def write_digits(folder: Path) -> tuple[DatasetInfo, Split]:
     digits = load_digits()
     grey_NHWC = (digits.images * 255 / 16).astype(np.uint8)[..., None]
-    images_NHWC = resize_all(grey_NHWC, SIZE)
+    images_NHWC = resize_all(grey_NHWC, SIZE)[:]
     labels_N = digits.target.astype(np.int64)
     starts = {"train": slice(0, 1400), "val": slice(1400, 1600), "test": slice(1600, None)}
     pixels = images_NHWC[starts["train"]] / 255

@@ -1,0 +1,1 @@
+"""Images that belong together: near-duplicates, and images of one part, person or video."""
