@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 from PIL import Image
 
 from core.files import read_json
@@ -18,7 +19,7 @@ from data.dataset import read_split
 from devices.measure.delivered import ExportResult
 from models.quality.record import Bin, Quality
 from models.training.history import History
-from pipelines.report.charts import Markup, line_chart
+from pipelines.report.charts import line_chart
 
 LARGEST_MATRIX = 20
 """Classes up to which the whole confusion matrix is shown; above it the most frequent errors."""
