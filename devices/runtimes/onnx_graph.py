@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,14 @@ class Layer:
         """Values of a constant input."""
         values: list[Any] = np.atleast_1d(self.graph.constants[self.node.inputs[index]]).tolist()
         return values
+
+    def limits(self) -> tuple[float, float]:
+        """Lower and upper limit of a Clip; infinite if missing."""
+        low, high = (
+            self.constant_values(index)[0] if self.has_input(index) else limit
+            for index, limit in ((1, -math.inf), (2, math.inf))
+        )
+        return float(low), float(high)
 
     def setting(self, name: str, default: Any = None) -> Any:
         """An attribute."""

@@ -169,6 +169,10 @@ def _hard_sigmoid(call: _Call) -> Tensor:
     return torch.clamp(call.tensor(0) * alpha + beta, 0.0, 1.0)
 
 
+def _clip(call: _Call) -> Tensor:
+    return functional.hardtanh(call.tensor(0), *call.limits())  # XNNPACK fuses it
+
+
 def _slice(call: _Call) -> Tensor:
     result = call.tensor(0)
     for axis, wanted in call.slices().items():
@@ -215,6 +219,7 @@ def _dequantize(call: _Call) -> Tensor:
 LAYERS: Mapping[str, Callable[[_Call], Tensor | tuple[Tensor, ...]]] = {
     "Add": lambda call: call.tensor(0) + call.tensor(1),
     "Cast": lambda call: call.tensor(0),  # between float32 and float16, see _buffer
+    "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
     DEQUANTIZE: _dequantize,

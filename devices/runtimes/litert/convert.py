@@ -168,6 +168,13 @@ def _hard_sigmoid(layer: LiteRtLayer) -> None:
     layer.write("RELU_0_TO_1", [shifted])
 
 
+def _clip(layer: LiteRtLayer) -> None:
+    """Write RELU6, the only range that operators of a space clip to."""
+    if (limits := layer.limits()) != (0.0, 6.0):
+        raise layer.error(f"clips to {limits}; LiteRT can clip from 0 to 6.")
+    _plain("RELU6")(layer)
+
+
 def _concat(layer: LiteRtLayer) -> None:
     count, rank = len(layer.node.inputs), len(layer.shape())
     layer.quantise(*range(count))
@@ -243,6 +250,7 @@ def _resize(layer: LiteRtLayer) -> None:
 
 LAYERS: Mapping[str, Callable[[LiteRtLayer], None]] = {
     "Add": _plain("ADD", inputs=2),
+    "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
     "Flatten": _reshape,

@@ -88,7 +88,7 @@ def start_from(
         random=tuple(random),
         unused=tuple(name for name in found if name not in used),
     )
-    lost = weights.one_network and len(used) < LEAST_USED * len(found)
+    lost = weights.preset is not None and len(used) < LEAST_USED * len(found)
     if lost or whole < LEAST_MATCHED * len(targets):
         raise UserError(
             f"supernet.start_from: {weights.source} does not fit space '{space.name}': "

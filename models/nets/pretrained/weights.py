@@ -32,14 +32,15 @@ class Weights:
         mean: per channel, with `std` the normalisation of its input, for pixels from 0 to 1; None:
             that of the data set.
         std: see `mean`.
-        one_network: whether they are of one network, most of which a space must contain.
+        preset: name of the preset whose largest network they are of, most of which a space must
+            contain; None: of a supernet.
     """
 
     source: str
     tensors: Named
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    one_network: bool = False
+    preset: str | None = None
 
 
 def places(space: SearchSpace) -> tuple[str, ...]:

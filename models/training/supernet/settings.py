@@ -40,12 +40,13 @@ class SupernetParams(LearningParams):
     """Which paths a step trains, and on what: spos, fair, sandwich, bn_only or pi. With settings:
     `{name: pi, queue: 4096}`."""
     start_from: Annotated[Start, OneOf("start_from", STARTS)] = RandomStart()
-    """Initial weights: none (random), efficientnet_lite0 (ImageNet; for the space `lite`), or
-    supernet (an earlier release's; names that the space shares are copied)."""
+    """Initial weights: none (random), efficientnet_lite0 (ImageNet; for the space `lite`),
+    torchvision (for the space `mobilenet-v2`), or supernet (an earlier release's; names that the
+    space shares are copied)."""
     file: str = Field("models/inputs/supernet", min_length=1)
-    """Weights for `start_from`, relative to the repository root: for `supernet` a
-    `supernet.safetensors` or the folder that has it. `dvc.yaml` passes it to the stage. The default
-    folder is empty: no file."""
+    """Weights for `start_from`, relative to the repository root: for `torchvision` a state dict or
+    safetensors, for `supernet` a `supernet.safetensors` or the folder that has it. `dvc.yaml`
+    passes it to the stage. The default folder is empty: no file."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Compute precision (autocast); weights, statistics and losses stay float32. float32 is IEEE on
     GPUs, too, without TF32."""

@@ -11,6 +11,7 @@ from core.checkpoint import Checkpoint
 from core.distributed import ALONE, Processes
 from data.stream import TrainStream
 from models.nets.memory import peak_bytes
+from models.nets.pretrained.importance import order_by_importance
 from models.nets.pretrained.match import StartReport, start_from
 from models.nets.supernet import Supernet
 from models.space.space import SearchSpace
@@ -23,6 +24,8 @@ from models.training.strategies.spos import SinglePath, SinglePathSettings
 from models.training.supernet.settings import PRECISIONS, SupernetParams
 
 CPU = torch.device("cpu")
+IMPORTANCE_BATCHES = 4
+"""Training batches by which a pretrained network's channels are ordered."""
 LAST_LAYER_RATE = 1.0
 """High, because pooled features are small and the problem is convex (MoCo uses 30)."""
 
@@ -66,6 +69,9 @@ def initial_supernet(
     weights = params.start_from.read(file)
     if weights is None:
         return supernet, None
+    if weights.preset is not None:
+        batches = images.calibration(IMPORTANCE_BATCHES, params.batch, params.seed)
+        weights = order_by_importance(weights, batches, images.info.mean, images.info.std)
     report = start_from(supernet, space, weights, images.info.mean, images.info.std)
     supernet.pretrained = True
     return supernet, report
