@@ -11,7 +11,6 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ from torchvision.models import mobilenet_v2
 from benchmarks.harness.flags import ARTIFACTS, flags_of
 from benchmarks.harness.markdown import table, write_sections
 from core.process import prepare_machine
-from data.dataset import POLICIES, Augment, DatasetInfo, Split, read_split
+from data.dataset import POLICIES, Augment, DatasetInfo, Policy, Split, read_split
 from data.stream import Batch, TrainStream
 
 STEPS, WARM_UP = 20, 3
@@ -38,7 +37,8 @@ def make_step(classes: int, channels: int) -> Callable[[Batch], None]:
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         logits_NK = network(batch.images_NCHW)
-        nn.functional.cross_entropy(logits_NK, batch.labels_N).backward()
+        loss = nn.functional.cross_entropy(logits_NK, batch.labels_N)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -47,12 +47,12 @@ def make_step(classes: int, channels: int) -> Callable[[Batch], None]:
 def measure(split: Split, info: DatasetInfo, batch: int, steps: int) -> dict[str, list[float]]:
     """Seconds of a batch and share of it in batch and step, medians over steps, by word."""
     train = make_step(len(info.classes), info.image_shape[0])
-    flip = {"flip": True, "shift": 0}
-    words: dict[str, Any] = {"none": None, **POLICIES}
+    words: dict[str, Policy | None] = {"none": None}
+    words.update((str(word), policy) for word, policy in POLICIES.items())
     streams = {
         word: TrainStream(
             split,
-            info.model_copy(update={"augment": Augment(**flip, policy=policy)}),
+            info.model_copy(update={"augment": Augment(flip=True, shift=0, policy=policy)}),
             batch,
             seed=0,
             augment=True,
