@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from core.errors import UserError
+from data.augment import augment_images
 from data.balance import balanced_order, image_weights
 from data.dataset import Augment, DatasetInfo, Split
 
 # Tags that separate the random generators of one seed.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT, _POLICY = 0, 1, 2
 
 
 class Batch(NamedTuple):
@@ -129,6 +130,10 @@ class TrainStream:
             tags = [self.seed, _AUGMENT, step, *([view] if view else [])]
             drawn = draw_variation(self.batch, self.augment, np.random.default_rng(tags))
             images_NHWC = apply_variation(images_NHWC, self.augment, drawn.of(self._mine))
+            if self.augment.policy is not None:
+                rng = np.random.default_rng([self.seed, _POLICY, step, view])
+                seeds_N = rng.integers(0, 1 << 62, self.batch)[self._mine]
+                images_NHWC = augment_images(images_NHWC, self.augment.policy, seeds_N)
         images_NCHW = normalise(images_NHWC, self.info)
         return images_NCHW if self.pixels is None else resize(images_NCHW, self.pixels(step))
 
