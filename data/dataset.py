@@ -15,10 +15,36 @@ import numpy.typing as npt
 
 from core.artifact import Artifact, Record
 from core.errors import UserError
+from data.balance import Balance
 from data.images import Fit
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+PolicyName = Literal["none", "light", "standard", "strong"]
+
+
+class Policy(Record):
+    """Random transforms of torchvision, in the order of the fields."""
+
+    scale: float
+    """Least share of the area that a random resized crop keeps; 1: no crop."""
+    trivial: bool
+    """TrivialAugment (Mueller and Hutter, 2021): one random transform of random strength."""
+    colour: float
+    """Largest relative change of brightness, contrast and saturation."""
+    erase: float
+    """Probability that a random rectangle is erased (Zhong et al., 2017)."""
+
+
+POLICIES: Mapping[PolicyName, Policy] = {
+    "light": Policy(scale=0.7, colour=0.1, trivial=False, erase=0.0),
+    "standard": Policy(scale=0.35, colour=0.3, trivial=False, erase=0.1),
+    "strong": Policy(scale=0.2, colour=0.0, trivial=True, erase=0.25),
+}
+"""What the words of `data.augment` stand for. TrivialAugment changes colours itself."""
+NO_POLICY = Policy(scale=1.0, colour=0.0, trivial=False, erase=0.0)
 
 
 class Augment(Record):
@@ -28,10 +54,19 @@ class Augment(Record):
     """Horizontal flip with probability 0.5."""
     shift: int
     """Random shift of up to this many pixels per axis, padded with 0."""
+    policy: Policy | None = None
+    """Further random transforms; None: none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, without `policy` where it is None."""
+        content = super().to_json()
+        return {key: value for key, value in content.items() if (key, value) != ("policy", None)}
 
     @property
     def equal_views(self) -> float:
         """Probability that two augmented views of an image are the same; 1 without augmentation."""
+        if self.policy is not None:
+            return 0.0  # each draws real numbers
         shifts = (2 * self.shift + 1) ** 2
         return 1 / (shifts * (2 if self.flip else 1))
 
@@ -63,11 +98,14 @@ class DatasetInfo(Artifact):
     """SHA-256 of every array file, by name."""
     bits: int | None = None
     """Significant bits of the 16-bit images; None: no 16-bit images."""
+    balance: Balance | None = None
+    """How training makes up for classes of unequal size; None: it does not."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values under the file's keys, without `bits` where it is None."""
-        content = super().to_json()
-        return {key: value for key, value in content.items() if (key, value) != ("bits", None)}
+        """JSON values under the file's keys, without `bits` and `balance` where they are None."""
+        content = {**super().to_json(), "augment": self.augment.to_json()}
+        absent = (("bits", None), ("balance", None))
+        return {key: value for key, value in content.items() if (key, value) not in absent}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.files import sha256_file, write_array, write_array_batches
+from data.balance import balance_of
 from data.clusters.draw import split_groups
 from data.clusters.issues import LabelIssues
 from data.clusters.related import Related, label_issues, near_counts, relate, related_notes
@@ -103,8 +104,10 @@ def prepare(loaded: Loaded, params: DataParams) -> Prepared:
             f"interval of up to ±{error:.0%}, and search, ranking and precision are decided on "
             f"them. Raise data.val_fraction, or add images."
         )
-    notes = (*loaded.notes, *own)
     info = _describe(loaded, params, related, indices, splits)
+    balance, unequal = balance_of(params.class_weights, params.sampling, info.counts["train"])
+    info = info.model_copy(update={"balance": balance})
+    notes = (*loaded.notes, *own, *unequal)
     return Prepared(info, splits, label_issues(loaded, related, indices), notes)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from core.errors import nearest
 from core.settings import Params, Seeded
+from data.balance import ClassWeights, Sampling
 from data.clusters.groups import check_group
-from data.dataset import Augment
+from data.dataset import NO_POLICY, POLICIES, Augment, Policy, PolicyName
 from data.sources import SOURCES
 from data.sources.base import Layout
 from data.sources.table import TableParams
@@ -22,7 +23,20 @@ def _known_source(name: str) -> str:
 
 
 class AugmentParams(Params):
-    """Augmentation of training images, in every stage that trains."""
+    """Augmentation of training images, in every stage that trains; also one word, the policy."""
+
+    policy: PolicyName | None = None
+    """none, light (crops of 0.7 or more, colour 0.1), standard (crops of 0.35 or more, colour 0.3,
+    erasing 0.1) or strong (crops of 0.2 or more, TrivialAugment, erasing 0.25); null: the
+    source's default (see `Source.policy`)."""
+    scale: float | None = Field(None, gt=0, le=1)
+    """Least share of the area that random resized crops keep; null: the policy's."""
+    trivial: bool | None = None
+    """Whether TrivialAugment changes each image; null: the policy's."""
+    colour: float | None = Field(None, ge=0, le=1)
+    """Largest relative change of brightness, contrast and saturation; null: the policy's."""
+    erase: float | None = Field(None, ge=0, le=1)
+    """Probability that a rectangle of an image is erased; null: the policy's."""
 
     flip: bool | None = False
     """Random horizontal flips; null: the source's default (see `Source.flips`)."""
@@ -32,7 +46,20 @@ class AugmentParams(Params):
     def of(self, source: str) -> Augment:
         """The augmentation of a source's images."""
         flip = SOURCES[source].flips if self.flip is None else self.flip
-        return Augment(flip=flip, shift=self.shift)
+        return Augment(flip=flip, shift=self.shift, policy=self._policy(source))
+
+    def _policy(self, source: str) -> Policy | None:
+        name = SOURCES[source].policy if self.policy is None else self.policy
+        own = {key: getattr(self, key) for key in Policy.model_fields}
+        own = {key: value for key, value in own.items() if value is not None}
+        base = NO_POLICY if name == "none" else POLICIES[name]
+        policy = base.model_copy(update=own)
+        return None if policy == NO_POLICY else policy
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_word(cls, given: Any) -> Any:
+        return {"policy": given} if isinstance(given, str) else given
 
 
 class DataParams(Seeded):
@@ -64,6 +91,13 @@ class DataParams(Seeded):
     """Columns of a table of images."""
     augment: AugmentParams = AugmentParams()
     """Augmentation of training images."""
+    class_weights: ClassWeights = "auto"
+    """auto: if the largest class has more than 3 times the training images of the smallest, every
+    class has the same weight in the loss of every stage that trains on labels. none: every image
+    has the same weight."""
+    sampling: Sampling = "natural"
+    """natural: a training epoch has every image once. balanced: equally many images of each class
+    (rare ones repeated, some of frequent ones left out); class_weights then does nothing."""
 
     @property
     def finds_near(self) -> bool:

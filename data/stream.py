@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from core.errors import UserError
+from data.augment import augment_images
+from data.balance import balanced_order, image_weights
 from data.dataset import Augment, DatasetInfo, Split
 
 # Tags that separate the random generators of one seed.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT, _POLICY = 0, 1, 2
 
 
 class Batch(NamedTuple):
@@ -30,6 +32,8 @@ class Batch(NamedTuple):
     """int64, indices into the split."""
     second_NCHW: Tensor | None = None
     """A second augmented view of the images; None unless requested."""
+    weights_N: Tensor | None = None
+    """float32 weights of the images in the loss on labels; None: all 1."""
 
     def to(
         self,
@@ -41,7 +45,9 @@ class Batch(NamedTuple):
         if second_NCHW is not None:
             second_NCHW = second_NCHW.to(device, memory_format=memory_format)
         images_NCHW = self.images_NCHW.to(device, memory_format=memory_format)
-        return Batch(images_NCHW, self.labels_N.to(device), self.indices_N, second_NCHW)
+        weights_N = None if self.weights_N is None else self.weights_N.to(device)
+        labels_N = self.labels_N.to(device)
+        return Batch(images_NCHW, labels_N, self.indices_N, second_NCHW, weights_N)
 
 
 def normalise(images_NHWC: npt.NDArray[np.uint8], info: DatasetInfo) -> Tensor:
@@ -62,7 +68,8 @@ class TrainStream:
     """Shuffled training batches, each a pure function of the seed and the step.
 
     A resumed run therefore sees the same batches as an uninterrupted one. Every epoch has its own
-    order; its last incomplete batch is dropped.
+    order; its last incomplete batch is dropped. With `augment` they also make up for classes of
+    unequal size, as `info.balance` says.
 
     A batch has at most the size of the split. With `share` (rank, world size) only the shard of
     this rank is returned, augmented as in the whole batch.
@@ -84,6 +91,7 @@ class TrainStream:
             raise UserError(f"cannot draw batches of {batch} from {len(split)} images.")
         self.split, self.info, self.seed = split, info, seed
         self.augment = info.augment if augment else None
+        balance = info.balance if augment else None
         self.batch = min(batch, len(split))
         self.steps_per_epoch = len(split) // self.batch
         which, shares = share
@@ -94,6 +102,9 @@ class TrainStream:
         size = self.batch // shares
         self._mine = slice(which * size, (which + 1) * size)
         self._labels_N = np.array(split.labels_N)
+        self._balanced = balance is not None and balance.balanced
+        weighted = balance is not None and balance.weighted
+        self._weights_N = image_weights(self._labels_N) if weighted else None
         self.pixels: Callable[[int], int] | None = None
         self._order = (-1, np.empty(0, np.int64))  # cache: epoch and its order
 
@@ -111,6 +122,7 @@ class TrainStream:
             torch.from_numpy(self._labels_N[indices_N]),
             torch.from_numpy(indices_N.copy()),
             self._view(images_NHWC, step, 1) if views == 2 else None,
+            None if self._weights_N is None else torch.from_numpy(self._weights_N[indices_N]),
         )
 
     def _view(self, images_NHWC: npt.NDArray[np.uint8], step: int, view: int) -> Tensor:
@@ -118,13 +130,20 @@ class TrainStream:
             tags = [self.seed, _AUGMENT, step, *([view] if view else [])]
             drawn = draw_variation(self.batch, self.augment, np.random.default_rng(tags))
             images_NHWC = apply_variation(images_NHWC, self.augment, drawn.of(self._mine))
+            if self.augment.policy is not None:
+                rng = np.random.default_rng([self.seed, _POLICY, step, view])
+                seeds_N = rng.integers(0, 1 << 62, self.batch)[self._mine]
+                images_NHWC = augment_images(images_NHWC, self.augment.policy, seeds_N)
         images_NCHW = normalise(images_NHWC, self.info)
         return images_NCHW if self.pixels is None else resize(images_NCHW, self.pixels(step))
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, _ORDER, epoch])
-            self._order = (epoch, rng.permutation(len(self.split)))
+            if self._balanced:
+                self._order = (epoch, balanced_order(self._labels_N, rng))
+            else:
+                self._order = (epoch, rng.permutation(len(self.split)))
         return self._order[1]
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from data.dataset import SplitName
+from data.dataset import PolicyName, SplitName
 from data.images import Fit
 from data.sources.table import TableParams
 from data.store import Images
@@ -80,6 +80,8 @@ class Source(ABC):
     name: ClassVar[str]
     flips: ClassVar[bool]
     """Default of params: whether horizontal flips keep the class."""
+    policy: ClassVar[PolicyName] = "none"
+    """Default of params: the augmentation."""
     fetchable: ClassVar[bool]
     """Whether the dataset can be downloaded; otherwise the user provides a folder."""
 

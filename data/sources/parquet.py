@@ -201,6 +201,7 @@ def _content(entry: Any, rows: _Rows, index: int) -> bytes:
     content = entry.get("bytes") if isinstance(entry, dict) else entry
     if not isinstance(content, bytes):
         raise ImageError(
-            f"{escape_name(rows.names[index])} holds no image, only a path or nothing."
+            f"{escape_name(rows.names[index])} holds no image, only a path or nothing: write the "
+            "file with embedded images (`datasets` embeds local files only when it uploads them)."
         )
     return content

@@ -36,6 +36,9 @@ class LearningParams(Threaded):
     """Fewest steps, whatever `epochs` says: an epoch of a small data set is only a few steps."""
     batch: int = Field(64, ge=2)
     """Images per step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002 (steps of about
+    its size in every weight)."""
     learning_rate: float = Field(0.1, gt=0)
     """Highest learning rate, reached after the warm-up."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -54,6 +57,15 @@ class LearningParams(Threaded):
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints."""
 
+    @model_validator(mode="after")
+    def _suits_the_optimizer(self) -> Self:
+        if self.optimizer == "adamw" and self.learning_rate > MOST_ADAMW:
+            raise ValueError(
+                f"learning_rate {self.learning_rate:g} is for sgd, and too high for adamw: try "
+                f"0.002; at most {MOST_ADAMW:g}"
+            )
+        return self
+
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe for a training split that gives this many steps per epoch."""
         steps = max(self.min_steps, round(self.epochs * steps_per_epoch))
@@ -66,6 +78,7 @@ class LearningParams(Threaded):
             schedule=Schedule(self.schedule, self.warmup_fraction, self.cooldown_fraction),
             window=max(1, steps // 50),
             checkpoint_every=self.checkpoint_every,
+            optimizer=self.optimizer,
         )
 
     def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
@@ -76,9 +89,6 @@ class LearningParams(Threaded):
 class NetworkParams(LearningParams):
     """How one network is trained, from a slice of the supernet or from fresh weights."""
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov momentum, or AdamW, which wants a learning rate near 0.002 (steps of about
-    its size in every weight)."""
     mixup_alpha: float = Field(0.0, ge=0)
     """Alpha of the Beta distribution of mixup's shares; 0 disables mixup."""
     first_size: float = Field(1.0, gt=0, le=1)
@@ -94,19 +104,10 @@ class NetworkParams(LearningParams):
     recalibration_batches: int = Field(32, ge=1)
     """Training batches for the final batch norms' statistics."""
 
-    @model_validator(mode="after")
-    def _suits_the_optimizer(self) -> Self:
-        if self.optimizer == "adamw" and self.learning_rate > MOST_ADAMW:
-            raise ValueError(
-                f"learning_rate {self.learning_rate:g} is for sgd, and too high for adamw: try "
-                f"0.002; at most {MOST_ADAMW:g}"
-            )
-        return self
-
     def recipe(self, steps_per_epoch: int) -> Recipe:
         """The recipe, with averaged weights."""
         recipe = super().recipe(steps_per_epoch)
-        return dataclasses.replace(recipe, optimizer=self.optimizer, ema_decay=self.ema_decay)
+        return dataclasses.replace(recipe, ema_decay=self.ema_decay)
 
     def pixels(self, steps: int, full: int) -> Callable[[int], int] | None:
         """Height and width of the images by step; they grow to `full`."""

@@ -97,9 +97,11 @@ class Objective:
             batch: the images, mixed if `mixture` is given, and their original labels.
             mixture: the mixup of the images.
         """
-        loss = self._hard_loss(logits_NK, batch.labels_N)
+        loss = self._hard_loss(logits_NK, batch.labels_N, batch.weights_N)
         if mixture is not None:
-            other = self._hard_loss(logits_NK, batch.labels_N[mixture.partners_N])
+            partners_N = mixture.partners_N
+            weights_N = None if batch.weights_N is None else batch.weights_N[partners_N]
+            other = self._hard_loss(logits_NK, batch.labels_N[partners_N], weights_N)
             loss = mixture.share * loss + (1 - mixture.share) * other
         if self.distill_weight == 0 or (self.teacher is None and self.teacher_logits_NK is None):
             return loss
@@ -107,8 +109,16 @@ class Objective:
         divergence = distillation_loss(logits_NK, teacher_NK, self.temperature)
         return (1 - self.distill_weight) * loss + self.distill_weight * divergence
 
-    def _hard_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
-        return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
+    def _hard_loss(self, logits_NK: Tensor, labels_N: Tensor, weights_N: Tensor | None) -> Tensor:
+        smoothing = self.label_smoothing
+        if weights_N is None:
+            return functional.cross_entropy(logits_NK, labels_N, label_smoothing=smoothing)
+        # Not divided by the weights' sum in the batch: they have mean 1 over the split, and parts
+        # of a batch must add up to the whole.
+        losses_N = functional.cross_entropy(
+            logits_NK, labels_N, label_smoothing=smoothing, reduction="none"
+        )
+        return (weights_N * losses_N).mean()
 
     @torch.no_grad()
     def _teacher_logits(self, batch: Batch, mixture: Mixture | None) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bundles.quality import read_quality
 from bundles.read import read_bundle
 from bundles.summary import BundleSummary
 from core.files import read_json, write_bytes
@@ -18,6 +19,7 @@ from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
 from pipelines.report.provenance import SCHEMA as PROVENANCE
 from pipelines.report.provenance import SUFFIX
+from pipelines.report.quality import learning_curves, quality_content
 from pipelines.report.summary import interval, number, read_summaries
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -47,6 +49,10 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
         fleet_picture=data_uri(fleet / "fleet.png"),
         rungs=RaceRecord.read(root / graph["race"].outs[0]).rungs,
         stale=list(stale),
+        curves={
+            title: learning_curves(title, root / graph[stage].outs[0])
+            for title, stage in (("Supernet", "supernet"), ("Teacher", "teacher"))
+        },
     )
     write_bytes(folder / REPORT, page.encode())
     return folder / REPORT
@@ -54,13 +60,17 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
 
 def render(**content: Any) -> str:
     """Render the page; every value is escaped."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent, "interval": interval}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**content)
+    return environment.get_template(TEMPLATE.name).render(**content)
 
 
 def percent(value: float | None) -> str:
@@ -88,9 +98,13 @@ def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) ->
 
     archive, race = root / summary.bundle, root / graph["race"].outs[0]
     record = archive.with_name(archive.name + SUFFIX)
+    bundle = read_bundle(archive)
+    quality, data = read_quality(bundle), root / graph["prepare"].outs[0]
     return {
         "summary": summary,
-        "manifest": read_bundle(archive).manifest,
+        "manifest": bundle.manifest,
+        "quality": quality and quality_content(quality, out("export"), data),
+        "curves": learning_curves("Training", out("train")),
         "certificate": CertificateRecord.read(race / CERTIFICATES / f"{name}.json"),
         "race": RaceRecord.read(race).devices[name],
         "profile": DeviceProfile.read(out("profile")),

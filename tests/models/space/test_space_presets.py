@@ -170,9 +170,37 @@ def test_wide_has_kernels_expansions_gates_and_fused_blocks() -> None:
     assert fused == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [("lite", 4_652_008, 385_187_552), ("mobilenet-v2", 3_504_872, 300_774_272)],
+)
+def test_the_largest_network_of_an_elastic_preset_is_the_published_one(
+    name: str, params: int, macs: int
+) -> None:
+    """4.7 M and 3.5 M parameters, as their authors say; no gate and no unfriendly activation."""
+    space = SearchSpace(read_spec(PRESETS / f"{name}.yaml"), (3, 224, 224), 1000)
+    largest = space.extreme(block_flops, largest=True)
+    assert parameters(largest) == params
+    assert flops(largest) == macs
+    assert flops(space.extreme(block_flops)) < 0.08 * macs
+    settings = {block.options.get("activation") for block in space.blocks()}
+    assert settings == {"relu6", None}
+    assert not any(has_gate(block) for block in space.blocks())
+    assert len(space.blocks()) < 1500
+
+
 def test_every_preset_is_named_like_its_file() -> None:
     names = {file.stem: read_spec(file).name for file in PRESETS.glob("*.yaml")}
-    assert names.keys() >= {"compact", "macro", "wide", "bn-nas", "fbnet", "fox"}
+    assert names.keys() >= {
+        "compact",
+        "macro",
+        "wide",
+        "bn-nas",
+        "fbnet",
+        "fox",
+        "lite",
+        "mobilenet-v2",
+    }
     assert all(file == name for file, name in names.items())
 
 

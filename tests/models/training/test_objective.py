@@ -14,6 +14,7 @@ class Example(NamedTuple):
     labels_N: Tensor
     indices_N: Tensor
     second_NCHW: Tensor | None = None
+    weights_N: Tensor | None = None
 
 
 SWAPPED = torch.tensor([1, 0, 3, 2])
@@ -84,3 +85,22 @@ def test_shares_of_a_batch_are_mixed_as_the_whole() -> None:
     halves = [Mixup(0.4, 1).at(3, 4).blend(half) for half in images.chunk(2)]
     assert torch.equal(torch.cat(halves), whole)
     assert Mixup(0.4, 1).at(3, 5).partners_N.tolist() == [1, 0, 3, 2, 4]
+
+
+def test_weighted_images_count_by_their_weights_and_parts_add_up_to_the_batch(
+    batch: Example,
+) -> None:
+    weights_N = torch.tensor([0.5, 2.0, 1.0, 0.5])
+    weighted, logits_NK = batch._replace(weights_N=weights_N), logits(4, 1)
+    objective = Objective(3, label_smoothing=0.1)
+    losses_N = functional.cross_entropy(
+        logits_NK, batch.labels_N, label_smoothing=0.1, reduction="none"
+    )
+    expected = (losses_N * weights_N).sum() / 4
+    torch.testing.assert_close(objective(logits_NK, weighted), expected)
+    halves = [Example(*(x if x is None else x[k : k + 2] for x in weighted)) for k in (0, 2)]
+    found = [objective(logits_NK[2 * i : 2 * i + 2], half) for i, half in enumerate(halves)]
+    torch.testing.assert_close((found[0] + found[1]) / 2, expected)
+    swapped = objective(logits_NK, weighted, Mixture(0.0, SWAPPED))
+    other = weighted._replace(labels_N=batch.labels_N[SWAPPED], weights_N=weights_N[SWAPPED])
+    torch.testing.assert_close(swapped, objective(logits_NK, other))

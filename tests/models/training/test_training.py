@@ -20,6 +20,7 @@ class Example(NamedTuple):
     images_NCHW: Tensor
     labels_N: Tensor
     indices_N: Tensor
+    weights_N: Tensor | None = None
 
 
 def batch_at(step: int) -> Example:

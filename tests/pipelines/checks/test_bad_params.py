@@ -111,6 +111,10 @@ PARAMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"search": {"start_from": "no/such/distribution.json"}},
         ("search.start_from: ", "no/such/distribution.json does not exist", "models/inputs/start"),
     ),
+    "the supernet's rate of sgd with adamw": (
+        {"supernet": {"optimizer": "adamw"}},
+        ("supernet", "learning_rate 0.1 is for sgd"),
+    ),
     "weights of another space": (
         {"supernet": {"start_from": "efficientnet_lite0"}},
         ("supernet.start_from: ", "does not fit space", "space.file"),

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from devices.measure.delivered import ExportResult
 from models.search.race.result import RaceRecord
 from pipelines.plan import make_plan
 from tests.support import Netwright, Repository
@@ -94,3 +95,22 @@ def test_the_report_has_every_devices_race(released: Repository):
     won = [cells[0].strip() for kind, cells in rows if kind == "chosen" and "delivered" not in
            cells[-1]]  # fmt: skip
     assert sorted(won) == sorted(device.networks[0].short for device in record.devices.values())
+
+
+def test_the_report_shows_metrics_mistakes_and_learning_curves(released: Repository):
+    page = (released.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    release = json.loads((released.root / "artifacts/release/release.json").read_text())["devices"]
+    rows = [cells for _, cells in Rows(page).rows if cells]
+    for name, entry in release.items():
+        quality = ExportResult.read(released.root / "artifacts/export" / name).quality
+        assert entry["quality"] == quality.summary().model_dump(mode="json")
+        assert f"balanced accuracy {entry['quality']['balanced_accuracy']:.4f}" in page
+        for row in quality.classes:
+            counts = [quality.confusion[row.label].get(str(k), 0) for k in range(10)]
+            assert [row.label, *(str(count or "") for count in counts)] in [
+                [cell.strip() for cell in cells] for cells in rows
+            ]
+    assert page.count("<h3>Confusion matrix</h3>") == page.count("Reliability</title>") == 2
+    assert page.count("<figure>") >= 2
+    for title in ("Supernet: loss", "Teacher: accuracy", "Training: loss"):
+        assert f"<title>{title}</title>" in page
