@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.against_random.halving import describe
-
 from benchmarks.against_random.answers import Setting, draw_random, raced_answer, random_answer
+from benchmarks.against_random.halving import describe
 from benchmarks.against_random.report import report
 from benchmarks.harness.flags import PARAMS, flags_of, space_file
 from benchmarks.harness.markdown import write_sections

@@ -5,7 +5,8 @@ The perceptual hash of Zauner, "Implementation and Benchmarking of Perceptual Im
 compared with their median. Images whose hashes differ in at most `MOST_BITS` of the 64 bits are
 near-duplicates if their grey thumbnails correlate, too: the hash alone also joins different images
 of one scene. On 2,062 photographs of hands both find one pair; of copies saved as JPEG of quality
-50, halved in size or brightened by a tenth they find all; the hash alone finds 0.775 of copies cropped by 2 pixels a side.
+50, halved in size or brightened by a tenth they find all; the hash alone finds 0.775 of copies
+cropped by 2 pixels a side.
 
 Axes: N images, F frequencies, T pixels of a thumbnail, H height, W width, C channels.
 """

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.against_random.halving import best_at_the_end, describe, race_on_paper
 from scipy.stats import ttest_ind
 
 from benchmarks.against_random import __main__ as against_random
+from benchmarks.against_random.halving import best_at_the_end, describe, race_on_paper
 from benchmarks.against_random.report import Gap
 from models.search.race.settings import RaceParams
 from tests.benchmarks.conftest import SPACE, write_digits

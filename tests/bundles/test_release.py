@@ -26,6 +26,7 @@ ENTRY = {
     "passed",
     "reasons",
     "undecided",
+    "quality",
 }
 LATENCY = {"predicted", "measured", "interval", "budget", "share"}
 

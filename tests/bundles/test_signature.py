@@ -103,7 +103,8 @@ def test_an_unsigned_bundle_is_refused_only_if_a_signature_is_required(bundles, 
 
 def other_names(content: dict, files: dict[str, bytes]) -> None:
     swapped = {b'"0"': b'"9"', b'"9"': b'"0"'}
-    files["labels.json"] = re.sub(rb'"[09]"', lambda m: swapped[m[0]], files["labels.json"])
+    for name in ("labels.json", "quality.json"):
+        files[name] = re.sub(rb'"[09]"', lambda m: swapped[m[0]], files[name])
 
 
 def test_a_consistent_forgery_is_detected_only_by_the_signature(signed, keys):
