@@ -51,8 +51,7 @@ class Attempts:
     waiting: deque[int] = field(default_factory=deque)
     alone: deque[int] = field(default_factory=deque)
     deaths: dict[int, list[str]] = field(default_factory=dict)
-
-    _known: int = 0
+    _known: int = field(default=0, init=False)
 
     def wait_for_new(self) -> bool:
         """Let jobs wait that were appended; return whether any job waits."""
@@ -62,11 +61,9 @@ class Attempts:
 
     def named(self, index: int) -> str:
         """What messages call a job."""
-        return (
-            f"job {index + 1} of {len(self.jobs)}"
-            if self.name is None
-            else self.name(self.jobs[index])
-        )
+        if self.name is None:
+            return f"job {index + 1} of {len(self.jobs)}"
+        return self.name(self.jobs[index])
 
     def died(self, index: int, how: str) -> None:
         """Record that the worker of a job has died, and let the job wait again.

@@ -104,7 +104,9 @@ class _Processes(Pool):
     def _share_out(self, waiting: deque[int], most: int) -> None:
         """Give waiting jobs to idle workers, and start workers for the others."""
         for worker in [w for w in self.alive if w.index is None]:
-            if waiting:
+            if not worker.process.is_alive():  # killed while idle, which is no job's death
+                self._remove(worker)
+            elif waiting:
                 self._give(worker, waiting)
         while waiting and len(self.alive) < most:
             self._start()

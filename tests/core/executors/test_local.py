@@ -118,6 +118,19 @@ def test_a_job_added_meanwhile_that_dies_is_repeated(world: Path):
     assert outcomes == dict(local(1).run(jobs.train, partial(jobs.open_world, world), range(2)))
 
 
+def test_a_worker_killed_while_idle_costs_no_attempt(world: Path):
+    added = [Deadly(world, 0, deaths=0)]
+    outcomes = {}
+    for index, weights in local(1).run(jobs.die_then_train, partial(jobs.open_world, world), added):
+        outcomes[index] = weights
+        if len(added) == 1:
+            (worker,) = [p for p in psutil.Process().children() if "spawn_main" in str(p.cmdline())]
+            worker.kill()
+            psutil.wait_procs([worker], timeout=10)
+            added.append(Deadly(world, 1, deaths=2))
+    assert outcomes == dict(local(1).run(jobs.train, partial(jobs.open_world, world), range(2)))
+
+
 def test_no_jobs_need_no_worker():
     assert list(local(2).run(jobs.count, jobs.broken_world, [])) == []
 
