@@ -28,7 +28,7 @@ def augment_images(images_NHWC: UInt8, policy: Policy, seeds_N: Seeds) -> UInt8:
     with torch.random.fork_rng(devices=[]):
         changed = []
         for image_CHW, seed in zip(images_NCHW, seeds_N.tolist(), strict=True):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # `manual_seed` reseeds every GPU, too
             changed.append(transform(image_CHW))
     stacked_NCHW: UInt8 = torch.stack(changed).numpy()
     return np.ascontiguousarray(stacked_NCHW.transpose(0, 2, 3, 1))

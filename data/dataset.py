@@ -65,10 +65,13 @@ class Augment(Record):
     @property
     def equal_views(self) -> float:
         """Probability that two augmented views of an image are the same; 1 without augmentation."""
-        if self.policy is not None:
+        shifts, policy = (2 * self.shift + 1) ** 2, self.policy
+        same = 1 / (shifts * (2 if self.flip else 1))
+        if policy is None:
+            return same
+        if policy.scale < 1 or policy.trivial or policy.colour:
             return 0.0  # each draws real numbers
-        shifts = (2 * self.shift + 1) ** 2
-        return 1 / (shifts * (2 if self.flip else 1))
+        return same * (1 - policy.erase) ** 2
 
 
 class DatasetInfo(Artifact):

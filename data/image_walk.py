@@ -147,7 +147,7 @@ def walk(folder: Path) -> tuple[Folder, Counter[str]]:
 
 
 def _require_folder(folder: Path) -> None:
-    wanted = "data.path must name the folder that holds one subfolder of images for every class."
+    wanted = "data.path must name the folder that holds the images."
     shown = escape_name(str(folder))
     try:
         mode = folder.stat().st_mode

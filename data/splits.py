@@ -97,15 +97,7 @@ def split(
     Images of one group (see `Duplicates`) stay together; a group belongs to the class of its first
     image. Every split has at least one group of every class. Splits are `given` by the source, or
     drawn: `test` is a fraction of all images to split, `val` of those that are not for test.
-
-    Args:
-        labels_N: class per image.
-        groups_N: index of the first image of the group.
-        given: masks of the source's own splits.
-        classes: their names.
-        fractions: of the splits that are drawn.
-        rng: draws them.
-        dropped_N: images to leave out; None: groups across the given splits.
+    `dropped_N` is left out; None: duplicates across the given splits.
 
     Raises:
         UserError: a class has fewer distinct images than splits to fill.

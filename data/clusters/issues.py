@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,8 +14,7 @@ from data.dataset import SplitName
 class LabelledImage(Record):
     """One image of a pair."""
 
-    file: str | None
-    """Its name; None: the images have none."""
+    file: str
     label: str
     split: SplitName | None
     """None: dropped as a duplicate across the source's splits."""
@@ -40,11 +38,6 @@ class LabelIssues(Artifact):
 
     contradictions: tuple[Contradiction, ...]
     """For an image with many, one pair."""
-
-    @classmethod
-    def read_if_any(cls, folder: Path) -> LabelIssues:
-        """The issues of the data set prepared in `folder`; without a file, none."""
-        return cls.read(folder) if (folder / cls.FILE).is_file() else cls(contradictions=())
 
 
 def locate(

@@ -47,7 +47,7 @@ class Near:
 
 
 def find_near(images_NHWC: Images, labels_N: Indices, rows: Indices) -> Near:
-    """Find near-duplicates among the images of `rows`; memory grows by 8 bytes per image.
+    """Find near-duplicates among the images of `rows`, which are read in batches.
 
     Two hashes that differ in at most 6 bits are equal in one of 7 bands of bits, so only hashes
     with an equal band are compared.

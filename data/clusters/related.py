@@ -43,20 +43,33 @@ def relate(loaded: Loaded, params: DataParams) -> Related:
     dropped_N = find_dropped(exact.groups_N, loaded.given)
     if loaded.groups:
         require_whole_groups(loaded.groups, loaded.given, dropped_N)
-    first = np.flatnonzero(exact.groups_N == np.arange(count))
+    # Of equal images the first one that stays: a dropped one would hide that it leaks.
+    kept = np.flatnonzero(~dropped_N)
+    first = np.sort(kept[np.unique(exact.groups_N[kept], return_index=True)[1]])
     near = None
     if params.finds_near:
         near = find_near(loaded.images_NHWC, labels_N, first)
     if near is None and not loaded.groups:
         return Related(exact, near, dropped_N, exact.groups_N)
     links = [np.stack([exact.groups_N, np.arange(count)], axis=1)]
-    if near is not None:  # those across given splits stay where they are
-        links.append(near.links_E2[~_is_across(near.links_E2, loaded)])
+    if near is not None:
+        links.append(_within_splits(near.links_E2, loaded))
     if loaded.groups:
         _, first_G, places = np.unique(loaded.groups, return_index=True, return_inverse=True)
         links.append(np.stack([first_G[places], np.arange(count)], axis=1))
     clusters_N = join_clusters(np.concatenate(links), count)
     return Related(exact, near, dropped_N, clusters_N)
+
+
+def _within_splits(links_E2: Indices, loaded: Loaded) -> Indices:
+    """Pairs that connect near-duplicates within each split of the source, which stay there."""
+    count = len(loaded.labels_N)
+    parts_N = np.zeros(count, np.int64)
+    for place, mask_N in enumerate(loaded.given.values(), 1):
+        parts_N[mask_N] = place
+    keys_N = join_clusters(links_E2, count) * (len(loaded.given) + 1) + parts_N
+    _, first_K, places_N = np.unique(keys_N, return_index=True, return_inverse=True)
+    return np.stack([first_K[places_N], np.arange(count)], axis=1)
 
 
 def _is_across(links_E2: Indices, loaded: Loaded) -> Mask:
@@ -118,9 +131,9 @@ def _pairs(loaded: Loaded, pairs: Sequence[tuple[int, int]]) -> str:
 
 def label_issues(loaded: Loaded, related: Related, indices: Splits) -> LabelIssues:
     """List the contradicting labels, with where the images are in the prepared arrays."""
-    splits, places = locate(indices.parts, len(loaded.labels_N))
     if not loaded.files:
         return LabelIssues(contradictions=())
+    splits, places = locate(indices.parts, len(loaded.labels_N))
 
     def image(index: int) -> LabelledImage:
         label = loaded.classes[int(loaded.labels_N[index])]

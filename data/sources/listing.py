@@ -115,28 +115,35 @@ def _read_list(folder: Path, name: str, split: str | None, layout: Layout, out: 
     label = table.find("label", columns, shown, needed=True)
     part = None if split else table.find("split", columns, shown, needed=False)
     group = table.find("group", columns, shown, needed=False)
-    known = dict(zip(out.files, out.labels, strict=True))
+    known = dict(zip(out.files, zip(out.labels, out.splits, strict=True), strict=True))
     for number, row in enumerate(rows, 1):
         file = _inside(folder, name, row.get(image or ""), f"{shown}, image {number}")
         value = row.get(label or "")
+        role = split if part is None else row.get(part) or "(none)"
         if file in known:
-            if known[file] != value:
-                raise UserError(
-                    f"{shown}, image {number}: {escape_name(file)} is listed with the labels "
-                    f"{known[file]!r} and {value!r}. Keep one row."
-                )
+            _require_equal(known[file], (value, role), f"{shown}, image {number}", file)
             out.repeated += 1
             continue
-        known[file] = value
+        known[file] = value, role
         out.files.append(file)
         out.labels.append(value)
-        out.splits.append(split if part is None else row.get(part) or "(none)")
+        out.splits.append(role)
         if group is not None:
             if row.get(group) in (None, ""):
                 raise UserError(f"{shown}, image {number} has no {group}. Add it to every row.")
             out.groups.append(str(row[group]))
     if out.groups and len(out.groups) != len(out.files):
-        raise UserError(f"{shown} has no column of groups, and other lists have one. Add it.")
+        raise UserError(f"{shown}: some lists have a column of groups and some have none. Add it.")
+
+
+def _require_equal(known: tuple[Any, Any], row: tuple[Any, Any], where: str, file: str) -> None:
+    """Check that a repeated image has the same label and split."""
+    for what, one, other in zip(("labels", "splits"), known, row, strict=True):
+        if one != other:
+            raise UserError(
+                f"{where}: {escape_name(file)} is listed with the {what} {one!r} and {other!r}. "
+                "Keep one row."
+            )
 
 
 def _rows(file: Path, shown: str) -> list[Row]:
@@ -151,7 +158,7 @@ def _rows(file: Path, shown: str) -> list[Row]:
         if file.suffix.lower() == ".json":
             rows = _json_rows(json.loads(text))
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (csv.Error, json.JSONDecodeError) as error:
         raise UserError(f"{shown} cannot be read: {error}. Correct it.") from error
     wrong = [str(number) for number, row in enumerate(rows, 1) if not isinstance(row, dict)]

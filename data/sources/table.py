@@ -31,8 +31,8 @@ class TableParams(Params):
     label: str | None = None
     """Column of the classes; null: label, class, category or a similar name."""
     split: str | None = None
-    """Column of the splits (train, val, test); null: split, subset or partition, if there is
-    one."""
+    """Column of the splits (list, parquet): train, val, test; null: split, subset or partition, if
+    there is one."""
     group: str | None = None
     """Column of the groups, whose images stay in one split; null: group or group_id, if there is
     one."""

@@ -32,6 +32,7 @@ from data.sources.catalogue import (
 
 IMAGES = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 LABELS = ("cls", "txt")
+_PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LARGEST_TEXT = 1 << 20  # bytes of a label or of a sample's JSON
 
 
@@ -87,11 +88,11 @@ class WebDataset(CatalogueSource):
 
 
 def _require_archives(shown: str, files: Sequence[str], archives: Sequence[str]) -> None:
-    packed = [file for file in files if file.lower().endswith((".tar.gz", ".tgz", ".tar.zst"))]
+    packed = [file for file in files if file.lower().endswith(_PACKED)]
     if packed:
         raise UserError(
             f"{shown} has compressed archives: {join_first(packed)}. Decompress them (gunzip, "
-            "unzstd): images are read from the middle of an archive."
+            "unzstd, bunzip2, unxz): images are read from the middle of an archive."
         )
     if not archives:
         raise UserError(f"{shown} has no .tar archives: set data.path to the folder with them.")
@@ -114,9 +115,17 @@ def _read_archive(folder: Path, name: str, ignored: Counter[str]) -> list[_Sampl
                     raise tarfile.ReadError("unexpected end of data")
                 _add_member(archive, member, name, samples, ignored)
                 archive.members = []  # type: ignore[attr-defined]  # else it keeps them all
+            _require_end(path, archive.offset)
     except tarfile.TarError as error:
         raise UserError(f"{shown} is damaged ({error}). Copy it again.") from error
     return list(samples.values())
+
+
+def _require_end(path: Path, offset: int) -> None:
+    """Check that reading ended at the archive's end: `tarfile` stops at a damaged header, too."""
+    with path.open("rb") as file:
+        if os.pread(file.fileno(), tarfile.BLOCKSIZE, offset) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("unexpected end of data")
 
 
 def _add_member(
@@ -176,11 +185,13 @@ def _label(row: Mapping[str, Any], sample: _Sample, layout: Layout) -> Any:
 def _groups(
     rows: Sequence[Mapping[str, Any]], samples: Sequence[_Sample], layout: Layout
 ) -> list[str]:
-    """The group per sample; empty if the first sample has none."""
-    column = layout.table.find("group", list(rows[0]), _where(samples[0]), needed=False)
+    """The group per sample; empty if no sample has one."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    column = layout.table.find("group", columns, _where(samples[0]), needed=False)
     if column is None:
         return []
-    without = [sample for row, sample in zip(rows, samples, strict=True) if column not in row]
+    pairs = zip(rows, samples, strict=True)
+    without = [sample for row, sample in pairs if row.get(column) in (None, "")]
     if without:
         raise UserError(f"{_where(without[0])} has no {column}. Add it to every sample.")
     return [str(row[column]) for row in rows]

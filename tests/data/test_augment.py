@@ -46,7 +46,9 @@ def test_torchs_own_random_numbers_are_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    augment_images(IMAGES_NHWC, POLICIES["strong"], SEEDS_N)
+    with pytest.MonkeyPatch.context() as patch:  # it reseeds the generators of all GPUs
+        patch.setattr(torch, "manual_seed", lambda _: pytest.fail("reseeds GPUs"))
+        augment_images(IMAGES_NHWC, POLICIES["strong"], SEEDS_N)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -122,8 +124,11 @@ def test_shares_of_a_batch_make_up_the_whole(augmented, train):
     assert torch.equal(joined, whole.images_NCHW)
 
 
-def test_two_views_of_a_policy_always_differ(augmented):
+def test_two_views_of_a_policy_differ_unless_it_only_erases(augmented):
     assert augmented.augment.equal_views == 0
+    erasing = NO_POLICY.model_copy(update={"erase": 0.1})
+    found = Augment(flip=True, shift=0, policy=erasing).equal_views
+    assert found == pytest.approx(0.5 * 0.9**2)
 
 
 def test_a_policy_survives_its_json_and_its_absence_is_no_key(tmp_path, info, augmented):

@@ -148,4 +148,27 @@ def test_contradicting_labels_are_listed_with_the_place_of_their_pixels(tmp_path
 def test_a_data_set_without_contradictions_has_no_file_of_them(tmp_path, copies):
     run(copies, tmp_path / "data")
     assert not (tmp_path / "data" / LabelIssues.FILE).exists()
-    assert LabelIssues.read_if_any(tmp_path / "data").contradictions == ()
+
+
+def test_copies_of_a_test_image_stay_together_in_the_drawn_splits(tmp_path):
+    folder = tmp_path / "mine"
+    for index in range(24):
+        split, name = ("train", "test")[index >= 16], ("cat", "dog")[index % 2]
+        save(scene(index), folder / split / name / f"{index}.png")
+    copies = [f"train/cat/copy-{quality}.jpg" for quality in (80, 75, 70, 65, 60, 55)]
+    for file in copies:
+        save(scene(16), folder / file, quality=int(file[-6:-4]))
+    for share in (0.3, 0.4, 0.5):
+        run(folder, tmp_path / "data", val_fraction=share)
+        assert len(set(where(folder, tmp_path / "data", copies).values())) == 1
+
+
+def test_a_dropped_image_does_not_hide_that_its_test_image_leaks(tmp_path):
+    folder = tmp_path / "mine"
+    for index in range(24):
+        split, name = ("train", "test")[index >= 16], ("cat", "dog")[index % 2]
+        save(scene(index), folder / split / name / f"{index}.png")
+    shutil.copy(folder / "test/cat/16.png", folder / "train/cat/0-dropped.png")
+    save(scene(16), folder / "train/cat/near.jpg", quality=60)
+    info = run(folder, tmp_path / "data")
+    assert info.source["near_duplicates"]["across_own_splits"] == 1

@@ -130,6 +130,13 @@ def test_repeated_rows_and_unlisted_files_are_noted(folder):
     assert "listed repeatedly, and used once: 1 row." in notes
 
 
+def test_an_image_of_two_splits_is_refused(folder):
+    splits = ("train",) * 7 + ("test",)
+    rows = [*zip(FILES, LABELS, splits, strict=True), (FILES[0], LABELS[0], "test")]
+    (folder / "a.csv").write_text(csv_text("path,label,split", rows))
+    refused(folder, r"image 9: imgs/0\.png is listed with the splits 'train' and 'test'. Keep one")
+
+
 @pytest.mark.parametrize(
     "path", ["../{out}", "/etc/hostname", "imgs/../../{out}", "{absolute_out}"]
 )

@@ -131,7 +131,30 @@ def test_a_truncated_archive_is_refused(tmp_path, cut):
     content = (tmp_path / "000.tar").read_bytes()
     assert cut < len(content)
     (tmp_path / "000.tar").write_bytes(content[:cut])
-    refused(tmp_path, r"000\.tar is damaged|has no label|too few|one class")
+    refused(tmp_path, r"000\.tar is damaged")
+
+
+@pytest.mark.parametrize("header", [2, 6])
+def test_a_damaged_header_is_refused_and_not_taken_for_the_end(tmp_path, header):
+    write(tmp_path / "000.tar", samples())
+    with tarfile.open(tmp_path / "000.tar") as archive:
+        offset = archive.getmembers()[header].offset
+    content = bytearray((tmp_path / "000.tar").read_bytes())
+    content[offset + 3] ^= 1
+    (tmp_path / "000.tar").write_bytes(content)
+    refused(tmp_path, r"000\.tar is damaged")
+
+
+def test_a_group_that_the_first_sample_lacks_is_missed(tmp_path):
+    members = []
+    for number in range(8):
+        row = {"label": CLASSES[number]} | ({"group": f"g{number}"} if number else {})
+        members += [
+            (f"{number}.png", encoded(PIXELS[number])),
+            (f"{number}.json", json.dumps(row).encode()),
+        ]
+    write(tmp_path / "000.tar", members)
+    refused(tmp_path, r"sample 0 has no group\. Add it to every sample")
 
 
 @pytest.mark.parametrize(
