@@ -53,6 +53,10 @@ def find_contradictions(quality: Quality) -> Iterator[str]:
     images = sum(row.images for row in quality.classes)
     if quality.images != images or quality.accuracy != _share(sum(right.values()), images):
         yield "its confusion matrix gives another accuracy"
+    every = quality.answers[0]
+    right_share = 1 - (1.0 if every.test_risk is None else every.test_risk)
+    if every.test_coverage != 1 or abs(right_share - quality.accuracy) > ROUNDING:
+        yield "its answers at confidence 0 are not those of its accuracy"
     recalls = [row.recall for row in quality.classes if row.recall is not None]
     if not recalls or abs(sum(recalls) / len(recalls) - quality.balanced_accuracy) > ROUNDING:
         yield "its confusion matrix gives another balanced accuracy"

@@ -94,7 +94,7 @@ class Device(Params):
     min_balanced_accuracy: float | None = Field(None, ge=0, le=1)
     """Minimum mean recall of the classes on the test split.
 
-    null: above 1 / classes, which a network that always gives the same answer has.
+    null: above 1 / (classes that have test images), which a constant answer has.
     """
     min_class_recall: float | None = Field(None, ge=0, le=1)
     """Minimum recall of every class on the test split, a share of its images.

@@ -10,6 +10,7 @@ from bundles.gate import check_limit
 from bundles.manifest import Content
 from devices.device import CPU, Device
 from devices.quantize.result import QAT, Candidate
+from models.quality.record import MANY, SHOWN_THRESHOLDS
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
@@ -29,6 +30,8 @@ def model_card(content: Content, reproducible: str, results: Results) -> str:
         m=content,
         results=results,
         quality=results.export.quality,
+        shown=SHOWN_THRESHOLDS,
+        many=MANY,
         info=results.info,
         budget=content.device.budget,
         unit=_unit(content.device),

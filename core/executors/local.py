@@ -25,7 +25,7 @@ from core.executors.base import (
     Task,
     describe_exit,
 )
-from core.executors.worker import Done, Failed, Reported, thread_variables, work
+from core.executors.worker import Done, Failed, Received, Reported, thread_variables, work
 from core.system import core_count
 
 _GRACE_S = 5.0
@@ -69,11 +69,16 @@ class LocalExecutor(Executor):
 
 @dataclass
 class _Worker:
-    """A process, this end of its connection, and the index of its job."""
+    """A process, this end of its connection, and the index of its job.
+
+    Attributes:
+        idle: whether it has finished a job and not received another one.
+    """
 
     process: SpawnProcess
     connection: Connection
     index: int | None = None
+    idle: bool = False
 
 
 class _Processes(Pool):
@@ -104,9 +109,7 @@ class _Processes(Pool):
     def _share_out(self, waiting: deque[int], most: int) -> None:
         """Give waiting jobs to idle workers, and start workers for the others."""
         for worker in [w for w in self.alive if w.index is None]:
-            if not worker.process.is_alive():  # killed while idle, which is no job's death
-                self._remove(worker)
-            elif waiting:
+            if waiting:
                 self._give(worker, waiting)
         while waiting and len(self.alive) < most:
             self._start()
@@ -143,16 +146,23 @@ class _Processes(Pool):
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            attempts.died(index, describe_exit(self._remove(worker)))
+            how = describe_exit(self._remove(worker))
+            if worker.idle:  # it never received the job, which cannot be the cause
+                waiting.appendleft(index)
+            else:
+                attempts.died(index, how)
             return
         if isinstance(message, Failed):
             raise attempts.describe(index, message.error)
+        if isinstance(message, Received):
+            worker.idle = False
+            return
         if isinstance(message, Reported):
             if self.listener is not None:
                 self.listener(index, message.value)
             return
         assert isinstance(message, Done)
-        worker.index = None
+        worker.index, worker.idle = None, True
         if waiting:
             self._give(worker, waiting)  # it works while the caller handles the outcome
         yield index, message.outcome

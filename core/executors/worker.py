@@ -1,6 +1,7 @@
 """The worker's side of an executor: run jobs one after the other, and send what they give.
 
-Messages to the parent are `Reported`, and then one `Done` or `Failed` per job.
+Messages to the parent are, for every job, `Received`, then any number of `Reported`, and then one
+`Done` or `Failed`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from core.errors import UserError
 from core.executors.base import JobError, Task
 from core.executors.reports import Value, reporting
 from core.system import end_with_parent
+
+
+@dataclass(frozen=True)
+class Received:
+    """The worker has a job: if it dies from now on, the job may be the cause."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ def work(
             job = connection.recv()
         except (EOFError, OSError):
             return
+        connection.send(Received())
         if not opened:
             try:
                 world, opened = open_world(), True

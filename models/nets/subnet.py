@@ -139,8 +139,8 @@ def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
 def shrink_and_perturb(network: Subnet, share: float | None, generator: torch.Generator) -> None:
     """Replace every parameter by `share * parameter + (1 - share) * random`, in place.
 
-    Without a share it is 1 for a pretrained network, whose features few images would not teach
-    again, and `SLICE_SHARE` for others.
+    Without a share it is 1 for a slice of a supernet that started from given weights, whose
+    features few images would not teach again, and `SLICE_SHARE` for others.
 
     Training from converged weights generalises worse than from random ones; shrink and perturb
     avoids that and keeps the faster start (Ash and Adams 2020, "On Warm-Starting Neural Network

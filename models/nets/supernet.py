@@ -75,7 +75,7 @@ class Supernet(nn.Module):
     `generator` is that of the initial weights; None uses torch's global one.
 
     Attributes:
-        pretrained: whether the weights were learnt on other images before.
+        pretrained: whether the training started from given weights (`supernet.start_from`).
     """
 
     pretrained = False

@@ -7,12 +7,15 @@ user's threshold of confidence is chosen by their coverage and risk. No import o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from core.artifact import Artifact, Record, Rounded
 
+SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Thresholds of confidence that the report and the model card show."""
 MANY = 10
 """Least number of test images of a class from which it must be recognised at least once."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -97,6 +100,14 @@ class Quality(Artifact):
     """Reliability of the test images at the temperature, in bins of equal width."""
     answers: tuple[Answers, ...] = Field(min_length=1, strict=False)
     """By increasing threshold, from 0."""
+
+    @field_validator("answers")
+    @classmethod
+    def _rising(cls, answers: tuple[Answers, ...]) -> tuple[Answers, ...]:
+        thresholds = [row.threshold for row in answers]
+        if thresholds[0] != 0 or any(a >= b for a, b in pairwise(thresholds)):
+            raise ValueError("thresholds begin with 0 and rise from one to the next")
+        return answers
 
     def summary(self) -> QualitySummary:
         """Return the summary."""

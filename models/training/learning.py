@@ -98,7 +98,7 @@ class NetworkParams(LearningParams):
     """Share of the steps after which images have full size."""
     slice_share: float | None = Field(None, ge=0, le=1)
     """Share of the supernet slice in the initial weights: 1 the slice, 0 random weights; null: 1 if
-    the supernet started from weights of other images (`supernet.start_from`), else 0.2."""
+    the supernet started from given weights (`supernet.start_from` is not none), else 0.2."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
     """Decay per step of the averaged weights, which are the result; 0: the last weights."""
     recalibration_batches: int = Field(32, ge=1)

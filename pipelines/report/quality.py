@@ -17,14 +17,13 @@ from PIL import Image
 from core.files import read_json
 from data.dataset import read_split
 from devices.measure.delivered import ExportResult
-from models.quality.record import Bin, Quality
+from models.quality.record import SHOWN_THRESHOLDS, Bin, Quality
 from models.training.history import History
 from pipelines.report.charts import line_chart
 
 LARGEST_MATRIX = 20
 """Classes up to which the whole confusion matrix is shown; above it the most frequent errors."""
 PAIRS = 20
-SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 LEAST_PIXELS = 96
 """Smaller images are enlarged by a whole factor to at least this."""
 
@@ -38,15 +37,18 @@ class Cell:
     right: bool
 
 
-def quality_content(quality: Quality, export: Path, data: Path) -> dict[str, Any]:
-    """The page's content about one device's metrics; `export` and `data` are stage outputs."""
+def quality_content(quality: Quality, export: Path, data: Path | None) -> dict[str, Any]:
+    """The page's content about one device's metrics; `export` and `data` are stage outputs.
+
+    Without `data`, because it is not what the bundle was made from, no mistakes are shown.
+    """
     return {
         "quality": quality,
         "matrix": confusion_rows(quality),
         "pairs": quality.confused(PAIRS),
         "answers": [row for row in quality.answers if row.threshold in SHOWN_THRESHOLDS],
         "reliability": reliability_chart(quality.bins),
-        "mistakes": mistakes(export, data),
+        "mistakes": [] if data is None else mistakes(export, data),
     }
 
 

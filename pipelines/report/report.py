@@ -10,7 +10,8 @@ from typing import Any
 from bundles.quality import read_quality
 from bundles.read import read_bundle
 from bundles.summary import BundleSummary
-from core.files import read_json, write_bytes
+from core.files import read_json, sha256_file, write_bytes
+from data.dataset import DatasetInfo
 from devices.fleet.record import FleetRecord
 from devices.latency.device_profile import DeviceProfile
 from models.search.race.result import CERTIFICATES, RaceRecord
@@ -100,10 +101,15 @@ def _read_device(root: Path, graph: Graph, name: str, summary: BundleSummary) ->
     record = archive.with_name(archive.name + SUFFIX)
     bundle = read_bundle(archive)
     quality, data = read_quality(bundle), root / graph["prepare"].outs[0]
+    # The pictures of mistakes are places in the arrays, which a later `prepare` may have replaced.
+    prepared = data / DatasetInfo.FILE
+    same = prepared.is_file() and (
+        bundle.manifest.provenance.dataset_sha256 == sha256_file(prepared)
+    )
     return {
         "summary": summary,
         "manifest": bundle.manifest,
-        "quality": quality and quality_content(quality, out("export"), data),
+        "quality": quality and quality_content(quality, out("export"), data if same else None),
         "curves": learning_curves("Training", out("train")),
         "certificate": CertificateRecord.read(race / CERTIFICATES / f"{name}.json"),
         "race": RaceRecord.read(race).devices[name],

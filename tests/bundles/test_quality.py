@@ -163,6 +163,8 @@ def one_more(counts):
         (lambda q: q["confusion"].pop("3"), "its confusion matrix has other classes"),
         (lambda q: q["classes"][0].update(label="zero"), "has other classes"),
         (lambda q: q.update(temperature=0), "malformed"),
+        (lambda q: q["answers"].pop(0), "malformed"),
+        (lambda q: q["answers"][0].update(test_risk=0.99), "answers at confidence 0 are not"),
     ],
 )
 def test_metrics_that_contradict_each_other_are_refused(bundles, tmp_path, change, words):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def test_packages_hold_code_and_text_only(package: str):
     allowed, other = {".py", ".md", ".yaml"}, {"__pycache__", "inputs"}  # inputs: the user's files
     files = [f for f in (ROOT / package).rglob("*") if f.is_file() and not other & {*f.parts}]
     assert [str(f.relative_to(ROOT)) for f in files if f.suffix not in allowed] == []
+
+
+def test_every_test_file_is_collected(pytestconfig: pytest.Config):
+    patterns = pytestconfig.getini("norecursedirs")
+    files = [f.relative_to(ROOT) for f in (ROOT / "tests").rglob("test_*.py")]
+    hidden = [str(f) for f in files if any(fnmatch(part, p) for part in f.parts for p in patterns)]
+    assert hidden == [], "pytest does not enter these folders"
 
 
 def test_tests_have_no_package_markers():

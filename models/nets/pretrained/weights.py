@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from models.space.space import SearchSpace
 
 Named = dict[str, Tensor]
@@ -69,17 +70,28 @@ def fit_images(weights: Weights, mean: tuple[float, ...], std: tuple[float, ...]
 
     The stem's kernel takes the scale, and its batch norm's running mean the shift; only at the
     border, where images are padded with 0, a shift leaves a difference. A colour network reads
-    greyscale images as three equal channels: its kernels add up.
+    greyscale images as three equal channels: its kernels add up. A greyscale network reads the mean
+    of the colours.
+
+    Raises:
+        UserError: the stem is not one convolution.
     """
     tensors = dict(weights.tensors)
     if weights.mean is None or weights.std is None:
         return tensors
-    (name,) = [n for n in tensors if n.startswith(f"{STEM}.") and n.endswith(".conv.weight")]
-    kernel_OIHW = tensors[name]
-    channels = len(mean)
+    stems = [n for n in tensors if n.startswith(f"{STEM}.") and n.endswith(".conv.weight")]
+    if len(stems) != 1:
+        raise UserError(
+            f"supernet.start_from: the stem of {weights.source} is not one convolution, so its "
+            "weights cannot be fitted to the images. Set it to none."
+        )
+    name, channels = stems[0], len(mean)
+    own = tensors[name].shape[1]
+    inputs = max(own, channels)
+    kernel_OIHW = tensors[name].expand(-1, inputs, -1, -1) * (own / inputs)
     own_mean, own_std = torch.tensor(weights.mean), torch.tensor(weights.std)
-    scale_I = torch.tensor(std).expand(kernel_OIHW.shape[1]) / own_std
-    shift_I = (torch.tensor(mean).expand(kernel_OIHW.shape[1]) - own_mean) / own_std
+    scale_I = torch.tensor(std).expand(inputs) / own_std
+    shift_I = (torch.tensor(mean).expand(inputs) - own_mean) / own_std
     for norm in [n for n in tensors if n.startswith(name.removesuffix("weight") + "norm")]:
         if norm.endswith(".running_mean"):
             tensors[norm] = tensors[norm] - kernel_OIHW.sum((2, 3)) @ shift_I

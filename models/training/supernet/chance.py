@@ -46,15 +46,26 @@ def require_better_than_chance(
     if own := [n.classifier_accuracy for n in subnets if n.classifier_accuracy is not None]:
         longer = "Raise classifier_epochs or classifier_min_steps of supernet.strategy"
         rows.append(("classifiers after their steps on labels", longer, own))
+    balanced = images.info.balance is not None
     notes = [
-        _judge(f"{len(found)} sampled {what}", way_out, Chance.of(found, labels_N))
+        _judge(f"{len(found)} sampled {what}", way_out, Chance.of(found, labels_N), balanced)
         for what, way_out, found in rows
     ]
     return [note for note in notes if note is not None]
 
 
-def _judge(sampled: str, way_out: str, found: Chance) -> str | None:
-    """A note if undecided; None if better than chance."""
+def _judge(sampled: str, way_out: str, found: Chance, balanced: bool) -> str | None:
+    """A note if undecided; None if better than chance.
+
+    Networks that were trained with classes weighed alike may have fewer right than the constant
+    answer and know all classes, so that this accuracy does not decide.
+    """
+    if found.verdict == "not better" and balanced:
+        return (
+            f"not checked whether the supernet beats chance: {sampled} have {found}, which with "
+            f"classes of unequal size weighed alike says nothing. {way_out} if the release is held "
+            "back."
+        )
     if found.verdict == "not better":
         raise UserError(
             f"the supernet is no better than chance: {sampled} have {found}. Search and ranking "

@@ -75,9 +75,10 @@ def evaluate_teacher(found: Result, data: Images) -> EvaluatedTeacher:
 def learned_nothing(record: TeacherRecord, data: Images) -> str | None:
     """Why the teacher's soft labels are noise; None if it is better than chance.
 
-    An external network whose classes have another order looks like this, too.
+    An external network whose classes have another order looks like this, too. With classes of
+    unequal size weighed alike, the accuracy does not tell.
     """
-    right = record.accuracy.get("val")
+    right = None if data.info.balance is not None else record.accuracy.get("val")
     found = None if right is None else Chance.of([right], data.val.labels_N)
     if found is None or found.verdict != "not better":
         return None

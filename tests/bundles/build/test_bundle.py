@@ -34,7 +34,7 @@ def test_a_bundle_holds_what_the_contract_lists(bundles, device, tmp_path):
     assert manifest["schema"] == "netwright/bundle/1"
     present = {file.name for file in folder.iterdir()} - {"manifest.json"}
     expected = {"preprocess.json", "labels.json", "golden.npz", "MODEL_CARD.md", "run.py"}
-    expected |= {"sbom.cdx.json"}
+    expected |= {"sbom.cdx.json", "quality.json"}
     assert present == expected | set(manifest["model"]["files"]) | {manifest["model"]["portable"]}
     for name, sha256 in manifest["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256

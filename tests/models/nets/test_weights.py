@@ -47,6 +47,18 @@ def test_missing_and_broken_weights_are_named(tiny: SearchSpace, tmp_path: Path)
         load_into(subnet(tiny, 1), file)
 
 
+@pytest.mark.parametrize(("pretrained", "share"), [(False, 0.2), (True, 1.0)])
+def test_without_a_share_it_follows_the_supernets_start(
+    tiny: SearchSpace, pretrained: bool, share: float
+) -> None:
+    networks = [subnet(tiny, 1), subnet(tiny, 1)]
+    networks[0].pretrained = pretrained
+    for network, given in zip(networks, (None, share), strict=True):
+        shrink_and_perturb(network, given, torch.Generator().manual_seed(2))
+    for found, expected in zip(*(n.parameters() for n in networks), strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_start_lies_between_the_slice_and_fresh_weights(tiny: SearchSpace, share: float) -> None:
     network, fresh = subnet(tiny, 1), subnet(tiny, 2)

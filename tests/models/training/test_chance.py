@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from data.balance import Balance
 from data.dataset import DatasetInfo, Split
 from models.training.chance import Chance
 from models.training.learning import Images
 from models.training.supernet.chance import require_better_than_chance
 from models.training.supernet.result import SampledNetwork
 from models.training.supernet.settings import SupernetParams
+from models.training.teachers.result import learned_nothing
+from models.training.teachers.space import SpaceRecord
 
 
 def labels(*counts: int) -> np.ndarray:
@@ -51,9 +54,9 @@ def test_networks_that_do_not_know_the_labels_never_pass():
     assert passed <= 1
 
 
-def images_of(labels_N: np.ndarray) -> Images:
+def images_of(labels_N: np.ndarray, balance: Balance | None = None) -> Images:
     split = Split(np.zeros((len(labels_N), 8, 8, 1), np.uint8), labels_N)
-    info = DatasetInfo.model_construct()
+    info = DatasetInfo.model_construct(balance=balance)
     return Images(info, split, split, split)
 
 
@@ -73,6 +76,21 @@ def test_good_features_with_a_classifier_at_chance_are_refused_with_its_own_way_
     assert check(good, images=many) == []
     with pytest.raises(UserError, match=r"1 sampled classifiers.*0.100.*classifier_min_steps"):
         check(sampled(0.8, classifier=0.1), images=many)
+
+
+def test_weighed_classes_below_the_constant_answer_are_not_refused():
+    """0.85 may be 0.85 of each class, where always the first class gives 0.95."""
+    labels_N, params = labels(950, 50), SupernetParams(report_images=1000)
+    with pytest.raises(UserError, match="no better than chance"):
+        require_better_than_chance([sampled(0.85)], images_of(labels_N), params, 40)
+    balance = Balance.model_construct()
+    (note,) = require_better_than_chance([sampled(0.85)], images_of(labels_N, balance), params, 40)
+    assert "not checked whether the supernet beats chance" in note
+    record = SpaceRecord(
+        architecture_id="a", short="a", flops=1, parameters=1, epochs=1.0, accuracy={"val": 0.85}
+    )
+    assert learned_nothing(record, images_of(labels_N)) is not None
+    assert learned_nothing(record, images_of(labels_N, balance)) is None
 
 
 def test_few_images_give_a_note_and_so_does_no_network():

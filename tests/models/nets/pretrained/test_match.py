@@ -17,6 +17,7 @@ from models.nets.weights import to_bytes
 from models.space.costs import block_flops
 from models.space.file import PRESETS
 from models.space.space import SearchSpace
+from models.training.supernet.settings import SupernetParams
 from tests.models.conftest import SMALL
 from tests.worlds import write_digits
 
@@ -73,6 +74,22 @@ def test_the_same_space_takes_everything(trained: Supernet, small: SearchSpace, 
     assert report.unused == ()
     architecture = small.sample(np.random.default_rng(3))
     assert torch.equal(supernet(images(), architecture), trained(images(), architecture))
+
+
+@torch.no_grad()
+def test_a_greyscale_supernet_reads_the_mean_of_the_colours(
+    trained: Supernet, small: SearchSpace, file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    colour = SearchSpace.load(tmp_path / "small.yaml", (3, 12, 12), small.classes)
+    supernet = fresh(colour, 7).eval()
+    start_from(supernet, colour, SupernetFile().read(file), MEAN * 3, STD * 3)
+    architecture, grey = colour.sample(np.random.default_rng(3)), images()
+    rows = small.architecture(colour.choices(architecture))
+    found = supernet(grey.expand(-1, 3, -1, -1), architecture)
+    torch.testing.assert_close(found, trained(grey, rows), rtol=1e-4, atol=1e-5)
+    params = SupernetParams.model_validate({"start_from": "supernet", "file": "."})
+    params.check_start(file, colour)
 
 
 @torch.no_grad()
