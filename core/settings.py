@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from core.effort import LENGTHS, Effort
+from core.effort import Effort, defaults
 from core.errors import nearest
 from core.moved import moved
 from core.yaml_file import ParamsError as ParamsError
@@ -191,9 +191,9 @@ def bind_section(content: Mapping[str, Any], section: str, kind: type[T]) -> T:
     """
     roots = bind_roots(content, Roots)
     given = content.get(section)
-    lengths = LENGTHS[roots.effort].get(section, {})
-    if lengths and (given is None or isinstance(given, Mapping)):
-        given = merge(lengths, {} if given is None else given)
+    own = defaults(content, roots.effort, section)
+    if own and (given is None or isinstance(given, Mapping)):
+        given = merge(own, {} if given is None else given)
     settings = bind(given, section, kind, _SECTION)
     return fill_in_roots(settings, section, roots) if isinstance(settings, Params) else settings
 

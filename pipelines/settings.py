@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from core.effort import LENGTHS
+from core.effort import LENGTHS, PRETRAINED, PRETRAINED_LENGTHS
 from core.errors import nearest
 from core.settings import OneOf, ParamsError, is_root_key
 from pipelines.checks.params import SECTIONS
@@ -142,6 +142,21 @@ def reference() -> str:
     ]
     standard, thorough = (dict(_leaves(LENGTHS[e])) for e in ("standard", "thorough"))
     lines += [f"| `{key}` | {standard[key]:g} | {thorough[key]:g} |" for key in standard]
+    lines += [
+        "",
+        "## With pretrained weights",
+        "",
+        "Defaults where `supernet.start_from` is not `none`, by `effort` (`demo`, `standard`, "
+        "`thorough`) where it matters.",
+        "",
+        "| setting | default |",
+        "|---|---|",
+    ]
+    lines += [f"| `{key}` | `{shown(value)}` |" for key, value in _leaves(PRETRAINED)]
+    by_effort = [dict(_leaves(lengths)) for lengths in PRETRAINED_LENGTHS.values()]
+    lines += [
+        f"| `{key}` | {', '.join(f'{one[key]:g}' for one in by_effort)} |" for key in by_effort[0]
+    ]
     return "\n".join(lines) + "\n"
 
 
