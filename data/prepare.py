@@ -65,6 +65,8 @@ class Prepared:
         arrays = {name: sha256_file(out / name) for name in names}
         if self.issues.contradictions:
             self.issues.write(out)
+        else:  # those of an earlier data set in this folder
+            (out / LabelIssues.FILE).unlink(missing_ok=True)
         self.info.model_copy(update={"arrays": arrays}).write(out)
 
 

@@ -18,6 +18,7 @@ from models.search.race.result import CERTIFICATES, RaceRecord
 from models.search.rank.certificate import CertificateRecord
 from pipelines.graph import Graph
 from pipelines.plan import GATE, REPORT
+from pipelines.report.labels import contradictions
 from pipelines.report.provenance import SCHEMA as PROVENANCE
 from pipelines.report.provenance import SUFFIX
 from pipelines.report.quality import learning_curves, quality_content
@@ -50,6 +51,7 @@ def write_report(root: Path, graph: Graph, stale: Sequence[str] = ()) -> Path:
         fleet_picture=data_uri(fleet / "fleet.png"),
         rungs=RaceRecord.read(root / graph["race"].outs[0]).rungs,
         stale=list(stale),
+        contradictions=contradictions(root / graph["prepare"].outs[0]),
         curves={
             title: learning_curves(title, root / graph[stage].outs[0])
             for title, stage in (("Supernet", "supernet"), ("Teacher", "teacher"))

@@ -146,6 +146,10 @@ def test_contradicting_labels_are_listed_with_the_place_of_their_pixels(tmp_path
 
 
 def test_a_data_set_without_contradictions_has_no_file_of_them(tmp_path, copies):
+    shutil.copy(copies / "cat" / "2.png", copies / "dog" / "same.png")
+    run(copies, tmp_path / "data")
+    assert (tmp_path / "data" / LabelIssues.FILE).exists()
+    (copies / "dog" / "same.png").unlink()
     run(copies, tmp_path / "data")
     assert not (tmp_path / "data" / LabelIssues.FILE).exists()
 
