@@ -3,12 +3,14 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from devices.measure.delivered import ExportResult
 from models.search.race.result import RaceRecord
 from pipelines.plan import make_plan
+from tests.pipelines.report.browser import find_browser, look
 from tests.support import Netwright, Repository
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -114,3 +116,21 @@ def test_the_report_shows_metrics_mistakes_and_learning_curves(released: Reposit
     assert page.count("<figure>") >= 2
     for title in ("Supernet: loss", "Teacher: accuracy", "Training: loss"):
         assert f"<title>{title}</title>" in page
+
+
+@pytest.mark.parametrize("width", [1280, 390])  # a desktop's and a phone's
+def test_a_browser_shows_the_whole_page_without_scrolling_sideways(
+    released: Repository, tmp_path: Path, width: int
+):
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    page = (released.root / "artifacts/release/report.html").read_text(encoding="utf-8")
+    seen = look(browser, page, width, tmp_path)
+    assert seen["needed"] <= seen["width"] <= width
+    assert (seen["broken"], seen["images"] >= 3) == (0, True)
+    release = json.loads((released.root / "artifacts/release/release.json").read_text())
+    assert {*release["devices"]} <= {*seen["headings"]}
+    assert seen["tables"] >= 3
+    assert seen["charts"]
+    assert all(0 < wide <= width and high > 0 for wide, high in seen["charts"])
