@@ -10,7 +10,7 @@ from markupsafe import Markup
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36
+LEFT, RIGHT, TOP, BOTTOM = 62, 10, 10, 36
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Colour-blind safe, after Okabe and Ito."""
 
