@@ -86,7 +86,7 @@ def test_a_supernet_starts_from_an_earlier_one(
 
 
 def test_a_start_that_is_not_there_is_refused_before_the_training(world, tmp_path: Path) -> None:
-    params = world.params("missing", supernet={"start_from": "supernet"})
+    params = world.params("missing", supernet={"start_from": "supernet", "optimizer": "sgd"})
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(UserError, match=r"supernet.file: .*nowhere/.* does not exist"):
         world.run("supernet", tmp_path / "out", params=params, file=tmp_path / "nowhere")
