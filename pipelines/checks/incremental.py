@@ -41,10 +41,9 @@ def update_report(root: Path, graph: Graph, summaries: Summaries) -> Path:
     """
     page = root / graph[GATE].outs[0] / REPORT
     records = [root / (row.bundle + SUFFIX) for row in summaries.values()]
+    # Not the byte code, which Python writes when it first imports the report.
     files = Path(__file__).parents[1].rglob("*")
-    code = sorted(
-        f for f in files if f.suffix in {".py", ".jinja"}
-    )  # not byte code: it is written later
+    code = sorted(file for file in files if file.suffix in {".py", ".jinja"})
     inputs = fingerprint(root / LOCK, *records, *code)
     known = Workspace(root).folder / "report.sha256"
     if not (page.is_file() and known.is_file() and known.read_text() == inputs):
