@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bundles.archive import pack
+from bundles.archive import pack, read_archive
 from bundles.build.sbom import serial_number
 from bundles.manifest import CARD, DERIVED, MANIFEST, SBOM, reproducible_sha256, to_bytes
 from bundles.read import read_bundle
@@ -25,8 +24,9 @@ def saved(folder: Path, content: bytes) -> Path:
 
 
 def unpack(bundle: Path, folder: Path) -> Path:
-    with tarfile.open(bundle) as archive:
-        archive.extractall(folder, filter="data")
+    folder.mkdir(exist_ok=True)
+    for name, content in read_archive(bundle).files.items():
+        (folder / name).write_bytes(content)
     return folder
 
 
